@@ -1,0 +1,64 @@
+//! Clocks: the one that leases are measured by, and the one of the tests.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+/// The monotonic clock that the component sees as `wasi:clocks/monotonic-clock`.
+///
+/// An implementation MUST NOT go back, and SHOULD run on while the machine is suspended: the server's leases do.
+pub trait Clock: Send + Sync + 'static {
+    /// The time since some fixed start.
+    fn now(&self) -> Duration;
+
+    /// Returns once `pause` has passed.
+    fn sleep(&self, pause: Duration);
+}
+
+/// The system's `CLOCK_BOOTTIME`, which unlike [`std::time::Instant`] on Linux counts the time that the machine was
+/// suspended.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BootClock;
+
+impl Clock for BootClock {
+    fn now(&self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        // Both halves are non-negative for a clock that starts at boot.
+        Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+    }
+
+    fn sleep(&self, pause: Duration) {
+        std::thread::sleep(pause);
+    }
+}
+
+/// A clock that stands still until it is told otherwise: minutes of waiting take no time.
+///
+/// A sleep moves it on at once, so a blocking call on one thread runs through its pauses. With several sessions on one
+/// thread, poll their acquisitions and [`advance`](Self::advance) the clock between polls.
+#[derive(Debug, Default)]
+pub struct VirtualClock {
+    now: Mutex<Duration>,
+}
+
+impl VirtualClock {
+    /// A clock that starts at an hour, so that a test can look back.
+    pub fn new() -> Self {
+        VirtualClock { now: Mutex::new(Duration::from_secs(3600)) }
+    }
+
+    /// Moves the clock on.
+    pub fn advance(&self, by: Duration) {
+        let mut now = self.now.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *now = now.saturating_add(by);
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Duration {
+        *self.now.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.advance(pause);
+    }
+}

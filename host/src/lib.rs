@@ -1,0 +1,3 @@
+//! kvlock: a distributed lock whose logic is a WebAssembly component.
+pub mod clock;
+pub mod store;

@@ -1,0 +1,2 @@
+//! The `kvlock` command.
+fn main() {}

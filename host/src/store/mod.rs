@@ -1,0 +1,149 @@
+//! The stores a lock can live in, and the contract they keep: the Rust side of `wit/kv-store.wit`.
+//!
+//! | URL | adapter | for |
+//! |---|---|---|
+//! | `memcached://host:port[,host:port…]` | [`Memcached`] | locks between machines |
+//! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
+//! | `memory:` | [`Memory`] | tests: a mock with scripted faults and a log of every call |
+
+
+
+use std::time::Duration;
+
+
+/// Names one state of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// The life of the store's contents in which the entry was written; a later one is larger.
+    pub era: u64,
+    /// Never used twice for a key within an era, and growing with each later write to the key.
+    pub number: u64,
+}
+
+/// How long an entry is kept unless it is written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ttl {
+    /// At least this long from the moment the store executes the write.
+    After(Duration),
+    /// Until it is deleted.
+    Forever,
+}
+
+/// What a store has under a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The bytes as they were written.
+    pub value: Vec<u8>,
+    /// The entry's present version.
+    pub version: Version,
+    /// How long the entry will be kept at least, where the store can tell.
+    pub time_left: Option<Ttl>,
+}
+
+/// The answer to [`KvStore::add`] and [`KvStore::replace`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteOutcome {
+    /// Written; the entry's new version.
+    Written(Version),
+    /// Not written: there is an entry (`add`), or it has another version (`replace`), told where it is known.
+    Conflict(Option<Version>),
+    /// Not written: there is no entry (`replace` only).
+    Absent,
+}
+
+/// The answer to [`KvStore::delete`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeleteOutcome {
+    /// Deleted.
+    Deleted,
+    /// Not deleted: the entry has another version, told where it is known.
+    Conflict(Option<Version>),
+    /// There is no entry.
+    Absent,
+}
+
+/// The life of the contents of the server that keeps a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EraInfo {
+    /// Larger after every loss of everything, whatever was written before.
+    pub id: u64,
+    /// For how long, at least, nothing has been lost; [`Duration::MAX`] for a store that cannot have lost anything.
+    pub lossless_for: Duration,
+}
+
+/// Why a call has no answer. Each case asks for something else from the caller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The request was not sent: nothing happened and nothing will.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// The request was sent and no answer came: it may have happened, or may happen yet.
+    #[error("outcome unknown: {0}")]
+    UnknownOutcome(String),
+    /// The store refuses; trying again does not help.
+    #[error("store refuses: {0}")]
+    Rejected(String),
+    /// The key or another argument is not legal here; nothing was sent.
+    #[error("invalid: {0}")]
+    Invalid(String),
+}
+
+/// A store that locks can live in. Every session of a client calls it, from whatever thread the session is on.
+///
+/// An implementation MUST
+/// - decide `add`, `replace` and `delete` atomically for their key, as seen by every client of the store;
+/// - keep an entry at least as long as its [`Ttl`] from the moment the write is executed (longer is allowed), and
+///   treat an expired entry as absent;
+/// - answer a version of another era with a conflict, without writing;
+/// - give versions whose `number` grows for a key with each write in an era, and eras that grow with each loss of the
+///   contents, so that `era + number` only grows for a key;
+/// - tell the four errors apart: see [`StoreError`]; a reply that comes late belongs to nobody;
+/// - return within a bounded time.
+///
+/// [`conformance`] checks all of this that can be checked from outside.
+pub trait KvStore: Send + Sync + 'static {
+    /// Reads an entry.
+    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Reads several entries, in the order of `keys`; each by itself, not as one snapshot.
+    fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError>;
+
+    /// Makes an entry where there is none.
+    fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError>;
+
+    /// Replaces value and ttl of the entry that has this version.
+    fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError>;
+
+    /// Deletes the entry that has this version.
+    fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError>;
+
+    /// Tells the era of the server that keeps `key`.
+    fn era(&self, key: &str) -> Result<EraInfo, StoreError>;
+
+    /// Looks at the store as a place for locks, for `kvlock doctor`: one finding per matter, the worst decides.
+    fn diagnose(&self) -> Vec<Finding>;
+}
+
+/// How bad a [`Finding`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Locks work; the text says under which condition they would not.
+    Warning,
+    /// Not fit to lock on.
+    Unfit,
+}
+
+/// One thing that [`KvStore::diagnose`] found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is about: a server's address or a path.
+    pub subject: String,
+    /// What was looked at, in a word or two: `version`, `evictions`.
+    pub check: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was found and, unless it is fine, what to do about it.
+    pub text: String,
+}

@@ -1,0 +1,1 @@
+//! Support for the tests: servers to start and to mistreat.

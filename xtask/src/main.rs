@@ -1,0 +1,2 @@
+//! What a contributor of kvlock runs.
+fn main() {}
