@@ -1,4 +1,53 @@
-//! The state machines of kvlock.
+//! The state machines of kvlock: what it means to hold a lock, and nothing else.
+//!
+//! A machine is a value that is fed [`Event`]s and answers with the next [`Step`]: make this call, sleep this long, or
+//! done. It has no I/O, no clock and no randomness: whoever drives it supplies all three, be it the component, a test
+//! on a virtual clock, or a model checker that tries every order of events. [`Machine`] shows the whole driver.
+//!
+//! A [`Session`] is an owner and what it holds. [`Acquire`] makes a [`Grant`], [`Renew`] and [`Release`] use it,
+//! [`Status`] and [`Break`] look at anybody's.
+//!
+//! # Invariants
+//!
+//! Each holds whatever the store answers and however late; the tests named show it.
+//!
+//! - **No read-then-write.** A record is made by `add`, and changed or removed only under the version it is known to
+//!   have: `tests/acquire.rs`, `tests/grant.rs`.
+//! - **A grant is valid for less than its lease**, counted from before the request left:
+//!   `a_grant_is_valid_from_before_its_request_left_and_less_a_margin`.
+//! - **Success is what the store confirmed**, or what was read back after an answer was lost: `tests/doubt.rs`.
+//! - **Nothing is granted in an era younger than the quarantine**: `tests/era.rs`.
+//! - **A value that is not ours is never written over**: `a_foreign_value_is_corrupt_and_left_alone`.
 #![no_std]
 #![forbid(unsafe_code)]
 extern crate alloc;
+
+mod acquire;
+mod backoff;
+mod calendar;
+mod conditional;
+mod error;
+mod grant;
+mod holder;
+mod kv;
+mod look;
+mod name;
+mod options;
+mod record;
+mod session;
+mod step;
+mod time;
+mod written;
+
+pub use acquire::Acquire;
+pub use error::{AcquireError, GrantError, Invalid, KeyError, WaitingFor};
+pub use grant::{Release, Released, Renew};
+pub use holder::Holder;
+pub use kv::{DeleteOutcome, Entry, EraInfo, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
+pub use look::{Break, KeyStatus, Status};
+pub use name::{Key, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_STORE_KEY_BYTES, MAX_TEXT_BYTES, Namespace, Text};
+pub use options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_INTERVAL, MAX_LEASE, MAX_WAIT, MIN_DURATION, Mode};
+pub use record::{Nonce, Record};
+pub use session::{Grant, Session, SessionOptions, Validity};
+pub use step::{Event, Machine, Step};
+pub use time::Time;

@@ -1,0 +1,397 @@
+//! Acquire: an `add` of a record with our nonce, tried until it succeeds or the wait is over.
+//!
+//! What else may happen on the way: the lock is nested in one that the session holds; the record there is a late
+//! write of ours, or one to adopt; the store's contents are too young to grant anything on (quarantine); the store
+//! does not answer. Each is a state; the wait limit counts through all of them.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::ops::ControlFlow;
+use core::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::conditional::{Action, Conclusion, Conditional};
+use crate::error::{AcquireError, Invalid, WaitingFor};
+use crate::holder::Holder;
+use crate::kv::{Entry, Reply, Request, StoreError, Version, WriteOutcome};
+use crate::name::Key;
+use crate::options::{LockOptions, Mode};
+use crate::record::{Nonce, Record};
+use crate::session::{Deadline, Grant, Session};
+use crate::step::{Event, Machine, Step};
+use crate::time::Time;
+
+/// How many failed tries go by between two looks at who holds the lock.
+const TRIES_PER_LOOK: u32 = 16;
+/// The shortest pause while the store does not answer: a server that comes back must not meet a storm.
+const OUTAGE_PAUSE: Duration = Duration::from_millis(100);
+
+type Outcome = Result<Grant, AcquireError>;
+
+/// A wait for a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Acquire {
+    key: Key,
+    store_key: String,
+    options: LockOptions,
+    nonce: Nonce,
+    started: Option<Time>,
+    backoff: Backoff,
+    tries_since_look: u32,
+    waiting_for: WaitingFor,
+    /// When an `add` was sent of which it is not known whether it happened, or may happen yet.
+    in_doubt: Option<Time>,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum State {
+    Fresh,
+    Adding {
+        sent: Time,
+        record: Box<Record>,
+    },
+    Looking,
+    AskingEra {
+        written: Box<Written>,
+    },
+    /// Replacing a record: the session's own one level deeper, one to adopt, or a late write of ours.
+    Replacing {
+        write: Box<Conditional>,
+        record: Box<Record>,
+        purpose: Purpose,
+    },
+    /// Taking back what was written into an era that is too young, or that could not be asked about.
+    Withdrawing {
+        write: Box<Conditional>,
+        then: Withdrawn,
+    },
+    Pausing {
+        until: Time,
+    },
+    Ended,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Purpose {
+    Nest,
+    TakeOver,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Withdrawn {
+    Quarantine(Time),
+    Outage(StoreError),
+}
+
+/// A record of ours that the store took, not yet a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Written {
+    record: Record,
+    version: Version,
+    sent: Time,
+}
+
+impl Acquire {
+    /// A wait for `key`. The nonce must be 128 bits from a secure generator, new for each acquisition.
+    pub fn new(session: &Session, key: Key, options: LockOptions, nonce: Nonce) -> Self {
+        Acquire {
+            store_key: session.store_key(&key),
+            backoff: Backoff::new(options.interval, nonce.0),
+            key,
+            options,
+            nonce,
+            started: None,
+            tries_since_look: 0,
+            waiting_for: WaitingFor::Turn,
+            in_doubt: None,
+            state: State::Fresh,
+        }
+    }
+
+    /// What is waited for at present.
+    pub fn waiting_for(&self) -> &WaitingFor {
+        &self.waiting_for
+    }
+
+    fn start(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
+        self.started = Some(now);
+        let Some(held) = session.held(&self.store_key) else { return self.add(session, now) };
+        if held.deadline.has_passed(now) {
+            session.forget(&self.store_key);
+            return self.add(session, now);
+        }
+        if self.options.mode == Mode::Plain || held.record.mode == Mode::Plain {
+            return self.end(Err(AcquireError::AlreadyHeld));
+        }
+        let Some(depth) = held.record.depth.checked_add(1) else {
+            return self.end(Err(Invalid::new("the lock is held 4294967295 times already").into()));
+        };
+        let record = Record { depth, lease: self.options.lease, ..held.record.clone() };
+        let (version, in_doubt) = (held.version, held.in_doubt);
+        self.replace(record, version, in_doubt, Purpose::Nest, now)
+    }
+
+    fn add(&mut self, session: &Session, now: Time) -> Step<Outcome> {
+        let record = session.record(&self.key, &self.options, self.nonce, now);
+        let value = record.encode().into_bytes();
+        self.tries_since_look = self.tries_since_look.saturating_add(1);
+        self.state = State::Adding { sent: now, record: Box::new(record) };
+        Step::Call(Request::Add { key: self.store_key.clone(), value, ttl: self.options.lease.ttl() })
+    }
+
+    fn look(&mut self) -> Step<Outcome> {
+        self.tries_since_look = 0;
+        self.state = State::Looking;
+        Step::Call(Request::Get { key: self.store_key.clone() })
+    }
+
+    fn replace(
+        &mut self,
+        record: Record,
+        if_version: Version,
+        in_doubt: Option<Time>,
+        purpose: Purpose,
+        now: Time,
+    ) -> Step<Outcome> {
+        let action = Action::Replace { value: record.encode().into_bytes(), ttl: record.lease.ttl() };
+        let write = Conditional::new(self.store_key.clone(), action, if_version, record.nonce, in_doubt);
+        let (mut write, record) = (Box::new(write), Box::new(record));
+        let ask = write.start(now);
+        self.state = State::Replacing { write, record, purpose };
+        ask.into()
+    }
+
+    fn withdraw(&mut self, written: &Written, then: Withdrawn, now: Time) -> Step<Outcome> {
+        let write =
+            Conditional::new(self.store_key.clone(), Action::Delete, written.version, written.record.nonce, None);
+        let mut write = Box::new(write);
+        let ask = write.start(now);
+        self.state = State::Withdrawing { write, then };
+        ask.into()
+    }
+
+    fn on_add(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        sent: Time,
+        record: Record,
+        reply: AddReply,
+    ) -> Step<Outcome> {
+        match reply {
+            Ok(WriteOutcome::Written(version)) => {
+                session.reached = true;
+                self.on_written(session, now, Written { record, version, sent })
+            }
+            Ok(WriteOutcome::Conflict(_)) => {
+                session.reached = true;
+                self.on_taken(now)
+            }
+            Ok(WriteOutcome::Absent) => self.end(Err(AcquireError::OutOfOrder)),
+            Err(error @ StoreError::UnknownOutcome(_)) => {
+                self.in_doubt = self.in_doubt.or(Some(sent));
+                self.waiting_for = WaitingFor::Outage(error);
+                self.look()
+            }
+            Err(error) => self.on_outage(session, now, error),
+        }
+    }
+
+    fn on_taken(&mut self, now: Time) -> Step<Outcome> {
+        let unknown = !matches!(self.waiting_for, WaitingFor::Holder(_)) || self.tries_since_look >= TRIES_PER_LOOK;
+        // Whoever gives up is to be told who holds the lock now, not who held it a while ago.
+        if unknown || self.in_doubt.is_some() || self.options.adopt || self.is_over(now) {
+            return self.look();
+        }
+        self.pause(now, Duration::ZERO)
+    }
+
+    fn on_look(&mut self, session: &mut Session, now: Time, entry: Option<Entry>) -> Step<Outcome> {
+        session.reached = true;
+        let Some(entry) = entry else {
+            if self.in_doubt.is_none() {
+                self.waiting_for = WaitingFor::Turn;
+            }
+            return self.pause(now, Duration::ZERO);
+        };
+        let record = match Record::decode(&entry.value) {
+            Ok(record) if record.key == self.key => record,
+            Ok(record) => {
+                return self
+                    .end(Err(AcquireError::Corrupt(alloc::format!("a record of key {:?}", record.key.as_str()))));
+            }
+            Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
+        };
+        let late_write_of_ours = record.nonce == self.nonce;
+        let ours_to_adopt = self.options.adopt && record.depth > 0 && record.owner == *session.owner();
+        if late_write_of_ours || ours_to_adopt {
+            let new = session.record(&self.key, &self.options, self.nonce, now);
+            return self.replace(new, entry.version, None, Purpose::TakeOver, now);
+        }
+        self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
+        self.pause(now, Duration::ZERO)
+    }
+
+    /// The store took our record: a grant, if the era is known to be old enough.
+    fn on_written(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
+        match session.quarantine(written.version.era, self.options.lease, now) {
+            None => {
+                self.state = State::AskingEra { written: Box::new(written) };
+                Step::Call(Request::Era { key: self.store_key.clone() })
+            }
+            Some(Duration::ZERO) => self.on_granted(session, now, written),
+            Some(left) => self.withdraw(&written, Withdrawn::Quarantine(now.after(left)), now),
+        }
+    }
+
+    fn on_granted(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
+        let Written { record, version, sent } = written;
+        if Deadline::of(record.lease, sent).has_passed(now) {
+            // The answer took longer than the lease: begin it anew, under the version that was just written.
+            return self.replace(record, version, None, Purpose::TakeOver, now);
+        }
+        let grant = session.grant(record, version, sent, self.options.at_least);
+        self.end(Ok(grant))
+    }
+
+    fn on_era(&mut self, session: &mut Session, now: Time, written: Written, reply: EraReply) -> Step<Outcome> {
+        match reply {
+            Ok(era) => {
+                session.note(era, now);
+                if era.id == written.version.era {
+                    return self.on_written(session, now, written);
+                }
+                // The contents were lost in between, and our record with them.
+                self.pause(now, Duration::ZERO)
+            }
+            Err(error) => self.withdraw(&written, Withdrawn::Outage(error), now),
+        }
+    }
+
+    fn on_replaced(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        record: Record,
+        purpose: Purpose,
+        end: Conclusion,
+    ) -> Step<Outcome> {
+        match (purpose, end) {
+            (Purpose::TakeOver, Conclusion::Replaced { version, sent }) => {
+                self.on_written(session, now, Written { record, version, sent })
+            }
+            (Purpose::TakeOver, Conclusion::Gone(_)) => {
+                self.waiting_for = WaitingFor::Turn;
+                self.pause(now, Duration::ZERO)
+            }
+            (Purpose::TakeOver, Conclusion::Failed { error, in_doubt }) => {
+                self.in_doubt = self.in_doubt.or(in_doubt);
+                self.on_outage(session, now, error)
+            }
+            (Purpose::Nest, end) => {
+                let nested = session.rewritten(&self.store_key, record, end, now);
+                let grant = nested
+                    .map_err(AcquireError::from)
+                    .and_then(|()| session.nested(&self.store_key).ok_or(AcquireError::Lost(None)));
+                self.end(grant)
+            }
+            _ => self.end(Err(AcquireError::OutOfOrder)),
+        }
+    }
+
+    fn on_withdrawn(&mut self, session: &mut Session, now: Time, then: Withdrawn) -> Step<Outcome> {
+        match then {
+            Withdrawn::Quarantine(until) => {
+                let left = now.until(until);
+                self.waiting_for = WaitingFor::Quarantine(left);
+                self.pause(now, left)
+            }
+            Withdrawn::Outage(error) => self.on_outage(session, now, error),
+        }
+    }
+
+    /// The store does not answer, or refuses. A waiter rides out the outage of a store that was there.
+    fn on_outage(&mut self, session: &Session, now: Time, error: StoreError) -> Step<Outcome> {
+        if !error.is_outage() || !session.reached || self.is_over(now) {
+            return self.end(Err(error.into()));
+        }
+        self.waiting_for = WaitingFor::Outage(error);
+        self.pause(now, OUTAGE_PAUSE)
+    }
+
+    /// Waits for the next try, or ends if that was the last.
+    fn pause(&mut self, now: Time, at_least: Duration) -> Step<Outcome> {
+        if self.is_over(now) {
+            return self.end(Err(match self.waiting_for.clone() {
+                WaitingFor::Outage(error) => error.into(),
+                waiting_for => AcquireError::Busy { waited: self.waited(now), waiting_for },
+            }));
+        }
+        let pause = self.backoff.next().max(at_least);
+        let pause = self.left(now).map_or(pause, |left| pause.min(left));
+        self.state = State::Pausing { until: now.after(pause) };
+        Step::Sleep(pause)
+    }
+
+    fn waited(&self, now: Time) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| now.since(started))
+    }
+
+    fn left(&self, now: Time) -> Option<Duration> {
+        self.options.wait.map(|wait| wait.saturating_sub(self.waited(now)))
+    }
+
+    fn is_over(&self, now: Time) -> bool {
+        self.left(now).is_some_and(|left| left.is_zero())
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Step<Outcome> {
+        self.state = State::Ended;
+        Step::Done(outcome)
+    }
+}
+
+type AddReply = Result<WriteOutcome, StoreError>;
+type EraReply = Result<crate::kv::EraInfo, StoreError>;
+
+impl Machine for Acquire {
+    type Outcome = Outcome;
+
+    fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
+        // Each arm puts the next state back; one that does not has ended.
+        match (core::mem::replace(&mut self.state, State::Ended), event) {
+            (State::Fresh, Event::Start) => self.start(session, now),
+            (State::Adding { sent, record }, Event::Reply(Reply::Write(reply))) => {
+                self.on_add(session, now, sent, *record, reply)
+            }
+            (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_look(session, now, entry),
+            (State::Looking, Event::Reply(Reply::Entry(Err(error)))) => self.on_outage(session, now, error),
+            (State::AskingEra { written }, Event::Reply(Reply::Era(reply))) => {
+                self.on_era(session, now, *written, reply)
+            }
+            (State::Replacing { mut write, record, purpose }, event) => match write.step(now, event) {
+                ControlFlow::Break(end) => self.on_replaced(session, now, *record, purpose, end),
+                ControlFlow::Continue(ask) => {
+                    self.state = State::Replacing { write, record, purpose };
+                    ask.into()
+                }
+            },
+            (State::Withdrawing { mut write, then }, event) => match write.step(now, event) {
+                ControlFlow::Break(Conclusion::OutOfOrder) => self.end(Err(AcquireError::OutOfOrder)),
+                // However it ended, there is no grant; a record that stays behind ends with its lease.
+                ControlFlow::Break(_) => self.on_withdrawn(session, now, then),
+                ControlFlow::Continue(ask) => {
+                    self.state = State::Withdrawing { write, then };
+                    ask.into()
+                }
+            },
+            (State::Pausing { until }, Event::Woken) if now < until => {
+                self.state = State::Pausing { until };
+                Step::Sleep(now.until(until))
+            }
+            (State::Pausing { .. }, Event::Woken) => self.add(session, now),
+            _ => self.end(Err(AcquireError::OutOfOrder)),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! One conditional write, carried to a conclusion: replaced or deleted by us, or not ours any more.
+//!
+//! When a write's outcome is unknown it is read back, by version and nonce; never guessed, never blindly repeated. A
+//! repeat is safe because it names the version it expects: if the lost request is executed late, one of the two finds
+//! the version changed.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+use core::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
+use crate::record::{Nonce, Record};
+use crate::step::{Ask, Event};
+use crate::time::Time;
+
+/// How long to try to find out what became of a write before the caller is told that it is not known: long enough to
+/// outlast a reconnect, short enough for a person who waits.
+const RESOLVE_FOR: Duration = Duration::from_secs(2);
+/// The longest pause between two attempts to find out.
+const RESOLVE_INTERVAL: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    Replace { value: Vec<u8>, ttl: Ttl },
+    Delete,
+}
+
+/// A write of an entry that is expected to have a version of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Conditional {
+    key: String,
+    action: Action,
+    if_version: Version,
+    nonce: Nonce,
+    /// When the earliest write was sent of which it is not known whether it happened.
+    in_doubt: Option<Time>,
+    sent: Option<Time>,
+    give_up: Option<Time>,
+    failure: Option<StoreError>,
+    backoff: Backoff,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum State {
+    Writing,
+    Reading,
+    Pausing { until: Time, then: Then },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Then {
+    Write,
+    Read,
+}
+
+/// It goes on, or that is how it ended.
+type Next = ControlFlow<Conclusion, Ask>;
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Conclusion {
+    /// The store told that this write happened, sent at that time.
+    Replaced { version: Version, sent: Time },
+    /// The store told that this delete happened.
+    Deleted,
+    /// The answer to a delete of ours was lost, and the entry is gone: deleted by us, unless it ended otherwise.
+    Vanished,
+    /// The entry has another version, or there is none: what is there now, where it could be read.
+    Gone(Option<Entry>),
+    /// The store failed; whether a write of ours may have happened all the same, and when it was sent.
+    Failed { error: StoreError, in_doubt: Option<Time> },
+    /// The driver answered with something else than was asked for.
+    OutOfOrder,
+}
+
+impl Conditional {
+    pub(crate) fn new(key: String, action: Action, if_version: Version, nonce: Nonce, in_doubt: Option<Time>) -> Self {
+        let (backoff, state) = (Backoff::new(RESOLVE_INTERVAL, nonce.0), State::Writing);
+        Conditional {
+            key,
+            action,
+            if_version,
+            nonce,
+            in_doubt,
+            sent: None,
+            give_up: None,
+            failure: None,
+            backoff,
+            state,
+        }
+    }
+
+    pub(crate) fn start(&mut self, now: Time) -> Ask {
+        self.give_up = Some(now.after(RESOLVE_FOR));
+        self.write(now)
+    }
+
+    pub(crate) fn step(&mut self, now: Time, event: Event) -> Next {
+        match (self.state, event) {
+            (State::Writing, Event::Reply(Reply::Write(reply))) => match reply {
+                Ok(WriteOutcome::Written(version)) => {
+                    ControlFlow::Break(Conclusion::Replaced { version, sent: self.sent.unwrap_or(now) })
+                }
+                Ok(WriteOutcome::Conflict(_)) => ControlFlow::Continue(self.read()),
+                Ok(WriteOutcome::Absent) => self.on_absent(),
+                Err(error) => self.on_failed_write(error, now),
+            },
+            (State::Writing, Event::Reply(Reply::Delete(reply))) => match reply {
+                Ok(DeleteOutcome::Deleted) => ControlFlow::Break(Conclusion::Deleted),
+                Ok(DeleteOutcome::Conflict(_)) => ControlFlow::Continue(self.read()),
+                Ok(DeleteOutcome::Absent) => self.on_absent(),
+                Err(error) => self.on_failed_write(error, now),
+            },
+            (State::Reading, Event::Reply(Reply::Entry(reply))) => match reply {
+                Ok(None) => self.on_absent(),
+                Ok(Some(entry)) => self.on_entry(entry, now),
+                // Only the name of the present holder was to be learnt.
+                Err(_) if self.in_doubt.is_none() => ControlFlow::Break(Conclusion::Gone(None)),
+                Err(error) => self.retry(Then::Read, error, now),
+            },
+            (State::Pausing { until, .. }, Event::Woken) if now < until => {
+                ControlFlow::Continue(Ask::Sleep(now.until(until)))
+            }
+            (State::Pausing { then: Then::Read, .. }, Event::Woken) => ControlFlow::Continue(self.read()),
+            (State::Pausing { then: Then::Write, .. }, Event::Woken) => ControlFlow::Continue(self.write(now)),
+            _ => ControlFlow::Break(Conclusion::OutOfOrder),
+        }
+    }
+
+    fn write(&mut self, now: Time) -> Ask {
+        self.state = State::Writing;
+        self.sent = Some(now);
+        let (key, if_version) = (self.key.clone(), self.if_version);
+        Ask::Call(match &self.action {
+            Action::Replace { value, ttl } => Request::Replace { key, value: value.clone(), ttl: *ttl, if_version },
+            Action::Delete => Request::Delete { key, if_version },
+        })
+    }
+
+    fn read(&mut self) -> Ask {
+        self.state = State::Reading;
+        Ask::Call(Request::Get { key: self.key.clone() })
+    }
+
+    fn on_failed_write(&mut self, error: StoreError, now: Time) -> Next {
+        match error {
+            StoreError::UnknownOutcome(_) => {
+                self.in_doubt = self.in_doubt.or(self.sent);
+                self.failure = Some(error);
+                ControlFlow::Continue(self.read())
+            }
+            StoreError::Unavailable(_) if self.in_doubt.is_some() => self.retry(Then::Read, error, now),
+            error => ControlFlow::Break(Conclusion::Failed { error, in_doubt: self.in_doubt }),
+        }
+    }
+
+    fn on_absent(&mut self) -> Next {
+        ControlFlow::Break(match (&self.action, self.in_doubt) {
+            (Action::Delete, Some(_)) => Conclusion::Vanished,
+            _ => Conclusion::Gone(None),
+        })
+    }
+
+    fn on_entry(&mut self, entry: Entry, now: Time) -> Next {
+        let Some(in_doubt) = self.in_doubt else { return ControlFlow::Break(Conclusion::Gone(Some(entry))) };
+        if entry.version == self.if_version {
+            // Not executed so far: once more, under the same condition.
+            return self.retry(Then::Write, self.unresolved(), now);
+        }
+        if Record::decode(&entry.value).is_ok_and(|record| record.nonce == self.nonce) {
+            if matches!(&self.action, Action::Replace { value, .. } if *value == entry.value) {
+                return ControlFlow::Break(Conclusion::Replaced { version: entry.version, sent: in_doubt });
+            }
+            // An earlier write of ours was executed after all.
+            self.if_version = entry.version;
+            return self.retry(Then::Write, self.unresolved(), now);
+        }
+        ControlFlow::Break(match self.action {
+            Action::Delete => Conclusion::Vanished,
+            Action::Replace { .. } => Conclusion::Gone(Some(entry)),
+        })
+    }
+
+    fn unresolved(&self) -> StoreError {
+        let unknown = || StoreError::UnknownOutcome("no answer that tells whether the write happened".into());
+        self.failure.clone().unwrap_or_else(unknown)
+    }
+
+    fn retry(&mut self, then: Then, error: StoreError, now: Time) -> Next {
+        if self.give_up.is_none_or(|give_up| now >= give_up) {
+            return ControlFlow::Break(Conclusion::Failed { error, in_doubt: self.in_doubt });
+        }
+        let pause = self.backoff.next();
+        self.state = State::Pausing { until: now.after(pause), then };
+        ControlFlow::Continue(Ask::Sleep(pause))
+    }
+}

@@ -1,0 +1,97 @@
+//! What can go wrong, one type per operation. Outcomes that a caller plans for are values, not errors.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::holder::Holder;
+use crate::kv::StoreError;
+
+/// An argument that is not legal; nothing was sent. The text says which and what is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(String);
+
+impl Invalid {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Invalid(text.into())
+    }
+}
+
+/// What an acquisition waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum WaitingFor {
+    /// Its turn: the lock is free as far as is known.
+    Turn,
+    /// Somebody has the lock.
+    Holder(Box<Holder>),
+    /// The store's contents are too young to grant anything on, for this long.
+    Quarantine(Duration),
+    /// The store answered before and does not answer now.
+    Outage(StoreError),
+}
+
+/// Why there is no grant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum AcquireError {
+    /// Not free in the time allowed.
+    #[error("busy")]
+    Busy {
+        /// How long it was waited.
+        waited: Duration,
+        /// What stood in the way at the last try.
+        waiting_for: WaitingFor,
+    },
+    /// The session holds the lock and did not ask for a re-entrant one.
+    #[error("this session holds the lock already")]
+    AlreadyHeld,
+    /// The session held the lock, acquired it once more, and found it lost.
+    #[error("the lock was lost")]
+    Lost(Option<Box<Holder>>),
+    /// The key's value is not a kvlock record; its beginning.
+    #[error("not a kvlock record: {0}")]
+    Corrupt(String),
+    /// An argument is not legal.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The driver answered a step with something else than it asked for, or went on after the end.
+    #[error("the machine was driven out of order")]
+    OutOfOrder,
+}
+
+/// Why a grant could not be renewed or released.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum GrantError {
+    /// The lock is not ours any more; who has it, where known.
+    #[error("the lock was lost")]
+    Lost(Option<Box<Holder>>),
+    /// An argument is not legal.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The store failed; the grant stands until its deadline.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// See [`AcquireError::OutOfOrder`].
+    #[error("the machine was driven out of order")]
+    OutOfOrder,
+}
+
+/// Why a key could not be looked at or broken.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum KeyError {
+    /// The value is not a kvlock record, and is left as it is.
+    #[error("not a kvlock record: {0}")]
+    Corrupt(String),
+    /// A key is not legal.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// See [`AcquireError::OutOfOrder`].
+    #[error("the machine was driven out of order")]
+    OutOfOrder,
+}

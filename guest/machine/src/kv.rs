@@ -1,0 +1,159 @@
+//! What a machine may ask of a store, and what it may hear: `wit/kv-store.wit` as plain values.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// Names one state of one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// The life of the store's contents; a later one is larger.
+    pub era: u64,
+    /// Grows with each write to the key within the era.
+    pub number: u64,
+}
+
+impl Version {
+    /// The fencing token of a grant that this write made: it only grows for a key, across eras too, because an era
+    /// begins with a larger number than the sum that any earlier one came to.
+    pub fn token(self) -> u64 {
+        self.era.saturating_add(self.number)
+    }
+}
+
+/// How long an entry is kept, or a lock held, unless it is written again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ttl {
+    /// At least this long.
+    After(Duration),
+    /// Until it is deleted.
+    Forever,
+}
+
+/// What a store has under a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// The bytes as they were written.
+    pub value: Vec<u8>,
+    /// The entry's present version.
+    pub version: Version,
+    /// How long it will be kept at least, where the store can tell.
+    pub time_left: Option<Ttl>,
+}
+
+/// A call that the driver is to make.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// Read an entry.
+    Get {
+        /// The store key.
+        key: String,
+    },
+    /// Read several.
+    GetMany {
+        /// The store keys.
+        keys: Vec<String>,
+    },
+    /// Make an entry where there is none.
+    Add {
+        /// The store key.
+        key: String,
+        /// Its bytes.
+        value: Vec<u8>,
+        /// How long to keep it.
+        ttl: Ttl,
+    },
+    /// Replace the entry that has this version.
+    Replace {
+        /// The store key.
+        key: String,
+        /// Its new bytes.
+        value: Vec<u8>,
+        /// How long to keep it.
+        ttl: Ttl,
+        /// The version it must have.
+        if_version: Version,
+    },
+    /// Delete the entry that has this version.
+    Delete {
+        /// The store key.
+        key: String,
+        /// The version it must have.
+        if_version: Version,
+    },
+    /// Tell the era of the server that keeps the key.
+    Era {
+        /// The store key.
+        key: String,
+    },
+}
+
+/// The answer to the call that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// To [`Request::Get`].
+    Entry(Result<Option<Entry>, StoreError>),
+    /// To [`Request::GetMany`].
+    Entries(Result<Vec<Option<Entry>>, StoreError>),
+    /// To [`Request::Add`] and [`Request::Replace`].
+    Write(Result<WriteOutcome, StoreError>),
+    /// To [`Request::Delete`].
+    Delete(Result<DeleteOutcome, StoreError>),
+    /// To [`Request::Era`].
+    Era(Result<EraInfo, StoreError>),
+}
+
+/// What became of an add or a replace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WriteOutcome {
+    /// Written; the new version.
+    Written(Version),
+    /// Not written: an entry is there, with another version.
+    Conflict(Option<Version>),
+    /// Not written: there is no entry.
+    Absent,
+}
+
+/// What became of a delete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeleteOutcome {
+    /// Deleted.
+    Deleted,
+    /// Not deleted: the entry has another version.
+    Conflict(Option<Version>),
+    /// There is no entry.
+    Absent,
+}
+
+/// The life of a server's contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EraInfo {
+    /// Larger after every loss of everything.
+    pub id: u64,
+    /// For how long, at least, nothing has been lost.
+    pub lossless_for: Duration,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum StoreError {
+    /// Not sent: nothing happened and nothing will.
+    #[error("store unavailable: {0}")]
+    Unavailable(String),
+    /// Sent, no answer: it may have happened, or may happen yet.
+    #[error("outcome unknown: {0}")]
+    UnknownOutcome(String),
+    /// The store refuses; trying again does not help.
+    #[error("store refuses: {0}")]
+    Rejected(String),
+    /// The key or another argument is not legal for the store.
+    #[error("invalid: {0}")]
+    Invalid(String),
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later: an outage, not a refusal.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_) | StoreError::UnknownOutcome(_))
+    }
+}

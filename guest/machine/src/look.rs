@@ -1,0 +1,151 @@
+//! Looking at keys, and breaking somebody's grant by force.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use crate::conditional::{Action, Conclusion, Conditional};
+use crate::error::KeyError;
+use crate::holder::Holder;
+use crate::kv::{Entry, Reply, Request, StoreError};
+use crate::name::Key;
+use crate::record::Record;
+use crate::session::Session;
+use crate::step::{Event, Machine, Step};
+use crate::time::Time;
+
+/// How often `break` starts again because the holder wrote its record in between. A holder does so a few times per
+/// lease; a record that changes more often is changed by something else.
+const BREAK_ATTEMPTS: u32 = 8;
+
+/// How a key stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum KeyStatus {
+    /// Nobody has it.
+    Free,
+    /// Somebody has it, or had it and it is kept for its minimum time.
+    Held(Holder),
+    /// Its value is not a kvlock record; its beginning.
+    Corrupt(String),
+}
+
+/// Tells how keys stand, in one call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Status {
+    keys: Vec<Key>,
+    asked: bool,
+}
+
+impl Status {
+    /// Asks about these keys.
+    pub fn new(keys: Vec<Key>) -> Self {
+        Status { keys, asked: false }
+    }
+}
+
+impl Machine for Status {
+    type Outcome = Result<Vec<KeyStatus>, KeyError>;
+
+    fn step(&mut self, session: &mut Session, _now: Time, event: Event) -> Step<Self::Outcome> {
+        match event {
+            Event::Start if !self.asked => {
+                self.asked = true;
+                Step::Call(Request::GetMany { keys: self.keys.iter().map(|key| session.store_key(key)).collect() })
+            }
+            Event::Reply(Reply::Entries(Ok(entries))) if entries.len() == self.keys.len() => {
+                session.reached = true;
+                Step::Done(Ok(entries.into_iter().map(status).collect()))
+            }
+            Event::Reply(Reply::Entries(Err(error))) => Step::Done(Err(error.into())),
+            _ => Step::Done(Err(KeyError::OutOfOrder)),
+        }
+    }
+}
+
+fn status(entry: Option<Entry>) -> KeyStatus {
+    let Some(entry) = entry else { return KeyStatus::Free };
+    match Record::decode(&entry.value) {
+        Ok(record) => KeyStatus::Held(Holder::new(record, &entry)),
+        Err(excerpt) => KeyStatus::Corrupt(excerpt),
+    }
+}
+
+/// Ends somebody's grant, and tells whose.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Break {
+    store_key: String,
+    attempts: u32,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum State {
+    Fresh,
+    Looking,
+    Deleting { write: Box<Conditional>, holder: Box<Holder> },
+    Ended,
+}
+
+type Broken = Result<Option<Holder>, KeyError>;
+
+impl Break {
+    /// Breaks the lock of this key.
+    pub fn new(session: &Session, key: &Key) -> Self {
+        Break { store_key: session.store_key(key), attempts: 0, state: State::Fresh }
+    }
+
+    fn look(&mut self) -> Step<Broken> {
+        self.state = State::Looking;
+        Step::Call(Request::Get { key: self.store_key.clone() })
+    }
+
+    fn on_entry(&mut self, now: Time, entry: Option<Entry>) -> Step<Broken> {
+        let Some(entry) = entry else { return Step::Done(Ok(None)) };
+        let record = match Record::decode(&entry.value) {
+            Ok(record) => record,
+            Err(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
+        };
+        let mut write = Conditional::new(self.store_key.clone(), Action::Delete, entry.version, record.nonce, None);
+        let ask = write.start(now);
+        let holder = Box::new(Holder::new(record, &entry));
+        self.state = State::Deleting { write: Box::new(write), holder };
+        ask.into()
+    }
+
+    fn on_deleted(&mut self, holder: Holder, end: Conclusion) -> Step<Broken> {
+        Step::Done(match end {
+            Conclusion::Deleted | Conclusion::Vanished => Ok(Some(holder)),
+            Conclusion::Gone(None) => Ok(None),
+            Conclusion::Gone(Some(_)) if self.attempts < BREAK_ATTEMPTS => {
+                self.attempts += 1;
+                return self.look();
+            }
+            Conclusion::Gone(Some(_)) => {
+                Err(StoreError::Unavailable("the record changes faster than it can be broken".into()).into())
+            }
+            Conclusion::Failed { error, .. } => Err(error.into()),
+            Conclusion::Replaced { .. } | Conclusion::OutOfOrder => Err(KeyError::OutOfOrder),
+        })
+    }
+}
+
+impl Machine for Break {
+    type Outcome = Broken;
+
+    fn step(&mut self, _session: &mut Session, now: Time, event: Event) -> Step<Broken> {
+        match (core::mem::replace(&mut self.state, State::Ended), event) {
+            (State::Fresh, Event::Start) => self.look(),
+            (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_entry(now, entry),
+            (State::Looking, Event::Reply(Reply::Entry(Err(error)))) => Step::Done(Err(error.into())),
+            (State::Deleting { mut write, holder }, event) => match write.step(now, event) {
+                ControlFlow::Break(end) => self.on_deleted(*holder, end),
+                ControlFlow::Continue(ask) => {
+                    self.state = State::Deleting { write, holder };
+                    ask.into()
+                }
+            },
+            _ => Step::Done(Err(KeyError::OutOfOrder)),
+        }
+    }
+}

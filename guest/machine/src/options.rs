@@ -1,0 +1,148 @@
+//! How to lock: options that were checked once, and cannot be wrong after.
+
+use alloc::format;
+use core::time::Duration;
+
+use crate::error::Invalid;
+use crate::kv::Ttl;
+
+/// Shortest lease and interval: below it a network round trip eats the whole.
+pub const MIN_DURATION: Duration = Duration::from_millis(1);
+/// Longest lease, minimum hold and quarantine: more is a slip of the pen, or means `forever`.
+pub const MAX_LEASE: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Longest wait that is not `forever`.
+pub const MAX_WAIT: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+/// Longest pause between two tries.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
+/// How long a store's contents must have existed when nobody says otherwise: the usual lease.
+pub const DEFAULT_QUARANTINE: Duration = Duration::from_secs(30);
+/// A lease is trusted for one part in so many less, because two clocks drift apart: 2,000 ppm, four times what
+/// an operating system corrects at most.
+const DRIFT_DIVISOR: u32 = 500;
+
+/// How long a grant lasts unless renewed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease(Ttl);
+
+impl Lease {
+    /// Takes 1 ms to a year, or for ever.
+    pub fn new(ttl: Ttl) -> Result<Self, Invalid> {
+        if let Ttl::After(length) = ttl {
+            within("lease", length, MIN_DURATION, MAX_LEASE)?;
+        }
+        Ok(Lease(ttl))
+    }
+
+    /// The time the store is to keep the record.
+    pub fn ttl(self) -> Ttl {
+        self.0
+    }
+
+    /// How long a holder may rely on the lease, counted from before its request left.
+    pub(crate) fn trusted(self) -> Option<Duration> {
+        match self.0 {
+            Ttl::After(length) => Some(length.saturating_sub(length / DRIFT_DIVISOR)),
+            Ttl::Forever => None,
+        }
+    }
+}
+
+/// What happens when a session acquires what it already holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// It is told so at once.
+    Plain,
+    /// It holds the lock once more.
+    Reentrant,
+}
+
+/// How to acquire.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LockOptions {
+    pub(crate) mode: Mode,
+    pub(crate) lease: Lease,
+    pub(crate) wait: Option<Duration>,
+    pub(crate) interval: Duration,
+    pub(crate) adopt: bool,
+    pub(crate) at_least: Duration,
+}
+
+impl LockOptions {
+    /// A plain lock with this lease; waits for ever, trying at least every 50 ms.
+    pub fn new(lease: Lease) -> Self {
+        let interval = Duration::from_millis(50);
+        LockOptions { mode: Mode::Plain, lease, wait: None, interval, adopt: false, at_least: Duration::ZERO }
+    }
+
+    /// Plain or re-entrant.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// How long to wait in all: zero tries once, none waits for ever.
+    pub fn wait(mut self, wait: Option<Duration>) -> Result<Self, Invalid> {
+        if let Some(wait) = wait {
+            within("wait", wait, Duration::ZERO, MAX_WAIT)?;
+        }
+        self.wait = wait;
+        Ok(self)
+    }
+
+    /// The longest pause between two tries, 1 ms to an hour.
+    pub fn interval(mut self, interval: Duration) -> Result<Self, Invalid> {
+        within("interval", interval, MIN_DURATION, MAX_INTERVAL)?;
+        self.interval = interval;
+        Ok(self)
+    }
+
+    /// Take the lock over from another session of the same owner name.
+    pub fn adopt(mut self, adopt: bool) -> Self {
+        self.adopt = adopt;
+        self
+    }
+
+    /// Keep the key taken for this long from the grant on, even if it is released sooner.
+    pub fn at_least(mut self, at_least: Duration) -> Result<Self, Invalid> {
+        within("minimum hold", at_least, Duration::ZERO, MAX_LEASE)?;
+        self.at_least = at_least;
+        Ok(self)
+    }
+}
+
+pub(crate) fn within(what: &str, length: Duration, min: Duration, max: Duration) -> Result<(), Invalid> {
+    if length < min || length > max {
+        let (length, max) = (length.as_secs_f64(), max.as_secs());
+        let min = min.as_secs_f64();
+        return Err(Invalid::new(format!("the {what} is {length} s; {min} s to {max} s are possible")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_of_zero_or_of_centuries_is_refused() {
+        for bad in [Duration::ZERO, Duration::from_nanos(999_999), MAX_LEASE + Duration::from_nanos(1), Duration::MAX] {
+            assert!(Lease::new(Ttl::After(bad)).is_err(), "{bad:?}");
+        }
+        assert!(Lease::new(Ttl::Forever).is_ok());
+    }
+
+    #[test]
+    fn a_lease_is_trusted_for_less_than_it_lasts() {
+        let lease = Lease::new(Ttl::After(Duration::from_secs(30))).unwrap();
+        assert_eq!(lease.trusted(), Some(Duration::from_millis(29_940)));
+    }
+
+    #[test]
+    fn waits_and_intervals_out_of_range_are_refused() {
+        let options = LockOptions::new(Lease::new(Ttl::Forever).unwrap());
+        assert!(options.clone().wait(Some(Duration::MAX)).is_err());
+        assert!(options.clone().interval(Duration::ZERO).is_err());
+        assert!(options.clone().interval(Duration::from_secs(3601)).is_err());
+        assert!(options.at_least(Duration::MAX).is_err());
+    }
+}

@@ -1,0 +1,266 @@
+//! The record that a lock leaves in the store: text that a person at a terminal understands.
+//!
+//! ```text
+//! kvlock/1 lock
+//! key: report
+//! owner: nightly
+//! host: web-1 pid 4711
+//! nonce: 6c62272e07bb014262b821756295c58d
+//! mode: plain
+//! depth: 1
+//! since: 2026-11-21T03:04:05.678Z
+//! lease: 30s
+//! token: 1795230245000000042
+//! ```
+//!
+//! `since` is missing when the holder had no wall clock, `token` until the record is written a second time (before
+//! that it is the version of the entry itself).
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use core::fmt::Write;
+use core::time::Duration;
+
+use crate::calendar;
+use crate::kv::Ttl;
+use crate::name::{Key, Text};
+use crate::options::{Lease, Mode};
+
+const HEADING: &str = "kvlock/1 lock";
+/// How much of a foreign value is shown.
+const EXCERPT_CHARS: usize = 60;
+
+/// 128 random bits that tell one acquisition from every other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Nonce(pub u128);
+
+/// What is known of a held lock to everybody who reads the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Record {
+    pub(crate) key: Key,
+    pub(crate) owner: Text,
+    pub(crate) label: Text,
+    pub(crate) nonce: Nonce,
+    pub(crate) mode: Mode,
+    /// How often it is held; 0 when it was released and is only kept for its minimum time.
+    pub(crate) depth: u32,
+    pub(crate) since: Option<u64>,
+    pub(crate) lease: Lease,
+    pub(crate) token: Option<u64>,
+}
+
+impl Record {
+    /// The record as text.
+    pub fn encode(&self) -> String {
+        let mut text = format!("{HEADING}\n");
+        let mut line = |name: &str, value: &str| {
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{name}: {value}");
+        };
+        line("key", &escape(self.key.as_str()));
+        line("owner", &escape(self.owner.as_str()));
+        line("host", &escape(self.label.as_str()));
+        line("nonce", &format!("{:032x}", self.nonce.0));
+        line(
+            "mode",
+            match self.mode {
+                Mode::Plain => "plain",
+                Mode::Reentrant => "reentrant",
+            },
+        );
+        line("depth", &self.depth.to_string());
+        if let Some(since) = self.since {
+            line("since", &calendar::format_unix(since));
+        }
+        line("lease", &format_ttl(self.lease.ttl()));
+        if let Some(token) = self.token {
+            line("token", &token.to_string());
+        }
+        text
+    }
+
+    /// Reads a record; a text of the value's beginning if it is not one.
+    pub fn decode(value: &[u8]) -> Result<Record, String> {
+        core::str::from_utf8(value).ok().and_then(parse).ok_or_else(|| excerpt(value))
+    }
+}
+
+/// Reads strictly: what [`Record::encode`] would not write is not ours.
+fn parse(text: &str) -> Option<Record> {
+    let mut lines = text.strip_suffix('\n')?.split('\n').peekable();
+    if lines.next()? != HEADING {
+        return None;
+    }
+    let mut optional = |name: &str| -> Option<&str> {
+        lines
+            .next_if(|line| line.split_once(": ").is_some_and(|(found, _)| found == name))?
+            .split_once(": ")
+            .map(|p| p.1)
+    };
+    let record = Record {
+        key: Key::new(&unescape(optional("key")?)?).ok()?,
+        owner: Text::owner(&unescape(optional("owner")?)?).ok()?,
+        label: Text::label(&unescape(optional("host")?)?).ok()?,
+        nonce: Nonce(u128::from_str_radix(optional("nonce")?, 16).ok()?),
+        mode: match optional("mode")? {
+            "plain" => Mode::Plain,
+            "reentrant" => Mode::Reentrant,
+            _ => return None,
+        },
+        depth: optional("depth")?.parse().ok()?,
+        since: match optional("since") {
+            Some(text) => Some(calendar::parse_unix(text)?),
+            None => None,
+        },
+        lease: Lease::new(parse_ttl(optional("lease")?)?).ok()?,
+        token: match optional("token") {
+            Some(text) => Some(text.parse().ok()?),
+            None => None,
+        },
+    };
+    (record.encode() == text).then_some(record)
+}
+
+fn excerpt(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(value);
+    let cut: String = text.chars().take(EXCERPT_CHARS).collect();
+    let more = if cut.len() < text.len() { "…" } else { "" };
+    format!("\"{}{more}\"", escape(&cut))
+}
+
+fn format_ttl(ttl: Ttl) -> String {
+    let Ttl::After(length) = ttl else { return "forever".to_string() };
+    let mut text = format!("{}.{:09}", length.as_secs(), length.subsec_nanos());
+    text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+    text.push('s');
+    text
+}
+
+fn parse_ttl(text: &str) -> Option<Ttl> {
+    if text == "forever" {
+        return Some(Ttl::Forever);
+    }
+    let (seconds, fraction) = match text.strip_suffix('s')?.split_once('.') {
+        Some((seconds, fraction)) if fraction.len() <= 9 => (seconds, fraction),
+        Some(_) => return None,
+        None => (text.strip_suffix('s')?, "0"),
+    };
+    let nanos = format!("{fraction:0<9}").parse().ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    Some(Ttl::After(Duration::new(seconds.parse().ok()?, nanos)))
+}
+
+/// Keeps a value on its line: a backslash and control characters are written as escapes.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for character in text.chars() {
+        if character == '\\' || character.is_control() {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
+}
+
+fn unescape(text: &str) -> Option<String> {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text.chars();
+    while let Some(character) = rest.next() {
+        if character != '\\' {
+            plain.push(character);
+            continue;
+        }
+        plain.push(match rest.next()? {
+            '\\' => '\\',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let (digits, after) = rest.as_str().strip_prefix('{')?.split_once('}')?;
+                rest = after.chars();
+                char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
+            }
+            _ => return None,
+        });
+    }
+    Some(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    fn sample() -> Record {
+        Record {
+            key: Key::new("report").unwrap(),
+            owner: Text::owner("nightly").unwrap(),
+            label: Text::label("web-1 pid 4711").unwrap(),
+            nonce: Nonce(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d),
+            mode: Mode::Plain,
+            depth: 1,
+            since: Some(1_795_230_245_678_000_000),
+            lease: Lease::new(Ttl::After(Duration::from_secs(30))).unwrap(),
+            token: None,
+        }
+    }
+
+    #[test]
+    fn a_record_is_text_for_people() {
+        assert_eq!(
+            sample().encode(),
+            "kvlock/1 lock\nkey: report\nowner: nightly\nhost: web-1 pid 4711\n\
+             nonce: 6c62272e07bb014262b821756295c58d\nmode: plain\ndepth: 1\n\
+             since: 2026-11-21T03:04:05.678Z\nlease: 30s\n"
+        );
+    }
+
+    #[test]
+    fn a_foreign_value_is_named_by_its_beginning() {
+        assert_eq!(Record::decode(b"42"), Err("\"42\"".into()));
+        assert_eq!(Record::decode(b"a\nb\xff"), Err("\"a\\nb\u{fffd}\"".into()));
+        assert!(Record::decode(&[b'x'; 500]).unwrap_err().len() < 80);
+        assert!(Record::decode(b"").is_err());
+        let mut twice = sample().encode();
+        twice.push_str("token: 1\ntoken: 1\n");
+        assert!(Record::decode(twice.as_bytes()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_reads_back(
+            key in "(?s).{1,50}", owner in "(?s).{1,50}", label in "(?s).{0,50}", nonce: u128, depth: u32,
+            since in proptest::option::of(0u64..4_000_000_000_000), lease in 1_000_000u64..40_000_000_000_000,
+            token: Option<u64>, reentrant: bool,
+        ) {
+            let record = Record {
+                key: Key::new(&key).unwrap(),
+                owner: Text::owner(&owner).unwrap(),
+                label: Text::label(&label).unwrap(),
+                nonce: Nonce(nonce),
+                mode: if reentrant { Mode::Reentrant } else { Mode::Plain },
+                depth,
+                since: since.map(|millis| millis * 1_000_000),
+                lease: Lease::new(Ttl::After(Duration::from_nanos(lease))).unwrap(),
+                token,
+            };
+            prop_assert_eq!(Record::decode(record.encode().as_bytes()), Ok(record));
+        }
+
+        #[test]
+        fn no_value_makes_the_reader_panic(value: Vec<u8>) {
+            let _ = Record::decode(&value);
+        }
+
+        #[test]
+        fn a_damaged_record_never_panics_the_reader(at in 0usize..200, byte: u8) {
+            let mut value = sample().encode().into_bytes();
+            let length = value.len();
+            value[at % length] = byte;
+            if let Ok(record) = Record::decode(&value) {
+                prop_assert_eq!(record.encode().into_bytes(), value);
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! What a session knows: who it is, which eras it has seen, and what it holds.
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::error::{GrantError, Invalid};
+use crate::kv::{EraInfo, Ttl, Version};
+use crate::name::{Key, Namespace, Text};
+use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
+use crate::record::{Nonce, Record};
+use crate::time::Time;
+use crate::written::Written;
+
+/// A session talks to a handful of servers, each in one era at a time; more are forgotten, oldest first.
+const ERAS_KEPT: usize = 64;
+
+/// Who locks, and where its locks live.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionOptions {
+    /// The owner's name.
+    pub owner: Text,
+    /// Where it runs, for people.
+    pub label: Text,
+    /// First part of all store keys.
+    pub namespace: Namespace,
+    /// How long a store's contents must have existed; none: 30 s or the lease asked for, whichever is longer.
+    pub quarantine: Option<Duration>,
+    /// The Unix time in nanoseconds now, for people to read in records.
+    pub unix_time: Option<u64>,
+}
+
+/// An owner of locks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Session {
+    options: SessionOptions,
+    opened: Time,
+    eras: BTreeMap<u64, Seen>,
+    held: BTreeMap<String, Held>,
+    grants: u64,
+    /// Whether the store has answered this session at all: a waiter rides out an outage of a store that was there,
+    /// not a wrong address.
+    pub(crate) reached: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Seen {
+    at: Time,
+    lossless_for: Duration,
+}
+
+/// A lock that the session holds, as it last wrote it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Held {
+    pub(crate) grant: u64,
+    pub(crate) namespace: Namespace,
+    pub(crate) record: Record,
+    pub(crate) version: Version,
+    pub(crate) deadline: Deadline,
+    /// Until when the key stays taken even if it is released.
+    pub(crate) taken_until: Option<Time>,
+    /// When a write was sent of which it is still not known whether it happened.
+    pub(crate) in_doubt: Option<Time>,
+}
+
+/// Until when a grant may be relied upon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Deadline {
+    At(Time),
+    Never,
+    /// A grant that was taken up from its written form: nothing is known until the store confirms it.
+    Unconfirmed,
+}
+
+impl Deadline {
+    pub(crate) fn of(lease: Lease, sent: Time) -> Self {
+        lease.trusted().map_or(Deadline::Never, |trusted| Deadline::At(sent.after(trusted)))
+    }
+
+    pub(crate) fn has_passed(self, now: Time) -> bool {
+        matches!(self, Deadline::At(deadline) if deadline <= now)
+    }
+
+    /// The earlier of the two, for a write of which it is not known whether it happened.
+    pub(crate) fn at_most(self, other: Deadline) -> Self {
+        match (self, other) {
+            (Deadline::At(a), Deadline::At(b)) => Deadline::At(a.min(b)),
+            (Deadline::Never, other) => other,
+            (own, _) => own,
+        }
+    }
+}
+
+/// How long a grant is surely valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Validity {
+    /// For this long.
+    Valid(Duration),
+    /// Until released.
+    Unlimited,
+    /// Not known until it is renewed.
+    Unconfirmed,
+    /// It is over.
+    Lost,
+}
+
+/// One hold of a lock. Nested holds are grants of their own. A driver keeps one value for each and gives it up to the
+/// release; the copies are for those who explore states.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Grant {
+    pub(crate) store_key: String,
+    pub(crate) grant: u64,
+    key: Key,
+    owner: Text,
+    token: u64,
+}
+
+impl Grant {
+    /// The key as its user wrote it.
+    pub fn key(&self) -> &str {
+        self.key.as_str()
+    }
+
+    /// The owner's name.
+    pub fn owner(&self) -> &str {
+        self.owner.as_str()
+    }
+
+    /// The fencing token: larger than that of every earlier grant of the key.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+}
+
+impl Session {
+    /// Opens a session; nothing is sent.
+    pub fn open(options: SessionOptions, now: Time) -> Result<Self, Invalid> {
+        if let Some(quarantine) = options.quarantine {
+            within("quarantine", quarantine, Duration::ZERO, MAX_LEASE)?;
+        }
+        let (eras, held) = (BTreeMap::new(), BTreeMap::new());
+        Ok(Session { options, opened: now, eras, held, grants: 0, reached: false })
+    }
+
+    /// How often the lock of this grant is held; 0 once it is released or lost.
+    pub fn depth(&self, grant: &Grant) -> u32 {
+        self.held_by(grant).map_or(0, |held| held.record.depth)
+    }
+
+    /// How long the grant is surely valid.
+    pub fn validity(&self, grant: &Grant, now: Time) -> Validity {
+        match self.held_by(grant).map(|held| held.deadline) {
+            None => Validity::Lost,
+            Some(deadline) if deadline.has_passed(now) => Validity::Lost,
+            Some(Deadline::At(deadline)) => Validity::Valid(now.until(deadline)),
+            Some(Deadline::Never) => Validity::Unlimited,
+            Some(Deadline::Unconfirmed) => Validity::Unconfirmed,
+        }
+    }
+
+    /// Writes the grant out for [`resume`](Self::resume).
+    pub fn write_out(&self, grant: &Grant, now: Time) -> Result<String, GrantError> {
+        let held = self.held_by(grant).filter(|held| !held.deadline.has_passed(now)).ok_or(GrantError::Lost(None))?;
+        let (namespace, version) = (held.namespace.clone(), held.version);
+        // The token is told along: the version will be another one after a renewal.
+        let record = Record { token: Some(grant.token), ..held.record.clone() };
+        Ok(Written { namespace, version, record }.encode())
+    }
+
+    /// Takes up a grant that was written out.
+    pub fn resume(&mut self, written: &str) -> Result<Grant, Invalid> {
+        let Written { namespace, version, record } = Written::decode(written.trim())?;
+        let store_key = namespace.store_key(&record.key);
+        if self.held.contains_key(&store_key) {
+            return Err(Invalid::new("this session holds the key of the written grant already"));
+        }
+        let deadline = Deadline::Unconfirmed;
+        let held = Held { grant: 0, namespace, record, version, deadline, taken_until: None, in_doubt: None };
+        Ok(self.hold(store_key, held))
+    }
+
+    pub(crate) fn store_key(&self, key: &Key) -> String {
+        self.options.namespace.store_key(key)
+    }
+
+    pub(crate) fn owner(&self) -> &Text {
+        &self.options.owner
+    }
+
+    /// The record of a new grant.
+    pub(crate) fn record(&self, key: &Key, options: &LockOptions, nonce: Nonce, now: Time) -> Record {
+        let running = u64::try_from(now.since(self.opened).as_nanos()).unwrap_or(u64::MAX);
+        Record {
+            key: key.clone(),
+            owner: self.options.owner.clone(),
+            label: self.options.label.clone(),
+            nonce,
+            mode: options.mode,
+            depth: 1,
+            // Records tell milliseconds.
+            since: self.options.unix_time.map(|start| start.saturating_add(running) / 1_000_000 * 1_000_000),
+            lease: options.lease,
+            token: None,
+        }
+    }
+
+    /// Enters a lock that was just written. The token is that of its first write.
+    pub(crate) fn grant(&mut self, record: Record, version: Version, sent: Time, at_least: Duration) -> Grant {
+        let held = Held {
+            grant: 0,
+            namespace: self.options.namespace.clone(),
+            deadline: Deadline::of(record.lease, sent),
+            version,
+            taken_until: (!at_least.is_zero()).then(|| sent.after(at_least)),
+            in_doubt: None,
+            record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
+        };
+        self.hold(self.store_key(&held.record.key), held)
+    }
+
+    fn hold(&mut self, store_key: String, held: Held) -> Grant {
+        self.grants = self.grants.saturating_add(1);
+        let held = Held { grant: self.grants, ..held };
+        let grant = grant_of(&store_key, &held);
+        self.held.insert(store_key, held);
+        grant
+    }
+
+    /// One more grant of a lock that is held.
+    pub(crate) fn nested(&self, store_key: &str) -> Option<Grant> {
+        self.held.get(store_key).map(|held| grant_of(store_key, held))
+    }
+
+    pub(crate) fn held(&self, store_key: &str) -> Option<&Held> {
+        self.held.get(store_key)
+    }
+
+    pub(crate) fn held_by(&self, grant: &Grant) -> Option<&Held> {
+        self.held.get(&grant.store_key).filter(|held| held.grant == grant.grant)
+    }
+
+    pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {
+        self.held.get_mut(store_key)
+    }
+
+    pub(crate) fn forget(&mut self, store_key: &str) {
+        self.held.remove(store_key);
+    }
+
+    /// Notes what the store tells of an era.
+    pub(crate) fn note(&mut self, era: EraInfo, now: Time) {
+        self.eras.insert(era.id, Seen { at: now, lossless_for: era.lossless_for });
+        if self.eras.len() > ERAS_KEPT {
+            self.eras.pop_first();
+        }
+    }
+
+    /// How much longer nothing may be granted in this era; none for an era that the session does not know.
+    pub(crate) fn quarantine(&self, era: u64, lease: Lease, now: Time) -> Option<Duration> {
+        let seen = self.eras.get(&era)?;
+        let age = seen.lossless_for.saturating_add(now.since(seen.at));
+        let longest = match lease.ttl() {
+            Ttl::After(length) => DEFAULT_QUARANTINE.max(length),
+            Ttl::Forever => DEFAULT_QUARANTINE,
+        };
+        let asked = self.options.quarantine.unwrap_or(longest);
+        Some(asked.saturating_sub(age))
+    }
+}
+
+fn grant_of(store_key: &str, held: &Held) -> Grant {
+    Grant {
+        store_key: store_key.into(),
+        grant: held.grant,
+        key: held.record.key.clone(),
+        owner: held.record.owner.clone(),
+        token: held.record.token.unwrap_or(held.version.token()),
+    }
+}
