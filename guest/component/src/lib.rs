@@ -1,2 +1,31 @@
-//! The kvlock component.
+//! The state machines of kvlock as a WASI component: WIT exports on one side, WIT imports on the other, and the loop
+//! that drives a machine between them. No rule about locks is found here; they are all in `kvlock-machine`.
+//!
+//! On other targets than WebAssembly the crate compiles, so that it is linted, but its imports cannot be called.
 #![cfg_attr(target_family = "wasm", no_std)]
+// The error types are those that wit-bindgen makes; they are moved across the boundary once.
+#![allow(clippy::result_large_err)]
+extern crate alloc;
+
+mod convert;
+mod driver;
+mod mutex;
+
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+mod bindings {
+    wit_bindgen::generate!({ path: "../../wit", world: "kvlock", generate_all });
+    export!(Component with_types_in self);
+    use super::mutex::Component;
+}
+
+#[cfg(target_family = "wasm")]
+mod runtime {
+    #[global_allocator]
+    static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
+    /// A panic is a bug; a trap stops the instance, and the host tells its user.
+    #[panic_handler]
+    fn trap(_: &core::panic::PanicInfo) -> ! {
+        core::arch::wasm32::unreachable()
+    }
+}

@@ -16,7 +16,7 @@ use crate::holder::Holder;
 use crate::kv::{Entry, Reply, Request, StoreError, Version, WriteOutcome};
 use crate::name::Key;
 use crate::options::{LockOptions, Mode};
-use crate::record::{Nonce, Record};
+use crate::record::{Nonce, Record, escape};
 use crate::session::{Deadline, Grant, Session};
 use crate::step::{Event, Machine, Step};
 use crate::time::Time;
@@ -218,8 +218,10 @@ impl Acquire {
         let record = match Record::decode(&entry.value) {
             Ok(record) if record.key == self.key => record,
             Ok(record) => {
-                return self
-                    .end(Err(AcquireError::Corrupt(alloc::format!("a record of key {:?}", record.key.as_str()))));
+                return self.end(Err(AcquireError::Corrupt(alloc::format!(
+                    "the record of another key, \"{}\"",
+                    escape(record.key.as_str())
+                ))));
             }
             Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
         };

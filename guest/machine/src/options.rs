@@ -1,6 +1,7 @@
 //! How to lock: options that were checked once, and cannot be wrong after.
 
 use alloc::format;
+use alloc::string::String;
 use core::time::Duration;
 
 use crate::error::Invalid;
@@ -112,11 +113,18 @@ impl LockOptions {
 
 pub(crate) fn within(what: &str, length: Duration, min: Duration, max: Duration) -> Result<(), Invalid> {
     if length < min || length > max {
-        let (length, max) = (length.as_secs_f64(), max.as_secs());
-        let min = min.as_secs_f64();
-        return Err(Invalid::new(format!("the {what} is {length} s; {min} s to {max} s are possible")));
+        let [length, min, max] = [length, min, max].map(in_seconds);
+        return Err(Invalid::new(format!("the {what} is {length}; {min} to {max} are possible")));
     }
     Ok(())
+}
+
+/// A duration as `30s` or `0.001s`: exact, and without the weight of floating point in the component.
+pub(crate) fn in_seconds(length: Duration) -> String {
+    let mut text = format!("{}.{:09}", length.as_secs(), length.subsec_nanos());
+    text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+    text.push('s');
+    text
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use core::time::Duration;
 use crate::calendar;
 use crate::kv::Ttl;
 use crate::name::{Key, Text};
-use crate::options::{Lease, Mode};
+use crate::options::{Lease, Mode, in_seconds};
 
 const HEADING: &str = "kvlock/1 lock";
 /// How much of a foreign value is shown.
@@ -92,10 +92,8 @@ fn parse(text: &str) -> Option<Record> {
         return None;
     }
     let mut optional = |name: &str| -> Option<&str> {
-        lines
-            .next_if(|line| line.split_once(": ").is_some_and(|(found, _)| found == name))?
-            .split_once(": ")
-            .map(|p| p.1)
+        let value = |line: &&'_ str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
+        lines.next_if(value)?.get(name.len() + 2..)
     };
     let record = Record {
         key: Key::new(&unescape(optional("key")?)?).ok()?,
@@ -129,11 +127,10 @@ fn excerpt(value: &[u8]) -> String {
 }
 
 fn format_ttl(ttl: Ttl) -> String {
-    let Ttl::After(length) = ttl else { return "forever".to_string() };
-    let mut text = format!("{}.{:09}", length.as_secs(), length.subsec_nanos());
-    text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
-    text.push('s');
-    text
+    match ttl {
+        Ttl::After(length) => in_seconds(length),
+        Ttl::Forever => "forever".to_string(),
+    }
 }
 
 fn parse_ttl(text: &str) -> Option<Ttl> {
@@ -150,7 +147,7 @@ fn parse_ttl(text: &str) -> Option<Ttl> {
 }
 
 /// Keeps a value on its line: a backslash and control characters are written as escapes.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if character == '\\' || character.is_control() {

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::{GrantError, Invalid};
@@ -35,7 +36,8 @@ pub struct SessionOptions {
 pub struct Session {
     options: SessionOptions,
     opened: Time,
-    eras: BTreeMap<u64, Seen>,
+    /// Newest knowledge last; so few that a search beats a map.
+    eras: Vec<Seen>,
     held: BTreeMap<String, Held>,
     grants: u64,
     /// Whether the store has answered this session at all: a waiter rides out an outage of a store that was there,
@@ -45,8 +47,8 @@ pub struct Session {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Seen {
+    era: EraInfo,
     at: Time,
-    lossless_for: Duration,
 }
 
 /// A lock that the session holds, as it last wrote it.
@@ -138,8 +140,7 @@ impl Session {
         if let Some(quarantine) = options.quarantine {
             within("quarantine", quarantine, Duration::ZERO, MAX_LEASE)?;
         }
-        let (eras, held) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Session { options, opened: now, eras, held, grants: 0, reached: false })
+        Ok(Session { options, opened: now, eras: Vec::new(), held: BTreeMap::new(), grants: 0, reached: false })
     }
 
     /// How often the lock of this grant is held; 0 once it is released or lost.
@@ -249,16 +250,17 @@ impl Session {
 
     /// Notes what the store tells of an era.
     pub(crate) fn note(&mut self, era: EraInfo, now: Time) {
-        self.eras.insert(era.id, Seen { at: now, lossless_for: era.lossless_for });
-        if self.eras.len() > ERAS_KEPT {
-            self.eras.pop_first();
+        self.eras.retain(|seen| seen.era.id != era.id);
+        if self.eras.len() >= ERAS_KEPT {
+            self.eras.remove(0);
         }
+        self.eras.push(Seen { era, at: now });
     }
 
     /// How much longer nothing may be granted in this era; none for an era that the session does not know.
     pub(crate) fn quarantine(&self, era: u64, lease: Lease, now: Time) -> Option<Duration> {
-        let seen = self.eras.get(&era)?;
-        let age = seen.lossless_for.saturating_add(now.since(seen.at));
+        let seen = self.eras.iter().find(|seen| seen.era.id == era)?;
+        let age = seen.era.lossless_for.saturating_add(now.since(seen.at));
         let longest = match lease.ttl() {
             Ttl::After(length) => DEFAULT_QUARANTINE.max(length),
             Ttl::Forever => DEFAULT_QUARANTINE,

@@ -1,0 +1,183 @@
+//! Between the types of the WIT and those of the machines. They say the same; nothing is decided here.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+use core::time::Duration;
+
+use kvlock_machine as machine;
+
+use crate::bindings::exports::kvlock::lock::mutex as wit;
+use crate::bindings::kvlock::lock::kv_store as kv;
+
+/// Nanoseconds as the WIT has them; more than 584 years are as many as can be said.
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn ttl_out(ttl: machine::Ttl) -> kv::Ttl {
+    match ttl {
+        machine::Ttl::After(length) => kv::Ttl::After(nanos(length)),
+        machine::Ttl::Forever => kv::Ttl::Forever,
+    }
+}
+
+pub(crate) fn ttl_in(ttl: kv::Ttl) -> machine::Ttl {
+    match ttl {
+        kv::Ttl::After(length) => machine::Ttl::After(Duration::from_nanos(length)),
+        kv::Ttl::Forever => machine::Ttl::Forever,
+    }
+}
+
+pub(crate) fn version_out(version: machine::Version) -> kv::Version {
+    kv::Version { era: version.era, number: version.number }
+}
+
+fn version_in(version: kv::Version) -> machine::Version {
+    machine::Version { era: version.era, number: version.number }
+}
+
+pub(crate) fn entry(entry: kv::Entry) -> machine::Entry {
+    let kv::Entry { value, version, time_left } = entry;
+    machine::Entry { value, version: version_in(version), time_left: time_left.map(ttl_in) }
+}
+
+pub(crate) fn write_outcome(outcome: kv::WriteOutcome) -> machine::WriteOutcome {
+    match outcome {
+        kv::WriteOutcome::Written(version) => machine::WriteOutcome::Written(version_in(version)),
+        kv::WriteOutcome::Conflict(version) => machine::WriteOutcome::Conflict(version.map(version_in)),
+        kv::WriteOutcome::Absent => machine::WriteOutcome::Absent,
+    }
+}
+
+pub(crate) fn delete_outcome(outcome: kv::DeleteOutcome) -> machine::DeleteOutcome {
+    match outcome {
+        kv::DeleteOutcome::Deleted => machine::DeleteOutcome::Deleted,
+        kv::DeleteOutcome::Conflict(version) => machine::DeleteOutcome::Conflict(version.map(version_in)),
+        kv::DeleteOutcome::Absent => machine::DeleteOutcome::Absent,
+    }
+}
+
+pub(crate) fn era(era: kv::EraInfo) -> machine::EraInfo {
+    machine::EraInfo { id: era.id, lossless_for: Duration::from_nanos(era.lossless_for) }
+}
+
+pub(crate) fn store_error(error: kv::Error) -> machine::StoreError {
+    match error {
+        kv::Error::Unavailable(text) => machine::StoreError::Unavailable(text),
+        kv::Error::UnknownOutcome(text) => machine::StoreError::UnknownOutcome(text),
+        kv::Error::Rejected(text) => machine::StoreError::Rejected(text),
+        kv::Error::Invalid(text) => machine::StoreError::Invalid(text),
+    }
+}
+
+fn store_error_out(error: machine::StoreError) -> kv::Error {
+    match error {
+        machine::StoreError::Unavailable(text) => kv::Error::Unavailable(text),
+        machine::StoreError::UnknownOutcome(text) => kv::Error::UnknownOutcome(text),
+        machine::StoreError::Rejected(text) => kv::Error::Rejected(text),
+        machine::StoreError::Invalid(text) => kv::Error::Invalid(text),
+    }
+}
+
+pub(crate) fn session_options(options: wit::SessionOptions) -> Result<machine::SessionOptions, machine::Invalid> {
+    Ok(machine::SessionOptions {
+        owner: machine::Text::owner(&options.owner)?,
+        label: machine::Text::label(&options.label)?,
+        namespace: machine::Namespace::new(&options.namespace)?,
+        quarantine: options.quarantine.map(Duration::from_nanos),
+        unix_time: options.unix_time,
+    })
+}
+
+pub(crate) fn lock_options(options: wit::LockOptions) -> Result<machine::LockOptions, machine::Invalid> {
+    let mode = match options.mode {
+        wit::Mode::Plain => machine::Mode::Plain,
+        wit::Mode::Reentrant => machine::Mode::Reentrant,
+    };
+    machine::LockOptions::new(machine::Lease::new(ttl_in(options.lease))?)
+        .mode(mode)
+        .adopt(options.adopt)
+        .wait(options.wait.map(Duration::from_nanos))?
+        .interval(Duration::from_nanos(options.interval))?
+        .at_least(Duration::from_nanos(options.at_least))
+}
+
+pub(crate) fn holder(holder: machine::Holder) -> wit::Holder {
+    let machine::Holder { key, owner, label, since, lease, depth, token, time_left } = holder;
+    wit::Holder { key, owner, label, since, lease: ttl_out(lease), depth, token, time_left: time_left.map(ttl_out) }
+}
+
+fn boxed_holder(boxed: Option<Box<machine::Holder>>) -> Option<wit::Holder> {
+    boxed.map(|boxed| holder(*boxed))
+}
+
+pub(crate) fn waiting_for(waiting: machine::WaitingFor) -> wit::WaitingFor {
+    match waiting {
+        machine::WaitingFor::Turn => wit::WaitingFor::Turn,
+        machine::WaitingFor::Holder(boxed) => wit::WaitingFor::Holder(holder(*boxed)),
+        machine::WaitingFor::Quarantine(left) => wit::WaitingFor::Quarantine(nanos(left)),
+        machine::WaitingFor::Outage(error) => wit::WaitingFor::Outage(store_error_out(error)),
+    }
+}
+
+/// A driver that went out of order is a bug of this crate: a trap tells it from every outcome.
+fn out_of_order() -> ! {
+    unreachable!("a machine was driven out of order")
+}
+
+pub(crate) fn acquire_error(error: machine::AcquireError) -> wit::AcquireError {
+    match error {
+        machine::AcquireError::Busy { waited, waiting_for: reason } => {
+            wit::AcquireError::Busy(wit::Busy { waited: nanos(waited), waiting_for: waiting_for(reason) })
+        }
+        machine::AcquireError::AlreadyHeld => wit::AcquireError::AlreadyHeld,
+        machine::AcquireError::Lost(holder) => wit::AcquireError::Lost(boxed_holder(holder)),
+        machine::AcquireError::Corrupt(excerpt) => wit::AcquireError::Corrupt(excerpt),
+        machine::AcquireError::Invalid(invalid) => wit::AcquireError::Invalid(invalid.to_string()),
+        machine::AcquireError::Store(error) => wit::AcquireError::Store(store_error_out(error)),
+        machine::AcquireError::OutOfOrder => out_of_order(),
+    }
+}
+
+pub(crate) fn grant_error(error: machine::GrantError) -> wit::GrantError {
+    match error {
+        machine::GrantError::Lost(holder) => wit::GrantError::Lost(boxed_holder(holder)),
+        machine::GrantError::Invalid(invalid) => wit::GrantError::Invalid(invalid.to_string()),
+        machine::GrantError::Store(error) => wit::GrantError::Store(store_error_out(error)),
+        machine::GrantError::OutOfOrder => out_of_order(),
+    }
+}
+
+pub(crate) fn key_error(error: machine::KeyError) -> wit::KeyError {
+    match error {
+        machine::KeyError::Corrupt(excerpt) => wit::KeyError::Corrupt(excerpt),
+        machine::KeyError::Invalid(invalid) => wit::KeyError::Invalid(invalid.to_string()),
+        machine::KeyError::Store(error) => wit::KeyError::Store(store_error_out(error)),
+        machine::KeyError::OutOfOrder => out_of_order(),
+    }
+}
+
+pub(crate) fn status(status: machine::KeyStatus) -> wit::Status {
+    match status {
+        machine::KeyStatus::Free => wit::Status::Free,
+        machine::KeyStatus::Held(held) => wit::Status::Held(holder(held)),
+        machine::KeyStatus::Corrupt(excerpt) => wit::Status::Corrupt(excerpt),
+    }
+}
+
+pub(crate) fn validity(validity: machine::Validity) -> wit::Validity {
+    match validity {
+        machine::Validity::Valid(left) => wit::Validity::Valid(nanos(left)),
+        machine::Validity::Unlimited => wit::Validity::Unlimited,
+        machine::Validity::Unconfirmed => wit::Validity::Unconfirmed,
+        machine::Validity::Lost => wit::Validity::Lost,
+    }
+}
+
+pub(crate) fn released(released: machine::Released) -> wit::Released {
+    match released {
+        machine::Released::Freed => wit::Released::Freed,
+        machine::Released::Nested(depth) => wit::Released::Nested(depth),
+        machine::Released::Kept(left) => wit::Released::Kept(nanos(left)),
+    }
+}

@@ -1,0 +1,85 @@
+//! The loop between a machine and the imports.
+
+use alloc::string::String;
+use core::ops::ControlFlow;
+use core::time::Duration;
+
+use kvlock_machine::{Event, Machine, Nonce, Reply, Request, Session, Step, Time};
+
+use crate::bindings::kvlock::lock::kv_store;
+use crate::bindings::wasi::clocks::monotonic_clock;
+use crate::bindings::wasi::random::random;
+use crate::convert::{self, nanos};
+
+/// Drives a machine to its end, sleeping where it asks to.
+pub(crate) fn run<M: Machine>(mut machine: M, session: &mut Session) -> M::Outcome {
+    let mut event = Event::Start;
+    loop {
+        match advance(&mut machine, session, event) {
+            ControlFlow::Break(outcome) => return outcome,
+            ControlFlow::Continue(pause) => sleep(nanos(pause)),
+        }
+        event = Event::Woken;
+    }
+}
+
+/// Drives a machine until it ends or wants to sleep.
+pub(crate) fn advance<M: Machine>(
+    machine: &mut M,
+    session: &mut Session,
+    mut event: Event,
+) -> ControlFlow<M::Outcome, Duration> {
+    loop {
+        match machine.step(session, now(), event) {
+            Step::Call(request) => event = Event::Reply(call(request)),
+            Step::Sleep(pause) => return ControlFlow::Continue(pause),
+            Step::Done(outcome) => return ControlFlow::Break(outcome),
+        }
+    }
+}
+
+/// Sleeps for so many nanoseconds.
+pub(crate) fn sleep(pause: u64) {
+    monotonic_clock::subscribe_duration(pause).block();
+}
+
+/// The time by the host's monotonic clock.
+pub(crate) fn now() -> Time {
+    Time::from_nanos(monotonic_clock::now())
+}
+
+/// 128 bits from the host's secure generator.
+pub(crate) fn nonce() -> Nonce {
+    let half = || u128::from(random::get_random_u64());
+    Nonce(half() << 64 | half())
+}
+
+fn call(request: Request) -> Reply {
+    match request {
+        Request::Get { key } => {
+            Reply::Entry(kv_store::get(&key).map(|entry| entry.map(convert::entry)).map_err(convert::store_error))
+        }
+        Request::GetMany { keys } => Reply::Entries(get_many(&keys)),
+        Request::Add { key, value, ttl } => Reply::Write(
+            kv_store::add(&key, &value, convert::ttl_out(ttl))
+                .map(convert::write_outcome)
+                .map_err(convert::store_error),
+        ),
+        Request::Replace { key, value, ttl, if_version } => Reply::Write(
+            kv_store::replace(&key, &value, convert::ttl_out(ttl), convert::version_out(if_version))
+                .map(convert::write_outcome)
+                .map_err(convert::store_error),
+        ),
+        Request::Delete { key, if_version } => Reply::Delete(
+            kv_store::delete(&key, convert::version_out(if_version))
+                .map(convert::delete_outcome)
+                .map_err(convert::store_error),
+        ),
+        Request::Era { key } => Reply::Era(kv_store::era(&key).map(convert::era).map_err(convert::store_error)),
+    }
+}
+
+fn get_many(keys: &[String]) -> Result<alloc::vec::Vec<Option<kvlock_machine::Entry>>, kvlock_machine::StoreError> {
+    let entries = kv_store::get_many(keys).map_err(convert::store_error)?;
+    Ok(entries.into_iter().map(|entry| entry.map(convert::entry)).collect())
+}

@@ -1,0 +1,180 @@
+//! The exported interface `mutex`.
+
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::ops::ControlFlow;
+
+use kvlock_machine::{Acquire, Break, Event, Key, KeyError, Lease, Release, Renew, Status};
+
+use crate::bindings::exports::kvlock::lock::mutex as wit;
+use crate::convert;
+use crate::driver;
+
+/// What the component exports.
+pub(crate) struct Component;
+
+impl wit::Guest for Component {
+    type Session = Session;
+    type Acquisition = Acquisition;
+    type Grant = Grant;
+}
+
+/// A machine session. The borrows below never meet: an instance cannot be entered while it is inside a call.
+type Shared = Rc<RefCell<kvlock_machine::Session>>;
+
+/// The resource `session`.
+pub(crate) struct Session(Shared);
+
+/// The resource `acquisition`.
+pub(crate) struct Acquisition {
+    session: Shared,
+    progress: RefCell<Progress>,
+}
+
+enum Progress {
+    Fresh(Acquire),
+    Waiting(Acquire),
+    Ended,
+}
+
+/// The resource `grant`.
+pub(crate) struct Grant {
+    session: Shared,
+    grant: kvlock_machine::Grant,
+    released: Cell<bool>,
+}
+
+impl wit::GuestSession for Session {
+    fn open(options: wit::SessionOptions) -> Result<wit::Session, String> {
+        let options = convert::session_options(options).map_err(|invalid| invalid.to_string())?;
+        let session = kvlock_machine::Session::open(options, driver::now()).map_err(|invalid| invalid.to_string())?;
+        Ok(wit::Session::new(Session(Rc::new(RefCell::new(session)))))
+    }
+
+    fn lock(&self, key: String, options: wit::LockOptions) -> Result<wit::Acquisition, wit::AcquireError> {
+        let invalid = |invalid: kvlock_machine::Invalid| wit::AcquireError::Invalid(invalid.to_string());
+        let key = Key::new(&key).map_err(invalid)?;
+        let options = convert::lock_options(options).map_err(invalid)?;
+        let acquire = Acquire::new(&self.0.borrow(), key, options, driver::nonce());
+        let progress = RefCell::new(Progress::Fresh(acquire));
+        Ok(wit::Acquisition::new(Acquisition { session: self.0.clone(), progress }))
+    }
+
+    fn resume(&self, written: String) -> Result<wit::Grant, String> {
+        let grant = self.0.borrow_mut().resume(&written).map_err(|invalid| invalid.to_string())?;
+        Ok(Grant::resource(&self.0, grant))
+    }
+
+    fn status(&self, keys: Vec<String>) -> Result<Vec<wit::Status>, wit::KeyError> {
+        let keys = keys.iter().map(|key| Key::new(key)).collect::<Result<_, _>>();
+        let keys = keys.map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
+        let statuses = driver::run(Status::new(keys), &mut self.0.borrow_mut()).map_err(convert::key_error)?;
+        Ok(statuses.into_iter().map(convert::status).collect())
+    }
+
+    fn break_(&self, key: String) -> Result<Option<wit::Holder>, wit::KeyError> {
+        let key = Key::new(&key).map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
+        let mut session = self.0.borrow_mut();
+        let broken = driver::run(Break::new(&session, &key), &mut session).map_err(convert::key_error)?;
+        Ok(broken.map(convert::holder))
+    }
+}
+
+impl Acquisition {
+    /// Goes on until there is an outcome or a pause to make.
+    fn advance(&self) -> ControlFlow<Result<wit::Grant, wit::AcquireError>, wit::Pending> {
+        let mut session = self.session.borrow_mut();
+        let (mut acquire, event) = match self.progress.replace(Progress::Ended) {
+            Progress::Fresh(acquire) => (acquire, Event::Start),
+            Progress::Waiting(acquire) => (acquire, Event::Woken),
+            Progress::Ended => {
+                let error = wit::AcquireError::Invalid("this acquisition has ended; begin another".to_string());
+                return ControlFlow::Break(Err(error));
+            }
+        };
+        match driver::advance(&mut acquire, &mut session, event) {
+            ControlFlow::Break(Ok(grant)) => ControlFlow::Break(Ok(Grant::resource(&self.session, grant))),
+            ControlFlow::Break(Err(error)) => ControlFlow::Break(Err(convert::acquire_error(error))),
+            ControlFlow::Continue(pause) => {
+                let waiting_for = convert::waiting_for(acquire.waiting_for().clone());
+                self.progress.replace(Progress::Waiting(acquire));
+                ControlFlow::Continue(wit::Pending { pause: convert::nanos(pause), waiting_for })
+            }
+        }
+    }
+}
+
+impl wit::GuestAcquisition for Acquisition {
+    fn poll(&self) -> wit::Progress {
+        match self.advance() {
+            ControlFlow::Continue(pending) => wit::Progress::Pending(pending),
+            ControlFlow::Break(Ok(grant)) => wit::Progress::Granted(grant),
+            ControlFlow::Break(Err(error)) => wit::Progress::Failed(error),
+        }
+    }
+
+    fn block(&self) -> Result<wit::Grant, wit::AcquireError> {
+        loop {
+            match self.advance() {
+                ControlFlow::Continue(pending) => driver::sleep(pending.pause),
+                ControlFlow::Break(outcome) => return outcome,
+            }
+        }
+    }
+}
+
+impl Grant {
+    fn resource(session: &Shared, grant: kvlock_machine::Grant) -> wit::Grant {
+        wit::Grant::new(Grant { session: session.clone(), grant, released: Cell::new(false) })
+    }
+
+    fn unreleased(&self) -> Result<kvlock_machine::Grant, wit::GrantError> {
+        if self.released.get() { Err(wit::GrantError::AlreadyReleased) } else { Ok(self.grant.clone()) }
+    }
+}
+
+impl wit::GuestGrant for Grant {
+    fn key(&self) -> String {
+        self.grant.key().to_string()
+    }
+
+    fn owner(&self) -> String {
+        self.grant.owner().to_string()
+    }
+
+    fn token(&self) -> u64 {
+        self.grant.token()
+    }
+
+    fn depth(&self) -> u32 {
+        if self.released.get() { 0 } else { self.session.borrow().depth(&self.grant) }
+    }
+
+    fn validity(&self) -> wit::Validity {
+        if self.released.get() {
+            return wit::Validity::Lost;
+        }
+        convert::validity(self.session.borrow().validity(&self.grant, driver::now()))
+    }
+
+    fn renew(&self, lease: Option<wit::Ttl>) -> Result<(), wit::GrantError> {
+        let grant = self.unreleased()?;
+        let lease = lease.map(|ttl| Lease::new(convert::ttl_in(ttl))).transpose();
+        let lease = lease.map_err(|invalid| wit::GrantError::Invalid(invalid.to_string()))?;
+        driver::run(Renew::new(grant, lease), &mut self.session.borrow_mut()).map_err(convert::grant_error)
+    }
+
+    fn release(&self) -> Result<wit::Released, wit::GrantError> {
+        let release = Release::new(self.unreleased()?);
+        let released = driver::run(release, &mut self.session.borrow_mut()).map_err(convert::grant_error)?;
+        self.released.set(true);
+        Ok(convert::released(released))
+    }
+
+    fn write_out(&self) -> Result<String, wit::GrantError> {
+        let grant = self.unreleased()?;
+        self.session.borrow().write_out(&grant, driver::now()).map_err(convert::grant_error)
+    }
+}

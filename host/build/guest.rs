@@ -1,0 +1,157 @@
+//! Building the component from its sources: shared by build.rs and `cargo xtask component`.
+//!
+//! Two compilers can: rustup's, where `rustup target add wasm32-unknown-unknown` has been run, and Debian's `rustc-web`
+//! with `rust-web-src`, which brings the sources of the standard library along.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use sha2::{Digest, Sha256};
+
+/// What to do where neither compiler is found.
+pub(crate) const HELP: &str = "the component has changed and no compiler for wasm32-unknown-unknown is found.\n\
+    On Debian:   apt-get install rustc-web rust-web-src\n\
+    With rustup: rustup target add wasm32-unknown-unknown\n\
+    or go back to the sources that the checked-in component was built from";
+
+/// The component checked in, relative to the host crate.
+pub(crate) const CHECKED_IN: &str = "component/kvlock.wasm";
+/// The digest of the sources that it was built from, and the compiler that built it.
+pub(crate) const PROVENANCE: &str = "component/kvlock.provenance";
+
+const TARGET: &str = "wasm32-unknown-unknown";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library";
+/// The component keeps its stack small: an instance per session should be cheap. SHA-256 is the compact one.
+const RUSTFLAGS: &[&str] =
+    &["-Clink-arg=-zstack-size=65536", "--cfg=sha2_backend=\"soft\"", "--cfg=sha2_backend_soft=\"compact\""];
+
+/// A compiler that can build the component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compiler {
+    /// rustup's, with the target installed.
+    Rustup,
+    /// Debian's rustc-web, which builds the standard library as well.
+    Debian,
+}
+
+impl Compiler {
+    /// The compilers found here, the usual one first.
+    pub(crate) fn found() -> Vec<Compiler> {
+        let mut found = Vec::new();
+        let sysroot = sysroot().unwrap_or_default();
+        if sysroot.join("lib/rustlib").join(TARGET).is_dir() {
+            found.push(Compiler::Rustup);
+        }
+        if Path::new(DEBIAN_RUSTC).exists() && Path::new(DEBIAN_SOURCES).is_dir() {
+            found.push(Compiler::Debian);
+        }
+        found
+    }
+
+    /// Which one exactly: two components of one compiler and one source are the same, byte for byte.
+    pub(crate) fn version(self) -> io::Result<String> {
+        let rustc = match self {
+            Compiler::Rustup => "rustc",
+            Compiler::Debian => DEBIAN_RUSTC,
+        };
+        let output = Command::new(rustc).arg("--version").output()?;
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_string();
+        Ok(match self {
+            Compiler::Rustup => version,
+            Compiler::Debian => format!("{version}, standard library built along"),
+        })
+    }
+
+    /// Builds the component in `target_dir` and answers where it is.
+    pub(crate) fn build(self, workspace: &Path, target_dir: &Path) -> io::Result<PathBuf> {
+        let tools = sysroot()?.join("lib/rustlib").join(host_triple()?).join("bin");
+        let mut paths = vec![tools.join("gcc-ld")];
+        paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+        let mut flags: Vec<String> = RUSTFLAGS.iter().map(|flag| flag.to_string()).collect();
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(workspace.join("guest/component"));
+        cargo.args(["build", "--locked", "--profile", "component", "--target", TARGET]);
+        for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC"] {
+            cargo.env_remove(name);
+        }
+        if self == Compiler::Debian {
+            // The standard library is built here, so that it can be built without panic messages: a trap tells as much.
+            flags.extend(["-Zunstable-options", "-Cpanic=immediate-abort"].map(String::from));
+            cargo.args(["-Z", "build-std=core,alloc,compiler_builtins"]);
+            cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
+            flags.push(format!("--remap-path-prefix={DEBIAN_SOURCES}=/rust"));
+        }
+        // Where the build took place must not show in its result.
+        for registry in registries() {
+            flags.push(format!("--remap-path-prefix={}=/crates", registry.display()));
+        }
+        flags.push(format!("--remap-path-prefix={}=/kvlock", workspace.display()));
+        cargo.env("CARGO_TARGET_DIR", target_dir);
+        cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
+        cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", tools.join("wasm-component-ld"));
+        cargo.env("PATH", std::env::join_paths(paths).map_err(io::Error::other)?);
+        let output = cargo.output()?;
+        if !output.status.success() {
+            return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
+        }
+        Ok(target_dir.join(TARGET).join("component/kvlock_component.wasm"))
+    }
+}
+
+/// The digest of all that the component is made of.
+pub(crate) fn source_digest(workspace: &Path) -> io::Result<String> {
+    let mut files = Vec::new();
+    for folder in ["wit", "guest/machine", "guest/component"] {
+        collect(&workspace.join(folder), &mut files)?;
+    }
+    files.sort();
+    let mut digest = Sha256::new();
+    for file in files {
+        let name = file.strip_prefix(workspace).unwrap_or(&file).to_string_lossy().into_owned();
+        let content = fs::read(&file)?;
+        digest.update(format!("{name} {}\n", content.len()));
+        digest.update(content);
+    }
+    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            // Tests of the machines are not part of the component.
+            if !path.ends_with("tests") && !path.ends_with("proptest-regressions") {
+                collect(&path, files)?;
+            }
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "rs" || extension == "wit" || extension == "toml")
+        {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Where cargo unpacks crates.
+fn registries() -> Vec<PathBuf> {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let Some(cargo_home) = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home) else { return Vec::new() };
+    let folders = fs::read_dir(cargo_home.join("registry/src")).into_iter().flatten();
+    folders.flatten().map(|folder| folder.path()).collect()
+}
+
+fn sysroot() -> io::Result<PathBuf> {
+    let output = Command::new("rustc").args(["--print", "sysroot"]).output()?;
+    Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
+}
+
+fn host_triple() -> io::Result<String> {
+    let output = Command::new("rustc").arg("-vV").output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(String::from).ok_or_else(|| io::Error::other("rustc -vV names no host"))
+}

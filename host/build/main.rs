@@ -1,0 +1,48 @@
+//! Picks the component (the one checked in, if its sources have not changed since; else one built from source) and
+//! compiles it ahead of time, so that the library compiles nothing at run time.
+
+#[path = "config.rs"]
+mod config;
+// xtask uses the rest of it.
+#[allow(dead_code)]
+#[path = "guest.rs"]
+mod guest;
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let host = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let component = component(&host, &out)?;
+    fs::write(out.join("kvlock.wasm"), &component)?;
+
+    let mut config = config::engine_config();
+    if env::var("HOST")? != env::var("TARGET")? {
+        config.target(&env::var("TARGET")?)?;
+    }
+    fs::write(out.join("kvlock.cwasm"), wasmtime::Engine::new(&config)?.precompile_component(&component)?)?;
+    println!("cargo::rerun-if-changed=build");
+    println!("cargo::rerun-if-changed=component");
+    Ok(())
+}
+
+fn component(host: &Path, out: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
+    let checked_in = host.join(guest::CHECKED_IN);
+    let Some(workspace) = host.parent().filter(|workspace| workspace.join("guest/component").is_dir()) else {
+        // The crate by itself, without the workspace around it.
+        return Ok(fs::read(checked_in)?);
+    };
+    for sources in ["wit", "guest/machine", "guest/component"] {
+        println!("cargo::rerun-if-changed={}", workspace.join(sources).display());
+    }
+    let digest = guest::source_digest(workspace)?;
+    let provenance = fs::read_to_string(host.join(guest::PROVENANCE)).unwrap_or_default();
+    if provenance.lines().any(|line| line.strip_prefix("sources: ") == Some(&digest)) {
+        return Ok(fs::read(checked_in)?);
+    }
+    let compiler = guest::Compiler::found().first().copied().ok_or(guest::HELP)?;
+    Ok(fs::read(compiler.build(workspace, &out.join("guest"))?)?)
+}

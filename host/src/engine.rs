@@ -1,0 +1,164 @@
+//! The component in wasmtime: one engine for the process, one instance for a session.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
+use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+
+use crate::clock::Clock;
+use crate::store::KvStore;
+use bindings::kvlock::lock::kv_store;
+use bindings::wasi;
+
+#[path = "../build/config.rs"]
+mod config;
+mod convert;
+
+/// What wasmtime generates from `wit/`.
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+pub(crate) mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        world: "kvlock",
+        with: { "wasi:io/poll.pollable": super::Pollable },
+        imports: { default: trappable },
+    });
+}
+
+/// The component's binary, as [`crate::COMPONENT`] gives it out.
+pub(crate) const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kvlock.wasm"));
+/// The same, compiled for this machine's architecture by build.rs.
+static PRECOMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kvlock.cwasm"));
+
+/// Most memory that an instance may have: a few hundred bytes for each lock that its session holds, and room for
+/// the largest keys. Beyond it the instance traps, and the host goes on.
+const MAX_MEMORY_BYTES: usize = 512 << 20;
+
+/// What an instance can reach: a store, a clock, random numbers. Nothing else is linked.
+pub(crate) struct Reach {
+    store: Arc<dyn KvStore>,
+    clock: Arc<dyn Clock>,
+    pollables: ResourceTable,
+    limits: StoreLimits,
+}
+
+/// The resource `pollable`: a moment to wait for.
+pub struct Pollable {
+    due: Duration,
+}
+
+/// An instance of the component.
+pub(crate) struct Instance {
+    pub(crate) store: Store<Reach>,
+    pub(crate) exports: bindings::Kvlock,
+}
+
+impl Instance {
+    pub(crate) fn new(store: Arc<dyn KvStore>, clock: Arc<dyn Clock>) -> wasmtime::Result<Self> {
+        let pre = instance_pre()?;
+        let limits = StoreLimitsBuilder::new().memory_size(MAX_MEMORY_BYTES).build();
+        let reach = Reach { store, clock, pollables: ResourceTable::new(), limits };
+        let mut store = Store::new(pre.engine(), reach);
+        store.limiter(|reach| &mut reach.limits);
+        let exports = pre.instantiate(&mut store)?;
+        Ok(Instance { store, exports })
+    }
+}
+
+fn instance_pre() -> wasmtime::Result<&'static bindings::KvlockPre<Reach>> {
+    static PRE: OnceLock<bindings::KvlockPre<Reach>> = OnceLock::new();
+    if let Some(pre) = PRE.get() {
+        return Ok(pre);
+    }
+    let engine = Engine::new(&config::engine_config())?;
+    // SAFETY: the bytes were made by build.rs with `Engine::precompile_component`, from the component beside them and
+    // with the same settings, and are part of this program; wasmtime checks its version and the settings.
+    let component = unsafe { Component::deserialize(&engine, PRECOMPILED)? };
+    let mut linker = Linker::new(&engine);
+    bindings::Kvlock::add_to_linker::<Reach, HasSelf<Reach>>(&mut linker, |reach| reach)?;
+    let pre = bindings::KvlockPre::new(linker.instantiate_pre(&component)?)?;
+    Ok(PRE.get_or_init(|| pre))
+}
+
+impl kv_store::Host for Reach {
+    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<kv_store::Entry>, kv_store::Error>> {
+        Ok(self.store.get(&key).map(|entry| entry.map(convert::entry)).map_err(convert::error))
+    }
+
+    fn get_many(
+        &mut self,
+        keys: Vec<String>,
+    ) -> wasmtime::Result<Result<Vec<Option<kv_store::Entry>>, kv_store::Error>> {
+        let entries = self.store.get_many(&keys).map_err(convert::error);
+        Ok(entries.map(|entries| entries.into_iter().map(|entry| entry.map(convert::entry)).collect()))
+    }
+
+    fn add(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl: kv_store::Ttl,
+    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
+        Ok(self.store.add(&key, &value, convert::ttl(ttl)).map(convert::write_outcome).map_err(convert::error))
+    }
+
+    fn replace(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl: kv_store::Ttl,
+        if_version: kv_store::Version,
+    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
+        let outcome = self.store.replace(&key, &value, convert::ttl(ttl), convert::version(if_version));
+        Ok(outcome.map(convert::write_outcome).map_err(convert::error))
+    }
+
+    fn delete(
+        &mut self,
+        key: String,
+        if_version: kv_store::Version,
+    ) -> wasmtime::Result<Result<kv_store::DeleteOutcome, kv_store::Error>> {
+        let outcome = self.store.delete(&key, convert::version(if_version));
+        Ok(outcome.map(convert::delete_outcome).map_err(convert::error))
+    }
+
+    fn era(&mut self, key: String) -> wasmtime::Result<Result<kv_store::EraInfo, kv_store::Error>> {
+        Ok(self.store.era(&key).map(convert::era).map_err(convert::error))
+    }
+}
+
+impl wasi::clocks::monotonic_clock::Host for Reach {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        Ok(convert::nanos(self.clock.now()))
+    }
+
+    fn subscribe_duration(&mut self, pause: u64) -> wasmtime::Result<Resource<Pollable>> {
+        let due = self.clock.now().saturating_add(Duration::from_nanos(pause));
+        Ok(self.pollables.push(Pollable { due })?)
+    }
+}
+
+impl wasi::io::poll::Host for Reach {}
+
+impl wasi::io::poll::HostPollable for Reach {
+    fn block(&mut self, pollable: Resource<Pollable>) -> wasmtime::Result<()> {
+        let due = self.pollables.get(&pollable)?.due;
+        let left = due.saturating_sub(self.clock.now());
+        if !left.is_zero() {
+            self.clock.sleep(left);
+        }
+        Ok(())
+    }
+
+    fn drop(&mut self, pollable: Resource<Pollable>) -> wasmtime::Result<()> {
+        self.pollables.delete(pollable)?;
+        Ok(())
+    }
+}
+
+impl wasi::random::random::Host for Reach {
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        Ok(getrandom::u64()?)
+    }
+}
