@@ -6,8 +6,12 @@
 //! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
 //! | `memory:` | [`Memory`] | tests: a mock with scripted faults and a log of every call |
 
+#[cfg(feature = "local")]
+mod local;
 mod memory;
 
+#[cfg(feature = "local")]
+pub use local::{Local, Machine};
 pub use memory::{Answer, Call, Fault, Memory, Op};
 
 use std::time::Duration;
