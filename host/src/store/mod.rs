@@ -6,6 +6,7 @@
 //! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
 //! | `memory:` | [`Memory`] | tests: a mock with scripted faults and a log of every call |
 
+pub mod conformance;
 #[cfg(feature = "local")]
 mod local;
 mod memory;
