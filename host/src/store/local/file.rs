@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, named_pa
 use super::super::StoreError;
 use super::error::{self, Trouble};
 use super::probe::{self, APPLICATION_ID, Identity, Line, Table};
+use super::rows::Meta;
 use super::{Machine, rows};
 
 /// How long a writer waits for its turn. A turn takes well under a millisecond, an fsync some more.
@@ -41,6 +42,15 @@ pub(super) enum Sync {
     Machine,
 }
 
+/// What a transaction does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Reads, in one snapshot.
+    Read,
+    /// Writes, and takes its turn first.
+    Write(Sync),
+}
+
 /// How far a file was when we looked last. Should something else be at the path then, what it kept is lost.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
@@ -50,6 +60,10 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    pub(super) fn new(identity: Identity, meta: &Meta) -> Self {
+        Seen { identity, era: meta.era, number: meta.number }
+    }
+
     pub(super) fn is_later_than(self, other: Seen) -> bool {
         (self.era, self.number) > (other.era, other.number)
     }
@@ -79,20 +93,31 @@ impl OpenFile {
         self.line.0
     }
 
-    /// Runs `act` as one write transaction.
+    /// Runs `act` as one transaction.
     pub(super) fn transaction<T>(
         &mut self,
         path: &Path,
-        sync: Sync,
+        access: Access,
         act: impl Fn(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Trouble> {
-        let begun = self.set_sync(sync).and_then(|()| {
-            let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
-            Ok((act(&transaction)?, transaction))
-        });
+        let begun = self.begin(access).and_then(|transaction| Ok((act(&transaction)?, transaction)));
         let (done, transaction) = begun.map_err(|error| error::trouble(path, error))?;
-        transaction.commit().map_err(|error| error::commit_trouble(path, error))?;
+        transaction.commit().map_err(|error| match access {
+            Access::Read => error::trouble(path, error),
+            Access::Write(_) => error::commit_trouble(path, error),
+        })?;
         Ok(done)
+    }
+
+    fn begin(&mut self, access: Access) -> rusqlite::Result<Transaction<'_>> {
+        let behavior = match access {
+            Access::Read => TransactionBehavior::Deferred,
+            Access::Write(sync) => {
+                self.set_sync(sync)?;
+                TransactionBehavior::Immediate
+            }
+        };
+        self.connection.transaction_with_behavior(behavior)
     }
 
     fn set_sync(&mut self, sync: Sync) -> rusqlite::Result<()> {
@@ -109,13 +134,24 @@ impl OpenFile {
 
 /// Opens the file at the path as it is now, making it where there is none. `seen` is what this
 /// client saw last, if it had a file open there.
-pub(super) fn open(path: &Path, machine: &Machine, seen: Option<Seen>) -> Result<OpenFile, Trouble> {
+pub(super) fn open(path: &Path, machine: &Machine, seen: Option<Seen>) -> Result<(OpenFile, Seen), Trouble> {
     let mut file = connect(path)?;
+    let identity = file.identity();
+    let found = file.transaction(path, Access::Read, |connection| {
+        match pragma(connection, "application_id")? == APPLICATION_ID && pragma(connection, "user_version")? == LAYOUT {
+            true => rows::meta(connection).map(Some),
+            false => Ok(None),
+        }
+    })?;
+    if let Some(meta) = found.filter(|meta| meta.boot == machine.boot_id && is_kept(seen, identity, meta)) {
+        return Ok((file, Seen::new(identity, &meta)));
+    }
     check_mark(&mut file, path)?;
     make_tables(&mut file, path, machine, seen)?;
     check_boot(&mut file, path, machine)?;
     check_era(&mut file, path, machine, seen)?;
-    Ok(file)
+    let meta = rows::meta(&file.connection).map_err(|error| error::trouble(path, error))?;
+    Ok((file, Seen::new(identity, &meta)))
 }
 
 fn connect(path: &Path) -> Result<OpenFile, Trouble> {
@@ -157,7 +193,7 @@ fn check_mark(file: &mut OpenFile, path: &Path) -> Result<(), Trouble> {
     if found == APPLICATION_ID {
         return Ok(());
     }
-    let ours = file.transaction(path, Sync::Processes, |connection| {
+    let ours = file.transaction(path, Access::Write(Sync::Processes), |connection| {
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let found = mark(connection)?;
         if found == 0 && tables == 0 {
@@ -183,7 +219,7 @@ fn make_tables(file: &mut OpenFile, path: &Path, machine: &Machine, seen: Option
         }
     }
     let inode = file.identity().inode as i64;
-    file.transaction(path, Sync::Processes, |connection| {
+    file.transaction(path, Access::Write(Sync::Processes), |connection| {
         // Unless another process has made them since we looked.
         if layout(connection)? == 0 {
             connection.execute_batch(TABLES)?;
@@ -210,7 +246,7 @@ fn check_boot(file: &mut OpenFile, path: &Path, machine: &Machine) -> Result<(),
     if state != "ok" {
         return Err(Trouble::Final(error::damaged(&path.display(), &state)));
     }
-    file.transaction(path, Sync::Machine, |connection| {
+    file.transaction(path, Access::Write(Sync::Machine), |connection| {
         if rows::meta(connection)?.boot == machine.boot_id {
             return Ok(());
         }
@@ -231,21 +267,16 @@ fn check_boot(file: &mut OpenFile, path: &Path, machine: &Machine) -> Result<(),
 /// A file that took the place of one we had open, or that is a copy of the one it says it is, is another era.
 fn check_era(file: &mut OpenFile, path: &Path, machine: &Machine, seen: Option<Seen>) -> Result<(), Trouble> {
     let identity = file.identity();
-    let inode = identity.inode as i64;
-    let is_right = |meta: &rows::Meta| {
-        let now = Seen { identity, era: meta.era, number: meta.number };
-        meta.inode == inode && seen.is_none_or(|seen| seen.is_kept_in(now, meta.lost))
-    };
     let meta = rows::meta(&file.connection).map_err(|error| error::trouble(path, error))?;
-    if is_right(&meta) {
+    if is_kept(seen, identity, &meta) {
         return Ok(());
     }
-    file.transaction(path, Sync::Processes, |connection| {
+    file.transaction(path, Access::Write(Sync::Processes), |connection| {
         let meta = rows::meta(connection)?;
-        if is_right(&meta) {
+        if is_kept(seen, identity, &meta) {
             return Ok(());
         }
-        let now = Seen { identity, era: meta.era, number: meta.number };
+        let (now, inode) = (Seen::new(identity, &meta), identity.inode as i64);
         // The copy's own numbers may have been given out before; those of a file made afresh by another client not.
         let is_fresh = meta.inode == inode && seen.is_none_or(|seen| meta.era >= seen.next_era());
         let after = now.next_era().max(seen.map_or(0, Seen::next_era));
@@ -254,6 +285,12 @@ fn check_era(file: &mut OpenFile, path: &Path, machine: &Machine, seen: Option<S
         connection.execute("UPDATE meta SET era = ?, inode = ?, lost = ?", (era, inode, machine.boot_nanos()))?;
         Ok(())
     })
+}
+
+/// Whether the file is the one it was made as, and has what we saw last.
+fn is_kept(seen: Option<Seen>, identity: Identity, meta: &Meta) -> bool {
+    let now = Seen::new(identity, meta);
+    meta.inode == identity.inode as i64 && seen.is_none_or(|seen| seen.is_kept_in(now, meta.lost))
 }
 
 fn pragma(connection: &Connection, name: &str) -> rusqlite::Result<i32> {

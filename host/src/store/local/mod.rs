@@ -32,7 +32,8 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 
 use self::error::Trouble;
-use self::file::{OpenFile, Seen, Sync};
+use self::file::{Access, OpenFile, Seen, Sync};
+use self::rows::Meta;
 use super::{
     DeleteOutcome, Entry, EraInfo, Finding, KvStore, Severity, StoreError, Ttl, Version, WriteOutcome, check_key,
     check_value,
@@ -115,7 +116,7 @@ impl Local {
         let path = std::path::absolute(path)
             .map_err(|error| StoreError::Invalid(format!("the path `{}`: {error}", path.display())))?;
         let local = Local { path, machine, slot: Mutex::new(Slot { file: None, seen: None }) };
-        local.read(|_| Ok(()))?;
+        local.with_slot(|slot| slot.file(&local).map(drop))?;
         Ok(local)
     }
 
@@ -124,31 +125,29 @@ impl Local {
         &self.path
     }
 
+    fn read<T>(&self, act: impl Fn(&Connection, &Meta) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.with_slot(|slot| slot.transaction(self, Access::Read, &act))
+    }
+
+    /// Runs `act` as one transaction that has to outlive what `sync` says.
+    fn write<T>(&self, sync: Sync, act: impl Fn(&Connection, &Meta) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.with_slot(|slot| slot.transaction(self, Access::Write(sync), &act))
+    }
+
     /// Runs `act` on the file that is at the path now. An `act` that fails with [`Trouble::Moved`] did nothing, and is
     /// tried once more on a file opened afresh.
-    fn with_file<T>(&self, act: impl Fn(&mut OpenFile) -> Result<T, Trouble>) -> Result<T, StoreError> {
+    fn with_slot<T>(&self, act: impl Fn(&mut Slot) -> Result<T, Trouble>) -> Result<T, StoreError> {
         let mut slot = self.lock();
-        match slot.file(self).and_then(&act) {
+        match act(&mut slot) {
             Err(Trouble::Moved(_)) => slot.file = None,
             done => return done.map_err(Trouble::into_error),
         }
-        slot.file(self).and_then(&act).map_err(Trouble::into_error)
+        act(&mut slot).map_err(Trouble::into_error)
     }
 
-    fn read<T>(&self, act: impl Fn(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
-        self.with_file(|file| act(&file.connection).map_err(|error| error::trouble(&self.path, error)))
-    }
-
-    /// Runs `act` as one transaction; `sync` tells from what is there whether it has to outlive the machine.
-    fn write<T>(
-        &self,
-        sync: impl Fn(&Connection) -> rusqlite::Result<Sync>,
-        act: impl Fn(&Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, StoreError> {
-        self.with_file(|file| {
-            let sync = sync(&file.connection).map_err(|error| error::trouble(&self.path, error))?;
-            file.transaction(&self.path, sync, &act)
-        })
+    /// What a change to the entry under a key has to outlive: as much as the entry does.
+    fn sync(&self, key: &str) -> Result<Sync, StoreError> {
+        self.read(|connection, _| rows::sync(connection, key))
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
@@ -158,23 +157,38 @@ impl Local {
 }
 
 impl Slot {
-    /// The open file, opened anew if another one is at the path or none.
-    fn file(&mut self, local: &Local) -> Result<&mut OpenFile, Trouble> {
-        if self.file.as_ref().is_some_and(|file| probe::identity(&local.path) != Some(file.identity())) {
-            self.file = None;
-        }
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => file::open(&local.path, &local.machine, self.seen)?,
+    fn transaction<T>(
+        &mut self,
+        local: &Local,
+        access: Access,
+        act: impl Fn(&Connection, &Meta) -> rusqlite::Result<T>,
+    ) -> Result<T, Trouble> {
+        let (file, seen) = self.file(local)?;
+        let identity = file.identity();
+        let done = file.transaction(&local.path, access, |connection| {
+            let before = rows::meta(connection)?;
+            if seen.is_later_than(Seen::new(identity, &before)) {
+                return Ok(None);
+            }
+            let done = act(connection, &before)?;
+            let after = if access == Access::Read { before } else { rows::meta(connection)? };
+            Ok(Some((done, Seen::new(identity, &after))))
+        })?;
+        let older = || error::damaged(&local.path.display(), &"an older copy was put in its place");
+        let (done, seen) = done.ok_or_else(|| Trouble::Moved(older()))?;
+        self.seen = Some(seen);
+        Ok(done)
+    }
+
+    /// The open file, opened anew if another one is at the path or none, and what was seen of it last.
+    fn file(&mut self, local: &Local) -> Result<(&mut OpenFile, Seen), Trouble> {
+        let open = self.file.take().filter(|file| probe::identity(&local.path) == Some(file.identity()));
+        let (file, seen) = match (open, self.seen) {
+            (Some(file), Some(seen)) => (file, seen),
+            _ => file::open(&local.path, &local.machine, self.seen)?,
         };
-        let file = self.file.insert(file);
-        let meta = rows::meta(&file.connection).map_err(|error| error::trouble(&local.path, error))?;
-        let now = Seen { identity: file.identity(), era: meta.era, number: meta.number };
-        if self.seen.is_some_and(|seen| seen.is_later_than(now)) {
-            return Err(Trouble::Moved(error::damaged(&local.path.display(), &"an older copy was put in its place")));
-        }
-        self.seen = Some(now);
-        Ok(file)
+        self.seen = Some(seen);
+        Ok((self.file.insert(file), seen))
     }
 }
 
@@ -187,51 +201,51 @@ impl std::fmt::Debug for Local {
 impl KvStore for Local {
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         check_key(key)?;
-        self.read(|connection| rows::get(connection, key, &self.machine))
+        self.read(|connection, _| rows::get(connection, key, &self.machine))
     }
 
     fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
         keys.iter().try_for_each(|key| check_key(key))?;
-        self.read(|connection| keys.iter().map(|key| rows::get(connection, key, &self.machine)).collect())
+        self.read(|connection, _| keys.iter().map(|key| rows::get(connection, key, &self.machine)).collect())
     }
 
     fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError> {
         check_key(key)?;
         check_value(value)?;
-        let ttl = rows::Stay::new(ttl);
-        self.write(|_| Ok(ttl.sync()), |connection| rows::add(connection, key, value, ttl, &self.machine))
+        let stay = rows::Stay::new(ttl);
+        self.write(stay.sync(), |connection, _| rows::add(connection, key, value, stay, &self.machine))
     }
 
     fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
         check_key(key)?;
         check_value(value)?;
-        let ttl = rows::Stay::new(ttl);
-        self.write(
-            |connection| Ok(ttl.sync().max(rows::sync(connection, key)?)),
-            |connection| rows::replace(connection, key, value, ttl, if_version, &self.machine),
-        )
+        let stay = rows::Stay::new(ttl);
+        self.write(stay.sync().max(self.sync(key)?), |connection, meta| match meta.is_era_of(if_version) {
+            true => rows::replace(connection, key, value, stay, if_version, &self.machine),
+            false => Ok(WriteOutcome::Conflict(None)),
+        })
     }
 
     fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
         check_key(key)?;
-        self.write(
-            |connection| rows::sync(connection, key),
-            |connection| rows::delete(connection, key, if_version, &self.machine),
-        )
+        self.write(self.sync(key)?, |connection, meta| match meta.is_era_of(if_version) {
+            true => rows::delete(connection, key, if_version, &self.machine),
+            false => Ok(DeleteOutcome::Conflict(None)),
+        })
     }
 
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         check_key(key)?;
-        let meta = self.read(rows::meta)?;
-        let lossless_for = match meta.lost {
+        let (id, lost) = self.read(|_, meta| Ok((meta.era, meta.lost)))?;
+        let lossless_for = match lost {
             Some(lost) => Duration::from_nanos(self.machine.boot_nanos().saturating_sub(lost).max(0).unsigned_abs()),
             None => Duration::MAX,
         };
-        Ok(EraInfo { id: meta.era.unsigned_abs(), lossless_for })
+        Ok(EraInfo { id: id.unsigned_abs(), lossless_for })
     }
 
     fn diagnose(&self) -> Vec<Finding> {
-        let found = self.read(|connection| Ok((rows::meta(connection)?, rows::count(connection)?)));
+        let found = self.read(|connection, _| Ok((rows::meta(connection)?, rows::count(connection)?)));
         let mut findings = match found {
             Ok((meta, entries)) => self.describe(&meta, entries),
             Err(error) => vec![self.finding("file", Severity::Unfit, error.to_string())],
@@ -251,7 +265,7 @@ impl KvStore for Local {
 }
 
 impl Local {
-    fn describe(&self, meta: &rows::Meta, entries: i64) -> Vec<Finding> {
+    fn describe(&self, meta: &Meta, entries: i64) -> Vec<Finding> {
         let size = std::fs::metadata(&self.path).map_or(0, |data| data.len());
         let mut findings = vec![
             self.finding("file", Severity::Ok, format!("{size} bytes, {entries} entries, expired ones included")),

@@ -28,6 +28,12 @@ pub(super) struct Meta {
     pub(super) lost: Option<i64>,
 }
 
+impl Meta {
+    pub(super) fn is_era_of(&self, version: Version) -> bool {
+        self.era.unsigned_abs() == version.era
+    }
+}
+
 /// A ttl as the file has it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stay(Option<i64>);
@@ -104,9 +110,6 @@ pub(super) fn replace(
     if_version: Version,
     machine: &Machine,
 ) -> rusqlite::Result<WriteOutcome> {
-    if is_of_another_era(connection, if_version)? {
-        return Ok(WriteOutcome::Conflict(None));
-    }
     match present(connection, key, machine)? {
         None => Ok(WriteOutcome::Absent),
         Some(version) if version != if_version => Ok(WriteOutcome::Conflict(Some(version))),
@@ -120,9 +123,6 @@ pub(super) fn delete(
     if_version: Version,
     machine: &Machine,
 ) -> rusqlite::Result<DeleteOutcome> {
-    if is_of_another_era(connection, if_version)? {
-        return Ok(DeleteOutcome::Conflict(None));
-    }
     match present(connection, key, machine)? {
         None => Ok(DeleteOutcome::Absent),
         Some(version) if version != if_version => Ok(DeleteOutcome::Conflict(Some(version))),
@@ -173,10 +173,6 @@ fn sweep(connection: &Connection, now: i64) -> rusqlite::Result<()> {
         .prepare_cached("DELETE FROM entries WHERE key IN (SELECT key FROM entries WHERE ends <= ? LIMIT ?)")?
         .execute((now, SWEEP_MOST))?;
     Ok(())
-}
-
-fn is_of_another_era(connection: &Connection, version: Version) -> rusqlite::Result<bool> {
-    Ok(meta(connection)?.era.unsigned_abs() != version.era)
 }
 
 fn is_live(ends: Option<i64>, now: i64) -> bool {
