@@ -6,7 +6,22 @@
 //! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
 //! | `memory:` | [`Memory`] | tests: a mock with scripted faults and a log of every call |
 
+pub mod conformance;
+#[cfg(feature = "local")]
+mod local;
+mod memory;
+
+#[cfg(feature = "local")]
+pub use local::{Local, Machine};
+pub use memory::{Answer, Call, Fault, Memory, Op};
+
 use std::time::Duration;
+
+/// The longest key in bytes: memcached's limit, kept by every store so that a lock's name is legal in all or in none.
+const MAX_KEY: usize = 250;
+
+/// The largest value in bytes: what memcached keeps at most unless told otherwise.
+const MAX_VALUE: usize = 1 << 20;
 
 /// Names one state of one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,4 +158,23 @@ pub struct Finding {
     pub severity: Severity,
     /// What was found and, unless it is fine, what to do about it.
     pub text: String,
+}
+
+/// The one rule for keys: 1 to 250 bytes, none of them white space or a control character of ASCII.
+pub(crate) fn check_key(key: &str) -> Result<(), StoreError> {
+    if key.is_empty() || key.len() > MAX_KEY {
+        return Err(StoreError::Invalid(format!("a key has 1 to {MAX_KEY} bytes, not {}", key.len())));
+    }
+    match key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        true => Err(StoreError::Invalid(format!("the key {key:?} has a space or a control character in it"))),
+        false => Ok(()),
+    }
+}
+
+/// The one rule for values: at most 1 MiB.
+pub(crate) fn check_value(value: &[u8]) -> Result<(), StoreError> {
+    match value.len() > MAX_VALUE {
+        true => Err(StoreError::Rejected(format!("a value has at most {MAX_VALUE} bytes, not {}", value.len()))),
+        false => Ok(()),
+    }
 }

@@ -1,0 +1,229 @@
+//! The suite that every store has to pass, for whoever writes one: implement [`Subject`], and call [`run`] in a test.
+//!
+//! | case | what would fail it (the controls in `tests/conformance.rs`) |
+//! |---|---|
+//! | `get finds what add wrote, byte for byte` | values cut short; text instead of bytes |
+//! | `get finds nothing where nothing is` | an empty entry made up |
+//! | `add leaves a held key as it is` | a blind write |
+//! | `replace changes the entry that has the version` | value or ttl kept from before |
+//! | `replace leaves another version as it is` | the version ignored |
+//! | `delete removes the entry that has the version` | nothing removed |
+//! | `delete leaves another version as it is` | the version ignored |
+//! | `replace and delete find nothing where nothing is` | replace makes an entry |
+//! | `get_many keeps order, doubles and gaps` | gaps left out; sorted |
+//! | `numbers grow with each write and are never used again` | numbers that start anew with each entry |
+//! | `a version of another era matches nothing` | only the number compared |
+//! | `a loss of everything begins a larger era` | the era of before; a loss not told |
+//! | `an entry lives its ttl and not much longer` | gone early; never gone; in the way when expired; ttl of before |
+//! | `time left is a lower bound` | told too long |
+//! | `odd keys are keys of their own` | case folded; keys cut short |
+//! | `illegal keys are invalid and change nothing` | taken as they are |
+//! | `too large a value is refused and changes nothing` | cut short; the old entry dropped |
+//! | `one of many adds wins` | read, then write |
+//! | `one of many replaces wins` | read, then write |
+//! | `one of many deletes wins` | read, then delete |
+//!
+//! ```
+//! use kvlock::clock::{Clock, VirtualClock};
+//! use kvlock::store::{KvStore, Memory, conformance};
+//! use std::{sync::Arc, time::Duration};
+//!
+//! struct Mock(Memory, Arc<VirtualClock>);
+//!
+//! impl conformance::Subject for Mock {
+//!     fn store(&self) -> &dyn KvStore {
+//!         &self.0
+//!     }
+//!     fn second(&self) -> Box<dyn KvStore> {
+//!         Box::new(self.0.clone())
+//!     }
+//!     fn pass(&self, time: Duration) {
+//!         self.1.sleep(time);
+//!     }
+//!     fn lose_everything(&self) -> bool {
+//!         self.0.new_era(Duration::ZERO);
+//!         true
+//!     }
+//! }
+//!
+//! conformance::run(|| {
+//!     let clock = Arc::new(VirtualClock::new());
+//!     Mock(Memory::new(clock.clone()), clock)
+//! });
+//! ```
+
+mod contents;
+mod keys;
+mod races;
+mod time;
+mod versions;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::{Entry, KvStore, StoreError, Ttl, Version, WriteOutcome};
+
+/// A store under test.
+pub trait Subject {
+    /// A client of the store.
+    fn store(&self) -> &dyn KvStore;
+
+    /// Another client of the same contents, as another process would have it.
+    fn second(&self) -> Box<dyn KvStore>;
+
+    /// Lets time pass: sleeps, or moves the virtual clock that the store goes by.
+    fn pass(&self, time: Duration);
+
+    /// Makes the store lose its contents in the way that it can: restart, flush, a deleted file. False where it has no
+    /// such way, which skips the case.
+    fn lose_everything(&self) -> bool {
+        false
+    }
+}
+
+/// One thing that a store has to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// What it is, as a sentence.
+    pub name: &'static str,
+    check: fn(&World<'_>) -> Verdict,
+}
+
+impl Case {
+    /// Tries it.
+    ///
+    /// # Errors
+    /// What was expected and what was found instead.
+    pub fn check(&self, subject: &dyn Subject) -> Result<(), String> {
+        (self.check)(&World::new(subject))
+    }
+}
+
+/// Every case. They are independent of each other, and leave only entries under keys of their own behind, so they may
+/// run one by one, at once, and on a store that is in use (but for the loss of everything).
+pub fn cases() -> &'static [Case] {
+    CASES
+}
+
+/// Runs every case on a subject of its own.
+///
+/// # Panics
+/// Where a case fails, with its name, what was expected and what was found, once all have run.
+pub fn run<S: Subject>(make: impl Fn() -> S) {
+    let failures: Vec<String> =
+        cases().iter().filter_map(|case| Some(format!("- {}: {}", case.name, case.check(&make()).err()?))).collect();
+    assert!(failures.is_empty(), "the store does not conform:\n{}", failures.join("\n"));
+}
+
+const CASES: &[Case] = &[
+    Case { name: "get finds what add wrote, byte for byte", check: contents::get_finds_what_add_wrote },
+    Case { name: "get finds nothing where nothing is", check: contents::get_finds_nothing },
+    Case { name: "add leaves a held key as it is", check: contents::add_leaves_a_held_key },
+    Case { name: "replace changes the entry that has the version", check: contents::replace_changes },
+    Case { name: "replace leaves another version as it is", check: contents::replace_needs_the_version },
+    Case { name: "delete removes the entry that has the version", check: contents::delete_removes },
+    Case { name: "delete leaves another version as it is", check: contents::delete_needs_the_version },
+    Case { name: "replace and delete find nothing where nothing is", check: contents::absent_is_absent },
+    Case { name: "get_many keeps order, doubles and gaps", check: contents::get_many_keeps_order },
+    Case { name: "numbers grow with each write and are never used again", check: versions::numbers_grow },
+    Case { name: "a version of another era matches nothing", check: versions::another_era_matches_nothing },
+    Case { name: "a loss of everything begins a larger era", check: versions::a_loss_begins_an_era },
+    Case { name: "an entry lives its ttl and not much longer", check: time::an_entry_lives_its_ttl },
+    Case { name: "time left is a lower bound", check: time::time_left_is_a_lower_bound },
+    Case { name: "odd keys are keys of their own", check: keys::odd_keys_are_distinct },
+    Case { name: "illegal keys are invalid and change nothing", check: keys::illegal_keys_are_invalid },
+    Case { name: "too large a value is refused and changes nothing", check: keys::too_large_a_value_is_refused },
+    Case { name: "one of many adds wins", check: races::one_add_wins },
+    Case { name: "one of many replaces wins", check: races::one_replace_wins },
+    Case { name: "one of many deletes wins", check: races::one_delete_wins },
+];
+
+/// What a case says: nothing, or what was expected.
+type Verdict = Result<(), String>;
+
+/// Longer than any case takes.
+const LONG: Ttl = Ttl::After(Duration::from_secs(300));
+
+/// A subject, seen by one case.
+struct World<'a> {
+    subject: &'a dyn Subject,
+    /// Keeps this run's keys apart from those of others on the same store.
+    prefix: String,
+}
+
+impl<'a> World<'a> {
+    fn new(subject: &'a dyn Subject) -> Self {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        // Where there is no randomness, the process's number and the count still keep runs of one machine apart.
+        let random = getrandom::u64().unwrap_or_default();
+        World { subject, prefix: format!("conformance:{random:x}:{}:{run}:", std::process::id()) }
+    }
+
+    fn store(&self) -> &'a dyn KvStore {
+        self.subject.store()
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Adds where nothing is, and expects to succeed.
+    fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<Version, String> {
+        match self.store().add(key, value, ttl).map_err(|error| format!("add of a new key: {error}"))? {
+            WriteOutcome::Written(version) => Ok(version),
+            other => Err(format!("add of a new key should write, but answered {other:?}")),
+        }
+    }
+
+    fn get(&self, key: &str) -> Result<Option<Entry>, String> {
+        self.store().get(key).map_err(|error| format!("get: {error}"))
+    }
+
+    /// Expects the key to have this value and version, for both clients.
+    fn expect_entry(&self, key: &str, value: &[u8], version: Version, when: &str) -> Verdict {
+        let second = self.subject.second();
+        for store in [self.store(), &*second] {
+            let entry = store.get(key).map_err(|error| format!("get {when}: {error}"))?;
+            let Some(entry) = entry else { return Err(format!("{when} the entry should be there, but is not")) };
+            expect(entry.value == value, || {
+                let (found, wanted) = (brief(&entry.value), brief(value));
+                format!("{when} the value should be {wanted}, but is {found}")
+            })?;
+            expect_eq(entry.version, version, &format!("{when} the entry's version"))?;
+        }
+        Ok(())
+    }
+
+    fn expect_nothing(&self, key: &str, when: &str) -> Verdict {
+        let second = self.subject.second();
+        for store in [self.store(), &*second] {
+            let entry = store.get(key).map_err(|error| format!("get {when}: {error}"))?;
+            expect(entry.is_none(), || format!("{when} there should be no entry, but there is {entry:?}"))?;
+        }
+        Ok(())
+    }
+}
+
+fn expect(is_so: bool, otherwise: impl FnOnce() -> String) -> Verdict {
+    if is_so { Ok(()) } else { Err(otherwise()) }
+}
+
+fn expect_eq<T: PartialEq + std::fmt::Debug>(found: T, wanted: T, what: &str) -> Verdict {
+    expect(found == wanted, || format!("{what} should be {wanted:?}, but is {found:?}"))
+}
+
+fn expect_conflict(outcome: Result<WriteOutcome, StoreError>, what: &str) -> Result<Option<Version>, String> {
+    match outcome {
+        Ok(WriteOutcome::Conflict(version)) => Ok(version),
+        other => Err(format!("{what} should be a conflict, but is {other:?}")),
+    }
+}
+
+/// A value in a message: all of it if short.
+fn brief(value: &[u8]) -> String {
+    match value.len() {
+        0..=40 => format!("{:?}", value.escape_ascii().to_string()),
+        length => format!("{:?}… of {length} bytes", value[..20].escape_ascii().to_string()),
+    }
+}

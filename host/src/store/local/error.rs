@@ -1,0 +1,71 @@
+//! What SQLite's errors mean to a caller.
+
+use std::path::Path;
+
+use rusqlite::{Error, ErrorCode, ffi};
+
+use super::super::StoreError;
+
+/// Why something was not done on the file.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// Nothing was done because the file is not what we opened any more, or looks so; on a file that was opened only
+    /// just, this is the error.
+    Moved(StoreError),
+    /// Opening the file anew would not help.
+    Final(StoreError),
+}
+
+impl Trouble {
+    pub(super) fn into_error(self) -> StoreError {
+        match self {
+            Trouble::Moved(error) | Trouble::Final(error) => error,
+        }
+    }
+}
+
+/// Sorts an error of a statement before the commit: nothing has happened, whatever it is.
+pub(super) fn trouble(path: &Path, error: Error) -> Trouble {
+    let path = path.display();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Trouble::Final(StoreError::Unavailable(format!(
+            "`{path}` has been kept locked by another process; try again, or look for a stopped one with `fuser`"
+        ))),
+        Some(ErrorCode::ReadOnly) if is_moved(&error) => {
+            Trouble::Moved(StoreError::Unavailable(format!("`{path}` was deleted or replaced just now; try again")))
+        }
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => Trouble::Final(StoreError::Rejected(format!(
+            "`{path}` may not be written: check its and its folder's mode"
+        ))),
+        Some(ErrorCode::CannotOpen) => Trouble::Moved(StoreError::Rejected(format!(
+            "`{path}` or its journal cannot be opened: check the mode of the file and its folder"
+        ))),
+        Some(ErrorCode::DiskFull) => {
+            Trouble::Final(StoreError::Rejected(format!("no room for `{path}`: free some of its disk")))
+        }
+        Some(ErrorCode::SystemIoFailure) => Trouble::Moved(StoreError::Unavailable(format!("`{path}`: {error}"))),
+        Some(ErrorCode::OutOfMemory) => Trouble::Final(StoreError::Unavailable(format!("`{path}`: {error}"))),
+        // No table, no meta row, not a database: somebody wrote over the file, or it is damaged.
+        _ => Trouble::Moved(damaged(&path, &error)),
+    }
+}
+
+/// Sorts an error of a commit. SQLite takes back a commit that failed for want of a lock or of room; after any other
+/// failure we cannot know.
+pub(super) fn commit_trouble(path: &Path, error: Error) -> Trouble {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => {
+            Trouble::Final(trouble(path, error).into_error())
+        }
+        _ => Trouble::Final(StoreError::UnknownOutcome(format!("writing `{}`: {error}", path.display()))),
+    }
+}
+
+/// The file cannot be understood.
+pub(super) fn damaged(path: &impl std::fmt::Display, why: &impl std::fmt::Display) -> StoreError {
+    StoreError::Rejected(format!("`{path}` is damaged ({why}): with no lock held, move it away and try again"))
+}
+
+fn is_moved(error: &Error) -> bool {
+    error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_READONLY_DBMOVED)
+}

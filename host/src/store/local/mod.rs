@@ -1,0 +1,289 @@
+//! The store `local:PATH`: one SQLite file that the processes of one machine share. No server.
+//!
+//! **For one machine.** Expiry is measured by the kernel's boot clock and exclusion rests on POSIX file locks, so the
+//! file does not belong on a network file system, nor between containers whose boot clocks differ (time namespaces).
+//!
+//! - **Atomic**: every write is one `BEGIN IMMEDIATE` transaction. A process that is killed anywhere leaves a journal
+//!   that the next one rolls back; nobody has to clean up. A writer waits up to 5 s for its turn, then answers
+//!   [`StoreError::Unavailable`], and nothing happened.
+//! - **Rollback journal, not WAL**: all state is in the one file. A write-ahead log has two more files that outlive a
+//!   deleted database, and processes that still have the old one open would share them with the new one. In rollback
+//!   mode SQLite looks at each write whether the file is still the one at the path, and refuses if it is not.
+//! - **No fsync for a lease**: what is written is in the page cache and survives every process. Only a crash of the
+//!   machine could lose it, and that ends the lease's holder too. An entry that is to stay for ever or for at least ten
+//!   minutes (a long minimum hold, "run once a day") is written and deleted with `synchronous = FULL`.
+//! - **After a reboot** (another boot id) the first to open the file checks it, counts the expiries anew from the
+//!   wall clock, no longer than the ttl asked for, and jumps ahead with the numbers, past any that the crash forgot.
+//! - **Era**: the wall clock's nanoseconds when the file was made. A file is new to us and grants at once; it loses
+//!   nothing. Deleting or replacing it while a client has it open is a loss, which that client sees at its next call:
+//!   the era is larger, and `lossless_for` counts from there. So is a copy put in its place. Delete the file only
+//!   when nobody holds a lock, because a client that comes later cannot know of it.
+//! - **Expired entries** count as absent, and are swept out now and then by whoever writes.
+
+mod error;
+mod file;
+mod probe;
+mod rows;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use rusqlite::Connection;
+
+use self::error::Trouble;
+use self::file::{Access, OpenFile, Seen, Sync};
+use self::rows::Meta;
+use super::{
+    DeleteOutcome, Entry, EraInfo, Finding, KvStore, Severity, StoreError, Ttl, Version, WriteOutcome, check_key,
+    check_value,
+};
+use crate::clock::{BootClock, Clock};
+
+/// What a local store has to know of the machine. Tests make their own.
+#[derive(Clone)]
+pub struct Machine {
+    /// Measures the ttls; starts anew when the machine does.
+    pub clock: Arc<dyn Clock>,
+    /// Another one after each boot.
+    pub boot_id: String,
+    /// The time since 1970, by which ttls are carried over a reboot.
+    pub wall: fn() -> Duration,
+}
+
+impl Machine {
+    /// The machine we are on.
+    pub fn here() -> Self {
+        // Where /proc is missing there is one boot as far as we know: expiries are then never counted anew.
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Machine { clock: Arc::new(BootClock), boot_id: boot_id.trim().into(), wall }
+    }
+
+    /// The boot clock in the nanoseconds that the file has: enough for 292 years.
+    fn boot_nanos(&self) -> i64 {
+        nanos(self.clock.now())
+    }
+
+    fn wall_nanos(&self) -> i64 {
+        nanos((self.wall)())
+    }
+}
+
+fn wall() -> Duration {
+    // A clock before 1970 is as good as none.
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+fn nanos(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// A store in a file, for the processes of one machine.
+///
+/// One `Local` may be used by any number of threads, which take turns.
+pub struct Local {
+    path: PathBuf,
+    machine: Machine,
+    slot: Mutex<Slot>,
+}
+
+struct Slot {
+    /// None between finding out that the file is gone and opening what has taken its place.
+    file: Option<OpenFile>,
+    /// What this client saw last, once it has had the file open.
+    seen: Option<Seen>,
+}
+
+impl Local {
+    /// Opens the file, making it and its folder (for this user only) where there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Rejected`] where the path is a folder, may not be read and written, or has something that is not
+    /// ours, which is left as it is. [`StoreError::Unavailable`] where others keep the file locked.
+    pub fn open(path: impl AsRef<Path>) -> Result<Local, StoreError> {
+        Local::with_machine(path, Machine::here())
+    }
+
+    /// Like [`open`](Self::open), with another clock to measure ttls by. All clients of a file must use the same one.
+    pub fn with_clock(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Local, StoreError> {
+        Local::with_machine(path, Machine { clock, ..Machine::here() })
+    }
+
+    /// Like [`open`](Self::open), on a machine made up.
+    pub fn with_machine(path: impl AsRef<Path>, machine: Machine) -> Result<Local, StoreError> {
+        let path = path.as_ref();
+        // Absolute, so that a later change of folder does not matter, and so that SQLite takes no name for a URI.
+        let path = std::path::absolute(path)
+            .map_err(|error| StoreError::Invalid(format!("the path `{}`: {error}", path.display())))?;
+        let local = Local { path, machine, slot: Mutex::new(Slot { file: None, seen: None }) };
+        local.with_slot(|slot| slot.file(&local).map(drop))?;
+        Ok(local)
+    }
+
+    /// The file's absolute path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read<T>(&self, act: impl Fn(&Connection, &Meta) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.with_slot(|slot| slot.transaction(self, Access::Read, &act))
+    }
+
+    /// Runs `act` as one transaction that has to outlive what `sync` says.
+    fn write<T>(&self, sync: Sync, act: impl Fn(&Connection, &Meta) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        self.with_slot(|slot| slot.transaction(self, Access::Write(sync), &act))
+    }
+
+    /// Runs `act` on the file that is at the path now. An `act` that fails with [`Trouble::Moved`] did nothing, and is
+    /// tried once more on a file opened afresh.
+    fn with_slot<T>(&self, act: impl Fn(&mut Slot) -> Result<T, Trouble>) -> Result<T, StoreError> {
+        let mut slot = self.lock();
+        match act(&mut slot) {
+            Err(Trouble::Moved(_)) => slot.file = None,
+            done => return done.map_err(Trouble::into_error),
+        }
+        act(&mut slot).map_err(Trouble::into_error)
+    }
+
+    /// What a change to the entry under a key has to outlive: as much as the entry does.
+    fn sync(&self, key: &str) -> Result<Sync, StoreError> {
+        self.read(|connection, _| rows::sync(connection, key))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        // SQLite rolled back whatever a panicking thread had begun.
+        self.slot.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Slot {
+    fn transaction<T>(
+        &mut self,
+        local: &Local,
+        access: Access,
+        act: impl Fn(&Connection, &Meta) -> rusqlite::Result<T>,
+    ) -> Result<T, Trouble> {
+        let (file, seen) = self.file(local)?;
+        let identity = file.identity();
+        let done = file.transaction(&local.path, access, |connection| {
+            let before = rows::meta(connection)?;
+            if seen.is_later_than(Seen::new(identity, &before)) {
+                return Ok(None);
+            }
+            let done = act(connection, &before)?;
+            let after = if access == Access::Read { before } else { rows::meta(connection)? };
+            Ok(Some((done, Seen::new(identity, &after))))
+        })?;
+        let older = || error::damaged(&local.path.display(), &"an older copy was put in its place");
+        let (done, seen) = done.ok_or_else(|| Trouble::Moved(older()))?;
+        self.seen = Some(seen);
+        Ok(done)
+    }
+
+    /// The open file, opened anew if another one is at the path or none, and what was seen of it last.
+    fn file(&mut self, local: &Local) -> Result<(&mut OpenFile, Seen), Trouble> {
+        let open = self.file.take().filter(|file| probe::identity(&local.path) == Some(file.identity()));
+        let (file, seen) = match (open, self.seen) {
+            (Some(file), Some(seen)) => (file, seen),
+            _ => file::open(&local.path, &local.machine, self.seen)?,
+        };
+        self.seen = Some(seen);
+        Ok((self.file.insert(file), seen))
+    }
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Local").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl KvStore for Local {
+    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        check_key(key)?;
+        self.read(|connection, _| rows::get(connection, key, &self.machine))
+    }
+
+    fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        self.read(|connection, _| keys.iter().map(|key| rows::get(connection, key, &self.machine)).collect())
+    }
+
+    fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError> {
+        check_key(key)?;
+        check_value(value)?;
+        let stay = rows::Stay::new(ttl);
+        self.write(stay.sync(), |connection, _| rows::add(connection, key, value, stay, &self.machine))
+    }
+
+    fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
+        check_key(key)?;
+        check_value(value)?;
+        let stay = rows::Stay::new(ttl);
+        self.write(stay.sync().max(self.sync(key)?), |connection, meta| match meta.is_era_of(if_version) {
+            true => rows::replace(connection, key, value, stay, if_version, &self.machine),
+            false => Ok(WriteOutcome::Conflict(None)),
+        })
+    }
+
+    fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
+        check_key(key)?;
+        self.write(self.sync(key)?, |connection, meta| match meta.is_era_of(if_version) {
+            true => rows::delete(connection, key, if_version, &self.machine),
+            false => Ok(DeleteOutcome::Conflict(None)),
+        })
+    }
+
+    fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
+        check_key(key)?;
+        let (id, lost) = self.read(|_, meta| Ok((meta.era, meta.lost)))?;
+        let lossless_for = match lost {
+            Some(lost) => Duration::from_nanos(self.machine.boot_nanos().saturating_sub(lost).max(0).unsigned_abs()),
+            None => Duration::MAX,
+        };
+        Ok(EraInfo { id: id.unsigned_abs(), lossless_for })
+    }
+
+    fn diagnose(&self) -> Vec<Finding> {
+        let found = self.read(|connection, _| Ok((rows::meta(connection)?, rows::count(connection)?)));
+        let mut findings = match found {
+            Ok((meta, entries)) => self.describe(&meta, entries),
+            Err(error) => vec![self.finding("file", Severity::Unfit, error.to_string())],
+        };
+        findings.push(match probe::shared_file_system(&self.path) {
+            Some(kind) => self.finding(
+                "file system",
+                Severity::Warning,
+                format!(
+                    "the file is on {kind}: locks hold among the processes of one machine at best; use a local disk"
+                ),
+            ),
+            None => self.finding("file system", Severity::Ok, "local".into()),
+        });
+        findings
+    }
+}
+
+impl Local {
+    fn describe(&self, meta: &Meta, entries: i64) -> Vec<Finding> {
+        let size = std::fs::metadata(&self.path).map_or(0, |data| data.len());
+        let mut findings = vec![
+            self.finding("file", Severity::Ok, format!("{size} bytes, {entries} entries, expired ones included")),
+            self.finding("version", Severity::Ok, format!("SQLite {}, built in", rusqlite::version())),
+            self.finding("era", Severity::Ok, format!("{}, {} writes so far", meta.era, meta.number)),
+        ];
+        findings.push(match self.machine.boot_id.is_empty() {
+            true => self.finding(
+                "clock",
+                Severity::Warning,
+                "no boot id: mount /proc, or entries may outlast their ttl after a reboot".into(),
+            ),
+            false => self.finding("clock", Severity::Ok, format!("boot clock, boot {}", self.machine.boot_id)),
+        });
+        findings
+    }
+
+    fn finding(&self, check: &'static str, severity: Severity, text: String) -> Finding {
+        Finding { subject: self.path.display().to_string(), check, severity, text }
+    }
+}

@@ -1,0 +1,147 @@
+//! A look at the path without SQLite: which file is there, and is it ours?
+//!
+//! SQLite would roll back a foreign database's journal or fold in its log just by opening it, so a file is looked at
+//! before SQLite sees it. That has a trap: closing *any* descriptor of a file drops all POSIX locks that the process
+//! has on it, those of SQLite's connections too. Hence the table of the files that this process has open: they are
+//! known to be ours, and are not touched again.
+
+use std::collections::HashMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+use super::super::StoreError;
+
+/// The mark in a file's header (`PRAGMA application_id`) that makes it ours: "kvlk".
+pub(super) const APPLICATION_ID: i32 = 0x6b76_6c6b;
+
+/// Where a SQLite file's header has the application id, and how the header begins.
+const ID_AT: usize = 68;
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Device and inode: the same for as long as it is the same file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Identity {
+    device: u64,
+    pub(super) inode: u64,
+}
+
+/// The file at the path, if there is one.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
+    std::fs::metadata(path).ok().map(|data| identity_of(&data))
+}
+
+fn identity_of(data: &std::fs::Metadata) -> Identity {
+    Identity { device: data.dev(), inode: data.ino() }
+}
+
+/// How many connections of this process each file has.
+static OPEN: Mutex<Option<HashMap<Identity, usize>>> = Mutex::new(None);
+
+/// The table of open files, kept for as long as a file is looked at and opened.
+pub(super) struct Table(MutexGuard<'static, Option<HashMap<Identity, usize>>>);
+
+/// A line in the table; a connection's owner drops it after the connection.
+pub(super) struct Line(pub(super) Identity);
+
+impl Table {
+    pub(super) fn lock() -> Self {
+        Table(OPEN.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    fn count(&mut self, identity: Identity) -> &mut usize {
+        self.0.get_or_insert_default().entry(identity).or_default()
+    }
+
+    fn has(&self, identity: Identity) -> bool {
+        self.0.as_ref().is_some_and(|files| files.contains_key(&identity))
+    }
+
+    /// Tells which file is at the path, having made an empty one where there is none, and that it is empty or ours.
+    pub(super) fn look(&self, path: &Path) -> Result<Identity, StoreError> {
+        if let Ok(data) = std::fs::metadata(path) {
+            if !data.is_file() {
+                let what = if data.is_dir() { "a folder" } else { "no ordinary file" };
+                return Err(refused(path, &format!("is {what}: name a file in it")));
+            }
+            if self.has(identity_of(&data)) {
+                return Ok(identity_of(&data));
+            }
+        }
+        let mut file = open_or_make(path)?;
+        let looked_at = file
+            .metadata()
+            .map_err(|error| error.to_string())
+            .and_then(|data| Ok((identity_of(&data), is_ours(&mut file)?)));
+        let (identity, ours) = looked_at.map_err(|error| refused(path, &format!("cannot be read: {error}")))?;
+        if self.has(identity) {
+            // Put at the path just now. Not closed: see the trap above.
+            std::mem::forget(file);
+        }
+        match ours {
+            true => Ok(identity),
+            false => Err(refused(path, "is not a kvlock store, and was left as it is: name another path")),
+        }
+    }
+
+    /// Notes a connection. Call it with the table still locked since [`look`](Self::look).
+    pub(super) fn note(&mut self, identity: Identity) -> Line {
+        *self.count(identity) += 1;
+        Line(identity)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let mut table = Table::lock();
+        let count = table.count(self.0);
+        *count -= 1;
+        if *count == 0 {
+            table.0.get_or_insert_default().remove(&self.0);
+        }
+    }
+}
+
+fn open_or_make(path: &Path) -> Result<File, StoreError> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| refused(path, &format!("cannot be made: its folder: {error}")))?;
+    }
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(|error| {
+        refused(
+            path,
+            &format!("cannot be opened for reading and writing ({error}): check its mode or name another path"),
+        )
+    })
+}
+
+/// Whether a file is empty or has our mark. We make a file's first page in one write, so no reader finds half a mark.
+fn is_ours(file: &mut File) -> Result<bool, String> {
+    let mut header = Vec::with_capacity(ID_AT + 4);
+    file.take(ID_AT as u64 + 4).read_to_end(&mut header).map_err(|error| error.to_string())?;
+    let marked = header.starts_with(MAGIC) && header.get(ID_AT..) == Some(&APPLICATION_ID.to_be_bytes());
+    Ok(header.is_empty() || marked)
+}
+
+pub(super) fn refused(path: &Path, why: &str) -> StoreError {
+    StoreError::Rejected(format!("`{}` {why}", path.display()))
+}
+
+/// Names the file system if it is one that several machines may share.
+pub(super) fn shared_file_system(path: &Path) -> Option<&'static str> {
+    let kind = rustix::fs::statfs(path).ok()?.f_type;
+    // statfs(2); the cast is for the machines where the field is narrower.
+    match kind as u64 & 0xffff_ffff {
+        0x6969 => Some("NFS"),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Some("SMB"),
+        0x6573_5546 => Some("FUSE"),
+        0x0102_1997 => Some("9p"),
+        0x00c3_6400 => Some("Ceph"),
+        _ => None,
+    }
+}

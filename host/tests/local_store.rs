@@ -1,0 +1,419 @@
+//! The local store among processes that come, go and are killed, and with files that are not its own.
+
+#![cfg(feature = "local")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kvlock::clock::{BootClock, Clock, VirtualClock};
+use kvlock::store::{DeleteOutcome, KvStore, Local, Machine, Severity, StoreError, Ttl, Version, WriteOutcome};
+use rusqlite::Connection;
+
+const MINUTE: Ttl = Ttl::After(Duration::from_secs(60));
+
+/// A folder of its own.
+struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        World { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn open(&self) -> Local {
+        Local::open(self.path("locks")).unwrap()
+    }
+
+    /// Runs one of the `child_` tests below in a process of its own.
+    fn spawn(&self, child: &str) -> Child {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", child, "--include-ignored", "--quiet"])
+            .env("KVLOCK_TEST_FILE", self.path("locks"))
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+}
+
+/// The file of a child process; none when the test is run by itself.
+fn file_of_child() -> Option<Local> {
+    Some(Local::open(std::env::var_os("KVLOCK_TEST_FILE")?).unwrap())
+}
+
+fn written(outcome: Result<WriteOutcome, StoreError>) -> Version {
+    match outcome {
+        Ok(WriteOutcome::Written(version)) => version,
+        other => panic!("expected a write, got {other:?}"),
+    }
+}
+
+fn rejection(path: &Path) -> String {
+    match Local::open(path) {
+        Err(StoreError::Rejected(text)) => {
+            assert!(text.contains(path.to_str().unwrap()) && !text.contains('\n'), "{text}");
+            text
+        }
+        other => panic!("expected to be refused, got {other:?}"),
+    }
+}
+
+const PROCESSES: usize = 4;
+const ROUNDS: u64 = 100;
+
+#[test]
+#[ignore = "a process of the test below"]
+fn child_counts() {
+    let Some(store) = file_of_child() else { return };
+    for _ in 0..ROUNDS {
+        loop {
+            let entry = store.get("counter").unwrap().unwrap();
+            let count: u64 = String::from_utf8(entry.value).unwrap().parse().unwrap();
+            let next = (count + 1).to_string();
+            if let WriteOutcome::Written(_) = store.replace("counter", next.as_bytes(), MINUTE, entry.version).unwrap()
+            {
+                break;
+            }
+        }
+    }
+}
+
+#[test]
+fn processes_that_contend_lose_no_update() {
+    let world = World::new();
+    let store = world.open();
+    store.add("counter", b"0", MINUTE).unwrap();
+    let children: Vec<Child> = (0..PROCESSES).map(|_| world.spawn("child_counts")).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let total = (PROCESSES as u64 * ROUNDS).to_string();
+    assert_eq!(String::from_utf8(store.get("counter").unwrap().unwrap().value).unwrap(), total);
+}
+
+#[test]
+#[ignore = "a process of the test below"]
+fn child_writes_for_ever() {
+    let Some(store) = file_of_child() else { return };
+    // Values of several pages, so that a kill may come between the pages of one write.
+    let value = vec![b'x'; 20_000];
+    for round in 0_u64.. {
+        let key = format!("key:{}:{}", std::process::id(), round % 20);
+        let version = written(store.add(&key, &value, MINUTE));
+        if round % 3 != 0 {
+            let version = written(store.replace(&key, &value, MINUTE, version));
+            store.delete(&key, version).unwrap();
+        } else {
+            store.delete(&key, version).unwrap();
+        }
+    }
+}
+
+#[test]
+fn processes_killed_while_they_write_leave_a_sound_file_and_block_nobody() {
+    let world = World::new();
+    let store = world.open();
+    let mut last = written(store.add("mine", b"value", MINUTE));
+    for round in 0..20 {
+        let mut children = [world.spawn("child_writes_for_ever"), world.spawn("child_writes_for_ever")];
+        std::thread::sleep(Duration::from_millis(40 + 7 * round));
+        for child in &mut children {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let started = Instant::now();
+        let next = written(store.replace("mine", b"value", MINUTE, last));
+        assert!(next > last && started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+        last = next;
+    }
+    assert!(last.number > 100, "the children wrote: {last:?}");
+    drop(store);
+    let state: String = Connection::open(world.path("locks"))
+        .unwrap()
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(state, "ok");
+}
+
+#[test]
+fn a_file_that_is_made_by_many_at_once_is_made_once() {
+    for _ in 0..10 {
+        let world = World::new();
+        let eras: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| world.open().era("k").unwrap().id)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(eras.iter().all(|era| *era == eras[0]), "{eras:?}");
+    }
+}
+
+#[test]
+fn opening_a_file_again_does_not_drop_the_locks_of_the_process() {
+    let world = World::new();
+    let first = world.open();
+    let other = Connection::open(world.path("locks")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for _ in 0..5 {
+        drop(world.open());
+    }
+    let mut child = world.spawn("child_adds_once");
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(first.get("child").unwrap().is_none(), "the child waits for the lock that this process has");
+    other.execute_batch("COMMIT").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(first.get("child").unwrap().is_some());
+}
+
+#[test]
+#[ignore = "a process of the test above"]
+fn child_adds_once() {
+    let Some(store) = file_of_child() else { return };
+    written(store.add("child", b"value", MINUTE));
+}
+
+#[test]
+fn a_file_kept_locked_by_others_is_unavailable_in_the_end() {
+    let world = World::new();
+    let store = world.open();
+    let other = Connection::open(world.path("locks")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let started = Instant::now();
+    assert!(matches!(store.add("k", b"value", MINUTE), Err(StoreError::Unavailable(_))));
+    assert!((4..8).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    assert!(store.get("k").unwrap().is_none(), "reading goes on, and nothing happened");
+    other.execute_batch("ROLLBACK").unwrap();
+    written(store.add("k", b"value", MINUTE));
+}
+
+#[test]
+fn foreign_files_are_refused_and_left_as_they_are() {
+    let world = World::new();
+    let (text, short, sqlite) = (world.path("text"), world.path("short"), world.path("sqlite"));
+    fs::write(&text, "some notes\n".repeat(1000)).unwrap();
+    fs::write(&short, "x").unwrap();
+    let database = Connection::open(&sqlite).unwrap();
+    database.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (a); INSERT INTO t VALUES (1)").unwrap();
+    // A log that is still to be folded in: whoever opens the database with SQLite would change the file.
+    let copy = world.path("copy");
+    for end in ["", "-wal"] {
+        fs::copy(format!("{}{end}", sqlite.display()), format!("{}{end}", copy.display())).unwrap();
+    }
+    for path in [&text, &short, &copy] {
+        let before = fs::read(path).unwrap();
+        assert!(rejection(path).contains("is not a kvlock store"));
+        assert_eq!(fs::read(path).unwrap(), before);
+    }
+    assert!(
+        world.path("copy-wal").exists() && !world.path("copy-shm").exists() && !world.path("copy-journal").exists()
+    );
+}
+
+#[test]
+fn folders_devices_and_files_without_permission_are_refused() {
+    let world = World::new();
+    assert!(rejection(world.folder.path()).contains("is a folder"));
+    assert!(rejection(Path::new("/dev/null")).contains("is no ordinary file"));
+    fs::write(world.path("file"), "text").unwrap();
+    rejection(&world.path("file/below"));
+    drop(world.open());
+    let locks = world.path("locks");
+    fs::set_permissions(&locks, fs::Permissions::from_mode(0o400)).unwrap();
+    // The superuser may write everything.
+    if fs::OpenOptions::new().write(true).open(&locks).is_err() {
+        assert!(rejection(&locks).contains("check its mode"));
+    }
+}
+
+#[test]
+fn a_file_of_a_newer_layout_is_refused() {
+    let world = World::new();
+    drop(world.open());
+    Connection::open(world.path("locks")).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
+    assert!(rejection(&world.path("locks")).contains("newer"));
+}
+
+#[test]
+fn missing_folders_are_made_for_this_user_only() {
+    let world = World::new();
+    let path = world.path("a/b/locks");
+    Local::open(&path).unwrap();
+    let mode = fs::metadata(path.parent().unwrap()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn an_empty_file_becomes_ours_and_odd_names_are_names() {
+    let world = World::new();
+    for name in ["empty", "with space", "a?mode=ro", "a#b", "a%20b", "file:x", ":memory:"] {
+        let path = world.path(name);
+        fs::write(&path, "").unwrap();
+        written(Local::open(&path).unwrap().add("k", b"value", MINUTE));
+        assert!(fs::metadata(&path).unwrap().len() > 0, "{name}");
+        assert!(Local::open(&path).unwrap().get("k").unwrap().is_some());
+    }
+}
+
+#[test]
+fn what_is_written_is_there_for_the_next_process() {
+    let world = World::new();
+    let version = written(world.open().add("k", b"value", MINUTE));
+    let store = world.open();
+    assert_eq!(store.era("k").unwrap().lossless_for, Duration::MAX);
+    assert_eq!(store.delete("k", version), Ok(DeleteOutcome::Deleted));
+}
+
+#[test]
+fn a_deleted_file_is_a_new_era_for_those_who_had_it_open() {
+    let world = World::new();
+    let (one, two) = (world.open(), world.open());
+    let old = written(one.add("k", b"value", MINUTE));
+    assert!(two.get("k").unwrap().is_some());
+    fs::remove_file(world.path("locks")).unwrap();
+    assert_eq!(one.replace("k", b"new", MINUTE, old), Ok(WriteOutcome::Conflict(None)));
+    let new = written(two.add("k", b"new", MINUTE));
+    assert!(new.era > old.era + old.number);
+    assert_eq!(one.get("k").unwrap().unwrap().version, new);
+    assert_eq!(one.era("k").unwrap().id, two.era("k").unwrap().id);
+    assert!(two.era("k").unwrap().lossless_for < Duration::from_secs(60), "the loss is told");
+}
+
+#[test]
+fn a_file_replaced_by_an_older_copy_is_a_new_era() {
+    let world = World::new();
+    let store = world.open();
+    store.add("kept", b"value", MINUTE).unwrap();
+    fs::copy(world.path("locks"), world.path("copy")).unwrap();
+    let old = written(store.add("k", b"value", MINUTE));
+    fs::rename(world.path("copy"), world.path("locks")).unwrap();
+    let new = written(store.add("k", b"new", MINUTE));
+    assert!(new.era > old.era + old.number);
+    assert_eq!(store.delete("k", old), Ok(DeleteOutcome::Conflict(None)));
+    assert!(store.get("kept").unwrap().is_some());
+}
+
+#[test]
+fn a_file_written_over_by_an_older_copy_or_emptied_is_a_new_era() {
+    let world = World::new();
+    let store = world.open();
+    fs::copy(world.path("locks"), world.path("copy")).unwrap();
+    let first = written(store.add("k", b"value", MINUTE));
+    drop(store);
+    let overwrite = |from: &str| {
+        let status = Command::new("cp").args([world.path(from), world.path("locks")]).status().unwrap();
+        assert!(status.success());
+    };
+    let store = world.open();
+    store.get("k").unwrap();
+    overwrite("copy");
+    let second = written(store.add("k", b"value", MINUTE));
+    assert!(second.era > first.era + first.number, "{first:?} {second:?}");
+    fs::write(world.path("none"), "").unwrap();
+    overwrite("none");
+    let third = written(store.add("k", b"value", MINUTE));
+    assert!(third.era > second.era + second.number, "{second:?} {third:?}");
+}
+
+/// A machine whose wall clock stands at a multiple of 1000 s.
+fn machine(boot_id: &str, clock: Arc<dyn Clock>, wall: fn() -> Duration) -> Machine {
+    Machine { clock, boot_id: boot_id.into(), wall }
+}
+
+#[test]
+fn after_a_reboot_entries_live_on_by_the_wall_clock() {
+    let world = World::new();
+    let path = world.path("locks");
+    let seconds = Duration::from_secs;
+    let before = machine("one", Arc::new(VirtualClock::new()), || Duration::from_secs(1000));
+    let store = Local::with_machine(&path, before).unwrap();
+    let old = written(store.add("short", b"value", Ttl::After(seconds(100))));
+    store.add("long", b"value", Ttl::After(seconds(500))).unwrap();
+    store.add("forever", b"value", Ttl::Forever).unwrap();
+    drop(store);
+
+    // A boot clock that is far behind, and 200 s later on the wall.
+    let clock = Arc::new(VirtualClock::new());
+    let after = machine("two", clock.clone(), || Duration::from_secs(1200));
+    let store = Local::with_machine(&path, after).unwrap();
+    assert!(store.get("short").unwrap().is_none());
+    assert_eq!(store.get("long").unwrap().unwrap().time_left, Some(Ttl::After(seconds(300))));
+    assert_eq!(store.get("forever").unwrap().unwrap().time_left, Some(Ttl::Forever));
+    let new = written(store.add("short", b"value", MINUTE));
+    assert_eq!(new.era, old.era);
+    assert!(new.number > 1_000_000_000, "numbers that the crash may have forgotten are not given out again");
+    clock.advance(seconds(300));
+    assert!(store.get("long").unwrap().is_none());
+}
+
+#[test]
+fn a_wall_clock_set_back_over_a_reboot_prolongs_nothing_beyond_its_ttl() {
+    let world = World::new();
+    let path = world.path("locks");
+    let clock = || Arc::new(VirtualClock::new());
+    let store = Local::with_machine(&path, machine("one", clock(), || Duration::from_secs(9000))).unwrap();
+    store.add("k", b"value", Ttl::After(Duration::from_secs(100))).unwrap();
+    drop(store);
+    let store = Local::with_machine(&path, machine("two", clock(), || Duration::from_secs(1000))).unwrap();
+    let left = store.get("k").unwrap().unwrap().time_left;
+    assert_eq!(left, Some(Ttl::After(Duration::from_secs(100))));
+}
+
+#[test]
+fn expired_entries_do_not_pile_up() {
+    let world = World::new();
+    let clock = Arc::new(VirtualClock::new());
+    let store = Local::with_clock(world.path("locks"), clock.clone()).unwrap();
+    for round in 0..2000 {
+        written(store.add(&format!("key:{round}"), &[b'x'; 200], Ttl::After(Duration::from_secs(1))));
+        clock.advance(Duration::from_secs(1));
+    }
+    let size = fs::metadata(world.path("locks")).unwrap().len();
+    assert!(size < 100_000, "{size}");
+}
+
+#[test]
+fn a_very_long_ttl_is_for_ever() {
+    let world = World::new();
+    let store = world.open();
+    store.add("k", b"value", Ttl::After(Duration::MAX)).unwrap();
+    assert_eq!(store.get("k").unwrap().unwrap().time_left, Some(Ttl::Forever));
+}
+
+#[test]
+fn the_diagnosis_of_a_sound_file_has_nothing_unfit() {
+    let world = World::new();
+    let findings = world.open().diagnose();
+    assert!(findings.iter().all(|finding| finding.severity != Severity::Unfit), "{findings:?}");
+    assert!(findings.iter().any(|finding| finding.check == "file" && finding.text.contains("0 entries")));
+}
+
+/// Prints what a command such as `kvlock run k -- true` pays the store:
+/// `cargo test --release --test local_store -- --ignored --nocapture cost`.
+#[test]
+#[ignore = "a measurement"]
+fn the_cost_of_open_add_and_delete() {
+    let world = World::new();
+    drop(world.open());
+    let rounds = 2000_u32;
+    for (name, ttl) in [("a lease", Ttl::After(Duration::from_secs(30))), ("for ever", Ttl::Forever)] {
+        let rounds = if ttl == Ttl::Forever { 50 } else { rounds };
+        let cycle = |store: &Local| {
+            let version = written(store.add("k", b"a record of a lock", ttl));
+            store.delete("k", version).unwrap();
+        };
+        let started = BootClock.now();
+        (0..rounds).for_each(|_| cycle(&world.open()));
+        let opened = (BootClock.now() - started) / rounds;
+        let store = world.open();
+        let started = BootClock.now();
+        (0..rounds).for_each(|_| cycle(&store));
+        println!("{name}: open+add+delete {opened:?}, add+delete {:?}", (BootClock.now() - started) / rounds);
+    }
+}
