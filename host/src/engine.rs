@@ -13,7 +13,7 @@ use bindings::wasi;
 
 #[path = "../build/config.rs"]
 mod config;
-mod convert;
+pub(crate) mod convert;
 
 /// What wasmtime generates from `wit/`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -44,6 +44,7 @@ pub(crate) struct Reach {
 }
 
 /// The resource `pollable`: a moment to wait for.
+#[allow(unreachable_pub)] // named by the generated bindings
 pub struct Pollable {
     due: Duration,
 }

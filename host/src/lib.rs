@@ -1,4 +1,76 @@
 //! kvlock: a distributed lock whose logic is a WebAssembly component.
+//!
+//! ```
+//! use std::time::Duration;
+//! use kvlock::Client;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // `memcached://host:port`, `local:/path/to/file`, or, for tests, a store in memory:
+//! let client = Client::connect("memory:")?;
+//! let session = client.session().owner("nightly").open()?;
+//!
+//! let grant = session.lock("report").lease(Duration::from_secs(30)).wait(Duration::from_secs(10)).acquire()?;
+//! println!("fencing token {}", grant.token());
+//! grant.release()?;
+//!
+//! // Scoped, with the lease renewed in the background:
+//! let sum = session.lock("report").with_lock(|lock| {
+//!     assert!(lock.lost().is_none());
+//!     1 + 1
+//! })?;
+//! # assert_eq!(sum, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Client`] has a store, a [`Session`] is an owner, a [`Lock`] says how to acquire, a [`Grant`] is the held lock;
+//! [`Grant::keep`] renews it in the background. What a lock means is decided in one place, the component
+//! ([`COMPONENT`]), which any host with a WebAssembly component runtime can run over a `kv-store` of its own.
+//!
+//! # Testing with a mock
+//!
+//! The real component, a store in memory and a clock that moves when it is told to: an hour of waiting takes no time.
+//!
+//! ```
+//! use std::{sync::Arc, time::Duration};
+//! use kvlock::{Client, clock::{Clock, VirtualClock}, store::Memory};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let clock = Arc::new(VirtualClock::new());
+//! let store = Memory::new(clock.clone());
+//! let client = Client::with_store(store.clone()).with_clock(clock.clone());
+//! let (one, two) = (client.session().open()?, client.session().open()?);
+//!
+//! let held = one.lock("k").lease(Duration::from_secs(3600)).acquire()?;
+//! let before = clock.now();
+//! let next = two.lock("k").acquire()?; // waits until the first lease has ended
+//! assert!(clock.now() - before >= Duration::from_secs(3600));
+//! assert!(next.token() > held.token());
+//! assert!(held.release().is_err()); // it was lost, and is told so
+//! # Ok(())
+//! # }
+//! ```
+
 pub mod clock;
-mod engine;
 pub mod store;
+
+mod client;
+mod engine;
+mod error;
+mod grant;
+mod holder;
+mod keep;
+mod lock;
+mod session;
+
+pub use client::Client;
+pub use error::{AcquireError, ConnectError, GrantError, KeyError, SessionError, WithLockError};
+pub use grant::{Grant, Released, Validity};
+pub use holder::{Holder, WaitingFor};
+pub use keep::{Keep, Kept, Loss};
+pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};
+pub use session::{Session, SessionBuilder, Status};
+
+/// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
+/// exports `kvlock:lock/mutex`.
+pub const COMPONENT: &[u8] = engine::COMPONENT;

@@ -10,21 +10,21 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-pub(super) fn ttl(ttl: wit::Ttl) -> store::Ttl {
+pub(crate) fn ttl(ttl: wit::Ttl) -> store::Ttl {
     match ttl {
         wit::Ttl::After(length) => store::Ttl::After(Duration::from_nanos(length)),
         wit::Ttl::Forever => store::Ttl::Forever,
     }
 }
 
-pub(super) fn ttl_out(ttl: store::Ttl) -> wit::Ttl {
+pub(crate) fn ttl_out(ttl: store::Ttl) -> wit::Ttl {
     match ttl {
         store::Ttl::After(length) => wit::Ttl::After(nanos(length)),
         store::Ttl::Forever => wit::Ttl::Forever,
     }
 }
 
-pub(super) fn version(version: wit::Version) -> store::Version {
+pub(crate) fn version(version: wit::Version) -> store::Version {
     store::Version { era: version.era, number: version.number }
 }
 
@@ -32,12 +32,12 @@ fn version_out(version: store::Version) -> wit::Version {
     wit::Version { era: version.era, number: version.number }
 }
 
-pub(super) fn entry(entry: store::Entry) -> wit::Entry {
+pub(crate) fn entry(entry: store::Entry) -> wit::Entry {
     let store::Entry { value, version, time_left } = entry;
     wit::Entry { value, version: version_out(version), time_left: time_left.map(ttl_out) }
 }
 
-pub(super) fn write_outcome(outcome: store::WriteOutcome) -> wit::WriteOutcome {
+pub(crate) fn write_outcome(outcome: store::WriteOutcome) -> wit::WriteOutcome {
     match outcome {
         store::WriteOutcome::Written(version) => wit::WriteOutcome::Written(version_out(version)),
         store::WriteOutcome::Conflict(version) => wit::WriteOutcome::Conflict(version.map(version_out)),
@@ -45,7 +45,7 @@ pub(super) fn write_outcome(outcome: store::WriteOutcome) -> wit::WriteOutcome {
     }
 }
 
-pub(super) fn delete_outcome(outcome: store::DeleteOutcome) -> wit::DeleteOutcome {
+pub(crate) fn delete_outcome(outcome: store::DeleteOutcome) -> wit::DeleteOutcome {
     match outcome {
         store::DeleteOutcome::Deleted => wit::DeleteOutcome::Deleted,
         store::DeleteOutcome::Conflict(version) => wit::DeleteOutcome::Conflict(version.map(version_out)),
@@ -53,11 +53,11 @@ pub(super) fn delete_outcome(outcome: store::DeleteOutcome) -> wit::DeleteOutcom
     }
 }
 
-pub(super) fn era(era: store::EraInfo) -> wit::EraInfo {
+pub(crate) fn era(era: store::EraInfo) -> wit::EraInfo {
     wit::EraInfo { id: era.id, lossless_for: nanos(era.lossless_for) }
 }
 
-pub(super) fn error(error: store::StoreError) -> wit::Error {
+pub(crate) fn error(error: store::StoreError) -> wit::Error {
     match error {
         store::StoreError::Unavailable(text) => wit::Error::Unavailable(text),
         store::StoreError::UnknownOutcome(text) => wit::Error::UnknownOutcome(text),

@@ -1,0 +1,236 @@
+//! What can go wrong, one type per operation. Every message names the key, the cause and the next step.
+
+use std::time::Duration;
+
+use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
+use crate::engine::convert;
+use crate::holder::{Holder, WaitingFor, seconds, shown};
+use crate::store::StoreError;
+
+/// Why a client could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The store's URL is not one of ours.
+    #[error("bad store URL `{url}`: {reason}")]
+    BadUrl {
+        /// The URL as given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store could not be opened.
+    #[error("cannot open `{url}`: {error}")]
+    Store {
+        /// The URL as given.
+        url: String,
+        /// What the store says.
+        error: StoreError,
+    },
+}
+
+/// Why a session could not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// An option is not legal.
+    #[error("{0}")]
+    Invalid(String),
+    /// The component could not be started.
+    #[error("the lock component does not start: {0}")]
+    Component(String),
+}
+
+/// Why there is no grant.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// Not free in the time allowed.
+    #[error("`{}` is busy: {waiting_for}; waited {}", shown(.key), seconds(*.waited))]
+    Busy {
+        /// The key.
+        key: String,
+        /// How long it was waited.
+        waited: Duration,
+        /// What stood in the way at the last try.
+        waiting_for: WaitingFor,
+    },
+    /// The session holds the lock already, and did not ask for a re-entrant one.
+    #[error("`{}` is held by this session already: release it first, or lock it re-entrantly", shown(.key))]
+    AlreadyHeld {
+        /// The key.
+        key: String,
+    },
+    /// The session held the lock, acquired it once more, and found it lost.
+    #[error("`{}` was lost{}: stop what it guards", shown(.key), now_held(.holder))]
+    Lost {
+        /// The key.
+        key: String,
+        /// Who has it now, where known.
+        holder: Option<Box<Holder>>,
+    },
+    /// The key has a value that is not a kvlock record. It was left as it is.
+    #[error(
+        "`{}` has a value in the store that is not a kvlock record, {excerpt}: remove it with the store's own tools, \
+         or use another namespace",
+        shown(.key)
+    )]
+    Corrupt {
+        /// The key.
+        key: String,
+        /// The value's beginning.
+        excerpt: String,
+    },
+    /// An argument is not legal; nothing was sent.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed.
+    #[error("`{}`: {error}", shown(.key))]
+    Store {
+        /// The key.
+        key: String,
+        /// What the store says.
+        error: StoreError,
+    },
+    /// The component failed, which is a bug; the session cannot be used any more.
+    #[error("`{}`: the lock component failed: {text}", shown(.key))]
+    Component {
+        /// The key.
+        key: String,
+        /// What wasmtime says.
+        text: String,
+    },
+}
+
+/// Why a grant could not be renewed, released or written out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GrantError {
+    /// The lock is not ours any more.
+    #[error("`{}` was lost{}: what it guarded may have been changed by others", shown(.key), now_held(.holder))]
+    Lost {
+        /// The key.
+        key: String,
+        /// Who has it now, where known.
+        holder: Option<Box<Holder>>,
+    },
+    /// It was released before.
+    #[error("`{}` was released already", shown(.key))]
+    AlreadyReleased {
+        /// The key.
+        key: String,
+    },
+    /// An argument is not legal; nothing was sent.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed; the grant stands until its validity ends.
+    #[error("`{}`: {error}; unless released it ends with its lease", shown(.key))]
+    Store {
+        /// The key.
+        key: String,
+        /// What the store says.
+        error: StoreError,
+    },
+    /// The component failed, which is a bug; the session cannot be used any more.
+    #[error("`{}`: the lock component failed: {text}", shown(.key))]
+    Component {
+        /// The key.
+        key: String,
+        /// What wasmtime says.
+        text: String,
+    },
+}
+
+/// Why a key could not be looked at or broken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The value is not a kvlock record, and was left as it is.
+    #[error(
+        "`{}` has a value in the store that is not a kvlock record, {excerpt}: remove it with the store's own tools",
+        shown(.key)
+    )]
+    Corrupt {
+        /// The key.
+        key: String,
+        /// The value's beginning.
+        excerpt: String,
+    },
+    /// A key is not legal; nothing was sent.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// The component failed, which is a bug; the session cannot be used any more.
+    #[error("the lock component failed: {0}")]
+    Component(String),
+}
+
+/// Why [`Lock::with_lock`](crate::Lock::with_lock) did not simply give the value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WithLockError<T> {
+    /// There was no grant; the function did not run.
+    #[error(transparent)]
+    Acquire(AcquireError),
+    /// The function ran, and the lock was lost before it ended or could not be released.
+    #[error("{error}")]
+    Release {
+        /// What the function answered.
+        value: T,
+        /// What became of the lock.
+        error: GrantError,
+    },
+}
+
+fn now_held(holder: &Option<Box<Holder>>) -> String {
+    holder.as_ref().map(|holder| format!(", it is {holder}")).unwrap_or_default()
+}
+
+/// The error of a call whose component trapped: its whole chain, on one line.
+pub(crate) fn trap(error: &wasmtime::Error) -> String {
+    format!("{error:#}").replace('\n', " ")
+}
+
+impl AcquireError {
+    pub(crate) fn of(key: &str, error: wit::AcquireError) -> Self {
+        let key = key.to_string();
+        match error {
+            wit::AcquireError::Busy(wit::Busy { waited, waiting_for }) => {
+                AcquireError::Busy { key, waited: Duration::from_nanos(waited), waiting_for: waiting_for.into() }
+            }
+            wit::AcquireError::AlreadyHeld => AcquireError::AlreadyHeld { key },
+            wit::AcquireError::Lost(holder) => AcquireError::Lost { key, holder: boxed(holder) },
+            wit::AcquireError::Corrupt(excerpt) => AcquireError::Corrupt { key, excerpt },
+            wit::AcquireError::Invalid(text) => AcquireError::Invalid(text),
+            wit::AcquireError::Store(error) => AcquireError::Store { key, error: convert::error_in(error) },
+        }
+    }
+}
+
+impl GrantError {
+    pub(crate) fn of(key: &str, error: wit::GrantError) -> Self {
+        let key = key.to_string();
+        match error {
+            wit::GrantError::Lost(holder) => GrantError::Lost { key, holder: boxed(holder) },
+            wit::GrantError::AlreadyReleased => GrantError::AlreadyReleased { key },
+            wit::GrantError::Invalid(text) => GrantError::Invalid(text),
+            wit::GrantError::Store(error) => GrantError::Store { key, error: convert::error_in(error) },
+        }
+    }
+}
+
+impl KeyError {
+    pub(crate) fn of(key: &str, error: wit::KeyError) -> Self {
+        match error {
+            wit::KeyError::Corrupt(excerpt) => KeyError::Corrupt { key: key.to_string(), excerpt },
+            wit::KeyError::Invalid(text) => KeyError::Invalid(text),
+            wit::KeyError::Store(error) => KeyError::Store(convert::error_in(error)),
+        }
+    }
+}
+
+fn boxed(holder: Option<wit::Holder>) -> Option<Box<Holder>> {
+    holder.map(|holder| Box::new(holder.into()))
+}

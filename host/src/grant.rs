@@ -1,0 +1,186 @@
+//! Held locks.
+
+use std::time::Duration;
+
+use wasmtime::component::ResourceAny;
+
+use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
+use crate::engine::convert;
+use crate::error::{GrantError, trap};
+use crate::keep::{Keep, Kept};
+use crate::session::{Guest, Shared};
+use crate::store::Ttl;
+
+/// A held lock. It is released when it is dropped; call [`release`](Self::release) to learn whether it was held to
+/// the end.
+///
+/// It does not renew itself: see [`keep`](Self::keep).
+#[must_use = "a grant that is dropped is released"]
+pub struct Grant {
+    pub(crate) handle: Handle,
+    owner: String,
+    token: u64,
+    done: bool,
+}
+
+/// What the calls of a grant go through; a renewing thread has one too.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    pub(crate) shared: Shared,
+    pub(crate) key: String,
+    resource: ResourceAny,
+}
+
+/// How long a grant is surely valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// For this long, counted from before its request left and less a margin for drifting clocks.
+    Valid(Duration),
+    /// Until released: the lease is for ever.
+    Unlimited,
+    /// A resumed grant of which nothing is known until it is renewed.
+    Unconfirmed,
+    /// It is over.
+    Lost,
+}
+
+/// What a release did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Released {
+    /// The lock is free.
+    Freed,
+    /// A nested hold ended; the lock is still held so many times.
+    Nested(u32),
+    /// Released, and taken for this long yet for its minimum time.
+    Kept(Duration),
+}
+
+impl Grant {
+    pub(crate) fn new(shared: &Shared, guest: &mut Guest, resource: ResourceAny) -> wasmtime::Result<Self> {
+        let instance = &mut guest.instance;
+        let exports = instance.exports.kvlock_lock_mutex().grant();
+        let key = exports.call_key(&mut instance.store, resource)?;
+        let owner = exports.call_owner(&mut instance.store, resource)?;
+        let token = exports.call_token(&mut instance.store, resource)?;
+        Ok(Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, done: false })
+    }
+
+    /// The key.
+    pub fn key(&self) -> &str {
+        &self.handle.key
+    }
+
+    /// The owner's name.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// The fencing token: larger than that of every earlier grant of the key. Send it along with every change of what
+    /// the lock guards, and let the receiver refuse smaller ones than it has seen.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+
+    /// How often the session holds the lock: 1 unless re-entrant, 0 once released or lost.
+    pub fn depth(&self) -> Result<u32, GrantError> {
+        self.handle.call(|guest, resource| {
+            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
+            exports.call_depth(&mut guest.instance.store, resource)
+        })
+    }
+
+    /// How long the grant is surely valid. Asks the clock, not the store.
+    pub fn validity(&self) -> Result<Validity, GrantError> {
+        self.handle.validity()
+    }
+
+    /// Begins the lease anew.
+    pub fn renew(&mut self) -> Result<(), GrantError> {
+        self.handle.renew(None)
+    }
+
+    /// Begins a lease of another length.
+    pub fn renew_for(&mut self, lease: impl Into<Ttl>) -> Result<(), GrantError> {
+        self.handle.renew(Some(lease.into()))
+    }
+
+    /// Gives the lock back, and tells if it had been lost. Where the store fails the lock ends with its lease.
+    pub fn release(mut self) -> Result<Released, GrantError> {
+        self.give_back()
+    }
+
+    /// Writes the grant out as one word, for [`Session::resume`](crate::Session::resume) in any process, and gives up
+    /// the duty to release it. Whoever has the word has the grant.
+    pub fn write_out(mut self) -> Result<String, GrantError> {
+        let written = self.handle.call(|guest, resource| {
+            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
+            exports.call_write_out(&mut guest.instance.store, resource)
+        })?;
+        let written = written.map_err(|error| GrantError::of(&self.handle.key, error))?;
+        self.done = true;
+        Ok(written)
+    }
+
+    /// Renews the grant in the background from now on.
+    pub fn keep(self, options: Keep) -> Kept {
+        Kept::new(self, options)
+    }
+
+    pub(crate) fn give_back(&mut self) -> Result<Released, GrantError> {
+        // Tried once: what fails here ends with its lease, and a drop must not try again.
+        self.done = true;
+        let released = self.handle.call(|guest, resource| {
+            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
+            exports.call_release(&mut guest.instance.store, resource)
+        })?;
+        match released.map_err(|error| GrantError::of(&self.handle.key, error))? {
+            wit::Released::Freed => Ok(Released::Freed),
+            wit::Released::Nested(depth) => Ok(Released::Nested(depth)),
+            wit::Released::Kept(left) => Ok(Released::Kept(Duration::from_nanos(left))),
+        }
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if !self.handle.shared.is_own_process() {
+            return;
+        }
+        if !self.done
+            && let Err(error) = self.give_back()
+        {
+            tracing::warn!(key = self.handle.key, "release failed: {error}");
+        }
+        // A resource of an instance that trapped cannot be dropped, and need not be.
+        let _ = self.handle.resource.resource_drop(&mut self.handle.shared.enter().instance.store);
+    }
+}
+
+impl Handle {
+    pub(crate) fn validity(&self) -> Result<Validity, GrantError> {
+        let validity = self.call(|guest, resource| {
+            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
+            exports.call_validity(&mut guest.instance.store, resource)
+        })?;
+        Ok(match validity {
+            wit::Validity::Valid(left) => Validity::Valid(Duration::from_nanos(left)),
+            wit::Validity::Unlimited => Validity::Unlimited,
+            wit::Validity::Unconfirmed => Validity::Unconfirmed,
+            wit::Validity::Lost => Validity::Lost,
+        })
+    }
+
+    pub(crate) fn renew(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
+        let lease = lease.map(convert::ttl_out);
+        let renewed = self.call(|guest, resource| {
+            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
+            exports.call_renew(&mut guest.instance.store, resource, lease)
+        })?;
+        renewed.map_err(|error| GrantError::of(&self.key, error))
+    }
+
+    fn call<T>(&self, call: impl FnOnce(&mut Guest, ResourceAny) -> wasmtime::Result<T>) -> Result<T, GrantError> {
+        let answer = call(&mut self.shared.enter(), self.resource);
+        answer.map_err(|error| GrantError::Component { key: self.key.clone(), text: trap(&error) })
+    }
+}

@@ -1,0 +1,119 @@
+//! Who has a key, and what a waiter waits for, as values to look at and texts to show.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
+use crate::engine::convert;
+use crate::store::{StoreError, Ttl};
+
+/// Who has a key, as its record in the store tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Holder {
+    /// The key as its user wrote it.
+    pub key: String,
+    /// The owner's name.
+    pub owner: String,
+    /// Where it runs, as it told: host and process.
+    pub label: String,
+    /// When the lock was granted, by the holder's clock, if it had one.
+    pub since: Option<SystemTime>,
+    /// The lease asked for.
+    pub lease: Ttl,
+    /// How often it is held (re-entrancy); 0 when it was released and is only kept for its minimum time.
+    pub depth: u32,
+    /// The grant's fencing token.
+    pub token: u64,
+    /// How long the store keeps the record at least, where it can tell.
+    pub time_left: Option<Ttl>,
+    /// When the record ends at the earliest, by our clock, unless it is renewed.
+    pub until: Option<SystemTime>,
+}
+
+impl From<wit::Holder> for Holder {
+    fn from(holder: wit::Holder) -> Self {
+        let wit::Holder { key, owner, label, since, lease, depth, token, time_left } = holder;
+        let time_left = time_left.map(convert::ttl);
+        let until = match time_left {
+            Some(Ttl::After(left)) => SystemTime::now().checked_add(left),
+            Some(Ttl::Forever) | None => None,
+        };
+        let since = since.and_then(|nanos| SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)));
+        Holder { key, owner, label, since, lease: convert::ttl(lease), depth, token, time_left, until }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.depth {
+            0 => write!(f, "released by {} and kept for its minimum time", self.owner)?,
+            _ => write!(f, "held by {}", self.owner)?,
+        }
+        if !self.label.is_empty() {
+            write!(f, " ({})", self.label)?;
+        }
+        if let Some(since) = self.since {
+            write!(f, " since {}", humantime::format_rfc3339_seconds(since))?;
+        }
+        match (self.time_left, self.until) {
+            (Some(Ttl::Forever), _) => write!(f, ", until released"),
+            (_, Some(until)) => write!(f, ", until {} unless renewed", humantime::format_rfc3339_seconds(until)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a waiter waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WaitingFor {
+    /// Its turn: the lock is free as far as is known.
+    Turn,
+    /// Somebody has it.
+    Holder(Box<Holder>),
+    /// The store lost its contents a short while ago: nothing is granted for this long yet, so that whoever held a
+    /// lock then is done.
+    Quarantine(Duration),
+    /// The store answered before and does not answer now.
+    Outage(StoreError),
+}
+
+impl From<wit::WaitingFor> for WaitingFor {
+    fn from(waiting: wit::WaitingFor) -> Self {
+        match waiting {
+            wit::WaitingFor::Turn => WaitingFor::Turn,
+            wit::WaitingFor::Holder(holder) => WaitingFor::Holder(Box::new(holder.into())),
+            wit::WaitingFor::Quarantine(left) => WaitingFor::Quarantine(Duration::from_nanos(left)),
+            wit::WaitingFor::Outage(error) => WaitingFor::Outage(convert::error_in(error)),
+        }
+    }
+}
+
+impl fmt::Display for WaitingFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WaitingFor::Turn => write!(f, "others are quicker"),
+            WaitingFor::Holder(holder) => holder.fmt(f),
+            WaitingFor::Quarantine(left) => write!(
+                f,
+                "in quarantine for {} more: the store lost its contents, and a lock it forgot may still be held",
+                seconds(*left)
+            ),
+            WaitingFor::Outage(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A duration to tenths of a second, as people read it.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+/// A key as it is shown in a message: on one line, and not for ever.
+pub(crate) fn shown(key: &str) -> String {
+    const MOST: usize = 80;
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let cut: String = key.chars().take(MOST).map(escape).collect();
+    if key.chars().nth(MOST).is_some() { format!("{cut}…") } else { cut }
+}

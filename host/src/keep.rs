@@ -1,0 +1,279 @@
+//! Renewal in the background: it tells when the lock is lost, and it surely stops.
+
+use std::fmt;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::error::GrantError;
+use crate::grant::{Grant, Handle, Released, Validity};
+use crate::holder::{Holder, seconds};
+use crate::store::StoreError;
+
+/// A lease is renewed when a third of it has passed: two more tries fit in what is left.
+const RENEWALS_PER_LEASE: u32 = 3;
+/// How soon a failed renewal is tried again, as a part of the validity that is left.
+const RETRIES_PER_VALIDITY: u32 = 8;
+/// The shortest and the longest pause before a failed renewal is tried again.
+const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// How to keep a grant.
+#[derive(Default)]
+pub struct Keep {
+    max_hold: Option<Duration>,
+    on_lost: Option<OnLost>,
+}
+
+type OnLost = Box<dyn FnOnce(&Loss) + Send>;
+
+/// A grant that a background thread renews. Dropping it ends the thread, then releases the lock.
+#[must_use = "a kept grant that is dropped is released"]
+pub struct Kept {
+    grant: Grant,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Why a kept grant is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Loss {
+    /// The store tells that the lock is not ours any more: it was broken, adopted, or the store lost its contents.
+    Gone(Option<Box<Holder>>),
+    /// It could not be renewed in time; what the store said last.
+    Expired(Option<StoreError>),
+    /// It was held as long as it may be, and is renewed no more.
+    MaxHold,
+    /// The component failed, which is a bug.
+    Component(String),
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Loss::Gone(Some(holder)) => write!(f, "it is {holder}"),
+            Loss::Gone(None) => write!(f, "its record is gone from the store: broken, or the store lost its contents"),
+            Loss::Expired(Some(error)) => write!(f, "it could not be renewed: {error}"),
+            Loss::Expired(None) => write!(f, "its lease ended before it could be renewed"),
+            Loss::MaxHold => write!(f, "it was held for the longest time allowed"),
+            Loss::Component(text) => write!(f, "the lock component failed: {text}"),
+        }
+    }
+}
+
+/// What the keeping thread and its owner share.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    stop: bool,
+    lost: Option<Loss>,
+    /// By the clock; none for a lease without end. Read here, a caller need not wait for a renewal under way.
+    deadline: Option<Duration>,
+}
+
+impl Keep {
+    /// Renews for this long at most, counted from now. After that the loss is told while the last lease still runs,
+    /// so that there is time to stop.
+    pub fn max_hold(mut self, max_hold: Duration) -> Self {
+        self.max_hold = Some(max_hold);
+        self
+    }
+
+    /// Calls this once, from the keeping thread, when the lock is lost.
+    pub fn on_lost(mut self, on_lost: impl FnOnce(&Loss) + Send + 'static) -> Self {
+        self.on_lost = Some(Box::new(on_lost));
+        self
+    }
+}
+
+impl Kept {
+    pub(crate) fn new(grant: Grant, options: Keep) -> Self {
+        let clock = grant.handle.shared.clock.clone();
+        let deadline = Some(clock.now());
+        let state = Mutex::new(State { stop: false, lost: None, deadline });
+        let shared = Arc::new(Shared { clock, state, changed: Condvar::new() });
+        shared.note_validity(&grant.handle);
+        let keeper = Keeper {
+            handle: grant.handle.clone(),
+            shared: shared.clone(),
+            end: options.max_hold.map(|longest| shared.clock.now().saturating_add(longest)),
+        };
+        let on_lost = options.on_lost;
+        let thread = std::thread::Builder::new().name("kvlock-keep".to_string()).spawn(move || keeper.run(on_lost));
+        match thread {
+            Ok(thread) => Kept { grant, shared, thread: Some(thread) },
+            Err(error) => {
+                // Without a thread the lease runs out unrenewed: say so at once rather than then.
+                let loss = Loss::Expired(Some(StoreError::Unavailable(format!("no thread to renew with: {error}"))));
+                shared.lock().lost = Some(loss);
+                Kept { grant, shared, thread: None }
+            }
+        }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &str {
+        self.grant.key()
+    }
+
+    /// The owner's name.
+    pub fn owner(&self) -> &str {
+        self.grant.owner()
+    }
+
+    /// The fencing token: see [`Grant::token`].
+    pub fn token(&self) -> u64 {
+        self.grant.token()
+    }
+
+    /// Why the lock is lost; none while it is held.
+    pub fn lost(&self) -> Option<Loss> {
+        let state = self.shared.lock();
+        state.lost.clone().or_else(|| self.shared.has_expired(&state).then_some(Loss::Expired(None)))
+    }
+
+    /// How long the lock is surely held; none if without end. Does not wait for a renewal under way.
+    pub fn valid_for(&self) -> Option<Duration> {
+        let deadline = self.shared.lock().deadline?;
+        Some(deadline.saturating_sub(self.shared.clock.now()))
+    }
+
+    /// Stops renewing and gives the lock back; tells if it had been lost.
+    pub fn release(mut self) -> Result<Released, GrantError> {
+        self.stop();
+        self.grant.give_back()
+    }
+
+    fn stop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!(key = self.grant.key(), "the renewing thread panicked");
+        }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if self.grant.handle.shared.is_own_process() {
+            self.stop();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two statements that change it.
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn has_expired(&self, state: &State) -> bool {
+        state.deadline.is_some_and(|deadline| deadline <= self.clock.now())
+    }
+
+    /// Asks the grant how long it is valid, and answers that; zero if it is lost.
+    fn note_validity(&self, handle: &Handle) -> Option<Duration> {
+        let left = match handle.validity() {
+            Ok(Validity::Valid(left)) => Some(left),
+            Ok(Validity::Unlimited) => None,
+            // An unconfirmed grant is to be renewed at once.
+            Ok(Validity::Unconfirmed | Validity::Lost) | Err(_) => Some(Duration::ZERO),
+        };
+        self.lock().deadline = left.map(|left| self.clock.now().saturating_add(left));
+        left
+    }
+}
+
+/// What runs in the background.
+struct Keeper {
+    handle: Handle,
+    shared: Arc<Shared>,
+    /// When to stop renewing, by the clock.
+    end: Option<Duration>,
+}
+
+impl Keeper {
+    fn run(self, on_lost: Option<OnLost>) {
+        let Some(loss) = self.renew_until_lost() else { return };
+        tracing::warn!(key = self.handle.key, "lock lost: {loss}");
+        self.shared.lock().lost = Some(loss.clone());
+        if let Some(on_lost) = on_lost {
+            on_lost(&loss);
+        }
+    }
+
+    /// Answers the loss, or none if it was told to stop.
+    fn renew_until_lost(&self) -> Option<Loss> {
+        let mut left = self.shared.note_validity(&self.handle);
+        let mut failure = None;
+        loop {
+            let pause = match (left, &failure) {
+                (None, _) => Duration::MAX,
+                (Some(left), None) => left / RENEWALS_PER_LEASE,
+                (Some(left), Some(_)) => (left / RETRIES_PER_VALIDITY).clamp(RETRY_PAUSE.0, RETRY_PAUSE.1),
+            };
+            if !self.sleep(pause) {
+                return None;
+            }
+            if self.end.is_some_and(|end| end <= self.shared.clock.now()) {
+                return Some(Loss::MaxHold);
+            }
+            match self.handle.renew(None) {
+                Ok(()) => {
+                    tracing::trace!(key = self.handle.key, "renewed");
+                    failure = None;
+                }
+                Err(GrantError::Lost { holder: Some(holder), .. }) => return Some(Loss::Gone(Some(holder))),
+                Err(GrantError::Lost { holder: None, .. }) if failure.is_some() => return Some(Loss::Expired(failure)),
+                Err(GrantError::Lost { .. }) if self.is_over() => return Some(Loss::Expired(None)),
+                Err(GrantError::Lost { .. } | GrantError::AlreadyReleased { .. }) => return Some(Loss::Gone(None)),
+                Err(GrantError::Store { error, .. }) => {
+                    tracing::debug!(key = self.handle.key, "renewal failed: {error}");
+                    failure = Some(error);
+                }
+                Err(error @ (GrantError::Invalid(_) | GrantError::Component { .. })) => {
+                    return Some(Loss::Component(error.to_string()));
+                }
+            }
+            left = self.shared.note_validity(&self.handle);
+            if left.is_some_and(|left| left.is_zero()) {
+                return Some(Loss::Expired(failure));
+            }
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.shared.has_expired(&self.shared.lock())
+    }
+
+    /// Sleeps, but not beyond the end of the hold; false if told to stop.
+    fn sleep(&self, pause: Duration) -> bool {
+        let now = self.shared.clock.now();
+        let pause = self.end.map_or(pause, |end| pause.min(end.saturating_sub(now)));
+        let state = self.shared.lock();
+        let waited = if pause == Duration::MAX {
+            self.shared.changed.wait_while(state, |state| !state.stop)
+        } else {
+            self.shared
+                .changed
+                .wait_timeout_while(state, pause, |state| !state.stop)
+                .map(|(state, _)| state)
+                .map_err(|poisoned| std::sync::PoisonError::new(poisoned.into_inner().0))
+        };
+        !waited.unwrap_or_else(|poisoned| poisoned.into_inner()).stop
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let valid = self.valid_for().map_or_else(|| "for ever".to_string(), seconds);
+        write!(f, "Kept({} valid {valid})", self.key())
+    }
+}

@@ -1,0 +1,214 @@
+//! Acquiring: options, waiting, the scoped form.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use wasmtime::component::ResourceAny;
+
+use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
+use crate::engine::convert;
+use crate::error::{AcquireError, WithLockError, trap};
+use crate::grant::Grant;
+use crate::holder::WaitingFor;
+use crate::keep::{Keep, Kept};
+use crate::session::Shared;
+use crate::store::Ttl;
+
+/// How long a grant lasts unless renewed, when nobody says otherwise.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+/// The longest pause between two tries, when nobody says otherwise.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How to acquire a lock. Each option has a default that serves: a lease of 30 s, and waiting for ever.
+#[derive(Clone)]
+#[must_use = "nothing is locked until it is acquired"]
+pub struct Lock {
+    shared: Shared,
+    key: String,
+    reentrant: bool,
+    lease: Ttl,
+    wait: Option<Duration>,
+    interval: Duration,
+    adopt: bool,
+    at_least: Duration,
+}
+
+impl Lock {
+    pub(crate) fn new(shared: Shared, key: String) -> Self {
+        Lock {
+            shared,
+            key,
+            reentrant: false,
+            lease: Ttl::After(DEFAULT_LEASE),
+            wait: None,
+            interval: DEFAULT_INTERVAL,
+            adopt: false,
+            at_least: Duration::ZERO,
+        }
+    }
+
+    /// How long the grant lasts unless renewed: 1 ms to a year. `Ttl::Forever` makes a lock that a crashed holder
+    /// leaves behind until somebody breaks it.
+    pub fn lease(mut self, lease: impl Into<Ttl>) -> Self {
+        self.lease = lease.into();
+        self
+    }
+
+    /// How long to wait at most, the time in calls included; zero tries once.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    /// The longest pause between two tries: 1 ms to an hour.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Lets the session hold the lock several times; only the outermost release frees it.
+    pub fn reentrant(mut self) -> Self {
+        self.reentrant = true;
+        self
+    }
+
+    /// Takes the lock over from another session of the same owner name: for a restarted worker. That session learns
+    /// that it lost the lock.
+    pub fn adopt(mut self) -> Self {
+        self.adopt = true;
+        self
+    }
+
+    /// Keeps the key taken for this long from the grant on, even if it is released sooner: at most once per period.
+    pub fn at_least(mut self, at_least: Duration) -> Self {
+        self.at_least = at_least;
+        self
+    }
+
+    /// Acquires the lock, waiting as long as the options allow.
+    pub fn acquire(self) -> Result<Grant, AcquireError> {
+        self.begin()?.block()
+    }
+
+    /// Tries once, without waiting; none if the lock is busy.
+    pub fn try_acquire(self) -> Result<Option<Grant>, AcquireError> {
+        match self.wait(Duration::ZERO).acquire() {
+            Ok(grant) => Ok(Some(grant)),
+            Err(AcquireError::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins to acquire, for callers with an event loop. Nothing is sent until the acquisition is polled.
+    pub fn begin(self) -> Result<Acquisition, AcquireError> {
+        let options = wit::LockOptions {
+            mode: if self.reentrant { wit::Mode::Reentrant } else { wit::Mode::Plain },
+            lease: convert::ttl_out(self.lease),
+            wait: self.wait.map(nanos),
+            interval: nanos(self.interval),
+            adopt: self.adopt,
+            at_least: nanos(self.at_least),
+        };
+        let begun = self.shared.enter().begin(&self.key, options);
+        match begun {
+            Ok(Ok(resource)) => Ok(Acquisition { shared: self.shared, key: self.key, resource }),
+            Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
+            Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
+        }
+    }
+
+    /// Acquires the lock, runs `work` while a background thread renews the lease, and releases it, also if `work`
+    /// panics. `work` may ask its argument whether the lock has been lost.
+    pub fn with_lock<T>(self, work: impl FnOnce(&Kept) -> T) -> Result<T, WithLockError<T>> {
+        let kept = self.acquire().map_err(WithLockError::Acquire)?.keep(Keep::default());
+        let value = work(&kept);
+        match kept.release() {
+            Ok(_) => Ok(value),
+            Err(error) => Err(WithLockError::Release { value, error }),
+        }
+    }
+}
+
+/// A wait in progress. Dropping it ends the wait.
+pub struct Acquisition {
+    shared: Shared,
+    key: String,
+    resource: ResourceAny,
+}
+
+/// How a wait stands.
+pub enum Poll {
+    /// Not yet: poll again after the pause.
+    Pending {
+        /// When to poll again; sooner is harmless.
+        pause: Duration,
+        /// What is waited for.
+        waiting_for: WaitingFor,
+    },
+    /// The lock is held.
+    Ready(Grant),
+}
+
+impl Acquisition {
+    /// Goes on as far as it can without sleeping.
+    pub fn poll(&mut self) -> Result<Poll, AcquireError> {
+        match self.advance()? {
+            ControlFlow::Break(grant) => Ok(Poll::Ready(grant)),
+            ControlFlow::Continue(wit::Pending { pause, waiting_for }) => {
+                Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
+            }
+        }
+    }
+
+    /// Waits until the lock is held or will not be.
+    pub fn block(mut self) -> Result<Grant, AcquireError> {
+        let mut reported = None;
+        loop {
+            // Other calls of the session go on in the pauses: the instance is only kept while a call lasts.
+            let pending = match self.advance()? {
+                ControlFlow::Break(grant) => return Ok(grant),
+                ControlFlow::Continue(pending) => pending,
+            };
+            if reported.replace(std::mem::discriminant(&pending.waiting_for))
+                != Some(std::mem::discriminant(&pending.waiting_for))
+            {
+                tracing::debug!(key = self.key, "waiting: {}", WaitingFor::from(pending.waiting_for));
+            }
+            self.shared.clock.sleep(Duration::from_nanos(pending.pause));
+        }
+    }
+
+    fn advance(&mut self) -> Result<ControlFlow<Grant, wit::Pending>, AcquireError> {
+        let component = |error: wasmtime::Error| AcquireError::Component { text: trap(&error), key: self.key.clone() };
+        let mut guest = self.shared.enter();
+        let instance = &mut guest.instance;
+        let resource = instance.exports.kvlock_lock_mutex().acquisition();
+        match resource.call_poll(&mut instance.store, self.resource).map_err(component)? {
+            wit::Progress::Pending(pending) => Ok(ControlFlow::Continue(pending)),
+            wit::Progress::Failed(error) => Err(AcquireError::of(&self.key, error)),
+            wit::Progress::Granted(grant) => {
+                let grant = Grant::new(&self.shared, &mut guest, grant).map_err(component)?;
+                tracing::debug!(key = self.key, token = grant.token(), "granted");
+                Ok(ControlFlow::Break(grant))
+            }
+        }
+    }
+}
+
+impl Drop for Acquisition {
+    fn drop(&mut self) {
+        // A resource of an instance that trapped cannot be dropped, and need not be.
+        let _ = self.resource.resource_drop(&mut self.shared.enter().instance.store);
+    }
+}
+
+/// As many nanoseconds as the WIT can say; the component refuses what is too long.
+fn nanos(duration: Duration) -> u64 {
+    convert::nanos(duration)
+}
+
+impl From<Duration> for Ttl {
+    fn from(length: Duration) -> Self {
+        Ttl::After(length)
+    }
+}
