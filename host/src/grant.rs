@@ -121,6 +121,11 @@ impl Grant {
         Ok(written)
     }
 
+    /// Gives up the duty to release the grant: it ends with its lease.
+    pub fn forget(mut self) {
+        self.done = true;
+    }
+
     /// Renews the grant in the background from now on.
     pub fn keep(self, options: Keep) -> Kept {
         Kept::new(self, options)

@@ -1,0 +1,32 @@
+//! `kvlock break`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use serde_json::json;
+
+use super::Global;
+use super::output::{self, HolderJson};
+
+/// End somebody's lock by force, and tell whose it was. The holder learns it at its next renewal, and may be at work
+/// until then.
+#[derive(clap::Args)]
+pub(super) struct Break {
+    /// The key
+    #[arg(allow_hyphen_values = true)]
+    key: String,
+}
+
+impl Break {
+    pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
+        let broken = global.session(None)?.break_lock(&self.key)?;
+        if global.json {
+            output::json(&json!({ "key": self.key, "broken": broken.as_ref().map(HolderJson::from) }))?;
+        } else if let Some(holder) = broken {
+            println!("{}: broken; it was {holder}", self.key);
+        } else {
+            println!("{}: free, nothing to break", self.key);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

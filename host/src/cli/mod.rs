@@ -1,0 +1,201 @@
+//! The command: arguments in, one subcommand a file, exit codes out.
+
+mod acquire;
+mod args;
+mod break_lock;
+mod child;
+mod component;
+mod doctor;
+mod exit;
+mod output;
+mod release;
+mod renew;
+mod run;
+mod signals;
+mod status;
+mod wait;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+use etcetera::BaseStrategy;
+use kvlock::{Client, Session};
+
+use exit::Exit;
+
+const ABOUT: &str = "Run commands under a distributed lock";
+
+const EXAMPLES: &str = "\
+Examples:
+  Run a backup on one machine at a time, wherever it is started:
+    kvlock --store memcached://cache1:11211 run backup -- ./backup.sh
+
+  Skip the run if another one is under way:
+    kvlock run report --wait 0 --conflict-exit-code 0 -- ./report.sh
+
+  At most once an hour, however often cron on however many machines starts it:
+    kvlock run hourly --wait 0 --at-least 1h -- ./job.sh
+
+  Take a lock in one process and give it back in another:
+    grant=$(kvlock acquire deploy --lease 10m) && ./deploy.sh; kvlock release \"$grant\"
+
+  Who has it, and is the server fit to lock on?
+    kvlock status backup
+    kvlock --store memcached://cache1:11211 doctor
+
+Exit codes: the command's own, 128+n if it died of signal n, and of kvlock itself:
+  64 usage   69 store unavailable or unfit   70 internal   74 lock lost while the command ran
+  75 busy or timed out   77 not the holder   126/127 command cannot run / is not found";
+
+/// What the user asks for.
+#[derive(Parser)]
+#[command(name = "kvlock", version, about = ABOUT, after_help = EXAMPLES, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options that stand before or after the subcommand.
+#[derive(clap::Args)]
+struct Global {
+    /// Where the locks live: memcached://host:port[,host:port…], local:PATH or memory: [default: a local file]
+    #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
+    store: Option<String>,
+    /// Grant nothing until the store's contents are this old: the longest lease in use [default: 30s or --lease]
+    #[arg(long, global = true, env = "KVLOCK_QUARANTINE", value_name = "DURATION", value_parser = args::duration, allow_negative_numbers = true)]
+    quarantine: Option<Duration>,
+    /// First part of all store keys; locks of other namespaces are other locks
+    #[arg(long, global = true, env = "KVLOCK_NAMESPACE", value_name = "NAME", default_value = "kvlock")]
+    namespace: String,
+    /// Print results as JSON, one object a line
+    #[arg(long, global = true, env = "KVLOCK_JSON")]
+    json: bool,
+    /// Tell on stderr what happens; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "KVLOCK_VERBOSE")]
+    verbose: u8,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true, env = "KVLOCK_QUIET", conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a command while holding a lock
+    Run(run::Run),
+    /// Take a lock and print the grant, for `release` or `renew` in another process
+    Acquire(acquire::Acquire),
+    /// Give back a lock that `acquire` took
+    Release(release::Release),
+    /// Begin the lease of a grant anew, and print the grant that stands from then on
+    Renew(renew::Renew),
+    /// Tell who has a lock, since when and until when
+    Status(status::Status),
+    /// End somebody's lock by force, and tell whose it was
+    Break(break_lock::Break),
+    /// Tell whether a store is fit to lock on
+    Doctor,
+    /// Write the WebAssembly component that kvlock runs
+    Component(component::Component),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command; every way out of it is an exit code.
+pub(crate) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    trace(cli.global.verbose);
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kvlock: {error:#}");
+            exit::code_of(&error).into()
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> Result<ExitCode> {
+        let global = &self.global;
+        match self.command {
+            Command::Run(run) => run.run(global),
+            Command::Acquire(acquire) => acquire.run(global),
+            Command::Release(release) => release.run(global),
+            Command::Renew(renew) => renew.run(global),
+            Command::Status(status) => status.run(global),
+            Command::Break(break_lock) => break_lock.run(global),
+            Command::Doctor => doctor::run(global),
+            Command::Component(component) => component.run(),
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut Cli::command(), "kvlock", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+impl Global {
+    /// The store that was asked for; where nothing was configured, a local file, and a line that says so.
+    fn client(&self) -> Result<Client> {
+        if let Some(url) = &self.store {
+            return Ok(Client::connect(url)?);
+        }
+        if let Some(servers) = std::env::var_os("MEMCACHEDLOCK_SERVERS") {
+            return Ok(Client::connect(&format!("memcached://{}", servers.to_string_lossy()))?);
+        }
+        let path = default_file()?;
+        if !self.quiet {
+            let path = path.display();
+            eprintln!("kvlock: no --store given: locking in local:{path}, for this user on this machine only");
+        }
+        Ok(Client::connect(&format!("local:{}", path.display()))?)
+    }
+
+    fn session(&self, owner: Option<&str>) -> Result<Session> {
+        let mut builder = self.client()?.session().namespace(&self.namespace);
+        if let Some(owner) = owner {
+            builder = builder.owner(owner);
+        }
+        if let Some(quarantine) = self.quarantine {
+            builder = builder.quarantine(quarantine);
+        }
+        Ok(builder.open()?)
+    }
+}
+
+fn default_file() -> Result<PathBuf> {
+    let no_home = || Exit::usage("no --store given, and no home directory to keep a local one in; give --store URL");
+    let strategy = etcetera::base_strategy::choose_base_strategy().map_err(|_| no_home())?;
+    let state = strategy.state_dir().unwrap_or_else(|| strategy.data_dir());
+    Ok(state.join("kvlock").join("locks.db"))
+}
+
+fn usage(error: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind;
+    // Nothing sensible can be done where even stderr is gone.
+    let _ = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+        _ => exit::USAGE.into(),
+    }
+}
+
+/// Turns the library's events into lines on stderr.
+fn trace(verbose: u8) {
+    let level = match verbose {
+        0 => return,
+        1 => tracing::Level::DEBUG,
+        _ => tracing::Level::TRACE,
+    };
+    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(std::io::stderr).init();
+}

@@ -1,0 +1,46 @@
+//! `kvlock release`.
+
+use std::io::Read;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use kvlock::Released;
+use serde_json::json;
+
+use super::{Global, output};
+
+/// Give back a lock that `kvlock acquire` took. Exits with 77 if the lock is not this grant's any more.
+#[derive(clap::Args)]
+pub(super) struct Release {
+    /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin
+    grant: String,
+}
+
+impl Release {
+    pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
+        let grant = global.session(None)?.resume(&word(self.grant)?)?;
+        let key = grant.key().to_string();
+        let released = grant.release()?;
+        if global.json {
+            let (what, kept, depth) = match released {
+                Released::Freed => ("freed", None, 0),
+                Released::Nested(depth) => ("nested", None, depth),
+                Released::Kept(left) => ("kept", Some(left.as_secs_f64()), 0),
+            };
+            output::json(&json!({ "key": key, "released": what, "kept_for": kept, "depth": depth }))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A grant given as an argument, or on stdin so that it does not show in the list of processes.
+pub(super) fn word(argument: String) -> Result<String> {
+    if argument != "-" {
+        return Ok(argument);
+    }
+    /// Longest grant: that of the longest key, twice escaped.
+    const MOST: u64 = 1 << 20;
+    let mut word = String::new();
+    std::io::stdin().take(MOST).read_to_string(&mut word).context("cannot read the grant from stdin")?;
+    Ok(word.trim().to_string())
+}

@@ -1,0 +1,39 @@
+//! `kvlock renew`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use kvlock::store::Ttl;
+
+use super::output::GrantJson;
+use super::release::word;
+use super::{Global, args};
+
+/// Begin the lease of a grant anew, and print the grant that stands from then on; the old one is of no use any more.
+/// Exits with 77 if the lock is not this grant's any more.
+#[derive(clap::Args)]
+pub(super) struct Renew {
+    /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin
+    grant: String,
+    /// The new lease [default: as long as it was]
+    #[arg(long, env = "KVLOCK_LEASE", value_name = "DURATION", value_parser = args::lease, allow_negative_numbers = true)]
+    lease: Option<Ttl>,
+}
+
+impl Renew {
+    pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
+        let word = word(self.grant)?;
+        let mut grant = global.session(None)?.resume(&word)?;
+        let renewed = match self.lease {
+            Some(lease) => grant.renew_for(lease),
+            None => grant.renew(),
+        };
+        if let Err(error) = renewed {
+            // What could not be renewed is not to be released either.
+            grant.forget();
+            return Err(error.into());
+        }
+        GrantJson::new(grant)?.print(global.json)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,265 @@
+//! `kvlock run`.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use kvlock::store::Ttl;
+use kvlock::{Grant, GrantError, Keep, Kept, Loss, Session, Status};
+use nix::sys::signal::Signal;
+
+use super::args::{self, LockArgs};
+use super::child::{Change, Child};
+use super::exit::{self, Exit};
+use super::signals::{self, Event, interrupts};
+use super::{Global, output, wait};
+
+/// How long a command has between TERM and KILL when its lock is lost, when nobody says otherwise.
+const DEFAULT_GRACE: &str = "5s";
+/// No more of a lease than this part is given to the grace: a short lease is for work, too.
+const GRACE_PER_LEASE: u32 = 4;
+/// The command is dead this long before the lease could end: time for the kernel to deliver KILL.
+const KILL_MARGIN: Duration = Duration::from_millis(100);
+/// The longest sleep of the main loop. Timers stand still while the machine is suspended, the lease does not.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Run a command while holding a lock.
+///
+/// The lease is renewed in the background for as long as the command runs. If the lock is lost all the same, the
+/// command and all that it started get TERM, and KILL before the lease could have ended; the exit code is then 74.
+///
+/// The command finds KVLOCK_KEY, KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token) and KVLOCK_DEADLINE (Unix seconds until
+/// which the first lease surely stands) in its environment. Signals are passed on to it; stdin, stdout and stderr are
+/// its own.
+#[derive(clap::Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    lock: LockArgs,
+    /// End the command after this long, as if the lock were lost
+    #[arg(long, env = "KVLOCK_MAX_HOLD", value_name = "DURATION", value_parser = args::duration, allow_negative_numbers = true)]
+    max_hold: Option<Duration>,
+    /// Time between TERM and KILL when the lock is lost; at most a quarter of the lease
+    #[arg(long, env = "KVLOCK_GRACE", value_name = "DURATION", default_value = DEFAULT_GRACE, value_parser = args::duration, allow_negative_numbers = true)]
+    grace: Duration,
+    /// Run at once if this command runs under `kvlock run` of the same key already
+    #[arg(long, env = "KVLOCK_REENTRANT")]
+    reentrant: bool,
+    /// The command and its arguments; no shell is involved
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
+        let (sender, events) = signals::listen()?;
+        let session = global.session(self.lock.owner.as_deref())?;
+        if self.reentrant && is_held_by_parent(&session, &self.lock.key)? {
+            return self.run_nested(&events);
+        }
+        let lock = self.lock.apply(session.lock(&self.lock.key));
+        let lock = if self.reentrant { lock.reentrant() } else { lock };
+        let grant = wait::acquire(lock, &self.lock, global, &events)?;
+        let variables = variables(&grant)?;
+        let mut keep = Keep::default().on_lost(move |loss| {
+            // Nobody is there to be told once the main loop is over.
+            let _ = sender.send(Event::Lost(loss.clone()));
+        });
+        if let Some(max_hold) = self.max_hold {
+            keep = keep.max_hold(max_hold);
+        }
+        let kept = grant.keep(keep);
+        if let Some(signal) = pending_interrupt(&events) {
+            release(kept, global)?;
+            return Ok(exit::of_signal(signal).into());
+        }
+        let child = match self.spawn(&variables) {
+            Ok(child) => child,
+            Err(error) => {
+                release(kept, global)?;
+                return Err(error);
+            }
+        };
+        let (code, loss) = Watch::new(&child, &events, Some(&kept), self.grace()).run()?;
+        child.take_terminal();
+        finish(kept, code, loss, global)
+    }
+
+    /// The lock is the parent's: it renews it, and ends this process group too should the lock be lost.
+    fn run_nested(&self, events: &Receiver<Event>) -> Result<ExitCode> {
+        let child = self.spawn(&[])?;
+        let (code, _) = Watch::new(&child, events, None, Duration::ZERO).run()?;
+        child.take_terminal();
+        Ok(code.into())
+    }
+
+    fn spawn(&self, variables: &[(&str, OsString)]) -> Result<Child> {
+        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_os_str())).collect();
+        Child::spawn(&self.command, &variables).map_err(|error| {
+            let program = self.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+            let code = if error.kind() == io::ErrorKind::NotFound { exit::NOT_FOUND } else { exit::CANNOT_RUN };
+            Exit::new(code, format!("cannot run `{program}`: {error}")).into()
+        })
+    }
+
+    fn grace(&self) -> Duration {
+        match self.lock.lease {
+            Ttl::After(lease) => self.grace.min(lease / GRACE_PER_LEASE),
+            Ttl::Forever => self.grace,
+        }
+    }
+}
+
+/// Whether `kvlock run` of this key started us and still holds it: the token in our environment is the holder's.
+fn is_held_by_parent(session: &Session, key: &str) -> Result<bool> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    if variable("KVLOCK_KEY") != key {
+        return Ok(false);
+    }
+    let Status::Held(holder) = session.status(key)? else { return Ok(false) };
+    Ok(holder.depth > 0 && variable("KVLOCK_TOKEN") == holder.token.to_string())
+}
+
+fn variables(grant: &Grant) -> Result<Vec<(&'static str, OsString)>> {
+    let mut variables: Vec<(&str, OsString)> = vec![
+        ("KVLOCK_KEY", grant.key().into()),
+        ("KVLOCK_OWNER", grant.owner().into()),
+        ("KVLOCK_TOKEN", grant.token().to_string().into()),
+    ];
+    if let kvlock::Validity::Valid(left) = grant.validity()? {
+        let deadline = SystemTime::now().checked_add(left).context("the deadline is beyond the calendar")?;
+        variables.push(("KVLOCK_DEADLINE", output::unix_seconds(deadline).into()));
+    }
+    Ok(variables)
+}
+
+fn pending_interrupt(events: &Receiver<Event>) -> Option<i32> {
+    events.try_iter().find_map(|event| match event {
+        Event::Signal(signal) if interrupts(signal) => Some(signal),
+        _ => None,
+    })
+}
+
+/// Gives the lock back; a store that fails is worth a line, not the command's exit code.
+fn release(kept: Kept, global: &Global) -> Result<(), GrantError> {
+    match kept.release() {
+        Err(error @ GrantError::Store { .. }) => {
+            if !global.quiet {
+                eprintln!("kvlock: not released: {error}");
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
+    }
+}
+
+fn finish(kept: Kept, code: u8, loss: Option<Loss>, global: &Global) -> Result<ExitCode> {
+    let key = kept.key().to_string();
+    let lost = |why: String| Exit::new(exit::LOST, format!("`{key}`: lock lost while the command ran: {why}"));
+    match (loss.or_else(|| kept.lost()), release(kept, global)) {
+        (Some(loss), _) => Err(lost(loss.to_string()).into()),
+        (None, Err(error)) => Err(lost(error.to_string()).into()),
+        (None, Ok(())) => Ok(code.into()),
+    }
+}
+
+/// Watches over a command: passes signals on, and ends it in time if the lock is lost.
+struct Watch<'a> {
+    child: &'a Child,
+    events: &'a Receiver<Event>,
+    kept: Option<&'a Kept>,
+    grace: Duration,
+    ending: Option<Ending>,
+}
+
+/// The command has been asked to end.
+struct Ending {
+    loss: Loss,
+    kill_at: Instant,
+}
+
+impl<'a> Watch<'a> {
+    fn new(child: &'a Child, events: &'a Receiver<Event>, kept: Option<&'a Kept>, grace: Duration) -> Self {
+        Watch { child, events, kept, grace, ending: None }
+    }
+
+    /// Returns when the command has ended: its exit code, and the loss if that is why.
+    fn run(mut self) -> Result<(u8, Option<Loss>)> {
+        loop {
+            match self.child.change().context("cannot wait for the command")? {
+                Change::Ended(code) => {
+                    if self.ending.is_some() {
+                        // What it left behind in its group would go on without the lock.
+                        self.child.signal(Signal::SIGKILL);
+                    }
+                    return Ok((code, self.ending.map(|ending| ending.loss)));
+                }
+                Change::Stopped(signal) if self.child.has_terminal() => self.stop_along(signal),
+                Change::Stopped(_) | Change::None => {}
+            }
+            self.end_in_time();
+            match self.events.recv_timeout(self.pause()) {
+                Ok(Event::Signal(signal)) => self.forward(signal),
+                Ok(Event::Lost(loss)) => self.end(loss),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+    }
+
+    fn forward(&self, signal: i32) {
+        if let Ok(signal) = Signal::try_from(signal)
+            && signal != Signal::SIGCHLD
+        {
+            self.child.signal(signal);
+        }
+    }
+
+    /// After the shell has continued us, the command goes on only if the lock is still ours.
+    fn stop_along(&mut self, signal: Signal) {
+        self.child.stop_along(signal);
+        match self.kept.and_then(Kept::lost) {
+            Some(loss) => self.end(loss),
+            None => self.child.resume(),
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn pause(&self) -> Duration {
+        let next = match &self.ending {
+            Some(ending) => ending.kill_at.saturating_duration_since(Instant::now()),
+            None => self.valid_for().map_or(LOOK_EVERY, |left| left.saturating_sub(self.grace + KILL_MARGIN)),
+        };
+        next.min(LOOK_EVERY)
+    }
+
+    fn valid_for(&self) -> Option<Duration> {
+        self.kept.and_then(Kept::valid_for)
+    }
+
+    /// Asks the command to end when just enough of the lease is left, and ends it when the grace is over.
+    fn end_in_time(&mut self) {
+        match &self.ending {
+            Some(ending) if ending.kill_at <= Instant::now() => self.child.signal(Signal::SIGKILL),
+            Some(_) => {}
+            None if self.valid_for().is_some_and(|left| left <= self.grace + KILL_MARGIN) => {
+                let loss = self.kept.and_then(Kept::lost).unwrap_or(Loss::Expired(None));
+                self.end(loss);
+            }
+            None => {}
+        }
+    }
+
+    fn end(&mut self, loss: Loss) {
+        if self.ending.is_some() {
+            return;
+        }
+        let left = self.valid_for().map_or(self.grace, |left| left.saturating_sub(KILL_MARGIN));
+        self.ending = Some(Ending { loss, kill_at: Instant::now() + self.grace.min(left) });
+        self.child.signal(Signal::SIGTERM);
+        // A stopped process does not hear TERM.
+        self.child.signal(Signal::SIGCONT);
+    }
+}
