@@ -6,10 +6,13 @@
 //! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
 //! | `memory:` | [`Memory`] | tests: a mock with scripted faults and a log of every call |
 
-
+#[cfg(feature = "memcached")]
+mod memcached;
 
 use std::time::Duration;
 
+#[cfg(feature = "memcached")]
+pub use memcached::Memcached;
 
 /// Names one state of one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
