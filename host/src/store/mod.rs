@@ -9,13 +9,17 @@
 pub mod conformance;
 #[cfg(feature = "local")]
 mod local;
+#[cfg(feature = "memcached")]
+mod memcached;
 mod memory;
+
+use std::time::Duration;
 
 #[cfg(feature = "local")]
 pub use local::{Local, Machine};
+#[cfg(feature = "memcached")]
+pub use memcached::Memcached;
 pub use memory::{Answer, Call, Fault, Memory, Op};
-
-use std::time::Duration;
 
 /// The longest key in bytes: memcached's limit, kept by every store so that a lock's name is legal in all or in none.
 const MAX_KEY: usize = 250;

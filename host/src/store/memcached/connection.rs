@@ -1,0 +1,322 @@
+//! One TCP connection and the bytes on it: requests out, replies in.
+//!
+//! An exchange is one `write` of one or several commands, and as many replies read as commands were sent. Encoding and
+//! parsing of the meta commands is the crate `memcache`'s; the transport is ours, because the crate's sets socket
+//! timeouts before each system call, which doubles the system calls of an exchange.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use memcache::exp::{MetaCommand, MetaResponse, ReturnCode};
+
+use super::address::Address;
+use super::stats::Stats;
+
+/// The longest reply line that is believed. memcached's longest repeats a key of 250 bytes and some flags.
+const MAX_LINE: usize = 8 * 1024;
+
+/// The largest value that is read: memcached's default limit for an item is 1 MiB.
+const MAX_VALUE: usize = 1024 * 1024 + 64 * 1024;
+
+/// The most lines of a reply to `stats`; memcached 1.6 sends about a hundred.
+const MAX_STATS: usize = 1000;
+
+/// Enough for a lock's record or the whole of `stats` with one `read`; larger values make it grow for the while.
+const BUFFER: usize = 16 * 1024;
+
+/// How long to wait for a server.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    pub(super) connect: Duration,
+    pub(super) operation: Duration,
+}
+
+/// Why an exchange has no answer. Whatever it was, the connection is of no more use: what else arrives on it cannot
+/// be told from an answer to the next request.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing was executed: no byte of the request has left, or only reads have.
+    NotSent(String),
+    /// Something was sent, and no full answer came.
+    NoAnswer(String),
+    /// The server refuses the command, and has not executed it.
+    Refused(String),
+    /// What answers is not memcached.
+    Foreign(String),
+}
+
+impl Failure {
+    /// The same failure, where only reads have been sent so far.
+    pub(super) fn before_a_write(self) -> Failure {
+        match self {
+            Failure::NoAnswer(why) => Failure::NotSent(why),
+            other => other,
+        }
+    }
+
+    /// The same failure, where an earlier command of the operation has been, or may have been, executed.
+    pub(super) fn after_a_write(self) -> Failure {
+        match self {
+            Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Refused(why) | Failure::Foreign(why) => {
+                Failure::NoAnswer(why)
+            }
+        }
+    }
+}
+
+/// The reply to a meta command.
+#[derive(Debug)]
+pub(super) struct MetaReply {
+    pub(super) code: ReturnCode,
+    flags: MetaResponse,
+    /// The data block, where the command asked for it.
+    pub(super) value: Option<Vec<u8>>,
+}
+
+impl MetaReply {
+    /// The number that follows a return flag: `c7` gives 7 for `c`. `t-1` (no expiry) gives none.
+    pub(super) fn number(&self, flag: u8) -> Option<u64> {
+        let token = self.flags.flags().find(|token| token.first() == Some(&flag))?;
+        std::str::from_utf8(&token[1..]).ok()?.parse().ok()
+    }
+}
+
+/// A connection to one server. Not to be used again after any [`Failure`].
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    /// The part of the buffer that holds bytes not yet looked at.
+    start: usize,
+    end: usize,
+    timeout: Duration,
+    /// When the present exchange must be over, whatever the server dribbles.
+    deadline: Instant,
+    opened: Instant,
+    used: Instant,
+}
+
+impl Connection {
+    pub(super) fn open(address: &Address, timeouts: Timeouts) -> Result<Connection, Failure> {
+        let stream = dial(address, timeouts.connect)?;
+        let setup = stream
+            .set_nodelay(true)
+            .and_then(|()| stream.set_read_timeout(Some(timeouts.operation)))
+            .and_then(|()| stream.set_write_timeout(Some(timeouts.operation)));
+        setup.map_err(|error| Failure::NotSent(format!("cannot set up the socket: {error}")))?;
+        let now = Instant::now();
+        Ok(Connection {
+            stream,
+            buffer: vec![0; BUFFER],
+            start: 0,
+            end: 0,
+            timeout: timeouts.operation,
+            deadline: now,
+            opened: now,
+            used: now,
+        })
+    }
+
+    /// For how long the server at the other end has been there at least.
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
+    }
+
+    /// Sends one or several commands. Their replies must be read, all and in order, before the next is sent.
+    pub(super) fn send(&mut self, request: &[u8]) -> Result<(), Failure> {
+        self.used = Instant::now();
+        self.deadline = self.used + self.timeout;
+        let mut sent = 0;
+        while sent < request.len() {
+            match self.stream.write(&request[sent..]) {
+                Ok(0) => return Err(unsent(sent, "the connection takes no more data".into())),
+                Ok(written) => sent += written,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(unsent(sent, format!("sending failed: {error}"))),
+            }
+            if sent < request.len() && Instant::now() > self.deadline {
+                return Err(unsent(sent, format!("the request could not be sent within {:?}", self.timeout)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the reply to a meta command.
+    pub(super) fn meta(&mut self) -> Result<MetaReply, Failure> {
+        let line = self.line()?;
+        let flags = MetaResponse::parse_header(&line).map_err(|_| foreign(&line))?;
+        let code = flags.rc();
+        let value = match code {
+            ReturnCode::Va => Some(self.block(value_length(&line)?)?),
+            _ => None,
+        };
+        Ok(MetaReply { code, flags, value })
+    }
+
+    /// Reads the one-line reply to a classic command.
+    pub(super) fn line(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut searched = 0;
+        let length = loop {
+            let unread = &self.buffer[self.start..self.end];
+            if let Some(at) = unread[searched..].iter().position(|byte| *byte == b'\n') {
+                break searched + at;
+            }
+            searched = unread.len();
+            if searched > MAX_LINE {
+                return Err(foreign(unread));
+            }
+            self.fill()?;
+        };
+        let line = &self.buffer[self.start..self.start + length];
+        let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
+        self.start += length + 1;
+        refusal(&line)?;
+        Ok(line)
+    }
+
+    /// Reads the reply to `stats` or one of its kin.
+    pub(super) fn stats(&mut self) -> Result<Stats, Failure> {
+        let mut stats = Stats::default();
+        for _ in 0..MAX_STATS {
+            let line = self.line()?;
+            if line == b"END" {
+                return Ok(stats);
+            }
+            let text = std::str::from_utf8(&line).map_err(|_| foreign(&line))?;
+            let (name, value) = text
+                .strip_prefix("STAT ")
+                .map(|stat| stat.split_once(' ').unwrap_or((stat, "")))
+                .ok_or_else(|| foreign(&line))?;
+            stats.0.insert(name.into(), value.into());
+        }
+        Err(Failure::Foreign("its reply to `stats` does not end".into()))
+    }
+
+    /// Reads a data block of `length` bytes and the line end after it.
+    fn block(&mut self, length: usize) -> Result<Vec<u8>, Failure> {
+        while self.end - self.start < length + 2 {
+            self.fill()?;
+        }
+        let block = &self.buffer[self.start..self.start + length + 2];
+        let value = block.strip_suffix(b"\r\n").ok_or_else(|| foreign(block))?.to_vec();
+        self.start += length + 2;
+        Ok(value)
+    }
+
+    /// Reads once from the socket. Replies are bounded by the callers, and so is the buffer.
+    fn fill(&mut self) -> Result<(), Failure> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            if self.end * 2 > self.buffer.len() {
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+        }
+        loop {
+            // Each `read` waits as long as the socket's own timeout at most, so that the whole takes twice that.
+            if Instant::now() > self.deadline {
+                return Err(Failure::NoAnswer(format!("no full answer within {:?}", self.timeout)));
+            }
+            match self.stream.read(&mut self.buffer[self.end..]) {
+                Ok(0) => return Err(Failure::NoAnswer("it closed the connection".into())),
+                Ok(read) => {
+                    self.end += read;
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    return Err(Failure::NoAnswer(format!("no answer within {:?}", self.timeout)));
+                }
+                Err(error) => return Err(Failure::NoAnswer(format!("no answer: {error}"))),
+            }
+        }
+    }
+
+    /// For how long nothing was sent.
+    pub(super) fn idle(&self) -> Duration {
+        self.used.elapsed()
+    }
+
+    /// Whether every byte that came was part of an answer; what it returns `false` for must not be used again.
+    pub(super) fn is_clean(&mut self) -> bool {
+        if self.buffer.len() > BUFFER && self.start == self.end {
+            self.buffer = vec![0; BUFFER];
+            (self.start, self.end) = (0, 0);
+        }
+        self.start == self.end
+    }
+
+    /// Looks, without waiting, whether the server has hung up or said something unasked.
+    pub(super) fn is_quiet(&self) -> bool {
+        let quiet = |stream: &TcpStream| {
+            stream.set_nonblocking(true)?;
+            let peeked = stream.peek(&mut [0]);
+            stream.set_nonblocking(false)?;
+            peeked.map(|_| ())
+        };
+        matches!(quiet(&self.stream), Err(error) if error.kind() == ErrorKind::WouldBlock)
+    }
+}
+
+/// Appends the wire form of a meta command to a request.
+pub(super) fn push(request: &mut Vec<u8>, command: MetaCommand) {
+    // INVARIANT: encoding fails only for a key that is empty or too long, and every key was checked before.
+    command.encode_into(request).expect("a checked key");
+}
+
+fn dial(address: &Address, timeout: Duration) -> Result<TcpStream, Failure> {
+    let deadline = Instant::now() + timeout;
+    let resolved = (address.host.as_str(), address.port).to_socket_addrs();
+    let resolved = resolved.map_err(|error| Failure::NotSent(format!("cannot find the host: {error}")))?;
+    let mut last = "the host has no address".to_owned();
+    for candidate in resolved {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match TcpStream::connect_timeout(&candidate, left) {
+            Ok(stream) => return Ok(stream),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                last = format!("cannot connect: no answer within {timeout:?}");
+            }
+            Err(error) => last = format!("cannot connect: {error}"),
+        }
+    }
+    Err(Failure::NotSent(last))
+}
+
+fn unsent(sent: usize, why: String) -> Failure {
+    if sent == 0 { Failure::NotSent(why) } else { Failure::NoAnswer(why) }
+}
+
+fn foreign(line: &[u8]) -> Failure {
+    let shown = &line[..line.len().min(60)];
+    Failure::Foreign(format!("it answers `{}`", String::from_utf8_lossy(shown).escape_debug()))
+}
+
+/// Tells the error replies of doc/protocol.txt, "Error strings", from the others.
+fn refusal(line: &[u8]) -> Result<(), Failure> {
+    let word = line.split(|byte| *byte == b' ').next().unwrap_or(line);
+    if !matches!(word, b"ERROR" | b"CLIENT_ERROR" | b"SERVER_ERROR") {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(line).escape_debug().to_string();
+    // Said to a new connection, before any command was read.
+    if text.starts_with("ERROR Too many open connections") {
+        return Err(Failure::NotSent(format!("no connection is free ({text}): raise memcached's -c")));
+    }
+    Err(Failure::Refused(text))
+}
+
+/// The length in `VA <length> …`; the crate that parses the rest of the line keeps it to itself.
+fn value_length(line: &[u8]) -> Result<usize, Failure> {
+    let length = line.split(|byte| *byte == b' ').filter(|token| !token.is_empty()).nth(1);
+    let length = length.and_then(|token| std::str::from_utf8(token).ok()?.parse::<usize>().ok());
+    match length.ok_or_else(|| foreign(line))? {
+        length if length <= MAX_VALUE => Ok(length),
+        length => Err(Failure::Refused(format!("a value of {length} bytes is larger than the {MAX_VALUE} read here"))),
+    }
+}

@@ -1,0 +1,289 @@
+//! Eras: how a lost memory is noticed.
+//!
+//! memcached forgets everything when it is restarted or flushed, and does not say so. So every server keeps an *epoch
+//! item*: an item without ttl under [`KEY`]. While it is there, with the CAS value that it got when it was made,
+//! nothing was flushed and the process is the same one; when it is gone, an era has ended, and whoever notices first
+//! makes the next one.
+//!
+//! **The numbers.** All of them come from memcached's CAS counter: one counter a process, which starts at 1 and is
+//! raised by every write to whatever key.
+//!
+//! - The era's id is `start × 1 000 000 000 + cas of the epoch item`, where `start` is the second in which the server
+//!   was started (`time - uptime` of its `stats`, a constant of the process).
+//! - A version's number is `cas of the item - cas of the epoch item`.
+//!
+//! So their sum, the fencing token, is `start × 1 000 000 000 + cas of the item`. Within a process it grows because
+//! CAS grows. Over a restart it grows because a process makes fewer than 1 000 000 000 writes a second: `start` plus
+//! its writes, read as nanoseconds, stays behind the wall clock at which its successor starts. For the one case that
+//! this leaves open, two processes started within the same second, no era is begun before the server has lived for
+//! more than a second ([`SETTLED`]). What remains is a server whose wall clock is set back, over a restart, by more
+//! than the old process had lived.
+//!
+//! **What was not lost.** An era that is young to us need not be young: the first client of a server that has been up
+//! for a month makes its epoch item today, and nothing was lost for a month. The server's counters tell
+//! ([`LOSSES`](super::stats::LOSSES)). They only grow, and they are read *after* the epoch item: if they are zero then,
+//! nothing was lost between the server's start and that reading, and whatever is flushed later takes the epoch item
+//! with it, and so ends the claim. If they are not zero, the claim begins with the epoch item. An operator who sends
+//! `stats reset` after a flush, before the first client comes, defeats this; and so an eviction of single items is
+//! noticed only by this counter, not by the end of an era: `kvlock doctor` warns.
+//!
+//! **Survivors.** The epoch item itself can be evicted, while older items stay. Their CAS is smaller than that of the
+//! next epoch item: they are of an ended era, count as absent, and are deleted when they are in the way.
+
+use std::time::{Duration, Instant};
+
+use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
+
+use super::super::EraInfo;
+use super::connection::{Connection, Failure, push};
+use super::stats::{ServerClock, ServerVersion, Stats};
+
+/// The key of the epoch item.
+pub(super) const KEY: &str = "kvlock:epoch";
+
+/// The oldest memcached whose `md` compares CAS values; before, it answered EX to everyone.
+pub(super) const OLDEST: ServerVersion = ServerVersion([1, 6, 13]);
+
+/// How old a connection to a server must be before an era is begun there, if the server is young itself: with one
+/// second behind it, its successor starts in a later second.
+const SETTLED: Duration = Duration::from_millis(1050);
+
+/// An uptime that only a server shows that has lived for more than a second: uptime starts at 2, and the first tick
+/// after may come at once.
+const SETTLED_UPTIME: u64 = 4;
+
+/// How often a young server is asked again.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often to make an epoch item that is gone again when it is read back. More than that is no accident.
+const ATTEMPTS: usize = 3;
+
+/// What is taken off a length of time told by the server: uptime starts at 2, and whole seconds are up to one too
+/// many.
+const SLACK: u64 = 3;
+
+/// A server's era as one connection last saw it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Epoch {
+    /// The era's id.
+    pub(super) id: u64,
+    /// The CAS value of the epoch item.
+    pub(super) base: u64,
+    /// For how long nothing had been lost when it was seen.
+    lossless: Duration,
+    seen: Instant,
+    /// Unix seconds, by the server's clock, at which the epoch item was made.
+    pub(super) made: u64,
+}
+
+impl Epoch {
+    pub(super) fn info(&self) -> EraInfo {
+        EraInfo { id: self.id, lossless_for: self.lossless + self.seen.elapsed() }
+    }
+
+    /// Finds out a server's era, and begins one where there is none.
+    pub(super) fn establish(connection: &mut Connection) -> Result<Epoch, Failure> {
+        ask(connection, &[])?;
+        let mut sight = Sight::read(connection)?;
+        for _ in 0..ATTEMPTS {
+            if let Some(epoch) = sight.epoch()? {
+                return Ok(epoch);
+            }
+            sight = begin(connection, sight)?;
+        }
+        match sight.epoch()? {
+            Some(epoch) => Ok(epoch),
+            None => Err(Failure::NotSent(format!(
+                "its epoch item `{KEY}` is gone as soon as it is made: is the server being flushed, or out of memory?"
+            ))),
+        }
+    }
+}
+
+/// What a server showed: its epoch item, and after that its `stats`.
+struct Sight {
+    item: Option<Item>,
+    clock: ServerClock,
+    losses: u64,
+    seen: Instant,
+}
+
+struct Item {
+    cas: u64,
+    value: Vec<u8>,
+}
+
+impl Sight {
+    /// Reads the replies to [`ask`].
+    fn read(connection: &mut Connection) -> Result<Sight, Failure> {
+        // A server from before the meta commands says ERROR; its `stats` tell the version, and that is the better text.
+        let item = match connection.meta() {
+            Err(Failure::Refused(text)) if text == "ERROR" => None,
+            reply => Some(reply?),
+        };
+        let stats = connection.stats()?;
+        check_version(&stats)?;
+        let item = item.ok_or_else(|| Failure::Refused("it does not know the meta commands".into()))?;
+        let clock = ServerClock::read(&stats)
+            .ok_or_else(|| Failure::Foreign("its `stats` show no sensible time and uptime".into()))?;
+        let item = match (item.code, item.number(b'c'), item.value) {
+            (ReturnCode::En, ..) => None,
+            (ReturnCode::Va, Some(0), _) => {
+                return Err(Failure::Refused(
+                    "it runs without CAS, and nobody can lock on that: start memcached without -C".into(),
+                ));
+            }
+            (ReturnCode::Va, Some(cas), Some(value)) => Some(Item { cas, value }),
+            (code, ..) => return Err(Failure::Foreign(format!("it answers `mg` with {code:?}"))),
+        };
+        Ok(Sight { item, clock, losses: stats.losses(), seen: Instant::now() })
+    }
+
+    /// The epoch, if the item is there and was made in this server's life.
+    fn epoch(&self) -> Result<Option<Epoch>, Failure> {
+        let Some(item) = &self.item else { return Ok(None) };
+        let mark = Mark::parse(&item.value).ok_or_else(|| {
+            Failure::Refused(format!(
+                "the key `{KEY}` holds something that kvlock did not write: `{}`; delete it or use another server",
+                String::from_utf8_lossy(&item.value[..item.value.len().min(60)]).escape_debug()
+            ))
+        })?;
+        let clock = self.clock;
+        // Copied here from another server or an earlier life, by a tool that dumps and restores.
+        if mark.started != clock.started() {
+            return Ok(None);
+        }
+        let since = if self.losses == 0 { 0 } else { mark.uptime };
+        Ok(Some(Epoch {
+            id: clock.started().saturating_mul(1_000_000_000).saturating_add(item.cas),
+            base: item.cas,
+            lossless: Duration::from_secs(clock.uptime.saturating_sub(since).saturating_sub(SLACK)),
+            seen: self.seen,
+            made: mark.started + mark.uptime,
+        }))
+    }
+}
+
+/// Begins an era, unless somebody else was faster, and looks again.
+fn begin(connection: &mut Connection, sight: Sight) -> Result<Sight, Failure> {
+    if sight.clock.uptime < SETTLED_UPTIME && connection.age() < SETTLED {
+        wait_until_settled(connection)?;
+        ask(connection, &[])?;
+        return Sight::read(connection);
+    }
+    let mut request = Vec::new();
+    let outdated = sight.item.as_ref();
+    if let Some(item) = outdated {
+        push(&mut request, MetaCommand::new(MetaOp::Delete, KEY).flag(format!("C{}", item.cas)));
+    }
+    let mark = Mark { started: sight.clock.started(), uptime: sight.clock.uptime }.to_string();
+    request.extend_from_slice(format!("add {KEY} 0 0 {}\r\n{mark}\r\n", mark.len()).as_bytes());
+    ask(connection, &request)?;
+    if outdated.is_some() {
+        connection.meta()?;
+    }
+    connection.line()?;
+    Sight::read(connection)
+}
+
+/// Sends what [`Sight::read`] needs, after some other commands.
+fn ask(connection: &mut Connection, first: &[u8]) -> Result<(), Failure> {
+    let mut request = first.to_vec();
+    push(&mut request, MetaCommand::new(MetaOp::Get, KEY).flag("v").flag("c"));
+    request.extend_from_slice(b"stats\r\n");
+    connection.send(&request)
+}
+
+/// Waits, for as long as [`SETTLED`] at most.
+fn wait_until_settled(connection: &Connection) -> Result<(), Failure> {
+    while let Some(left) = SETTLED.checked_sub(connection.age()).filter(|left| !left.is_zero()) {
+        std::thread::sleep(left.min(PAUSE));
+        if !connection.is_quiet() {
+            return Err(Failure::NotSent("it closed the connection".into()));
+        }
+    }
+    Ok(())
+}
+
+fn check_version(stats: &Stats) -> Result<(), Failure> {
+    let text = stats.text("version").unwrap_or_default();
+    let version = ServerVersion::parse(text)
+        .ok_or_else(|| Failure::Foreign(format!("its `stats` show the version `{}`", text.escape_debug())))?;
+    if version < OLDEST {
+        return Err(Failure::Refused(format!(
+            "it is memcached {version}, and the conditional delete that locks need works from {OLDEST} on: upgrade it"
+        )));
+    }
+    Ok(())
+}
+
+/// The value of the epoch item: text for whoever finds it in a dump.
+struct Mark {
+    /// Unix seconds at which the server started.
+    started: u64,
+    /// The server's uptime when the item was made.
+    uptime: u64,
+}
+
+const MARK: &str = "kvlock epoch 1";
+const NOTE: &str = "(while this item stays, nothing was flushed: do not touch)";
+
+impl std::fmt::Display for Mark {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{MARK} started={} uptime={} {NOTE}", self.started, self.uptime)
+    }
+}
+
+impl Mark {
+    fn parse(value: &[u8]) -> Option<Mark> {
+        let rest = std::str::from_utf8(value).ok()?.strip_prefix(MARK)?.strip_prefix(" started=")?;
+        let (started, rest) = rest.split_once(" uptime=")?;
+        let uptime = rest.split_once(' ').map_or(rest, |(uptime, _)| uptime);
+        let (started, uptime) = (started.parse::<u32>().ok()?, uptime.parse::<u32>().ok()?);
+        Some(Mark { started: started.into(), uptime: uptime.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sight(cas: u64, made_at: u64, now: u64, losses: u64) -> Sight {
+        let value = Mark { started: 1_000, uptime: made_at }.to_string().into_bytes();
+        let clock = ServerClock { now: 1_000 + now, uptime: now };
+        Sight { item: Some(Item { cas, value }), clock, losses, seen: Instant::now() }
+    }
+
+    fn epoch(sight: &Sight) -> Epoch {
+        sight.epoch().unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_server_that_lost_nothing_is_as_old_as_its_uptime_and_any_other_as_its_epoch_item() {
+        assert_eq!(epoch(&sight(7, 5_000, 5_010, 0)).lossless, Duration::from_secs(5_007));
+        assert_eq!(epoch(&sight(7, 5_000, 5_010, 1)).lossless, Duration::from_secs(7));
+        assert_eq!(epoch(&sight(7, 5_000, 5_001, 1)).lossless, Duration::ZERO);
+    }
+
+    #[test]
+    fn the_id_of_an_era_is_the_servers_start_and_the_cas_of_the_epoch_item() {
+        assert_eq!(epoch(&sight(7, 5, 9, 0)).id, 1_000_000_000_007);
+    }
+
+    #[test]
+    fn an_epoch_item_of_another_life_of_the_server_is_none() {
+        let mut copied = sight(7, 5, 9, 0);
+        copied.clock.now += 1;
+        assert!(copied.epoch().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_foreign_value_under_the_epoch_key_is_refused_and_shown() {
+        for value in ["", "42", "kvlock epoch 2 started=1 uptime=2", "kvlock epoch 1 started=-1 uptime=2"] {
+            let mut foreign = sight(7, 5, 9, 0);
+            foreign.item = Some(Item { cas: 7, value: value.into() });
+            let Err(Failure::Refused(text)) = foreign.epoch() else { panic!("`{value}` was accepted") };
+            assert!(text.contains(KEY) && text.contains(value), "{text}");
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The store `memcached://`: locks between machines.
+//!
+//! How the contract maps to memcached, and why:
+//!
+//! | contract | on the wire |
+//! |---|---|
+//! | `get`, `get-many` | `mg <key> v c t`, for several keys in one request |
+//! | `add` | `add`, then `mg <key> c f` in the same request for the version it got (`session.rs` says why not `ms`) |
+//! | `replace` | `cas` likewise |
+//! | `delete` | `md <key> C<cas>` |
+//! | `era` | `mg kvlock:epoch c`; on a new connection with `v`, and `stats` (`epoch.rs` has the reasoning) |
+//!
+//! `touch`, quiet commands and UDP are not used: a touch is seen by no holder of a CAS value, and the others have no
+//! answer to rely on.
+//!
+//! **One key lives on one server** of the list, chosen by rendezvous hashing, and on no other one while that is down.
+//! A name in the list must lead to one server: a name with the addresses of several would give each client its own.
+//! Clients that are to exclude each other must be given the same list. Changing it moves keys to servers with other
+//! eras; do it when no lock is held.
+
+mod address;
+mod connection;
+mod doctor;
+mod epoch;
+mod expiry;
+mod server;
+mod session;
+mod stats;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use self::connection::Timeouts;
+use self::server::Server;
+use super::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome};
+
+/// How long to wait for a connection: a server on the same continent takes a tenth of it even when one packet is lost.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long to wait for an answer. memcached answers in well under a millisecond; a second is two retransmissions of a
+/// lost packet, and short against the 30 s that a lock is usually leased for.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The shortest timeout: the operating system takes none that is zero.
+const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
+
+/// The longest key in bytes (doc/protocol.txt, "Keys").
+const MAX_KEY: usize = 250;
+
+/// The largest value in bytes: an item is 1 MiB at most unless the server was told otherwise, with its header and key.
+const MAX_VALUE: usize = 1024 * 1024 - 512;
+
+/// How many keys are asked for in one request, so that a request stays far below what a socket buffers.
+const KEYS_PER_REQUEST: usize = 100;
+
+/// A store on one or several memcached servers, version 1.6.13 or newer.
+///
+/// Connections are made when they are needed, are used by one thread at a time, and are kept. A call returns within
+/// about two timeouts for connecting and as many for each exchange (two or three at most); finding a host's address is
+/// up to the system's resolver. On a server that was started a moment ago, the first call takes a second: see
+/// `epoch.rs`.
+///
+/// # Example
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use kvlock::store::{KvStore, Memcached, Ttl, WriteOutcome};
+///
+/// let store = Memcached::connect("127.0.0.1:11211")?.with_operation_timeout(Duration::from_millis(200));
+/// if let WriteOutcome::Written(version) = store.add("job", b"me", Ttl::After(Duration::from_secs(30)))? {
+///     // … the work …
+///     store.delete("job", version)?;
+/// }
+/// # Ok::<(), kvlock::store::StoreError>(())
+/// ```
+#[derive(Debug)]
+pub struct Memcached {
+    servers: Vec<Server>,
+    /// The client flags of the next write: see `session.rs`.
+    mark: AtomicU32,
+}
+
+impl Memcached {
+    /// Takes a list `host:port[,host:port…]`; the port is 11211 unless given, and an IPv6 address stands in brackets.
+    /// Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Invalid`] for what is no such list; it names the part that is wrong.
+    pub fn connect(servers: &str) -> Result<Memcached, StoreError> {
+        let timeouts = Timeouts { connect: CONNECT_TIMEOUT, operation: OPERATION_TIMEOUT };
+        let servers = address::parse_list(servers)?.into_iter().map(|address| Server::new(address, timeouts)).collect();
+        let mut start = [0; 4];
+        getrandom::fill(&mut start).map_err(|error| StoreError::Unavailable(format!("no randomness: {error}")))?;
+        Ok(Memcached { servers, mark: AtomicU32::new(u32::from_ne_bytes(start)) })
+    }
+
+    /// Sets how long to wait for a connection; 1 s unless set.
+    #[must_use]
+    pub fn with_connect_timeout(mut self, timeout: Duration) -> Memcached {
+        for server in &mut self.servers {
+            server.timeouts.connect = timeout.max(SHORTEST_TIMEOUT);
+        }
+        self
+    }
+
+    /// Sets how long to wait for an answer; 1 s unless set.
+    #[must_use]
+    pub fn with_operation_timeout(mut self, timeout: Duration) -> Memcached {
+        for server in &mut self.servers {
+            server.timeouts.operation = timeout.max(SHORTEST_TIMEOUT);
+        }
+        self
+    }
+
+    /// The server that keeps a key, as `host:port`.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Invalid`] for what is no key.
+    pub fn server_of(&self, key: &str) -> Result<String, StoreError> {
+        check_key(key)?;
+        Ok(self.server(key).to_string())
+    }
+
+    fn server(&self, key: &str) -> &Server {
+        &self.servers[self.server_index(key)]
+    }
+
+    fn server_index(&self, key: &str) -> usize {
+        address::choose(self.servers.iter(), key)
+    }
+
+    fn next_mark(&self) -> u32 {
+        self.mark.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl KvStore for Memcached {
+    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        check_key(key)?;
+        let entries = self.server(key).read(|session| session.get(&[key]))?;
+        Ok(entries.into_iter().next().flatten())
+    }
+
+    fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
+        keys.iter().try_for_each(|key| check_key(key))?;
+        let mut by_server = vec![Vec::new(); self.servers.len()];
+        for (place, key) in keys.iter().enumerate() {
+            by_server[self.server_index(key)].push(place);
+        }
+        let mut entries = vec![None; keys.len()];
+        for (server, places) in self.servers.iter().zip(by_server) {
+            for places in places.chunks(KEYS_PER_REQUEST) {
+                let keys: Vec<_> = places.iter().map(|place| keys[*place].as_str()).collect();
+                for (place, entry) in places.iter().zip(server.read(|session| session.get(&keys))?) {
+                    entries[*place] = entry;
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError> {
+        check_key(key)?;
+        check_value(value)?;
+        self.server(key).write(|session| session.add(key, value, ttl, self.next_mark()))
+    }
+
+    fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
+        check_key(key)?;
+        check_value(value)?;
+        self.server(key).write(|session| session.replace(key, value, ttl, if_version, self.next_mark()))
+    }
+
+    fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
+        check_key(key)?;
+        self.server(key).write(|session| session.delete(key, if_version))
+    }
+
+    fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
+        check_key(key)?;
+        self.server(key).read(session::Session::era)
+    }
+
+    fn diagnose(&self) -> Vec<Finding> {
+        self.servers.iter().flat_map(doctor::diagnose).collect()
+    }
+}
+
+fn check_key(key: &str) -> Result<(), StoreError> {
+    let shown = key.chars().take(60).collect::<String>();
+    let wrong = if key.is_empty() {
+        "the key is empty".to_owned()
+    } else if key.len() > MAX_KEY {
+        format!("the key `{}…` has {} bytes, and memcached takes {MAX_KEY}", shown.escape_debug(), key.len())
+    } else if key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        format!("the key `{}` contains white space or a control character", shown.escape_debug())
+    } else if key == epoch::KEY {
+        format!("the key `{key}` is kvlock's own mark of an era")
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::Invalid(wrong))
+}
+
+fn check_value(value: &[u8]) -> Result<(), StoreError> {
+    if value.len() <= MAX_VALUE {
+        return Ok(());
+    }
+    Err(StoreError::Rejected(format!("a value of {} bytes: memcached takes {MAX_VALUE} at most", value.len())))
+}

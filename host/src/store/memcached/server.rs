@@ -1,0 +1,138 @@
+//! One server: its idle connections, and what its failures mean to the caller.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::super::StoreError;
+use super::address::Address;
+use super::connection::{Connection, Failure, Timeouts};
+use super::session::Session;
+
+/// How many connections are kept for later. More are opened when more threads call at once.
+const MAX_IDLE: usize = 16;
+
+/// A connection that has been idle for longer is looked at before it is used, because a write on a connection that the
+/// server has closed has no known outcome. In a busy loop the look would cost more than it can find.
+const LOOK_AFTER: Duration = Duration::from_millis(10);
+
+/// One memcached server.
+#[derive(Debug)]
+pub(super) struct Server {
+    address: Address,
+    pub(super) timeouts: Timeouts,
+    idle: Mutex<Vec<Session>>,
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+impl Server {
+    pub(super) fn new(address: Address, timeouts: Timeouts) -> Server {
+        Server { address, timeouts, idle: Mutex::default() }
+    }
+
+    /// Does something that changes nothing. What fails on a connection of an earlier call is tried on a new one.
+    pub(super) fn read<T>(&self, ask: impl Fn(&mut Session) -> Result<T, Failure>) -> Result<T, StoreError> {
+        if let Some(mut session) = self.pooled() {
+            match ask(&mut session) {
+                Err(Failure::NotSent(_) | Failure::NoAnswer(_)) => {}
+                answer => return self.finish(session, answer, |failure| self.on_read(failure)),
+            }
+        }
+        let mut session = self.open()?;
+        let answer = ask(&mut session);
+        self.finish(session, answer, |failure| self.on_read(failure))
+    }
+
+    /// Does something that changes an entry. Nothing is tried twice of which a byte has been sent.
+    pub(super) fn write<T>(&self, act: impl Fn(&mut Session) -> Result<T, Failure>) -> Result<T, StoreError> {
+        if let Some(mut session) = self.pooled() {
+            match act(&mut session) {
+                Err(Failure::NotSent(_)) => {}
+                answer => return self.finish(session, answer, |failure| self.on_write(failure)),
+            }
+        }
+        let mut session = self.open()?;
+        let answer = act(&mut session);
+        self.finish(session, answer, |failure| self.on_write(failure))
+    }
+
+    /// Opens a connection without looking at what answers.
+    pub(super) fn dial(&self) -> Result<Connection, StoreError> {
+        Connection::open(&self.address, self.timeouts).map_err(|failure| self.on_read(failure))
+    }
+
+    fn open(&self) -> Result<Session, StoreError> {
+        Session::new(self.dial()?).map_err(|failure| self.on_read(failure))
+    }
+
+    fn pooled(&self) -> Option<Session> {
+        loop {
+            // Statement by itself, so that the pool is not locked while we look.
+            let session = self.idle().pop();
+            let session = session?;
+            if session.connection.idle() < LOOK_AFTER || session.connection.is_quiet() {
+                return Some(session);
+            }
+        }
+    }
+
+    fn finish<T>(
+        &self,
+        mut session: Session,
+        answer: Result<T, Failure>,
+        explain: impl Fn(Failure) -> StoreError,
+    ) -> Result<T, StoreError> {
+        let answer = answer.map_err(explain)?;
+        if session.connection.is_clean() {
+            let mut idle = self.idle();
+            if idle.len() < MAX_IDLE {
+                idle.push(session);
+            }
+        }
+        Ok(answer)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
+        // A panic elsewhere cannot leave a `Vec` of connections half changed.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a failure means where nothing was to be changed.
+    pub(super) fn on_read(&self, failure: Failure) -> StoreError {
+        match failure {
+            Failure::NotSent(why) | Failure::NoAnswer(why) => {
+                StoreError::Unavailable(format!("memcached {self}: {why}"))
+            }
+            Failure::Refused(why) => self.refused(&why),
+            Failure::Foreign(why) => StoreError::Rejected(format!("{self} does not speak memcached's protocol: {why}")),
+        }
+    }
+
+    /// What a failure means where a write was to be executed.
+    fn on_write(&self, failure: Failure) -> StoreError {
+        match failure {
+            Failure::NotSent(why) => StoreError::Unavailable(format!("memcached {self}: {why}")),
+            Failure::NoAnswer(why) => StoreError::UnknownOutcome(format!("memcached {self}: {why}")),
+            Failure::Foreign(why) => StoreError::UnknownOutcome(format!("memcached {self}: {why}")),
+            Failure::Refused(why) => self.refused(&why),
+        }
+    }
+
+    fn refused(&self, why: &str) -> StoreError {
+        let advice = if why.contains("out of memory") {
+            ": give it more memory (memcached -m), or locks a server of their own"
+        } else if why.contains("too large") {
+            ": its limit for an item (memcached -I) is smaller than usual"
+        } else if why.contains("unauthenticated") {
+            ": kvlock does not log in; use a server without -Y or -S"
+        } else {
+            ""
+        };
+        StoreError::Rejected(format!("memcached {self}: {why}{advice}"))
+    }
+}

@@ -1,0 +1,269 @@
+//! The operations of the store, as commands on one connection.
+//!
+//! **No write by `ms`.** When memcached finds no memory for the item of an `ms`, it removes the item that the key had:
+//! even where the command was an `add`, or a compare-and-set that would not have matched. A contender's try would
+//! free a lock that is held. The classic `add` and `cas` leave it alone (tried on 1.6.18 with -M). They do not tell the
+//! CAS value of what they wrote; an `mg` behind them in the same request does, and that it speaks of our write is
+//! known from the item's client flags, which are another number for each write.
+//!
+//! **Behind each command stands a read of the epoch item**, in the same request. memcached executes the commands of a
+//! connection in order, so finding the epoch that we know of means that all of it was executed in that era.
+
+use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
+
+use super::super::{DeleteOutcome, Entry, EraInfo, Ttl, Version, WriteOutcome};
+use super::connection::{Connection, Failure, MetaReply, push};
+use super::epoch::{self, Epoch};
+use super::expiry;
+
+/// How often an operation is begun again because an era ended under it.
+const ATTEMPTS: usize = 3;
+
+/// A connection to a server, and the server's era as this connection last saw it.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) connection: Connection,
+    pub(super) epoch: Epoch,
+}
+
+/// What a write does.
+#[derive(Clone, Copy)]
+enum Write {
+    Add,
+    Cas(u64),
+}
+
+/// The replies to a write and to the reads behind it.
+struct Written {
+    reply: WriteReply,
+    /// The item that the key has after it.
+    present: Option<Present>,
+}
+
+enum WriteReply {
+    Stored,
+    NotStored,
+    Exists,
+    NotFound,
+}
+
+struct Present {
+    cas: u64,
+    /// Whether it is the item that this write made.
+    ours: bool,
+}
+
+impl Session {
+    pub(super) fn new(mut connection: Connection) -> Result<Session, Failure> {
+        let epoch = Epoch::establish(&mut connection)?;
+        Ok(Session { connection, epoch })
+    }
+
+    /// The era, asked now.
+    pub(super) fn era(&mut self) -> Result<EraInfo, Failure> {
+        self.refresh()?;
+        Ok(self.epoch.info())
+    }
+
+    pub(super) fn get(&mut self, keys: &[&str]) -> Result<Vec<Option<Entry>>, Failure> {
+        for _ in 0..ATTEMPTS {
+            let mut request = Vec::new();
+            for key in keys {
+                push(&mut request, MetaCommand::new(MetaOp::Get, *key).flag("v").flag("c").flag("t"));
+            }
+            push_epoch(&mut request);
+            self.connection.send(&request)?;
+            let replies = keys.iter().map(|_| self.connection.meta()).collect::<Result<Vec<_>, _>>()?;
+            if self.is_same_era()? {
+                return replies.into_iter().map(|reply| self.entry(reply)).collect();
+            }
+        }
+        Err(restless())
+    }
+
+    fn entry(&self, reply: MetaReply) -> Result<Option<Entry>, Failure> {
+        match (reply.code, reply.number(b'c')) {
+            (ReturnCode::En, _) => Ok(None),
+            (ReturnCode::Va, Some(cas)) => {
+                let time_left = Some(reply.number(b't').map_or(Ttl::Forever, expiry::time_left));
+                let value = reply.value.unwrap_or_default();
+                Ok(self.version(cas).map(|version| Entry { value, version, time_left }))
+            }
+            (code, _) => Err(unexpected("mg", code)),
+        }
+    }
+
+    pub(super) fn add(&mut self, key: &str, value: &[u8], ttl: Ttl, mark: u32) -> Result<WriteOutcome, Failure> {
+        for _ in 0..ATTEMPTS {
+            let Written { reply, present } = self.write(Write::Add, key, value, ttl, mark)?;
+            // The era may have ended while we wrote. If the item is younger than the epoch item that is there now,
+            // it was written in the era that is now; if it is older, it is a survivor, whoever wrote it.
+            match (reply, present) {
+                (_, Some(present)) if self.version(present.cas).is_none() => self.bury(key, present.cas)?,
+                (WriteReply::Stored, Some(Present { cas, ours: true })) => {
+                    return Ok(self.version(cas).map_or(WriteOutcome::Conflict(None), WriteOutcome::Written));
+                }
+                (WriteReply::Stored, _) => return Err(overtaken(key)),
+                (WriteReply::NotStored, present) => {
+                    return Ok(WriteOutcome::Conflict(present.and_then(|present| self.version(present.cas))));
+                }
+                (WriteReply::Exists | WriteReply::NotFound, _) => {
+                    return Err(Failure::Foreign("it answers `add` like `cas`".into()));
+                }
+            }
+        }
+        Err(restless())
+    }
+
+    pub(super) fn replace(
+        &mut self,
+        key: &str,
+        value: &[u8],
+        ttl: Ttl,
+        version: Version,
+        mark: u32,
+    ) -> Result<WriteOutcome, Failure> {
+        let Some(cas) = self.cas(version)? else { return Ok(WriteOutcome::Conflict(None)) };
+        let Written { reply, present } = self.write(Write::Cas(cas), key, value, ttl, mark)?;
+        let present_version = present.as_ref().and_then(|present| self.version(present.cas));
+        match (reply, present) {
+            (WriteReply::NotFound, _) => Ok(WriteOutcome::Absent),
+            (WriteReply::Exists, _) => Ok(WriteOutcome::Conflict(present_version)),
+            // The era ended while we wrote: the entry that we continued is of an ended era, and so is its heir.
+            (WriteReply::Stored, present) if self.epoch.id != version.era => {
+                if let Some(Present { cas, ours: true }) = present {
+                    self.bury(key, cas)?;
+                }
+                Ok(WriteOutcome::Conflict(None))
+            }
+            (WriteReply::Stored, Some(Present { ours: true, .. })) => {
+                Ok(present_version.map_or(WriteOutcome::Conflict(None), WriteOutcome::Written))
+            }
+            (WriteReply::Stored, _) => Err(overtaken(key)),
+            (WriteReply::NotStored, _) => Err(Failure::Foreign("it answers `cas` like `add`".into())),
+        }
+    }
+
+    pub(super) fn delete(&mut self, key: &str, version: Version) -> Result<DeleteOutcome, Failure> {
+        let Some(cas) = self.cas(version)? else { return Ok(DeleteOutcome::Conflict(None)) };
+        // No look at the epoch here: a process gives a CAS value once, so it matches only what the caller means.
+        match self.delete_cas(key, cas)? {
+            ReturnCode::Hd => Ok(DeleteOutcome::Deleted),
+            ReturnCode::Ex => Ok(DeleteOutcome::Conflict(None)),
+            ReturnCode::Nf => Ok(DeleteOutcome::Absent),
+            code => Err(unexpected("md", code)),
+        }
+    }
+
+    /// Deletes an item of an ended era, unless it has changed. It is void already, so that it does not matter whether
+    /// this succeeds; but whatever fails, the operation that it is part of has sent a write.
+    fn bury(&mut self, key: &str, cas: u64) -> Result<(), Failure> {
+        self.delete_cas(key, cas).map(|_| ()).map_err(Failure::after_a_write)
+    }
+
+    fn delete_cas(&mut self, key: &str, cas: u64) -> Result<ReturnCode, Failure> {
+        let mut request = Vec::new();
+        push(&mut request, MetaCommand::new(MetaOp::Delete, key).flag(format!("C{cas}")));
+        self.connection.send(&request)?;
+        Ok(self.connection.meta()?.code)
+    }
+
+    /// Sends a write with the reads behind it, and brings our knowledge of the era up to date with what they find.
+    fn write(&mut self, write: Write, key: &str, value: &[u8], ttl: Ttl, mark: u32) -> Result<Written, Failure> {
+        let expiry = expiry::on_the_wire(ttl, &mut self.connection)?;
+        let mut request = match write {
+            Write::Add => format!("add {key} {mark} {expiry} {}\r\n", value.len()),
+            Write::Cas(cas) => format!("cas {key} {mark} {expiry} {} {cas}\r\n", value.len()),
+        }
+        .into_bytes();
+        request.extend_from_slice(value);
+        request.extend_from_slice(b"\r\n");
+        push(&mut request, MetaCommand::new(MetaOp::Get, key).flag("c").flag("f"));
+        push_epoch(&mut request);
+        self.connection.send(&request)?;
+        let reply = self.connection.line().and_then(|line| WriteReply::read(&line))?;
+        let mut reads = || {
+            let present = Present::read(self.connection.meta()?, mark)?;
+            self.is_same_era()?;
+            Ok(present)
+        };
+        let present = reads().map_err(Failure::after_a_write)?;
+        Ok(Written { reply, present })
+    }
+
+    /// The version of an item with this CAS value; none for one that was written before the present era.
+    fn version(&self, cas: u64) -> Option<Version> {
+        let number = cas.checked_sub(self.epoch.base).filter(|number| *number > 0)?;
+        Some(Version { era: self.epoch.id, number })
+    }
+
+    /// The CAS value of a version; none where it is of another era than the server's, which matches nothing.
+    fn cas(&mut self, version: Version) -> Result<Option<u64>, Failure> {
+        // The other era may be one that began since this connection was used.
+        if version.era != self.epoch.id {
+            self.refresh().map_err(Failure::before_a_write)?;
+        }
+        Ok((version.era == self.epoch.id).then(|| self.epoch.base.checked_add(version.number)).flatten())
+    }
+
+    fn refresh(&mut self) -> Result<(), Failure> {
+        let mut request = Vec::new();
+        push_epoch(&mut request);
+        self.connection.send(&request)?;
+        self.is_same_era().map(|_| ())
+    }
+
+    /// Reads the reply to [`push_epoch`]. If the era is another one, finds out which, or begins it.
+    fn is_same_era(&mut self) -> Result<bool, Failure> {
+        let reply = self.connection.meta()?;
+        match (reply.code, reply.number(b'c')) {
+            (ReturnCode::Hd, Some(cas)) if cas == self.epoch.base => return Ok(true),
+            (ReturnCode::Hd, Some(_)) | (ReturnCode::En, _) => {}
+            (code, _) => return Err(unexpected("mg", code)),
+        }
+        self.epoch = Epoch::establish(&mut self.connection)?;
+        Ok(false)
+    }
+}
+
+impl WriteReply {
+    fn read(line: &[u8]) -> Result<WriteReply, Failure> {
+        match line {
+            b"STORED" => Ok(WriteReply::Stored),
+            b"NOT_STORED" => Ok(WriteReply::NotStored),
+            b"EXISTS" => Ok(WriteReply::Exists),
+            b"NOT_FOUND" => Ok(WriteReply::NotFound),
+            _ => Err(Failure::Foreign(format!(
+                "it answers a write with `{}`",
+                String::from_utf8_lossy(line).escape_debug()
+            ))),
+        }
+    }
+}
+
+impl Present {
+    fn read(reply: MetaReply, mark: u32) -> Result<Option<Present>, Failure> {
+        match (reply.code, reply.number(b'c'), reply.number(b'f')) {
+            (ReturnCode::En, ..) => Ok(None),
+            (ReturnCode::Hd, Some(cas), Some(flags)) => Ok(Some(Present { cas, ours: flags == u64::from(mark) })),
+            (code, ..) => Err(unexpected("mg", code)),
+        }
+    }
+}
+
+fn push_epoch(request: &mut Vec<u8>) {
+    push(request, MetaCommand::new(MetaOp::Get, epoch::KEY).flag("c"));
+}
+
+fn unexpected(command: &str, code: ReturnCode) -> Failure {
+    Failure::Foreign(format!("it answers `{command}` with {code:?}"))
+}
+
+/// Our write was executed, and undone before it could be looked at: by a flush, or by somebody who read its version.
+fn overtaken(key: &str) -> Failure {
+    Failure::NoAnswer(format!("`{key}` was written, and changed by somebody else at once"))
+}
+
+fn restless() -> Failure {
+    Failure::NotSent("it loses its contents again and again: is it being flushed?".into())
+}
