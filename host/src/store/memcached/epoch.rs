@@ -24,8 +24,8 @@
 //! ([`LOSSES`](super::stats::LOSSES)). They only grow, and they are read *after* the epoch item: if they are zero then,
 //! nothing was lost between the server's start and that reading, and whatever is flushed later takes the epoch item
 //! with it, and so ends the claim. If they are not zero, the claim begins with the epoch item. An operator who sends
-//! `stats reset` after a flush, before the first client comes, defeats this; and so an eviction of single items is
-//! noticed only by this counter, not by the end of an era: `kvlock doctor` warns.
+//! `stats reset` after a flush, or deletes the epoch item by hand, defeats this. The eviction of a single lock while
+//! the epoch item stays ends no era: only the counter shows it, and `kvlock doctor` warns of it.
 //!
 //! **Survivors.** The epoch item itself can be evicted, while older items stay. Their CAS is smaller than that of the
 //! next epoch item: they are of an ended era, count as absent, and are deleted when they are in the way.
