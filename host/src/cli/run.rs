@@ -241,18 +241,14 @@ impl<'a> Watch<'a> {
 
     /// Asks the command to end when just enough of the lease is left, and ends it when the grace is over.
     fn end_in_time(&mut self) {
-        match &mut self.ending {
-            Some(ending) if ending.kill_at <= Instant::now() => {
+        if let Some(ending) = &mut self.ending {
+            if ending.kill_at <= Instant::now() {
                 self.child.signal(Signal::SIGKILL);
                 // The kernel tells when it is dead; to ask again now and then does no harm.
                 ending.kill_at = Instant::now() + KILL_MARGIN;
             }
-            Some(_) => {}
-            None if self.valid_for().is_some_and(|left| left <= self.grace + KILL_MARGIN) => {
-                let loss = self.kept.and_then(Kept::lost).unwrap_or(Loss::Expired(None));
-                self.end(loss);
-            }
-            None => {}
+        } else if self.valid_for().is_some_and(|left| left <= self.grace + KILL_MARGIN) {
+            self.end(self.kept.and_then(Kept::lost).unwrap_or(Loss::Expired(None)));
         }
     }
 

@@ -12,7 +12,7 @@ use super::{Global, exit};
 #[derive(clap::Args)]
 pub(super) struct Status {
     /// The keys
-    #[arg(required = true, allow_hyphen_values = true)]
+    #[arg(required = true)]
     keys: Vec<String>,
     /// Exit with 75 if any of the keys is held
     #[arg(long, env = "KVLOCK_EXIT_CODE")]
