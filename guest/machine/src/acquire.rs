@@ -328,7 +328,8 @@ impl Acquire {
                 waiting_for => AcquireError::Busy { waited: self.waited(now), waiting_for },
             }));
         }
-        let pause = self.backoff.next().max(at_least);
+        // Added, so that those who wait for the same moment do not all come back at it.
+        let pause = at_least.saturating_add(self.backoff.next());
         let pause = self.left(now).map_or(pause, |left| pause.min(left));
         self.state = State::Pausing { until: now.after(pause) };
         Step::Sleep(pause)

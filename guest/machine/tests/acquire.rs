@@ -219,6 +219,19 @@ fn an_outage_of_a_store_that_was_there_is_ridden_out() {
 }
 
 #[test]
+fn waiters_do_not_come_back_from_an_outage_in_step() {
+    let mut world = World::new();
+    let (one, two) = (world.acquainted("one"), world.acquainted("two"));
+    world.weather = Fault::Unavailable;
+    let mut ops = [one, two].map(|owner| world.acquiring(owner, "k", waiting(30, secs(60))));
+    let [first, second] = &mut ops;
+    world.run_until(world.now + secs(5), &mut [first, second]);
+    world.log.sort_by_key(|call| call.at);
+    let together = world.log.windows(2).filter(|pair| pair[0].at == pair[1].at).count();
+    assert!(together <= 1, "{together} times at the same moment");
+}
+
+#[test]
 fn an_outage_longer_than_the_wait_is_told_as_the_store_s_failure() {
     let mut world = World::new();
     let owner = world.acquainted("a");
