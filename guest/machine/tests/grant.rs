@@ -1,0 +1,305 @@
+//! What may be done with a grant: renew, release, nest, keep for a minimum time, write out, take up, adopt.
+
+mod support;
+
+use kvlock_machine::{
+    AcquireError, Grant, GrantError, KeyStatus, Lease, LockOptions, Mode, Released, Renew, Request, Ttl, Validity,
+};
+use support::{Fault, Owner, World, lease, millis, nested, once, secs, waiting};
+
+/// A world in which one session holds `k` for 30 s, and another session.
+fn held() -> (World, Owner, Grant, Owner) {
+    let mut world = World::new();
+    let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+    let grant = world.acquire(owner, "k", once(30)).unwrap();
+    world.log.clear();
+    (world, owner, grant, other)
+}
+
+fn holder(world: &mut World) -> Option<String> {
+    let looking = world.owner("looking");
+    match world.status(looking, &["k"]).unwrap().remove(0) {
+        KeyStatus::Held(holder) => Some(holder.owner),
+        _ => None,
+    }
+}
+
+fn is_lost<T>(outcome: Result<T, GrantError>) -> bool {
+    matches!(outcome, Err(GrantError::Lost(_)))
+}
+
+#[test]
+fn a_release_is_one_delete() {
+    let (mut world, owner, grant, _) = held();
+    assert_eq!(world.release(owner, &grant), Ok(Released::Freed));
+    assert_eq!(world.calls(), ["delete"]);
+    assert_eq!(holder(&mut world), None);
+}
+
+#[test]
+fn a_renewal_is_one_replace_and_begins_the_lease_anew() {
+    let (mut world, owner, grant, _) = held();
+    world.advance(secs(20));
+    assert_eq!(world.renew(owner, &grant), Ok(()));
+    assert_eq!(world.calls(), ["replace"]);
+    assert_eq!(world.validity(owner, &grant), Validity::Valid(secs(30) - millis(60)));
+    world.advance(secs(29));
+    assert_eq!(holder(&mut world).as_deref(), Some("a"));
+}
+
+#[test]
+fn a_renewal_counts_from_before_its_request_left() {
+    let (mut world, owner, grant, _) = held();
+    world.script([Fault::SlowReply(secs(7))]);
+    assert_eq!(world.renew(owner, &grant), Ok(()));
+    assert_eq!(world.validity(owner, &grant), Validity::Valid(secs(23) - millis(60)));
+}
+
+#[test]
+fn a_renewal_with_another_length_changes_the_lease() {
+    let (mut world, owner, grant, _) = held();
+    for length in [5, 100] {
+        assert_eq!(world.drive(owner, Renew::new(grant.clone(), Some(lease(secs(length))))), Ok(()));
+        assert_eq!(world.validity(owner, &grant), Validity::Valid(secs(length) - millis(2 * length)));
+    }
+    assert_eq!(world.renew(owner, &grant), Ok(()));
+    assert_eq!(world.validity(owner, &grant), Validity::Valid(secs(100) - millis(200)));
+}
+
+#[test]
+fn an_expired_grant_is_lost_each_time_and_nothing_is_sent() {
+    let (mut world, owner, grant, other) = held();
+    world.advance(secs(30));
+    world.acquire(other, "k", once(300)).unwrap();
+    world.log.clear();
+    for _ in 0..3 {
+        assert!(is_lost(world.renew(owner, &grant)));
+        assert!(is_lost(world.release(owner, &grant)));
+        assert_eq!(world.session(owner).depth(&grant), 0);
+    }
+    assert!(world.calls().is_empty());
+    assert_eq!(holder(&mut world).as_deref(), Some("b"));
+}
+
+#[test]
+fn an_old_grant_of_the_same_session_does_nothing_to_its_new_one() {
+    let (mut world, owner, old, _) = held();
+    world.advance(secs(30));
+    let new = world.acquire(owner, "k", once(30)).unwrap();
+    assert!(is_lost(world.renew(owner, &old)));
+    assert!(is_lost(world.release(owner, &old)));
+    assert_eq!(world.renew(owner, &new), Ok(()));
+    assert_eq!(holder(&mut world).as_deref(), Some("a"));
+}
+
+#[test]
+fn a_broken_grant_is_lost_and_tells_who_has_the_lock_now() {
+    for renews in [true, false] {
+        let (mut world, owner, grant, other) = held();
+        assert_eq!(world.break_lock(other, "k").unwrap().unwrap().token, grant.token());
+        let present = world.acquire(other, "k", once(30)).unwrap();
+        let outcome = if renews { world.renew(owner, &grant) } else { world.release(owner, &grant).map(|_| ()) };
+        let Err(GrantError::Lost(Some(holder))) = outcome else { panic!("lost") };
+        assert_eq!((holder.owner.as_str(), holder.token), ("b", present.token()));
+        assert!(is_lost(world.release(owner, &grant)), "each time");
+        assert_eq!(world.renew(other, &present), Ok(()), "the present holder is not affected");
+    }
+}
+
+#[test]
+fn a_broken_grant_of_a_free_lock_is_lost_too() {
+    for renews in [true, false] {
+        let (mut world, owner, grant, other) = held();
+        world.break_lock(other, "k").unwrap();
+        let outcome = if renews { world.renew(owner, &grant) } else { world.release(owner, &grant).map(|_| ()) };
+        assert_eq!(outcome, Err(GrantError::Lost(None)));
+    }
+}
+
+#[test]
+fn a_value_that_somebody_wrote_over_a_lock_is_left_alone() {
+    for renews in [true, false] {
+        let (mut world, owner, grant, _) = held();
+        world.servers.set("k", b"42");
+        let outcome = if renews { world.renew(owner, &grant) } else { world.release(owner, &grant).map(|_| ()) };
+        assert_eq!(outcome, Err(GrantError::Lost(None)));
+        assert_eq!(world.servers.text("k", world.now).as_deref(), Some("42"));
+    }
+}
+
+#[test]
+fn releasing_too_often_is_an_error_and_frees_nobody_else_s_lock() {
+    let (mut world, owner, grant, other) = held();
+    assert_eq!(world.release(owner, &grant), Ok(Released::Freed));
+    world.acquire(other, "k", once(30)).unwrap();
+    assert!(is_lost(world.release(owner, &grant)));
+    assert_eq!(holder(&mut world).as_deref(), Some("b"));
+}
+
+#[test]
+fn a_nested_acquire_is_one_call_and_everybody_sees_the_depth() {
+    let mut world = World::new();
+    let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+    let outer = world.acquire(owner, "k", nested(30)).unwrap();
+    world.advance(secs(20));
+    world.log.clear();
+    let inner = world.acquire(owner, "k", nested(30)).unwrap();
+    assert_eq!(world.calls(), ["replace"]);
+    assert_eq!(inner.token(), outer.token());
+    assert_eq!(world.validity(owner, &outer), Validity::Valid(secs(30) - millis(60)), "the lease is fresh");
+    let KeyStatus::Held(holder) = world.status(other, &["k"]).unwrap().remove(0) else { panic!("held") };
+    assert_eq!((holder.depth, holder.token), (2, outer.token()));
+}
+
+#[test]
+fn the_outermost_release_frees_and_one_more_is_an_error() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let grants: Vec<_> = (0..3).map(|_| world.acquire(owner, "k", nested(30)).unwrap()).collect();
+    let outcomes: Vec<_> = grants.iter().map(|grant| world.release(owner, grant).unwrap()).collect();
+    assert_eq!(outcomes, [Released::Nested(2), Released::Nested(1), Released::Freed]);
+    assert!(is_lost(world.release(owner, &grants[0])));
+}
+
+#[test]
+fn a_nested_acquire_of_a_lost_lock_says_lost_and_the_next_one_is_a_new_grant() {
+    let mut world = World::new();
+    let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+    let outer = world.acquire(owner, "k", nested(30)).unwrap();
+    world.break_lock(other, "k").unwrap();
+    assert_eq!(world.acquire(owner, "k", nested(30)), Err(AcquireError::Lost(None)));
+    assert_eq!(world.validity(owner, &outer), Validity::Lost);
+    let new = world.acquire(owner, "k", nested(30)).unwrap();
+    assert!(new.token() > outer.token());
+    assert_eq!(world.session(owner).depth(&new), 1);
+}
+
+#[test]
+fn a_minimum_hold_keeps_the_key_taken_and_only_until_then() {
+    let mut world = World::new();
+    let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+    let free = world.now + secs(60);
+    let grant = world.acquire(owner, "k", once(30).at_least(secs(60)).unwrap()).unwrap();
+    world.advance(secs(5));
+    world.log.clear();
+    assert_eq!(world.release(owner, &grant), Ok(Released::Kept(secs(55))));
+    assert_eq!(world.calls(), ["replace"]);
+    assert_eq!(world.validity(owner, &grant), Validity::Lost);
+    assert!(is_lost(world.release(owner, &grant)));
+    for taken in [owner, other] {
+        let outcome = world.acquire(taken, "k", once(30));
+        assert!(matches!(outcome, Err(AcquireError::Busy { .. })), "{outcome:?}");
+    }
+    let next = world.acquire(other, "k", waiting(30, secs(100))).unwrap();
+    assert!(world.now >= free && world.now <= free + millis(50));
+    assert!(next.token() > grant.token());
+}
+
+#[test]
+fn a_minimum_hold_that_is_over_costs_nothing() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let grant = world.acquire(owner, "k", once(30).at_least(secs(2)).unwrap()).unwrap();
+    world.advance(secs(2));
+    assert_eq!(world.release(owner, &grant), Ok(Released::Freed));
+}
+
+#[test]
+fn a_grant_for_ever_needs_no_renewal() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let forever = LockOptions::new(Lease::new(Ttl::Forever).unwrap());
+    let grant = world.acquire(owner, "k", forever).unwrap();
+    world.log.clear();
+    world.advance(secs(1_000_000));
+    assert_eq!(world.validity(owner, &grant), Validity::Unlimited);
+    assert_eq!(world.renew(owner, &grant), Ok(()));
+    assert!(world.calls().is_empty());
+    assert_eq!(world.drive(owner, Renew::new(grant.clone(), Some(lease(secs(10))))), Ok(()));
+    assert_eq!(world.validity(owner, &grant), Validity::Valid(secs(10) - millis(20)));
+}
+
+#[test]
+fn a_grant_written_out_is_unconfirmed_until_renewed_and_keeps_its_token() {
+    let (mut world, owner, grant, other) = held();
+    world.renew(owner, &grant).unwrap();
+    let now = world.time();
+    let word = world.session(owner).write_out(&grant, now).unwrap();
+    let taken = world.session(other).resume(&word).unwrap();
+    assert_eq!((taken.key(), taken.owner(), taken.token()), ("k", "a", grant.token()));
+    assert_eq!(world.validity(other, &taken), Validity::Unconfirmed);
+    assert_eq!(world.renew(other, &taken), Ok(()));
+    assert!(matches!(world.validity(other, &taken), Validity::Valid(_)));
+    assert!(is_lost(world.renew(owner, &grant)), "it is with the other session now");
+    assert_eq!(world.release(other, &taken), Ok(Released::Freed));
+}
+
+#[test]
+fn a_grant_taken_up_after_its_time_is_lost() {
+    let (mut world, owner, grant, other) = held();
+    let now = world.time();
+    let word = world.session(owner).write_out(&grant, now).unwrap();
+    world.advance(secs(30));
+    let present = world.acquire(owner, "k", once(30)).unwrap();
+    let taken = world.session(other).resume(&word).unwrap();
+    assert!(is_lost(world.release(other, &taken)));
+    assert_eq!(world.renew(owner, &present), Ok(()));
+    let now = world.time();
+    assert!(is_lost(world.session(owner).write_out(&grant, now)));
+}
+
+#[test]
+fn a_restarted_worker_takes_its_lock_back_and_the_old_session_learns_lost() {
+    let mut world = World::new();
+    let (old, new, stranger) = (world.acquainted("worker"), world.acquainted("worker"), world.acquainted("b"));
+    let before = world.acquire(old, "k", once(300)).unwrap();
+    assert!(matches!(world.acquire(stranger, "k", once(30).adopt(true)), Err(AcquireError::Busy { .. })));
+    assert!(matches!(world.acquire(new, "k", once(30)), Err(AcquireError::Busy { .. })), "only when asked to");
+    world.log.clear();
+    let after = world.acquire(new, "k", once(30).adopt(true)).unwrap();
+    assert_eq!(world.calls(), ["add", "get", "replace"]);
+    assert!(after.token() > before.token());
+    for _ in 0..2 {
+        assert!(is_lost(world.renew(old, &before)));
+        assert!(is_lost(world.release(old, &before)));
+    }
+    assert_eq!(world.validity(new, &after), Validity::Valid(secs(30) - millis(60)));
+    assert_eq!(world.release(new, &after), Ok(Released::Freed));
+}
+
+#[test]
+fn what_is_kept_for_its_minimum_time_is_not_adopted() {
+    let mut world = World::new();
+    let (old, new) = (world.acquainted("worker"), world.acquainted("worker"));
+    let grant = world.acquire(old, "k", once(30).at_least(secs(60)).unwrap()).unwrap();
+    world.release(old, &grant).unwrap();
+    assert!(matches!(world.acquire(new, "k", once(30).adopt(true)), Err(AcquireError::Busy { .. })));
+}
+
+#[test]
+fn every_write_names_the_version_it_expects() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let outer = world.acquire(owner, "k", nested(30).at_least(secs(9)).unwrap()).unwrap();
+    let inner = world.acquire(owner, "k", nested(30)).unwrap();
+    for grant in [&outer, &inner] {
+        world.renew(owner, grant).unwrap();
+    }
+    world.release(owner, &inner).unwrap();
+    world.release(owner, &outer).unwrap();
+    let mut numbers = world.log.iter().filter_map(|call| match &call.request {
+        Request::Replace { if_version, .. } | Request::Delete { if_version, .. } => Some(if_version.number),
+        _ => None,
+    });
+    let first = numbers.next().unwrap();
+    assert!(numbers.enumerate().all(|(index, number)| number == first + 1 + index as u64));
+    assert_eq!(world.log.len(), 6);
+}
+
+#[test]
+fn a_renewal_that_is_answered_after_its_lease_is_lost() {
+    let (mut world, owner, grant, _) = held();
+    world.script([Fault::SlowReply(secs(31))]);
+    assert!(is_lost(world.renew(owner, &grant)));
+    assert_eq!(world.validity(owner, &grant), Validity::Lost);
+}
