@@ -8,7 +8,7 @@ use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError};
 use crate::holder::Holder;
 use crate::kv::{Entry, Ttl};
-use crate::options::Lease;
+use crate::options::{Lease, to_trust};
 use crate::record::Record;
 use crate::session::{Deadline, Grant, Held, Session};
 use crate::step::{Event, Machine, Step};
@@ -100,7 +100,7 @@ impl Release {
             // The end of a nested hold does not lengthen the lease.
             let record = Record { depth, ..held.record.clone() };
             let ttl = match held.deadline {
-                Deadline::At(deadline) => Ttl::After(now.until(deadline)),
+                Deadline::At(deadline) => Ttl::After(to_trust(now.until(deadline))),
                 Deadline::Never | Deadline::Unconfirmed => held.record.lease.ttl(),
             };
             let (state, step) = replacing(key, held, record, ttl, Released::Nested(depth), now);

@@ -152,6 +152,35 @@ fn a_nested_acquire_is_one_call_and_everybody_sees_the_depth() {
 }
 
 #[test]
+fn a_nested_release_neither_frees_nor_lengthens_the_lease() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let outer = world.acquire(owner, "k", nested(30)).unwrap();
+    let inner = world.acquire(owner, "k", nested(30)).unwrap();
+    let end = world.now + secs(30);
+    world.advance(secs(20));
+    world.log.clear();
+    assert_eq!(world.release(owner, &inner), Ok(Released::Nested(1)));
+    assert_eq!(world.calls(), ["replace"]);
+    assert_eq!(world.validity(owner, &outer), Validity::Valid(secs(10) - millis(60)));
+    assert_eq!(world.session(owner).depth(&outer), 1);
+    assert!(world.servers.entry("k", end - millis(60)).is_some());
+    assert!(world.servers.entry("k", end).is_none(), "the record outlives the lease");
+}
+
+#[test]
+fn a_nested_release_keeps_the_margin_between_trust_and_record() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let outer = world.acquire(owner, "k", nested(3000)).unwrap();
+    let inner = world.acquire(owner, "k", nested(3000)).unwrap();
+    world.release(owner, &inner).unwrap();
+    let Some(Ttl::After(left)) = world.servers.entry("k", world.now).unwrap().time_left else { panic!("a ttl") };
+    let Validity::Valid(trusted) = world.validity(owner, &outer) else { panic!("valid") };
+    assert!(left - left / 500 >= trusted, "{left:?} in the store for {trusted:?} of trust");
+}
+
+#[test]
 fn the_outermost_release_frees_and_one_more_is_an_error() {
     let mut world = World::new();
     let owner = world.acquainted("a");
