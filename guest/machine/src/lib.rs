@@ -34,6 +34,7 @@ mod look;
 mod name;
 mod options;
 mod record;
+mod rewrite;
 mod session;
 mod step;
 mod time;

@@ -107,7 +107,7 @@ impl Break {
             Err(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
         };
         let mut write = Conditional::new(self.store_key.clone(), Action::Delete, entry.version, record.nonce, None);
-        let ask = write.start(now);
+        let ask = write.start(now, None);
         let holder = Box::new(Holder::new(record, &entry));
         self.state = State::Deleting { write: Box::new(write), holder };
         ask.into()

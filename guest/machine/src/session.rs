@@ -59,8 +59,17 @@ pub(crate) struct Held {
     pub(crate) deadline: Deadline,
     /// Until when the key stays taken even if it is released.
     pub(crate) taken_until: Option<Time>,
-    /// When a write was sent of which it is still not known whether it happened.
-    pub(crate) in_doubt: Option<Time>,
+    /// Writes of the record that left and were not answered.
+    pub(crate) in_doubt: Option<Doubt>,
+}
+
+/// What may have become of a held record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Doubt {
+    /// It may have been rewritten, by us.
+    Rewritten,
+    /// It may have been released.
+    GivenUp,
 }
 
 /// Until when a grant may be relied upon.
@@ -81,11 +90,11 @@ impl Deadline {
         matches!(self, Deadline::At(deadline) if deadline <= now)
     }
 
-    /// The earlier of the two, for a write of which it is not known whether it happened.
+    /// The earlier of the two; what is not confirmed says nothing about the other, and stays so.
     pub(crate) fn at_most(self, other: Deadline) -> Self {
         match (self, other) {
             (Deadline::At(a), Deadline::At(b)) => Deadline::At(a.min(b)),
-            (Deadline::Never, other) => other,
+            (Deadline::Never, Deadline::At(b)) => Deadline::At(b),
             (own, _) => own,
         }
     }
@@ -98,7 +107,7 @@ pub enum Validity {
     Valid(Duration),
     /// Until released.
     Unlimited,
-    /// Not known until it is renewed.
+    /// Not known until it is renewed: it was taken up from its written form, or a release of it was not answered.
     Unconfirmed,
     /// It is over.
     Lost,
@@ -149,12 +158,14 @@ impl Session {
 
     /// How long the grant is surely valid.
     pub fn validity(&self, grant: &Grant, now: Time) -> Validity {
-        match self.held_by(grant).map(|held| held.deadline) {
-            None => Validity::Lost,
-            Some(deadline) if deadline.has_passed(now) => Validity::Lost,
-            Some(Deadline::At(deadline)) => Validity::Valid(now.until(deadline)),
-            Some(Deadline::Never) => Validity::Unlimited,
-            Some(Deadline::Unconfirmed) => Validity::Unconfirmed,
+        let Some(held) = self.held_by(grant).filter(|held| !held.deadline.has_passed(now)) else {
+            return Validity::Lost;
+        };
+        match held.deadline {
+            _ if held.in_doubt == Some(Doubt::GivenUp) => Validity::Unconfirmed,
+            Deadline::At(deadline) => Validity::Valid(now.until(deadline)),
+            Deadline::Never => Validity::Unlimited,
+            Deadline::Unconfirmed => Validity::Unconfirmed,
         }
     }
 
@@ -205,13 +216,13 @@ impl Session {
     }
 
     /// Enters a lock that was just written. The token is that of its first write.
-    pub(crate) fn grant(&mut self, record: Record, version: Version, sent: Time, at_least: Duration) -> Grant {
+    pub(crate) fn grant(&mut self, record: Record, version: Version, sent: Time, taken_until: Option<Time>) -> Grant {
         let held = Held {
             grant: 0,
             namespace: self.options.namespace.clone(),
             deadline: Deadline::of(record.lease, sent),
             version,
-            taken_until: (!at_least.is_zero()).then(|| sent.after(at_least)),
+            taken_until,
             in_doubt: None,
             record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
         };
@@ -227,20 +238,29 @@ impl Session {
     }
 
     /// One more grant of a lock that is held.
-    pub(crate) fn nested(&self, store_key: &str) -> Option<Grant> {
-        self.held.get(store_key).map(|held| grant_of(store_key, held))
+    pub(crate) fn nested(&self, store_key: &str, hold: u64) -> Option<Grant> {
+        self.held.get(store_key).filter(|held| held.grant == hold).map(|held| grant_of(store_key, held))
     }
 
     pub(crate) fn held(&self, store_key: &str) -> Option<&Held> {
         self.held.get(store_key)
     }
 
+    pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {
+        self.held.get_mut(store_key)
+    }
+
+    pub(crate) fn hold_of(&mut self, grant: &Grant) -> Option<&mut Held> {
+        self.hold_mut(&grant.store_key, grant.grant)
+    }
+
     pub(crate) fn held_by(&self, grant: &Grant) -> Option<&Held> {
         self.held.get(&grant.store_key).filter(|held| held.grant == grant.grant)
     }
 
-    pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {
-        self.held.get_mut(store_key)
+    /// The hold of this number; not one that the session got of the same key since.
+    pub(crate) fn hold_mut(&mut self, store_key: &str, hold: u64) -> Option<&mut Held> {
+        self.held.get_mut(store_key).filter(|held| held.grant == hold)
     }
 
     pub(crate) fn forget(&mut self, store_key: &str) {

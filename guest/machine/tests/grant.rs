@@ -67,6 +67,16 @@ fn a_renewal_with_another_length_changes_the_lease() {
 }
 
 #[test]
+fn a_renewal_with_a_shorter_lease_is_not_trusted_for_the_old_one_while_it_is_under_way() {
+    let (mut world, owner, grant, other) = held();
+    world.script([Fault::SlowReply(secs(10))]);
+    let mut renewal = support::Op::new(&world, owner, Renew::new(grant.clone(), Some(lease(secs(2)))));
+    world.run_until(world.now + secs(3), &mut [&mut renewal]);
+    assert!(world.acquire(other, "k", once(30)).is_ok(), "the shorter lease has ended");
+    assert_eq!(world.validity(owner, &grant), Validity::Lost);
+}
+
+#[test]
 fn an_expired_grant_is_lost_each_time_and_nothing_is_sent() {
     let (mut world, owner, grant, other) = held();
     world.advance(secs(30));
@@ -137,6 +147,20 @@ fn releasing_too_often_is_an_error_and_frees_nobody_else_s_lock() {
 }
 
 #[test]
+fn an_operation_of_an_old_grant_that_ends_late_does_nothing_to_the_new_one() {
+    let (mut world, owner, old, other) = held();
+    world.script([Fault::SlowReply(secs(60))]);
+    let mut renewal = support::Op::new(&world, owner, Renew::new(old.clone(), None));
+    world.run_until(world.now + secs(1), &mut [&mut renewal]);
+    world.break_lock(other, "k").unwrap();
+    assert!(is_lost(world.release(owner, &old)));
+    let new = world.acquire(owner, "k", once(300)).unwrap();
+    assert!(is_lost(world.finish(renewal)));
+    assert!(matches!(world.validity(owner, &new), Validity::Valid(_)));
+    assert_eq!(world.release(owner, &new), Ok(Released::Freed));
+}
+
+#[test]
 fn a_nested_acquire_is_one_call_and_everybody_sees_the_depth() {
     let mut world = World::new();
     let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
@@ -149,6 +173,19 @@ fn a_nested_acquire_is_one_call_and_everybody_sees_the_depth() {
     assert_eq!(world.validity(owner, &outer), Validity::Valid(secs(30) - millis(60)), "the lease is fresh");
     let KeyStatus::Held(holder) = world.status(other, &["k"]).unwrap().remove(0) else { panic!("held") };
     assert_eq!((holder.depth, holder.token), (2, outer.token()));
+}
+
+#[test]
+fn a_nested_acquire_never_shortens_what_is_held() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let outer = world.acquire(owner, "k", nested(30)).unwrap();
+    let inner = world.acquire(owner, "k", nested(2)).unwrap();
+    assert_eq!(world.validity(owner, &outer), Validity::Valid(secs(30) - millis(60)));
+    assert_eq!(world.release(owner, &inner), Ok(Released::Nested(1)));
+    world.advance(secs(25));
+    assert!(world.servers.entry("k", world.now).is_some());
+    assert_eq!(world.release(owner, &outer), Ok(Released::Freed));
 }
 
 #[test]
@@ -234,6 +271,25 @@ fn a_minimum_hold_that_is_over_costs_nothing() {
 }
 
 #[test]
+fn a_nested_acquire_may_ask_for_a_minimum_hold() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let outer = world.acquire(owner, "k", nested(30).at_least(secs(5)).unwrap()).unwrap();
+    let inner = world.acquire(owner, "k", nested(30).at_least(secs(20)).unwrap()).unwrap();
+    assert_eq!(world.release(owner, &inner), Ok(Released::Nested(1)));
+    assert_eq!(world.release(owner, &outer), Ok(Released::Kept(secs(20))));
+}
+
+#[test]
+fn a_release_to_the_minimum_hold_that_is_answered_late_is_a_release_all_the_same() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let grant = world.acquire(owner, "k", once(5).at_least(secs(60)).unwrap()).unwrap();
+    world.script([Fault::SlowReply(secs(10))]);
+    assert!(matches!(world.release(owner, &grant), Ok(Released::Kept(_))));
+}
+
+#[test]
 fn a_grant_for_ever_needs_no_renewal() {
     let mut world = World::new();
     let owner = world.acquainted("a");
@@ -275,6 +331,19 @@ fn a_grant_taken_up_after_its_time_is_lost() {
     assert_eq!(world.renew(owner, &present), Ok(()));
     let now = world.time();
     assert!(is_lost(world.session(owner).write_out(&grant, now)));
+}
+
+#[test]
+fn a_nested_release_of_a_grant_for_ever_that_was_taken_up_confirms_it() {
+    let mut world = World::new();
+    let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+    let forever = LockOptions::new(Lease::new(Ttl::Forever).unwrap()).mode(Mode::Reentrant);
+    let grants = [0, 1].map(|_| world.acquire(owner, "k", forever.clone()).unwrap());
+    let now = world.time();
+    let word = world.session(owner).write_out(&grants[1], now).unwrap();
+    let taken = world.session(other).resume(&word).unwrap();
+    assert_eq!(world.release(other, &taken), Ok(Released::Nested(1)));
+    assert_eq!(world.validity(other, &taken), Validity::Unlimited);
 }
 
 #[test]
