@@ -318,7 +318,7 @@ impl Acquire {
     /// The store does not answer, or refuses. A waiter rides out the outage of a store that was there.
     fn on_outage(&mut self, session: &Session, now: Time, error: StoreError) -> Step<Outcome> {
         if !error.is_outage() || !session.reached || self.is_over(now) {
-            return self.end(Err(error.into()));
+            return self.fail(error);
         }
         self.waiting_for = WaitingFor::Outage(error);
         self.pause(now, OUTAGE_PAUSE)
@@ -327,10 +327,10 @@ impl Acquire {
     /// Waits for the next try, or ends if that was the last.
     fn pause(&mut self, now: Time, at_least: Duration) -> Step<Outcome> {
         if self.is_over(now) {
-            return self.end(Err(match self.waiting_for.clone() {
-                WaitingFor::Outage(error) => error.into(),
-                waiting_for => AcquireError::Busy { waited: self.waited(now), waiting_for },
-            }));
+            return match self.waiting_for.clone() {
+                WaitingFor::Outage(error) => self.fail(error),
+                waiting_for => self.end(Err(AcquireError::Busy { waited: self.waited(now), waiting_for })),
+            };
         }
         // Added, so that those who wait for the same moment do not all come back at it.
         let pause = at_least.saturating_add(self.backoff.next());
@@ -349,6 +349,14 @@ impl Acquire {
 
     fn is_over(&self, now: Time) -> bool {
         self.left(now).is_some_and(|left| left.is_zero())
+    }
+
+    fn fail(&mut self, error: StoreError) -> Step<Outcome> {
+        self.end(Err(AcquireError::Store(match error {
+            // What failed since does not undo that a write may have happened.
+            StoreError::Unavailable(text) if self.in_doubt => StoreError::UnknownOutcome(text),
+            error => error,
+        })))
     }
 
     fn end(&mut self, outcome: Outcome) -> Step<Outcome> {
