@@ -12,7 +12,7 @@ use crate::record::{Nonce, Record};
 use crate::time::Time;
 use crate::written::Written;
 
-/// A session talks to a handful of servers, each in one era at a time; more are forgotten, oldest first.
+/// A session talks to a handful of servers, each in one era at a time; more are forgotten, those noted first.
 const ERAS_KEPT: usize = 64;
 
 /// Who locks, and where its locks live.
@@ -271,7 +271,11 @@ impl Session {
     pub(crate) fn note(&mut self, era: EraInfo, now: Time) {
         self.eras.insert(era.id, Seen { at: now, lossless_for: era.lossless_for });
         if self.eras.len() > ERAS_KEPT {
-            self.eras.pop_first();
+            // By when it was noted, and never the one just noted, however old that era is.
+            let others = self.eras.iter().filter(|(id, _)| **id != era.id);
+            if let Some(id) = others.min_by_key(|(_, seen)| seen.at).map(|(id, _)| *id) {
+                self.eras.remove(&id);
+            }
         }
     }
 
