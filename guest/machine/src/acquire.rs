@@ -213,12 +213,8 @@ impl Acquire {
             }
             return self.pause(now, Duration::ZERO);
         };
-        let record = match Record::decode(&entry.value) {
-            Ok(record) if record.key == self.key => record,
-            Ok(record) => {
-                return self
-                    .end(Err(AcquireError::Corrupt(alloc::format!("a record of key {:?}", record.key.as_str()))));
-            }
+        let record = match Record::decode_for(&self.key, &entry.value) {
+            Ok(record) => record,
             Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
         };
         let late_write_of_ours = record.nonce == self.nonce;
