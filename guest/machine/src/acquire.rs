@@ -67,7 +67,8 @@ enum State {
         write: Box<Conditional>,
         record: Box<Record>,
     },
-    /// Taking back what was written into an era that is too young, or that could not be asked about.
+    /// Taking back what was written into an era that is too young or could not be asked about, or what was answered
+    /// when neither the lease nor the wait had any time left.
     Withdrawing {
         write: Box<Conditional>,
         then: Withdrawn,
@@ -80,6 +81,7 @@ enum State {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Withdrawn {
+    TooLate,
     Quarantine(Time),
     Outage(StoreError),
 }
@@ -241,7 +243,11 @@ impl Acquire {
 
     fn on_granted(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
         let Written { record, version, sent } = written;
-        if Deadline::of(record.lease, sent).has_passed(now) {
+        let lapsed = Deadline::of(record.lease, sent).has_passed(now);
+        if lapsed && self.is_over(now) {
+            return self.withdraw(&Written { record, version, sent }, Withdrawn::TooLate, now);
+        }
+        if lapsed {
             // The answer took longer than the lease: begin it anew, under the version that was just written.
             return self.take_over(record, version, now);
         }
@@ -302,6 +308,10 @@ impl Acquire {
 
     fn on_withdrawn(&mut self, session: &mut Session, now: Time, then: Withdrawn) -> Step<Outcome> {
         match then {
+            Withdrawn::TooLate => {
+                self.waiting_for = WaitingFor::Turn;
+                self.pause(now, Duration::ZERO)
+            }
             Withdrawn::Quarantine(until) => {
                 let left = now.until(until);
                 self.waiting_for = WaitingFor::Quarantine(left);

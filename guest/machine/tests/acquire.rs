@@ -194,6 +194,21 @@ fn a_grant_whose_answer_came_after_the_lease_is_not_handed_out() {
 }
 
 #[test]
+fn a_store_slower_than_the_lease_does_not_outlast_the_wait() {
+    for wait in [0, 20] {
+        let mut world = World::new();
+        let owner = world.acquainted("a");
+        let began = world.now;
+        world.servers.slack = secs(5);
+        world.weather = Fault::SlowReply(secs(2));
+        let outcome = world.acquire(owner, "k", waiting(1, secs(wait)));
+        assert!(matches!(outcome, Err(AcquireError::Busy { .. })), "{outcome:?}");
+        assert!(world.now <= began + secs(wait + 4), "{:?}", world.now - began);
+        assert!(world.servers.entry("k", world.now).is_none());
+    }
+}
+
+#[test]
 fn first_contact_with_a_store_that_does_not_answer_fails_at_once() {
     let mut world = World::new();
     let owner = world.owner("a");

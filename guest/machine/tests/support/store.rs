@@ -29,6 +29,8 @@ struct Stored {
 pub(crate) struct Servers {
     pub(crate) all: Vec<Server>,
     places: HashMap<String, usize>,
+    /// How much longer than asked for an entry is kept.
+    pub(crate) slack: Duration,
     /// Each write that was executed: when, the key, the value, whether it replaced one.
     pub(crate) history: Vec<Write>,
 }
@@ -46,7 +48,7 @@ pub(crate) struct Write {
 
 impl Servers {
     pub(crate) fn new() -> Self {
-        Servers { all: vec![Server::old()], places: HashMap::new(), history: Vec::new() }
+        Servers { all: vec![Server::old()], places: HashMap::new(), slack: Duration::ZERO, history: Vec::new() }
     }
 
     /// Puts a key on a server of its own, whose era is as old as one can be; its number.
@@ -109,11 +111,12 @@ impl Servers {
 
     fn write(&mut self, key: &str, value: &[u8], ttl: Ttl, now: Duration) -> WriteOutcome {
         let before = self.read(key, now).map(|entry| entry.value);
+        let slack = self.slack;
         let server = self.server(key);
         server.written += 1;
         let version = Version { era: server.era, number: server.written };
         let expires = match ttl {
-            Ttl::After(length) => Some(now + length),
+            Ttl::After(length) => Some(now + length + slack),
             Ttl::Forever => None,
         };
         let stored = Stored { value: value.to_vec(), number: version.number, expires };
