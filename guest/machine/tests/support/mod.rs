@@ -61,6 +61,8 @@ pub(crate) struct World {
     nonces: u128,
 }
 
+/// More calls than this without a pause between them are a busy loop.
+const CALLS_WITHOUT_PAUSE: u32 = 40;
 /// How long a caller waits for an answer before it calls the outcome unknown.
 pub(crate) const TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -214,6 +216,7 @@ pub(crate) struct Op<M: Machine> {
     pub(crate) machine: M,
     owner: Owner,
     due: Duration,
+    calls: u32,
     state: State<M::Outcome>,
 }
 
@@ -225,7 +228,7 @@ enum State<O> {
 
 impl<M: Machine> Op<M> {
     pub(crate) fn new(world: &World, owner: Owner, machine: M) -> Self {
-        Op { machine, owner, due: world.now, state: State::Feeding(Event::Start) }
+        Op { machine, owner, due: world.now, calls: 0, state: State::Feeding(Event::Start) }
     }
 
     /// Moves it until its next call has left and has not been executed.
@@ -306,8 +309,13 @@ impl<M: Machine> Drive for Op<M> {
             State::Feeding(event) => {
                 let now = world.time();
                 match self.machine.step(&mut world.sessions[self.owner.0], now, event) {
-                    Step::Call(request) => self.send(world, request),
+                    Step::Call(request) => {
+                        self.calls += 1;
+                        assert!(self.calls <= CALLS_WITHOUT_PAUSE, "a busy loop");
+                        self.send(world, request);
+                    }
                     Step::Sleep(pause) => {
+                        self.calls = 0;
                         self.due = world.now + pause;
                         self.state = State::Feeding(Event::Woken);
                     }
