@@ -135,7 +135,8 @@ impl Release {
         let expired = held.as_ref().is_none_or(|held| held.deadline.has_passed(now));
         let outcome = match end {
             Conclusion::Deleted => Ok(Released::Freed),
-            // While the lease runs, only our own delete ends the record (or somebody's `break`, which frees it too).
+            // While the lease runs, only our own delete ends the record; or a `break` or a loss of everything, and then
+            // it is free of us too.
             Conclusion::Vanished if !expired => Ok(Released::Freed),
             Conclusion::Vanished => Err(GrantError::Lost(None)),
             Conclusion::Gone(entry) => Err(GrantError::Lost(holder(entry))),
@@ -150,6 +151,7 @@ impl Release {
         if held.is_some() {
             session.forget(&self.grant.store_key);
         }
+        session.reached = true;
         outcome
     }
 }

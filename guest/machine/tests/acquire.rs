@@ -220,6 +220,28 @@ fn first_contact_with_a_store_that_does_not_answer_fails_at_once() {
 }
 
 #[test]
+fn any_operation_that_was_answered_reaches_the_store() {
+    for first in 0..4 {
+        let mut world = World::new();
+        let (holder, other) = (world.acquainted("holder"), world.owner("other"));
+        let grant = world.acquire(holder, "k", once(30)).unwrap();
+        let now = world.time();
+        let word = world.session(holder).write_out(&grant, now).unwrap();
+        let taken = world.session(other).resume(&word).unwrap();
+        match first {
+            0 => world.renew(other, &taken).unwrap(),
+            1 => drop(world.release(other, &taken).unwrap()),
+            2 => drop(world.status(other, &["k"]).unwrap()),
+            _ => drop(world.break_lock(other, "k").unwrap()),
+        }
+        world.weather = Fault::Unavailable;
+        let began = world.now;
+        assert!(world.acquire(other, "l", waiting(30, secs(5))).is_err());
+        assert_eq!(world.now, began + secs(5), "operation {first}");
+    }
+}
+
+#[test]
 fn an_outage_of_a_store_that_was_there_is_ridden_out() {
     let mut world = World::new();
     let owner = world.acquainted("a");
