@@ -38,7 +38,7 @@ pub enum Validity {
     Valid(Duration),
     /// Until released: the lease is for ever.
     Unlimited,
-    /// A resumed grant of which nothing is known until it is renewed.
+    /// Not known until it is renewed: the grant was resumed, or a release of it was not answered.
     Unconfirmed,
     /// It is over.
     Lost,

@@ -13,6 +13,8 @@ use crate::store::StoreError;
 
 /// A lease is renewed when a third of it has passed: two more tries fit in what is left.
 const RENEWALS_PER_LEASE: u32 = 3;
+/// How often a lease for ever is looked after: it does not end, but may be broken.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How soon a failed renewal is tried again, as a part of the validity that is left.
 const RETRIES_PER_VALIDITY: u32 = 8;
 /// The shortest and the longest pause before a failed renewal is tried again.
@@ -215,7 +217,7 @@ impl Keeper {
         let mut failure = None;
         loop {
             let pause = match (left, &failure) {
-                (None, _) => Duration::MAX,
+                (None, _) => LOOK_EVERY,
                 (Some(left), None) => left / RENEWALS_PER_LEASE,
                 (Some(left), Some(_)) => (left / RETRIES_PER_VALIDITY).clamp(RETRY_PAUSE.0, RETRY_PAUSE.1),
             };
@@ -258,16 +260,8 @@ impl Keeper {
         let now = self.shared.clock.now();
         let pause = self.end.map_or(pause, |end| pause.min(end.saturating_sub(now)));
         let state = self.shared.lock();
-        let waited = if pause == Duration::MAX {
-            self.shared.changed.wait_while(state, |state| !state.stop)
-        } else {
-            self.shared
-                .changed
-                .wait_timeout_while(state, pause, |state| !state.stop)
-                .map(|(state, _)| state)
-                .map_err(|poisoned| std::sync::PoisonError::new(poisoned.into_inner().0))
-        };
-        !waited.unwrap_or_else(|poisoned| poisoned.into_inner()).stop
+        let waited = self.shared.changed.wait_timeout_while(state, pause, |state| !state.stop);
+        !waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0.stop
     }
 }
 

@@ -63,7 +63,7 @@ impl wit::GuestSession for Session {
     }
 
     fn resume(&self, written: String) -> Result<wit::Grant, String> {
-        let grant = self.0.borrow_mut().resume(&written).map_err(|invalid| invalid.to_string())?;
+        let grant = self.0.borrow_mut().resume(&written, driver::now()).map_err(|invalid| invalid.to_string())?;
         Ok(Grant::resource(&self.0, grant))
     }
 

@@ -11,13 +11,14 @@ use core::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::conditional::{Action, Conclusion, Conditional};
-use crate::error::{AcquireError, Invalid, WaitingFor};
+use crate::error::{AcquireError, GrantError, Invalid, WaitingFor};
 use crate::holder::Holder;
 use crate::kv::{Entry, Reply, Request, StoreError, Version, WriteOutcome};
 use crate::name::Key;
 use crate::options::{LockOptions, Mode};
-use crate::record::{Nonce, Record, escape};
-use crate::session::{Deadline, Grant, Session};
+use crate::record::{Nonce, Record};
+use crate::rewrite::Rewrite;
+use crate::session::{Deadline, Doubt, Grant, Session};
 use crate::step::{Event, Machine, Step};
 use crate::time::Time;
 
@@ -39,8 +40,8 @@ pub struct Acquire {
     backoff: Backoff,
     tries_since_look: u32,
     waiting_for: WaitingFor,
-    /// When an `add` was sent of which it is not known whether it happened, or may happen yet.
-    in_doubt: Option<Time>,
+    /// A write was sent of which it is not known whether it happened, or may happen yet.
+    in_doubt: bool,
     state: State,
 }
 
@@ -55,13 +56,19 @@ enum State {
     AskingEra {
         written: Box<Written>,
     },
-    /// Replacing a record: the session's own one level deeper, one to adopt, or a late write of ours.
+    /// Writing the session's own record one level deeper, to be kept until then at least.
+    Nesting {
+        write: Box<Rewrite>,
+        hold: u64,
+        taken_until: Option<Time>,
+    },
+    /// Replacing a record to adopt, or a late write of ours.
     Replacing {
         write: Box<Conditional>,
         record: Box<Record>,
-        purpose: Purpose,
     },
-    /// Taking back what was written into an era that is too young, or that could not be asked about.
+    /// Taking back what was written into an era that is too young or could not be asked about, or what was answered
+    /// when neither the lease nor the wait had any time left.
     Withdrawing {
         write: Box<Conditional>,
         then: Withdrawn,
@@ -72,14 +79,9 @@ enum State {
     Ended,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Purpose {
-    Nest,
-    TakeOver,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Withdrawn {
+    TooLate,
     Quarantine(Time),
     Outage(StoreError),
 }
@@ -104,7 +106,7 @@ impl Acquire {
             started: None,
             tries_since_look: 0,
             waiting_for: WaitingFor::Turn,
-            in_doubt: None,
+            in_doubt: false,
             state: State::Fresh,
         }
     }
@@ -116,20 +118,31 @@ impl Acquire {
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
         self.started = Some(now);
-        let Some(held) = session.held(&self.store_key) else { return self.add(session, now) };
-        if held.deadline.has_passed(now) {
+        self.try_once(session, now)
+    }
+
+    /// The session may hold the lock: from the start, or since another acquisition of it got there first.
+    fn try_once(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
+        if session.held(&self.store_key).is_some_and(|held| held.deadline.has_passed(now)) {
             session.forget(&self.store_key);
-            return self.add(session, now);
         }
+        let Some(held) = session.held_mut(&self.store_key) else { return self.add(session, now) };
         if self.options.mode == Mode::Plain || held.record.mode == Mode::Plain {
             return self.end(Err(AcquireError::AlreadyHeld));
         }
         let Some(depth) = held.record.depth.checked_add(1) else {
             return self.end(Err(Invalid::new("the lock is held 4294967295 times already").into()));
         };
-        let record = Record { depth, lease: self.options.lease, ..held.record.clone() };
-        let (version, in_doubt) = (held.version, held.in_doubt);
-        self.replace(record, version, in_doubt, Purpose::Nest, now)
+        // The outer holds rely on their lease: it may be lengthened, never shortened.
+        let lease =
+            if self.options.lease.ttl() > held.record.lease.ttl() { self.options.lease } else { held.record.lease };
+        let record = Record { depth, lease, ..held.record.clone() };
+        let (doubt, at_most) = (Doubt::Rewritten, Deadline::Unconfirmed);
+        let taken_until = held.taken_until.max(taken_until(&self.options, now));
+        let hold = held.grant;
+        let (write, ask) = Rewrite::start(&self.store_key, held, record, lease.ttl(), doubt, at_most, now);
+        self.state = State::Nesting { write: Box::new(write), hold, taken_until };
+        ask.into()
     }
 
     fn add(&mut self, session: &Session, now: Time) -> Step<Outcome> {
@@ -146,19 +159,11 @@ impl Acquire {
         Step::Call(Request::Get { key: self.store_key.clone() })
     }
 
-    fn replace(
-        &mut self,
-        record: Record,
-        if_version: Version,
-        in_doubt: Option<Time>,
-        purpose: Purpose,
-        now: Time,
-    ) -> Step<Outcome> {
+    fn take_over(&mut self, record: Record, if_version: Version, now: Time) -> Step<Outcome> {
         let action = Action::Replace { value: record.encode().into_bytes(), ttl: record.lease.ttl() };
-        let write = Conditional::new(self.store_key.clone(), action, if_version, record.nonce, in_doubt);
-        let (mut write, record) = (Box::new(write), Box::new(record));
-        let ask = write.start(now);
-        self.state = State::Replacing { write, record, purpose };
+        let mut write = Box::new(Conditional::new(self.store_key.clone(), action, if_version, record.nonce, None));
+        let ask = write.start(now, None);
+        self.state = State::Replacing { write, record: Box::new(record) };
         ask.into()
     }
 
@@ -166,7 +171,7 @@ impl Acquire {
         let write =
             Conditional::new(self.store_key.clone(), Action::Delete, written.version, written.record.nonce, None);
         let mut write = Box::new(write);
-        let ask = write.start(now);
+        let ask = write.start(now, None);
         self.state = State::Withdrawing { write, then };
         ask.into()
     }
@@ -190,7 +195,7 @@ impl Acquire {
             }
             Ok(WriteOutcome::Absent) => self.end(Err(AcquireError::OutOfOrder)),
             Err(error @ StoreError::UnknownOutcome(_)) => {
-                self.in_doubt = self.in_doubt.or(Some(sent));
+                self.in_doubt = true;
                 self.waiting_for = WaitingFor::Outage(error);
                 self.look()
             }
@@ -201,7 +206,7 @@ impl Acquire {
     fn on_taken(&mut self, now: Time) -> Step<Outcome> {
         let unknown = !matches!(self.waiting_for, WaitingFor::Holder(_)) || self.tries_since_look >= TRIES_PER_LOOK;
         // Whoever gives up is to be told who holds the lock now, not who held it a while ago.
-        if unknown || self.in_doubt.is_some() || self.options.adopt || self.is_over(now) {
+        if unknown || self.in_doubt || self.options.adopt || self.is_over(now) {
             return self.look();
         }
         self.pause(now, Duration::ZERO)
@@ -210,26 +215,20 @@ impl Acquire {
     fn on_look(&mut self, session: &mut Session, now: Time, entry: Option<Entry>) -> Step<Outcome> {
         session.reached = true;
         let Some(entry) = entry else {
-            if self.in_doubt.is_none() {
+            if !self.in_doubt {
                 self.waiting_for = WaitingFor::Turn;
             }
             return self.pause(now, Duration::ZERO);
         };
-        let record = match Record::decode(&entry.value) {
-            Ok(record) if record.key == self.key => record,
-            Ok(record) => {
-                return self.end(Err(AcquireError::Corrupt(alloc::format!(
-                    "the record of another key, \"{}\"",
-                    escape(record.key.as_str())
-                ))));
-            }
+        let record = match Record::decode_for(&self.key, &entry.value) {
+            Ok(record) => record,
             Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
         };
         let late_write_of_ours = record.nonce == self.nonce;
         let ours_to_adopt = self.options.adopt && record.depth > 0 && record.owner == *session.owner();
         if late_write_of_ours || ours_to_adopt {
             let new = session.record(&self.key, &self.options, self.nonce, now);
-            return self.replace(new, entry.version, None, Purpose::TakeOver, now);
+            return self.take_over(new, entry.version, now);
         }
         self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
         self.pause(now, Duration::ZERO)
@@ -249,11 +248,15 @@ impl Acquire {
 
     fn on_granted(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
         let Written { record, version, sent } = written;
-        if Deadline::of(record.lease, sent).has_passed(now) {
-            // The answer took longer than the lease: begin it anew, under the version that was just written.
-            return self.replace(record, version, None, Purpose::TakeOver, now);
+        let lapsed = Deadline::of(record.lease, sent).has_passed(now);
+        if lapsed && self.is_over(now) {
+            return self.withdraw(&Written { record, version, sent }, Withdrawn::TooLate, now);
         }
-        let grant = session.grant(record, version, sent, self.options.at_least);
+        if lapsed {
+            // The answer took longer than the lease: begin it anew, under the version that was just written.
+            return self.take_over(record, version, now);
+        }
+        let grant = session.grant(record, version, sent, taken_until(&self.options, sent));
         self.end(Ok(grant))
     }
 
@@ -271,39 +274,49 @@ impl Acquire {
         }
     }
 
-    fn on_replaced(
-        &mut self,
-        session: &mut Session,
-        now: Time,
-        record: Record,
-        purpose: Purpose,
-        end: Conclusion,
-    ) -> Step<Outcome> {
-        match (purpose, end) {
-            (Purpose::TakeOver, Conclusion::Replaced { version, sent }) => {
-                self.on_written(session, now, Written { record, version, sent })
-            }
-            (Purpose::TakeOver, Conclusion::Gone(_)) => {
+    fn on_replaced(&mut self, session: &mut Session, now: Time, record: Record, end: Conclusion) -> Step<Outcome> {
+        match end {
+            Conclusion::Replaced { version, sent } => self.on_written(session, now, Written { record, version, sent }),
+            Conclusion::Gone(_) => {
                 self.waiting_for = WaitingFor::Turn;
                 self.pause(now, Duration::ZERO)
             }
-            (Purpose::TakeOver, Conclusion::Failed { error, in_doubt }) => {
-                self.in_doubt = self.in_doubt.or(in_doubt);
+            Conclusion::Failed { error, in_doubt } => {
+                self.in_doubt |= in_doubt;
                 self.on_outage(session, now, error)
             }
-            (Purpose::Nest, end) => {
-                let nested = session.rewritten(&self.store_key, record, end, now);
-                let grant = nested
-                    .map_err(AcquireError::from)
-                    .and_then(|()| session.nested(&self.store_key).ok_or(AcquireError::Lost(None)));
-                self.end(grant)
+            Conclusion::Deleted | Conclusion::Vanished | Conclusion::OutOfOrder => {
+                self.end(Err(AcquireError::OutOfOrder))
             }
-            _ => self.end(Err(AcquireError::OutOfOrder)),
         }
+    }
+
+    fn on_nested(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        hold: u64,
+        taken_until: Option<Time>,
+        end: Result<(), GrantError>,
+    ) -> Step<Outcome> {
+        if let Err(error) = end {
+            return self.end(Err(error.into()));
+        }
+        match session.hold_mut(&self.store_key, hold) {
+            Some(held) if !held.deadline.has_passed(now) => held.taken_until = held.taken_until.max(taken_until),
+            Some(_) => session.forget(&self.store_key),
+            None => {}
+        }
+        let grant = session.nested(&self.store_key, hold).ok_or(AcquireError::Lost(None));
+        self.end(grant)
     }
 
     fn on_withdrawn(&mut self, session: &mut Session, now: Time, then: Withdrawn) -> Step<Outcome> {
         match then {
+            Withdrawn::TooLate => {
+                self.waiting_for = WaitingFor::Turn;
+                self.pause(now, Duration::ZERO)
+            }
             Withdrawn::Quarantine(until) => {
                 let left = now.until(until);
                 self.waiting_for = WaitingFor::Quarantine(left);
@@ -316,7 +329,7 @@ impl Acquire {
     /// The store does not answer, or refuses. A waiter rides out the outage of a store that was there.
     fn on_outage(&mut self, session: &Session, now: Time, error: StoreError) -> Step<Outcome> {
         if !error.is_outage() || !session.reached || self.is_over(now) {
-            return self.end(Err(error.into()));
+            return self.fail(error);
         }
         self.waiting_for = WaitingFor::Outage(error);
         self.pause(now, OUTAGE_PAUSE)
@@ -325,12 +338,13 @@ impl Acquire {
     /// Waits for the next try, or ends if that was the last.
     fn pause(&mut self, now: Time, at_least: Duration) -> Step<Outcome> {
         if self.is_over(now) {
-            return self.end(Err(match self.waiting_for.clone() {
-                WaitingFor::Outage(error) => error.into(),
-                waiting_for => AcquireError::Busy { waited: self.waited(now), waiting_for },
-            }));
+            return match self.waiting_for.clone() {
+                WaitingFor::Outage(error) => self.fail(error),
+                waiting_for => self.end(Err(AcquireError::Busy { waited: self.waited(now), waiting_for })),
+            };
         }
-        let pause = self.backoff.next().max(at_least);
+        // Added, so that those who wait for the same moment do not all come back at it.
+        let pause = at_least.saturating_add(self.backoff.next());
         let pause = self.left(now).map_or(pause, |left| pause.min(left));
         self.state = State::Pausing { until: now.after(pause) };
         Step::Sleep(pause)
@@ -348,10 +362,23 @@ impl Acquire {
         self.left(now).is_some_and(|left| left.is_zero())
     }
 
+    fn fail(&mut self, error: StoreError) -> Step<Outcome> {
+        self.end(Err(AcquireError::Store(match error {
+            // What failed since does not undo that a write may have happened.
+            StoreError::Unavailable(text) if self.in_doubt => StoreError::UnknownOutcome(text),
+            error => error,
+        })))
+    }
+
     fn end(&mut self, outcome: Outcome) -> Step<Outcome> {
         self.state = State::Ended;
         Step::Done(outcome)
     }
+}
+
+/// Until when the key stays taken even if it is released, for a grant of a request that was sent then.
+fn taken_until(options: &LockOptions, sent: Time) -> Option<Time> {
+    (!options.at_least.is_zero()).then(|| sent.after(options.at_least))
 }
 
 type AddReply = Result<WriteOutcome, StoreError>;
@@ -372,10 +399,17 @@ impl Machine for Acquire {
             (State::AskingEra { written }, Event::Reply(Reply::Era(reply))) => {
                 self.on_era(session, now, *written, reply)
             }
-            (State::Replacing { mut write, record, purpose }, event) => match write.step(now, event) {
-                ControlFlow::Break(end) => self.on_replaced(session, now, *record, purpose, end),
+            (State::Nesting { mut write, hold, taken_until }, event) => match write.step(session, now, event) {
+                ControlFlow::Break(end) => self.on_nested(session, now, hold, taken_until, end),
                 ControlFlow::Continue(ask) => {
-                    self.state = State::Replacing { write, record, purpose };
+                    self.state = State::Nesting { write, hold, taken_until };
+                    ask.into()
+                }
+            },
+            (State::Replacing { mut write, record }, event) => match write.step(now, event) {
+                ControlFlow::Break(end) => self.on_replaced(session, now, *record, end),
+                ControlFlow::Continue(ask) => {
+                    self.state = State::Replacing { write, record };
                     ask.into()
                 }
             },
@@ -392,7 +426,7 @@ impl Machine for Acquire {
                 self.state = State::Pausing { until };
                 Step::Sleep(now.until(until))
             }
-            (State::Pausing { .. }, Event::Woken) => self.add(session, now),
+            (State::Pausing { .. }, Event::Woken) => self.try_once(session, now),
             _ => self.end(Err(AcquireError::OutOfOrder)),
         }
     }

@@ -12,6 +12,7 @@ use core::time::Duration;
 use crate::backoff::Backoff;
 use crate::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
 use crate::record::{Nonce, Record};
+use crate::session::Doubt;
 use crate::step::{Ask, Event};
 use crate::time::Time;
 
@@ -34,10 +35,14 @@ pub(crate) struct Conditional {
     action: Action,
     if_version: Version,
     nonce: Nonce,
-    /// When the earliest write was sent of which it is not known whether it happened.
+    /// Writes of others of our machines that were not answered.
+    earlier: Option<Doubt>,
+    /// When our first write was sent of which it is not known whether it happened.
     in_doubt: Option<Time>,
     sent: Option<Time>,
     give_up: Option<Time>,
+    /// From then on nothing more is written: the grant that it relies on is over.
+    until: Option<Time>,
     failure: Option<StoreError>,
     backoff: Backoff,
     state: State,
@@ -70,61 +75,56 @@ pub(crate) enum Conclusion {
     Vanished,
     /// The entry has another version, or there is none: what is there now, where it could be read.
     Gone(Option<Entry>),
-    /// The store failed; whether a write of ours may have happened all the same, and when it was sent.
-    Failed { error: StoreError, in_doubt: Option<Time> },
+    /// The store failed; whether our write may have happened all the same.
+    Failed { error: StoreError, in_doubt: bool },
     /// The driver answered with something else than was asked for.
     OutOfOrder,
 }
 
 impl Conditional {
-    pub(crate) fn new(key: String, action: Action, if_version: Version, nonce: Nonce, in_doubt: Option<Time>) -> Self {
+    pub(crate) fn new(key: String, action: Action, if_version: Version, nonce: Nonce, earlier: Option<Doubt>) -> Self {
         let (backoff, state) = (Backoff::new(RESOLVE_INTERVAL, nonce.0), State::Writing);
         Conditional {
             key,
             action,
             if_version,
             nonce,
-            in_doubt,
+            earlier,
+            in_doubt: None,
             sent: None,
             give_up: None,
+            until: None,
             failure: None,
             backoff,
             state,
         }
     }
 
-    pub(crate) fn start(&mut self, now: Time) -> Ask {
+    pub(crate) fn start(&mut self, now: Time, until: Option<Time>) -> Ask {
         self.give_up = Some(now.after(RESOLVE_FOR));
+        self.until = until;
         self.write(now)
     }
 
     pub(crate) fn step(&mut self, now: Time, event: Event) -> Next {
         match (self.state, event) {
-            (State::Writing, Event::Reply(Reply::Write(reply))) => match reply {
-                Ok(WriteOutcome::Written(version)) => {
-                    ControlFlow::Break(Conclusion::Replaced { version, sent: self.sent.unwrap_or(now) })
-                }
-                Ok(WriteOutcome::Conflict(_)) => ControlFlow::Continue(self.read()),
-                Ok(WriteOutcome::Absent) => self.on_absent(),
-                Err(error) => self.on_failed_write(error, now),
-            },
-            (State::Writing, Event::Reply(Reply::Delete(reply))) => match reply {
-                Ok(DeleteOutcome::Deleted) => ControlFlow::Break(Conclusion::Deleted),
-                Ok(DeleteOutcome::Conflict(_)) => ControlFlow::Continue(self.read()),
-                Ok(DeleteOutcome::Absent) => self.on_absent(),
-                Err(error) => self.on_failed_write(error, now),
-            },
+            (State::Writing, Event::Reply(reply)) => self.on_write(reply, now),
             (State::Reading, Event::Reply(Reply::Entry(reply))) => match reply {
                 Ok(None) => self.on_absent(),
                 Ok(Some(entry)) => self.on_entry(entry, now),
                 // Only the name of the present holder was to be learnt.
-                Err(_) if self.in_doubt.is_none() => ControlFlow::Break(Conclusion::Gone(None)),
+                Err(_) if !self.in_any_doubt() => ControlFlow::Break(Conclusion::Gone(None)),
                 Err(error) => self.retry(Then::Read, error, now),
             },
             (State::Pausing { until, .. }, Event::Woken) if now < until => {
                 ControlFlow::Continue(Ask::Sleep(now.until(until)))
             }
             (State::Pausing { then: Then::Read, .. }, Event::Woken) => ControlFlow::Continue(self.read()),
+            (State::Pausing { then: Then::Write, .. }, Event::Woken)
+                if self.until.is_some_and(|until| now >= until) =>
+            {
+                self.fail(self.unresolved())
+            }
             (State::Pausing { then: Then::Write, .. }, Event::Woken) => ControlFlow::Continue(self.write(now)),
             _ => ControlFlow::Break(Conclusion::OutOfOrder),
         }
@@ -145,6 +145,23 @@ impl Conditional {
         Ask::Call(Request::Get { key: self.key.clone() })
     }
 
+    fn on_write(&mut self, reply: Reply, now: Time) -> Next {
+        match (&self.action, reply) {
+            (Action::Replace { .. }, Reply::Write(Ok(WriteOutcome::Written(version)))) => {
+                ControlFlow::Break(Conclusion::Replaced { version, sent: self.sent.unwrap_or(now) })
+            }
+            (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Deleted))) => ControlFlow::Break(Conclusion::Deleted),
+            (Action::Replace { .. }, Reply::Write(Ok(WriteOutcome::Conflict(_))))
+            | (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Conflict(_)))) => ControlFlow::Continue(self.read()),
+            (Action::Replace { .. }, Reply::Write(Ok(WriteOutcome::Absent)))
+            | (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Absent))) => self.on_absent(),
+            (Action::Replace { .. }, Reply::Write(Err(error))) | (Action::Delete, Reply::Delete(Err(error))) => {
+                self.on_failed_write(error, now)
+            }
+            _ => ControlFlow::Break(Conclusion::OutOfOrder),
+        }
+    }
+
     fn on_failed_write(&mut self, error: StoreError, now: Time) -> Next {
         match error {
             StoreError::UnknownOutcome(_) => {
@@ -153,35 +170,47 @@ impl Conditional {
                 ControlFlow::Continue(self.read())
             }
             StoreError::Unavailable(_) if self.in_doubt.is_some() => self.retry(Then::Read, error, now),
-            error => ControlFlow::Break(Conclusion::Failed { error, in_doubt: self.in_doubt }),
+            error => self.fail(error),
         }
     }
 
     fn on_absent(&mut self) -> Next {
-        ControlFlow::Break(match (&self.action, self.in_doubt) {
-            (Action::Delete, Some(_)) => Conclusion::Vanished,
-            _ => Conclusion::Gone(None),
-        })
+        ControlFlow::Break(if self.may_have_deleted() { Conclusion::Vanished } else { Conclusion::Gone(None) })
     }
 
     fn on_entry(&mut self, entry: Entry, now: Time) -> Next {
-        let Some(in_doubt) = self.in_doubt else { return ControlFlow::Break(Conclusion::Gone(Some(entry))) };
+        if !self.in_any_doubt() {
+            return ControlFlow::Break(Conclusion::Gone(Some(entry)));
+        }
         if entry.version == self.if_version {
             // Not executed so far: once more, under the same condition.
             return self.retry(Then::Write, self.unresolved(), now);
         }
-        if Record::decode(&entry.value).is_ok_and(|record| record.nonce == self.nonce) {
-            if matches!(&self.action, Action::Replace { value, .. } if *value == entry.value) {
-                return ControlFlow::Break(Conclusion::Replaced { version: entry.version, sent: in_doubt });
+        // A record of ours in another era is a late `add`: it may not carry a grant of the era that ended.
+        let same_era = entry.version.era == self.if_version.era;
+        if same_era && Record::decode(&entry.value).is_ok_and(|record| record.nonce == self.nonce) {
+            if let (Action::Replace { value, .. }, Some(sent), None) = (&self.action, self.in_doubt, self.earlier)
+                && *value == entry.value
+            {
+                return ControlFlow::Break(Conclusion::Replaced { version: entry.version, sent });
             }
             // An earlier write of ours was executed after all.
             self.if_version = entry.version;
             return self.retry(Then::Write, self.unresolved(), now);
         }
-        ControlFlow::Break(match self.action {
-            Action::Delete => Conclusion::Vanished,
-            Action::Replace { .. } => Conclusion::Gone(Some(entry)),
-        })
+        ControlFlow::Break(if self.may_have_deleted() { Conclusion::Vanished } else { Conclusion::Gone(Some(entry)) })
+    }
+
+    fn may_have_deleted(&self) -> bool {
+        self.action == Action::Delete && (self.in_doubt.is_some() || self.earlier == Some(Doubt::GivenUp))
+    }
+
+    fn in_any_doubt(&self) -> bool {
+        self.in_doubt.is_some() || self.earlier.is_some()
+    }
+
+    fn fail(&self, error: StoreError) -> Next {
+        ControlFlow::Break(Conclusion::Failed { error, in_doubt: self.in_doubt.is_some() })
     }
 
     fn unresolved(&self) -> StoreError {
@@ -191,7 +220,8 @@ impl Conditional {
 
     fn retry(&mut self, then: Then, error: StoreError, now: Time) -> Next {
         if self.give_up.is_none_or(|give_up| now >= give_up) {
-            return ControlFlow::Break(Conclusion::Failed { error, in_doubt: self.in_doubt });
+            // What failed since does not undo that a write may have happened.
+            return self.fail(if self.in_doubt.is_some() { self.unresolved() } else { error });
         }
         let pause = self.backoff.next();
         self.state = State::Pausing { until: now.after(pause), then };

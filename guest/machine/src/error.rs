@@ -71,7 +71,8 @@ pub enum GrantError {
     /// An argument is not legal.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The store failed; the grant stands until its deadline.
+    /// The store failed; the grant stands until its deadline, and the call can be tried again. After a release of
+    /// unknown outcome the grant is not to be relied on: it is unconfirmed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// See [`AcquireError::OutOfOrder`].

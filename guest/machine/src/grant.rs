@@ -6,11 +6,11 @@ use core::time::Duration;
 
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError};
-use crate::holder::Holder;
-use crate::kv::{Entry, Ttl};
-use crate::options::Lease;
+use crate::kv::Ttl;
+use crate::options::{Lease, to_trust};
 use crate::record::Record;
-use crate::session::{Deadline, Grant, Held, Session};
+use crate::rewrite::{Before, Rewrite, holder};
+use crate::session::{Deadline, Doubt, Grant, Held, Session};
 use crate::step::{Event, Machine, Step};
 use crate::time::Time;
 
@@ -32,8 +32,8 @@ pub struct Release {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
     Fresh,
-    Replacing { write: Box<Conditional>, record: Box<Record>, outcome: Released },
-    Deleting { write: Box<Conditional> },
+    Replacing { write: Box<Rewrite>, outcome: Released },
+    Deleting { write: Box<Conditional>, before: Before },
     Ended,
 }
 
@@ -56,14 +56,10 @@ impl Renew {
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Result<(), GrantError>> {
         let Some(held) = valid(session, &self.grant, now) else { return Step::Done(Err(GrantError::Lost(None))) };
-        if self.lease.is_none() && held.deadline == Deadline::Never {
-            return Step::Done(Ok(()));
-        }
         let lease = self.lease.unwrap_or(held.record.lease);
         let record = Record { lease, ..held.record.clone() };
-        let (state, step) = replacing(&self.grant.store_key, held, record, lease.ttl(), Released::Freed, now);
-        self.state = state;
-        step
+        let write = (record, lease.ttl(), Doubt::Rewritten, Deadline::Unconfirmed);
+        self.state.replace(&self.grant, held, write, Released::Freed, now)
     }
 }
 
@@ -73,10 +69,11 @@ impl Machine for Renew {
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Self::Outcome> {
         match (core::mem::replace(&mut self.state, State::Ended), event) {
             (State::Fresh, Event::Start) => self.start(session, now),
-            (State::Replacing { mut write, record, outcome }, event) => match write.step(now, event) {
-                ControlFlow::Break(end) => Step::Done(session.rewritten(&self.grant.store_key, *record, end, now)),
+            (State::Replacing { mut write, outcome }, event) => match write.step(session, now, event) {
+                ControlFlow::Break(Ok(())) => Step::Done(still_held(session, &self.grant, now)),
+                ControlFlow::Break(Err(error)) => Step::Done(Err(error)),
                 ControlFlow::Continue(ask) => {
-                    self.state = State::Replacing { write, record, outcome };
+                    self.state = State::Replacing { write, outcome };
                     ask.into()
                 }
             },
@@ -93,79 +90,66 @@ impl Release {
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Result<Released, GrantError>> {
         let Some(held) = valid(session, &self.grant, now) else { return Step::Done(Err(GrantError::Lost(None))) };
-        let key = &self.grant.store_key;
         let kept = held.taken_until.map(|until| now.until(until)).unwrap_or_default();
         let depth = held.record.depth.saturating_sub(1);
+        let record = Record { depth, ..held.record.clone() };
         if depth > 0 {
             // The end of a nested hold does not lengthen the lease.
-            let record = Record { depth, ..held.record.clone() };
             let ttl = match held.deadline {
-                Deadline::At(deadline) => Ttl::After(now.until(deadline)),
+                Deadline::At(deadline) => Ttl::After(to_trust(now.until(deadline))),
                 Deadline::Never | Deadline::Unconfirmed => held.record.lease.ttl(),
             };
-            let (state, step) = replacing(key, held, record, ttl, Released::Nested(depth), now);
-            self.state = state;
-            return step;
+            let write = (record, ttl, Doubt::Rewritten, held.deadline);
+            return self.state.replace(&self.grant, held, write, Released::Nested(depth), now);
         }
         if !kept.is_zero() {
-            let record = Record { depth, ..held.record.clone() };
-            let (state, step) = replacing(key, held, record, Ttl::After(kept), Released::Kept(kept), now);
-            self.state = state;
-            return step;
+            let write = (record, Ttl::After(kept), Doubt::GivenUp, Deadline::Unconfirmed);
+            return self.state.replace(&self.grant, held, write, Released::Kept(kept), now);
         }
-        let mut write = Conditional::new(key.clone(), Action::Delete, held.version, held.record.nonce, held.in_doubt);
-        let ask = write.start(now);
-        self.state = State::Deleting { write: Box::new(write) };
+        let key = self.grant.store_key.clone();
+        let mut write = Conditional::new(key, Action::Delete, held.version, held.record.nonce, held.in_doubt);
+        let ask = write.start(now, None);
+        self.state = State::Deleting { write: Box::new(write), before: Before::of(held, Doubt::GivenUp) };
         ask.into()
     }
 
-    fn on_replaced(
-        &self,
-        session: &mut Session,
-        now: Time,
-        record: Record,
-        end: Conclusion,
-        outcome: Released,
-    ) -> Result<Released, GrantError> {
-        let key = &self.grant.store_key;
-        let before = session.held(key).map(|held| (held.deadline, held.record.lease));
-        session.rewritten(key, record, end, now)?;
-        match (outcome, before) {
-            (Released::Nested(_), Some((deadline, _))) => {
-                if let Some(held) = session.held_mut(key) {
-                    held.deadline = held.deadline.at_most(deadline);
-                }
-            }
-            _ => session.forget(key),
+    fn on_replaced(&self, session: &mut Session, now: Time, outcome: Released) -> Result<Released, GrantError> {
+        match outcome {
+            Released::Nested(_) => still_held(session, &self.grant, now)?,
+            Released::Kept(_) | Released::Freed => session.forget(&self.grant.store_key),
         }
         Ok(outcome)
     }
 
-    fn on_deleted(&self, session: &mut Session, now: Time, end: Conclusion) -> Result<Released, GrantError> {
-        let key = &self.grant.store_key;
-        let expired = session.held(key).is_none_or(|held| held.deadline.has_passed(now));
-        match end {
-            Conclusion::Deleted => {}
-            // While the lease runs, only our own delete ends the record (or somebody's `break`, which frees it too).
-            Conclusion::Vanished if !expired => {}
-            Conclusion::Vanished => {
-                session.forget(key);
-                return Err(GrantError::Lost(None));
-            }
-            Conclusion::Gone(entry) => {
-                session.forget(key);
-                return Err(GrantError::Lost(holder(entry)));
-            }
+    fn on_deleted(
+        &self,
+        session: &mut Session,
+        now: Time,
+        before: Before,
+        end: Conclusion,
+    ) -> Result<Released, GrantError> {
+        let held = session.hold_of(&self.grant);
+        let expired = held.as_ref().is_none_or(|held| held.deadline.has_passed(now));
+        let outcome = match end {
+            Conclusion::Deleted => Ok(Released::Freed),
+            // While the lease runs, only our own delete ends the record; or a `break` or a loss of everything, and then
+            // it is free of us too.
+            Conclusion::Vanished if !expired => Ok(Released::Freed),
+            Conclusion::Vanished => Err(GrantError::Lost(None)),
+            Conclusion::Gone(entry) => Err(GrantError::Lost(holder(entry))),
             Conclusion::Failed { error, in_doubt } => {
-                if let Some(held) = session.held_mut(key) {
-                    held.in_doubt = in_doubt;
+                if let Some(held) = held.filter(|_| !in_doubt) {
+                    before.restore(held);
                 }
                 return Err(error.into());
             }
             Conclusion::Replaced { .. } | Conclusion::OutOfOrder => return Err(GrantError::OutOfOrder),
+        };
+        if held.is_some() {
+            session.forget(&self.grant.store_key);
         }
-        session.forget(key);
-        Ok(Released::Freed)
+        session.reached = true;
+        outcome
     }
 }
 
@@ -175,17 +159,18 @@ impl Machine for Release {
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Self::Outcome> {
         match (core::mem::replace(&mut self.state, State::Ended), event) {
             (State::Fresh, Event::Start) => self.start(session, now),
-            (State::Replacing { mut write, record, outcome }, event) => match write.step(now, event) {
-                ControlFlow::Break(end) => Step::Done(self.on_replaced(session, now, *record, end, outcome)),
+            (State::Replacing { mut write, outcome }, event) => match write.step(session, now, event) {
+                ControlFlow::Break(Ok(())) => Step::Done(self.on_replaced(session, now, outcome)),
+                ControlFlow::Break(Err(error)) => Step::Done(Err(error)),
                 ControlFlow::Continue(ask) => {
-                    self.state = State::Replacing { write, record, outcome };
+                    self.state = State::Replacing { write, outcome };
                     ask.into()
                 }
             },
-            (State::Deleting { mut write }, event) => match write.step(now, event) {
-                ControlFlow::Break(end) => Step::Done(self.on_deleted(session, now, end)),
+            (State::Deleting { mut write, before }, event) => match write.step(now, event) {
+                ControlFlow::Break(end) => Step::Done(self.on_deleted(session, now, before, end)),
                 ControlFlow::Continue(ask) => {
-                    self.state = State::Deleting { write };
+                    self.state = State::Deleting { write, before };
                     ask.into()
                 }
             },
@@ -194,40 +179,18 @@ impl Machine for Release {
     }
 }
 
-impl Session {
-    /// Enters how a replace of a held record ended: the new version and deadline, or that the lock is lost.
-    pub(crate) fn rewritten(
+impl State {
+    fn replace<O>(
         &mut self,
-        store_key: &str,
-        record: Record,
-        end: Conclusion,
+        grant: &Grant,
+        held: &mut Held,
+        (record, ttl, doubt, at_most): (Record, Ttl, Doubt, Deadline),
+        outcome: Released,
         now: Time,
-    ) -> Result<(), GrantError> {
-        let Some(held) = self.held_mut(store_key) else { return Err(GrantError::Lost(None)) };
-        match end {
-            Conclusion::Replaced { version, sent } => {
-                held.deadline = Deadline::of(record.lease, sent);
-                (held.version, held.record, held.in_doubt) = (version, record, None);
-                if held.deadline.has_passed(now) {
-                    self.forget(store_key);
-                    return Err(GrantError::Lost(None));
-                }
-                Ok(())
-            }
-            Conclusion::Gone(entry) => {
-                self.forget(store_key);
-                Err(GrantError::Lost(holder(entry)))
-            }
-            Conclusion::Failed { error, in_doubt } => {
-                if let Some(sent) = in_doubt {
-                    // It may have happened, and then the shorter of the two leases runs.
-                    held.deadline = held.deadline.at_most(Deadline::of(record.lease, sent));
-                    held.in_doubt = in_doubt;
-                }
-                Err(error.into())
-            }
-            Conclusion::Deleted | Conclusion::Vanished | Conclusion::OutOfOrder => Err(GrantError::OutOfOrder),
-        }
+    ) -> Step<O> {
+        let (write, ask) = Rewrite::start(&grant.store_key, held, record, ttl, doubt, at_most, now);
+        *self = State::Replacing { write: Box::new(write), outcome };
+        ask.into()
     }
 }
 
@@ -243,23 +206,16 @@ impl From<GrantError> for AcquireError {
 }
 
 /// The hold of a grant, unless it is over; one whose deadline has passed is forgotten.
-fn valid<'s>(session: &'s mut Session, grant: &Grant, now: Time) -> Option<&'s Held> {
-    if session.held_by(grant)?.deadline.has_passed(now) {
+fn valid<'s>(session: &'s mut Session, grant: &Grant, now: Time) -> Option<&'s mut Held> {
+    still_held(session, grant, now).ok()?;
+    session.hold_of(grant)
+}
+
+fn still_held(session: &mut Session, grant: &Grant, now: Time) -> Result<(), GrantError> {
+    let held = session.hold_of(grant).ok_or(GrantError::Lost(None))?;
+    if held.deadline.has_passed(now) {
         session.forget(&grant.store_key);
-        return None;
+        return Err(GrantError::Lost(None));
     }
-    session.held_by(grant)
-}
-
-fn replacing<O>(key: &str, held: &Held, record: Record, ttl: Ttl, outcome: Released, now: Time) -> (State, Step<O>) {
-    let action = Action::Replace { value: record.encode().into_bytes(), ttl };
-    let mut write = Conditional::new(key.into(), action, held.version, record.nonce, held.in_doubt);
-    let ask = write.start(now);
-    (State::Replacing { write: Box::new(write), record: Box::new(record), outcome }, ask.into())
-}
-
-fn holder(entry: Option<Entry>) -> Option<Box<Holder>> {
-    let entry = entry?;
-    let record = Record::decode(&entry.value).ok()?;
-    Some(Box::new(Holder::new(record, &entry)))
+    Ok(())
 }

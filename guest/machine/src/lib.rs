@@ -9,7 +9,8 @@
 //!
 //! # Invariants
 //!
-//! Each holds whatever the store answers and however late; the tests named show it.
+//! Each holds whatever the store answers and however late; the tests named show it, and `tests/random.rs` looks for
+//! a schedule that breaks one.
 //!
 //! - **No read-then-write.** A record is made by `add`, and changed or removed only under the version it is known to
 //!   have: `tests/acquire.rs`, `tests/grant.rs`.
@@ -34,6 +35,7 @@ mod look;
 mod name;
 mod options;
 mod record;
+mod rewrite;
 mod session;
 mod step;
 mod time;

@@ -34,13 +34,20 @@ pub enum KeyStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Status {
     keys: Vec<Key>,
-    asked: bool,
+    state: Asking,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Asking {
+    Fresh,
+    Asked,
+    Ended,
 }
 
 impl Status {
     /// Asks about these keys.
     pub fn new(keys: Vec<Key>) -> Self {
-        Status { keys, asked: false }
+        Status { keys, state: Asking::Fresh }
     }
 }
 
@@ -48,24 +55,24 @@ impl Machine for Status {
     type Outcome = Result<Vec<KeyStatus>, KeyError>;
 
     fn step(&mut self, session: &mut Session, _now: Time, event: Event) -> Step<Self::Outcome> {
-        match event {
-            Event::Start if !self.asked => {
-                self.asked = true;
+        match (core::mem::replace(&mut self.state, Asking::Ended), event) {
+            (Asking::Fresh, Event::Start) => {
+                self.state = Asking::Asked;
                 Step::Call(Request::GetMany { keys: self.keys.iter().map(|key| session.store_key(key)).collect() })
             }
-            Event::Reply(Reply::Entries(Ok(entries))) if entries.len() == self.keys.len() => {
+            (Asking::Asked, Event::Reply(Reply::Entries(Ok(entries)))) if entries.len() == self.keys.len() => {
                 session.reached = true;
-                Step::Done(Ok(entries.into_iter().map(status).collect()))
+                Step::Done(Ok(self.keys.iter().zip(entries).map(|(key, entry)| status(key, entry)).collect()))
             }
-            Event::Reply(Reply::Entries(Err(error))) => Step::Done(Err(error.into())),
+            (Asking::Asked, Event::Reply(Reply::Entries(Err(error)))) => Step::Done(Err(error.into())),
             _ => Step::Done(Err(KeyError::OutOfOrder)),
         }
     }
 }
 
-fn status(entry: Option<Entry>) -> KeyStatus {
+fn status(key: &Key, entry: Option<Entry>) -> KeyStatus {
     let Some(entry) = entry else { return KeyStatus::Free };
-    match Record::decode(&entry.value) {
+    match Record::decode_for(key, &entry.value) {
         Ok(record) => KeyStatus::Held(Holder::new(record, &entry)),
         Err(excerpt) => KeyStatus::Corrupt(excerpt),
     }
@@ -74,6 +81,7 @@ fn status(entry: Option<Entry>) -> KeyStatus {
 /// Ends somebody's grant, and tells whose.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Break {
+    key: Key,
     store_key: String,
     attempts: u32,
     state: State,
@@ -92,7 +100,7 @@ type Broken = Result<Option<Holder>, KeyError>;
 impl Break {
     /// Breaks the lock of this key.
     pub fn new(session: &Session, key: &Key) -> Self {
-        Break { store_key: session.store_key(key), attempts: 0, state: State::Fresh }
+        Break { key: key.clone(), store_key: session.store_key(key), attempts: 0, state: State::Fresh }
     }
 
     fn look(&mut self) -> Step<Broken> {
@@ -102,12 +110,12 @@ impl Break {
 
     fn on_entry(&mut self, now: Time, entry: Option<Entry>) -> Step<Broken> {
         let Some(entry) = entry else { return Step::Done(Ok(None)) };
-        let record = match Record::decode(&entry.value) {
+        let record = match Record::decode_for(&self.key, &entry.value) {
             Ok(record) => record,
             Err(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
         };
         let mut write = Conditional::new(self.store_key.clone(), Action::Delete, entry.version, record.nonce, None);
-        let ask = write.start(now);
+        let ask = write.start(now, None);
         let holder = Box::new(Holder::new(record, &entry));
         self.state = State::Deleting { write: Box::new(write), holder };
         ask.into()
@@ -133,10 +141,13 @@ impl Break {
 impl Machine for Break {
     type Outcome = Broken;
 
-    fn step(&mut self, _session: &mut Session, now: Time, event: Event) -> Step<Broken> {
+    fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Broken> {
         match (core::mem::replace(&mut self.state, State::Ended), event) {
             (State::Fresh, Event::Start) => self.look(),
-            (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_entry(now, entry),
+            (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => {
+                session.reached = true;
+                self.on_entry(now, entry)
+            }
             (State::Looking, Event::Reply(Reply::Entry(Err(error)))) => Step::Done(Err(error.into())),
             (State::Deleting { mut write, holder }, event) => match write.step(now, event) {
                 ControlFlow::Break(end) => self.on_deleted(*holder, end),

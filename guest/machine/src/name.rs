@@ -107,7 +107,6 @@ impl Namespace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
     use proptest::prelude::*;
 
     #[test]
@@ -136,7 +135,7 @@ mod tests {
             prop_assert!(stored.len() <= MAX_STORE_KEY_BYTES);
             prop_assert!(stored.bytes().all(|byte| byte > b' ' && byte != 0x7f));
             let other = namespace.store_key(&Key::new(&b).unwrap());
-            prop_assert_eq!(stored == other, a.to_string() == b.to_string());
+            prop_assert_eq!(stored == other, a == b);
         }
     }
 }

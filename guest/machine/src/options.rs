@@ -48,6 +48,11 @@ impl Lease {
     }
 }
 
+/// The lease that is trusted for at least this long: what [`Lease::trusted`] undoes.
+pub(crate) fn to_trust(length: Duration) -> Duration {
+    length.saturating_add(length / (DRIFT_DIVISOR - 1)).saturating_add(Duration::from_nanos(1))
+}
+
 /// What happens when a session acquires what it already holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -143,6 +148,16 @@ mod tests {
     fn a_lease_is_trusted_for_less_than_it_lasts() {
         let lease = Lease::new(Ttl::After(Duration::from_secs(30))).unwrap();
         assert_eq!(lease.trusted(), Some(Duration::from_millis(29_940)));
+    }
+
+    #[test]
+    fn what_is_to_be_trusted_for_a_time_is_asked_for_longer() {
+        for nanos in (0..5000).chain([29_940_000_000, 31_622_400_000_000_000]) {
+            let length = Duration::from_nanos(nanos);
+            let asked = to_trust(length);
+            assert!(asked - asked / DRIFT_DIVISOR >= length, "{length:?}");
+            assert!(asked <= length + length / 499 + Duration::from_nanos(1), "{length:?}");
+        }
     }
 
     #[test]

@@ -83,6 +83,15 @@ impl Record {
     pub fn decode(value: &[u8]) -> Result<Record, String> {
         core::str::from_utf8(value).ok().and_then(parse).ok_or_else(|| excerpt(value))
     }
+
+    /// Reads the record of this key; that of another one is no better than a foreign value.
+    pub(crate) fn decode_for(key: &Key, value: &[u8]) -> Result<Record, String> {
+        let record = Record::decode(value)?;
+        if record.key != *key {
+            return Err(format!("the record of another key, \"{}\"", escape(record.key.as_str())));
+        }
+        Ok(record)
+    }
 }
 
 /// Reads strictly: what [`Record::encode`] would not write is not ours.
@@ -147,7 +156,7 @@ fn parse_ttl(text: &str) -> Option<Ttl> {
 }
 
 /// Keeps a value on its line: a backslash and control characters are written as escapes.
-pub(crate) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if character == '\\' || character.is_control() {

@@ -11,9 +11,9 @@ use crate::name::{Key, Namespace, Text};
 use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
 use crate::record::{Nonce, Record};
 use crate::time::Time;
-use crate::written::Written;
+use crate::written::{Minimum, Written};
 
-/// A session talks to a handful of servers, each in one era at a time; more are forgotten, oldest first.
+/// A session talks to a handful of servers, each in one era at a time; more are forgotten, those noted first.
 const ERAS_KEPT: usize = 64;
 
 /// Who locks, and where its locks live.
@@ -61,8 +61,17 @@ pub(crate) struct Held {
     pub(crate) deadline: Deadline,
     /// Until when the key stays taken even if it is released.
     pub(crate) taken_until: Option<Time>,
-    /// When a write was sent of which it is still not known whether it happened.
-    pub(crate) in_doubt: Option<Time>,
+    /// Writes of the record that left and were not answered.
+    pub(crate) in_doubt: Option<Doubt>,
+}
+
+/// What may have become of a held record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Doubt {
+    /// It may have been rewritten, by us.
+    Rewritten,
+    /// It may have been released.
+    GivenUp,
 }
 
 /// Until when a grant may be relied upon.
@@ -83,11 +92,11 @@ impl Deadline {
         matches!(self, Deadline::At(deadline) if deadline <= now)
     }
 
-    /// The earlier of the two, for a write of which it is not known whether it happened.
+    /// The earlier of the two; what is not confirmed says nothing about the other, and stays so.
     pub(crate) fn at_most(self, other: Deadline) -> Self {
         match (self, other) {
             (Deadline::At(a), Deadline::At(b)) => Deadline::At(a.min(b)),
-            (Deadline::Never, other) => other,
+            (Deadline::Never, Deadline::At(b)) => Deadline::At(b),
             (own, _) => own,
         }
     }
@@ -100,7 +109,7 @@ pub enum Validity {
     Valid(Duration),
     /// Until released.
     Unlimited,
-    /// Not known until it is renewed.
+    /// Not known until it is renewed: it was taken up from its written form, or a release of it was not answered.
     Unconfirmed,
     /// It is over.
     Lost,
@@ -150,12 +159,14 @@ impl Session {
 
     /// How long the grant is surely valid.
     pub fn validity(&self, grant: &Grant, now: Time) -> Validity {
-        match self.held_by(grant).map(|held| held.deadline) {
-            None => Validity::Lost,
-            Some(deadline) if deadline.has_passed(now) => Validity::Lost,
-            Some(Deadline::At(deadline)) => Validity::Valid(now.until(deadline)),
-            Some(Deadline::Never) => Validity::Unlimited,
-            Some(Deadline::Unconfirmed) => Validity::Unconfirmed,
+        let Some(held) = self.held_by(grant).filter(|held| !held.deadline.has_passed(now)) else {
+            return Validity::Lost;
+        };
+        match held.deadline {
+            _ if held.in_doubt == Some(Doubt::GivenUp) => Validity::Unconfirmed,
+            Deadline::At(deadline) => Validity::Valid(now.until(deadline)),
+            Deadline::Never => Validity::Unlimited,
+            Deadline::Unconfirmed => Validity::Unconfirmed,
         }
     }
 
@@ -163,21 +174,33 @@ impl Session {
     pub fn write_out(&self, grant: &Grant, now: Time) -> Result<String, GrantError> {
         let held = self.held_by(grant).filter(|held| !held.deadline.has_passed(now)).ok_or(GrantError::Lost(None))?;
         let (namespace, version) = (held.namespace.clone(), held.version);
+        let left = held.taken_until.map(|until| now.until(until)).filter(|left| !left.is_zero());
+        let minimum = left.map(|left| Minimum { left, at: self.unix_time(now) });
         // The token is told along: the version will be another one after a renewal.
         let record = Record { token: Some(grant.token), ..held.record.clone() };
-        Ok(Written { namespace, version, record }.encode())
+        Ok(Written { namespace, version, minimum, record }.encode())
     }
 
     /// Takes up a grant that was written out.
-    pub fn resume(&mut self, written: &str) -> Result<Grant, Invalid> {
-        let Written { namespace, version, record } = Written::decode(written.trim())?;
+    pub fn resume(&mut self, written: &str, now: Time) -> Result<Grant, Invalid> {
+        let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
         let store_key = namespace.store_key(&record.key);
-        if self.held.contains_key(&store_key) {
+        if self.held.get(&store_key).is_some_and(|held| !held.deadline.has_passed(now)) {
             return Err(Invalid::new("this session holds the key of the written grant already"));
         }
+        let taken_until = minimum.map(|minimum| {
+            let elapsed = minimum.at.zip(self.unix_time(now)).map_or(0, |(then, now)| now.saturating_sub(then));
+            now.after(minimum.left.saturating_sub(Duration::from_nanos(elapsed)))
+        });
         let deadline = Deadline::Unconfirmed;
-        let held = Held { grant: 0, namespace, record, version, deadline, taken_until: None, in_doubt: None };
+        let held = Held { grant: 0, namespace, record, version, deadline, taken_until, in_doubt: None };
         Ok(self.hold(store_key, held))
+    }
+
+    /// The Unix time in nanoseconds, if the session was told it when it opened.
+    fn unix_time(&self, now: Time) -> Option<u64> {
+        let running = u64::try_from(now.since(self.opened).as_nanos()).unwrap_or(u64::MAX);
+        self.options.unix_time.map(|start| start.saturating_add(running))
     }
 
     pub(crate) fn store_key(&self, key: &Key) -> String {
@@ -190,7 +213,6 @@ impl Session {
 
     /// The record of a new grant.
     pub(crate) fn record(&self, key: &Key, options: &LockOptions, nonce: Nonce, now: Time) -> Record {
-        let running = u64::try_from(now.since(self.opened).as_nanos()).unwrap_or(u64::MAX);
         Record {
             key: key.clone(),
             owner: self.options.owner.clone(),
@@ -199,20 +221,20 @@ impl Session {
             mode: options.mode,
             depth: 1,
             // Records tell milliseconds.
-            since: self.options.unix_time.map(|start| start.saturating_add(running) / 1_000_000 * 1_000_000),
+            since: self.unix_time(now).map(|nanos| nanos / 1_000_000 * 1_000_000),
             lease: options.lease,
             token: None,
         }
     }
 
     /// Enters a lock that was just written. The token is that of its first write.
-    pub(crate) fn grant(&mut self, record: Record, version: Version, sent: Time, at_least: Duration) -> Grant {
+    pub(crate) fn grant(&mut self, record: Record, version: Version, sent: Time, taken_until: Option<Time>) -> Grant {
         let held = Held {
             grant: 0,
             namespace: self.options.namespace.clone(),
             deadline: Deadline::of(record.lease, sent),
             version,
-            taken_until: (!at_least.is_zero()).then(|| sent.after(at_least)),
+            taken_until,
             in_doubt: None,
             record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
         };
@@ -228,20 +250,29 @@ impl Session {
     }
 
     /// One more grant of a lock that is held.
-    pub(crate) fn nested(&self, store_key: &str) -> Option<Grant> {
-        self.held.get(store_key).map(|held| grant_of(store_key, held))
+    pub(crate) fn nested(&self, store_key: &str, hold: u64) -> Option<Grant> {
+        self.held.get(store_key).filter(|held| held.grant == hold).map(|held| grant_of(store_key, held))
     }
 
     pub(crate) fn held(&self, store_key: &str) -> Option<&Held> {
         self.held.get(store_key)
     }
 
+    pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {
+        self.held.get_mut(store_key)
+    }
+
+    pub(crate) fn hold_of(&mut self, grant: &Grant) -> Option<&mut Held> {
+        self.hold_mut(&grant.store_key, grant.grant)
+    }
+
     pub(crate) fn held_by(&self, grant: &Grant) -> Option<&Held> {
         self.held.get(&grant.store_key).filter(|held| held.grant == grant.grant)
     }
 
-    pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {
-        self.held.get_mut(store_key)
+    /// The hold of this number; not one that the session got of the same key since.
+    pub(crate) fn hold_mut(&mut self, store_key: &str, hold: u64) -> Option<&mut Held> {
+        self.held.get_mut(store_key).filter(|held| held.grant == hold)
     }
 
     pub(crate) fn forget(&mut self, store_key: &str) {

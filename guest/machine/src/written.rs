@@ -5,6 +5,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use core::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,13 +24,28 @@ const CHECKSUM_BYTES: usize = 4;
 pub(crate) struct Written {
     pub(crate) namespace: Namespace,
     pub(crate) version: Version,
+    pub(crate) minimum: Option<Minimum>,
     pub(crate) record: Record,
+}
+
+/// For how long the key is to stay taken, as known at the moment of writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Minimum {
+    pub(crate) left: Duration,
+    /// Unix nanoseconds of that moment. The only use of a wall clock: there is no other that two processes share.
+    pub(crate) at: Option<u64>,
 }
 
 impl Written {
     pub(crate) fn encode(&self) -> String {
         let Version { era, number } = self.version;
-        let body = format!("{} {era} {number}\n{}", self.namespace.as_str(), self.record.encode());
+        let mut body = format!("{} {era} {number}", self.namespace.as_str());
+        if let Some(Minimum { left, at }) = self.minimum {
+            body += &format!(" {}", nanos(left));
+            body += &at.map(|at| format!(" {at}")).unwrap_or_default();
+        }
+        body.push('\n');
+        body += &self.record.encode();
         let mut bytes = checksum(body.as_bytes()).to_vec();
         bytes.extend_from_slice(body.as_bytes());
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
@@ -53,8 +69,19 @@ fn parse(word: &str) -> Option<Written> {
     let mut words = first.split(' ');
     let namespace = Namespace::new(words.next()?).ok()?;
     let version = Version { era: words.next()?.parse().ok()?, number: words.next()?.parse().ok()? };
+    let minimum = match words.next() {
+        None => None,
+        Some(left) => Some(Minimum {
+            left: Duration::from_nanos(left.parse().ok()?),
+            at: words.next().map(str::parse).transpose().ok()?,
+        }),
+    };
     let record = Record::decode(record.as_bytes()).ok()?;
-    (words.next().is_none() && record.depth > 0).then_some(Written { namespace, version, record })
+    (words.next().is_none() && record.depth > 0).then_some(Written { namespace, version, minimum, record })
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {
@@ -77,6 +104,7 @@ mod tests {
         Written {
             namespace: Namespace::new("kvlock").unwrap(),
             version: Version { era: 7, number: 9 },
+            minimum: None,
             record: Record {
                 key: Key::new("k").unwrap(),
                 owner: Text::owner("me").unwrap(),
@@ -96,6 +124,10 @@ mod tests {
         let word = sample().encode();
         assert!(word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{word}");
         assert_eq!(Written::decode(&word), Ok(sample()));
+        for at in [None, Some(1_795_230_245_678_000_000)] {
+            let kept = Written { minimum: Some(Minimum { left: Duration::from_secs(3600), at }), ..sample() };
+            assert_eq!(Written::decode(&kept.encode()), Ok(kept));
+        }
     }
 
     proptest! {

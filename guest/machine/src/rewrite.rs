@@ -1,0 +1,123 @@
+//! Replacing the record of a lock that the session holds: what renewing, nesting and releasing a nested hold share.
+//!
+//! From the moment its request leaves the write may have happened. The hold says so at once, so that whatever else
+//! the session does meanwhile, or after the machine was dropped, neither trusts too long nor gives up too early.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::ops::ControlFlow;
+
+use crate::conditional::{Action, Conclusion, Conditional};
+use crate::error::GrantError;
+use crate::holder::Holder;
+use crate::kv::{Entry, Ttl};
+use crate::record::Record;
+use crate::session::{Deadline, Doubt, Held, Session};
+use crate::step::{Ask, Event};
+use crate::time::Time;
+
+/// A replace of a held record that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Rewrite {
+    store_key: String,
+    hold: u64,
+    record: Record,
+    /// The new deadline is not to be later.
+    at_most: Deadline,
+    before: Before,
+    write: Conditional,
+}
+
+/// What a hold was before a write of it left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Before {
+    deadline: Deadline,
+    in_doubt: Option<Doubt>,
+}
+
+impl Rewrite {
+    pub(crate) fn start(
+        store_key: &str,
+        held: &mut Held,
+        record: Record,
+        ttl: Ttl,
+        doubt: Doubt,
+        at_most: Deadline,
+        now: Time,
+    ) -> (Self, Ask) {
+        let action = Action::Replace { value: record.encode().into_bytes(), ttl };
+        let until = match held.deadline {
+            Deadline::At(deadline) => Some(deadline),
+            Deadline::Never | Deadline::Unconfirmed => None,
+        };
+        let mut write = Conditional::new(store_key.into(), action, held.version, record.nonce, held.in_doubt);
+        let ask = write.start(now, until);
+        let before = Before::of(held, doubt);
+        // Once it has happened the new lease runs, however late the answer.
+        held.deadline = held.deadline.at_most(Deadline::of(record.lease, now));
+        (Rewrite { store_key: store_key.into(), hold: held.grant, record, at_most, before, write }, ask)
+    }
+
+    pub(crate) fn step(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        event: Event,
+    ) -> ControlFlow<Result<(), GrantError>, Ask> {
+        match self.write.step(now, event) {
+            ControlFlow::Continue(ask) => ControlFlow::Continue(ask),
+            ControlFlow::Break(end) => ControlFlow::Break(self.conclude(session, end, now)),
+        }
+    }
+
+    fn conclude(&self, session: &mut Session, end: Conclusion, now: Time) -> Result<(), GrantError> {
+        let Some(held) = session.hold_mut(&self.store_key, self.hold) else { return Err(GrantError::Lost(None)) };
+        match end {
+            // Else a later write was confirmed first, and what it brought stands.
+            Conclusion::Replaced { version, sent } if version > held.version => {
+                held.deadline = Deadline::of(self.record.lease, sent).at_most(self.at_most);
+                (held.version, held.record, held.in_doubt) = (version, self.record.clone(), None);
+                session.reached = true;
+                Ok(())
+            }
+            Conclusion::Replaced { .. } => Ok(()),
+            Conclusion::Gone(entry) => {
+                session.reached = true;
+                session.forget(&self.store_key);
+                Err(GrantError::Lost(holder(entry)))
+            }
+            Conclusion::Failed { error, in_doubt } => {
+                if !in_doubt {
+                    self.before.restore(held);
+                }
+                if held.deadline.has_passed(now) {
+                    session.forget(&self.store_key);
+                    return Err(GrantError::Lost(None));
+                }
+                Err(error.into())
+            }
+            Conclusion::Deleted | Conclusion::Vanished | Conclusion::OutOfOrder => Err(GrantError::OutOfOrder),
+        }
+    }
+}
+
+impl Before {
+    /// Remembers what the hold is, and puts it in doubt.
+    pub(crate) fn of(held: &mut Held, doubt: Doubt) -> Self {
+        let before = Before { deadline: held.deadline, in_doubt: held.in_doubt };
+        held.in_doubt = held.in_doubt.max(Some(doubt));
+        before
+    }
+
+    /// The write did not happen, and will not.
+    pub(crate) fn restore(self, held: &mut Held) {
+        (held.deadline, held.in_doubt) = (self.deadline, self.in_doubt);
+    }
+}
+
+/// Who has the key now.
+pub(crate) fn holder(entry: Option<Entry>) -> Option<Box<Holder>> {
+    let entry = entry?;
+    let record = Record::decode(&entry.value).ok()?;
+    Some(Box::new(Holder::new(record, &entry)))
+}

@@ -1,0 +1,194 @@
+//! Looking at keys, and breaking a lock by force.
+
+mod support;
+
+use kvlock_machine::{
+    Acquire, Break, Event, GrantError, Key, KeyError, KeyStatus, Machine, Nonce, Release, Renew, Reply, Status, Step,
+    StoreError, Ttl,
+};
+use support::{Drive, Fault, World, nested, once, secs};
+
+#[test]
+fn status_tells_of_all_keys_in_one_call() {
+    let mut world = World::new();
+    let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+    let grant = world.acquire(owner, "held key", nested(30)).unwrap();
+    world.acquire(owner, "held key", nested(30)).unwrap();
+    world.servers.set("foreign", b"42");
+    world.log.clear();
+    world.advance(secs(10));
+    let found = world.status(other, &["free", "held key", "foreign"]).unwrap();
+    assert_eq!(world.calls(), ["get-many"]);
+    let [KeyStatus::Free, KeyStatus::Held(holder), KeyStatus::Corrupt(excerpt)] = &found[..] else {
+        panic!("{found:?}")
+    };
+    assert_eq!((holder.key.as_str(), holder.owner.as_str(), holder.depth), ("held key", "a", 2));
+    assert_eq!((holder.token, holder.lease), (grant.token(), Ttl::After(secs(30))));
+    assert_eq!(holder.time_left, Some(Ttl::After(secs(20))));
+    assert_eq!(excerpt, "\"42\"");
+}
+
+#[test]
+fn status_shows_a_lock_kept_for_its_minimum_time_with_depth_zero() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let grant = world.acquire(owner, "k", once(30).at_least(secs(60)).unwrap()).unwrap();
+    world.release(owner, &grant).unwrap();
+    let KeyStatus::Held(holder) = world.status(owner, &["k"]).unwrap().remove(0) else { panic!("held") };
+    assert_eq!((holder.depth, holder.time_left), (0, Some(Ttl::After(secs(60)))));
+}
+
+#[test]
+fn a_store_that_fails_says_nothing_about_the_keys() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    world.weather = Fault::Unavailable;
+    assert!(matches!(world.status(owner, &["k"]), Err(KeyError::Store(StoreError::Unavailable(_)))));
+    assert!(matches!(world.break_lock(owner, "k"), Err(KeyError::Store(StoreError::Unavailable(_)))));
+}
+
+#[test]
+fn a_break_tells_whose_lock_it_was_and_frees_it() {
+    let mut world = World::new();
+    let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+    let grant = world.acquire(owner, "k", once(30)).unwrap();
+    world.log.clear();
+    let holder = world.break_lock(other, "k").unwrap().unwrap();
+    assert_eq!(world.calls(), ["get", "delete"]);
+    assert_eq!((holder.owner.as_str(), holder.token), ("a", grant.token()));
+    assert!(world.acquire(other, "k", once(30)).is_ok());
+    assert!(matches!(world.renew(owner, &grant), Err(GrantError::Lost(Some(_)))));
+}
+
+#[test]
+fn a_break_of_a_free_lock_tells_of_nobody() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    assert_eq!(world.break_lock(owner, "k"), Ok(None));
+}
+
+#[test]
+fn a_break_follows_a_holder_that_renews_meanwhile() {
+    let mut world = World::new();
+    let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+    let grant = world.acquire(owner, "k", once(30)).unwrap();
+    let machine = Break::new(world.session(other), &Key::new("k").unwrap());
+    let mut breaking = support::Op::new(&world, other, machine);
+    breaking.run_to_call(&mut world);
+    breaking.step(&mut world);
+    world.renew(owner, &grant).unwrap();
+    assert_eq!(world.finish(breaking).unwrap().unwrap().token, grant.token());
+    assert!(matches!(world.renew(owner, &grant), Err(GrantError::Lost(None))));
+}
+
+#[test]
+fn a_record_of_another_key_is_corrupt_to_whoever_looks() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    world.acquire(owner, "elsewhere", once(300)).unwrap();
+    let record = world.servers.text("elsewhere", world.now).unwrap();
+    world.servers.set("k", record.as_bytes());
+    let found = world.status(owner, &["k"]).unwrap();
+    assert!(matches!(&found[..], [KeyStatus::Corrupt(text)] if text.contains("elsewhere")), "{found:?}");
+    assert!(matches!(world.break_lock(owner, "k"), Err(KeyError::Corrupt(text)) if text.contains("elsewhere")));
+    assert_eq!(world.servers.text("k", world.now), Some(record));
+}
+
+#[test]
+fn a_machine_that_has_ended_or_not_begun_takes_no_answer() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let now = world.time();
+    let mut status = Status::new(Vec::new());
+    let answer = || Event::Reply(Reply::Entries(Ok(Vec::new())));
+    let session = world.session(owner);
+    assert_eq!(status.step(session, now, answer()), Step::Done(Err(KeyError::OutOfOrder)));
+    let mut status = Status::new(Vec::new());
+    assert!(matches!(status.step(session, now, Event::Start), Step::Call(_)));
+    assert_eq!(status.step(session, now, answer()), Step::Done(Ok(Vec::new())));
+    assert_eq!(status.step(session, now, answer()), Step::Done(Err(KeyError::OutOfOrder)));
+}
+
+mod random_events {
+    use super::*;
+    use kvlock_machine::{DeleteOutcome, Entry, EraInfo, Mode, Version, WriteOutcome};
+    use proptest::prelude::*;
+
+    fn error() -> impl Strategy<Value = StoreError> {
+        prop_oneof![
+            Just(StoreError::Unavailable(String::new())),
+            Just(StoreError::UnknownOutcome(String::new())),
+            Just(StoreError::Rejected(String::new())),
+            Just(StoreError::Invalid(String::new())),
+        ]
+    }
+
+    fn version() -> impl Strategy<Value = Version> {
+        (prop_oneof![0u64..3, Just(u64::MAX)], prop_oneof![0u64..3, Just(u64::MAX)])
+            .prop_map(|(era, number)| Version { era, number })
+    }
+
+    fn event(record: Vec<u8>) -> impl Strategy<Value = Event> {
+        let value = prop_oneof![Just(record), Just(b"42".to_vec())];
+        let entry = (value, version()).prop_map(|(value, version)| Entry { value, version, time_left: None });
+        let entry = proptest::option::of(entry).boxed();
+        let write = prop_oneof![
+            version().prop_map(WriteOutcome::Written),
+            Just(WriteOutcome::Conflict(None)),
+            Just(WriteOutcome::Absent)
+        ];
+        let delete =
+            prop_oneof![Just(DeleteOutcome::Deleted), Just(DeleteOutcome::Conflict(None)), Just(DeleteOutcome::Absent)];
+        let era = (0u64..3, 0u64..100)
+            .prop_map(|(id, age)| EraInfo { id, lossless_for: std::time::Duration::from_secs(age) });
+        prop_oneof![
+            Just(Event::Start),
+            Just(Event::Woken),
+            proptest::result::maybe_err(entry.clone(), error()).prop_map(|r| Event::Reply(Reply::Entry(r))),
+            proptest::result::maybe_err(proptest::collection::vec(entry, 0..3), error())
+                .prop_map(|r| Event::Reply(Reply::Entries(r))),
+            proptest::result::maybe_err(write, error()).prop_map(|r| Event::Reply(Reply::Write(r))),
+            proptest::result::maybe_err(delete, error()).prop_map(|r| Event::Reply(Reply::Delete(r))),
+            proptest::result::maybe_err(era, error()).prop_map(|r| Event::Reply(Reply::Era(r))),
+        ]
+    }
+
+    /// The bytes that the first acquisition of `k` of this session writes.
+    fn record(world: &mut World) -> Vec<u8> {
+        let mut writer = World::new();
+        writer.now = world.now;
+        let owner = writer.owner("a");
+        writer.acquire(owner, "k", nested(30)).unwrap();
+        writer.servers.entry("k", writer.now).unwrap().value
+    }
+
+    proptest! {
+        #[test]
+        fn no_order_of_events_makes_a_machine_panic(
+            events in proptest::collection::vec((event(record(&mut World::new())), 0u64..20), 1..30),
+            kind in 0..5,
+        ) {
+            let mut world = World::new();
+            let owner = world.owner("a");
+            let grant = world.acquire(owner, "k", nested(30)).unwrap();
+            let key = Key::new("k").unwrap();
+            let options = nested(30).mode(Mode::Reentrant).adopt(true).wait(None).unwrap();
+            let session = world.session(owner);
+            let mut acquire = Acquire::new(session, key.clone(), options, Nonce(7));
+            let (mut renew, mut release) = (Renew::new(grant.clone(), None), Release::new(grant));
+            let (mut status, mut breaking) = (Status::new(vec![key.clone()]), Break::new(session, &key));
+            for (event, pause) in std::iter::once((Event::Start, 0)).chain(events) {
+                world.advance(secs(pause));
+                let now = world.time();
+                let session = world.session(owner);
+                match kind {
+                    0 => drop(acquire.step(session, now, event)),
+                    1 => drop(renew.step(session, now, event)),
+                    2 => drop(release.step(session, now, event)),
+                    3 => drop(status.step(session, now, event)),
+                    _ => drop(breaking.step(session, now, event)),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! A world on virtual time: owners, their machines step by step, and a model of a store with scripted faults.
+//!
+//! Nothing here sleeps. An [`Op`] is a machine under way; each of its steps feeds it one event, executes the call it
+//! made, or delivers the answer, so that a test can put any other step in between. [`World::run_until`] moves several
+//! of them, always the one that is due first; [`World::drive`] moves one to its end.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+pub(crate) mod store;
+
+use std::time::Duration;
+
+use kvlock_machine::{
+    Acquire, AcquireError, Break, Event, Grant, GrantError, Holder, Key, KeyError, KeyStatus, Lease, LockOptions,
+    Machine, Namespace, Nonce, Release, Released, Renew, Reply, Request, Session, SessionOptions, Status, Step,
+    StoreError, Text, Time, Ttl, Validity,
+};
+use store::Servers;
+
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Nothing.
+    Fine,
+    /// Not sent.
+    Unavailable,
+    /// The store refuses.
+    Rejected,
+    /// Sent and never executed; no answer.
+    LostRequest,
+    /// Executed; no answer.
+    LostReply,
+    /// No answer, and executed this long after it was sent.
+    Late(Duration),
+    /// Executed and answered, this long after it was sent.
+    SlowRequest(Duration),
+    /// Executed at once, answered this long after it was sent.
+    SlowReply(Duration),
+}
+
+/// A call that left.
+#[derive(Debug, Clone)]
+pub(crate) struct Call {
+    pub(crate) at: Duration,
+    pub(crate) request: Request,
+}
+
+/// One of the owners.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner(pub(crate) usize);
+
+/// Everything there is.
+pub(crate) struct World {
+    pub(crate) now: Duration,
+    pub(crate) servers: Servers,
+    pub(crate) log: Vec<Call>,
+    sessions: Vec<Session>,
+    faults: std::collections::VecDeque<Fault>,
+    /// While set, every call without a scripted fault of its own meets this one.
+    pub(crate) weather: Fault,
+    late: Vec<(Duration, Request)>,
+    nonces: u128,
+}
+
+/// More calls than this without a pause between them are a busy loop.
+const CALLS_WITHOUT_PAUSE: u32 = 40;
+/// How long a caller waits for an answer before it calls the outcome unknown.
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(200);
+
+impl World {
+    pub(crate) fn new() -> Self {
+        World {
+            now: Duration::from_secs(1000),
+            servers: Servers::new(),
+            log: Vec::new(),
+            sessions: Vec::new(),
+            faults: Default::default(),
+            weather: Fault::Fine,
+            late: Vec::new(),
+            nonces: 0,
+        }
+    }
+
+    /// Opens a session with the usual quarantine.
+    pub(crate) fn owner(&mut self, name: &str) -> Owner {
+        self.owner_with(name, None)
+    }
+
+    pub(crate) fn owner_with(&mut self, name: &str, quarantine: Option<Duration>) -> Owner {
+        let options = SessionOptions {
+            owner: Text::owner(name).unwrap(),
+            label: Text::label("host").unwrap(),
+            namespace: Namespace::new("n").unwrap(),
+            quarantine,
+            unix_time: Some(1_795_230_245_678_000_000),
+        };
+        self.sessions.push(Session::open(options, self.time()).unwrap());
+        Owner(self.sessions.len() - 1)
+    }
+
+    /// Opens a session that has reached the store and knows its era.
+    pub(crate) fn acquainted(&mut self, name: &str) -> Owner {
+        let owner = self.owner(name);
+        self.acquaint(owner);
+        owner
+    }
+
+    pub(crate) fn acquaint(&mut self, owner: Owner) {
+        let grant = self.acquire(owner, "acquaint", once(1)).unwrap();
+        assert_eq!(self.release(owner, &grant), Ok(Released::Freed));
+        self.log.clear();
+    }
+
+    pub(crate) fn time(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.now.as_nanos()).unwrap())
+    }
+
+    pub(crate) fn session(&mut self, owner: Owner) -> &mut Session {
+        &mut self.sessions[owner.0]
+    }
+
+    pub(crate) fn validity(&self, owner: Owner, grant: &Grant) -> Validity {
+        self.sessions[owner.0].validity(grant, self.time())
+    }
+
+    pub(crate) fn nonce(&mut self) -> Nonce {
+        self.nonces += 1;
+        Nonce(self.nonces.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+    }
+
+    /// The next calls meet these, one each.
+    pub(crate) fn script(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.extend(faults);
+    }
+
+    /// Time goes on; what was delayed is executed on the way.
+    pub(crate) fn advance_to(&mut self, to: Duration) {
+        loop {
+            let due = self.late.iter().enumerate().filter(|(_, (at, _))| *at <= to).min_by_key(|(_, (at, _))| *at);
+            let Some((index, _)) = due else { break };
+            let (at, request) = self.late.remove(index);
+            self.now = self.now.max(at);
+            self.servers.execute(&request, self.now);
+        }
+        self.now = self.now.max(to);
+    }
+
+    pub(crate) fn advance(&mut self, by: Duration) {
+        self.advance_to(self.now + by);
+    }
+
+    /// The kinds of calls made since the last look.
+    pub(crate) fn calls(&mut self) -> Vec<&'static str> {
+        self.log.drain(..).map(|call| kind(&call.request)).collect()
+    }
+
+    /// Moves the machines, always the one that is due first, up to a time.
+    pub(crate) fn run_until(&mut self, to: Duration, ops: &mut [&mut dyn Drive]) {
+        while let Some(op) = ops.iter_mut().filter(|op| op.due().is_some_and(|due| due <= to)).min_by_key(|op| op.due())
+        {
+            op.step(self);
+        }
+        self.advance_to(to);
+    }
+
+    /// Moves one machine to its end.
+    pub(crate) fn drive<M: Machine>(&mut self, owner: Owner, machine: M) -> M::Outcome {
+        self.finish(Op::new(self, owner, machine))
+    }
+
+    pub(crate) fn finish<M: Machine>(&mut self, mut op: Op<M>) -> M::Outcome {
+        for _ in 0..1_000_000 {
+            if let State::Ended(outcome) = op.state {
+                return outcome.expect("the outcome was not taken before");
+            }
+            op.step(self);
+        }
+        panic!("the machine does not end");
+    }
+
+    pub(crate) fn acquiring(&mut self, owner: Owner, key: &str, options: LockOptions) -> Op<Acquire> {
+        let nonce = self.nonce();
+        let machine = Acquire::new(&self.sessions[owner.0], Key::new(key).unwrap(), options, nonce);
+        Op::new(self, owner, machine)
+    }
+
+    pub(crate) fn acquire(&mut self, owner: Owner, key: &str, options: LockOptions) -> Result<Grant, AcquireError> {
+        let op = self.acquiring(owner, key, options);
+        self.finish(op)
+    }
+
+    pub(crate) fn renew(&mut self, owner: Owner, grant: &Grant) -> Result<(), GrantError> {
+        self.drive(owner, Renew::new(grant.clone(), None))
+    }
+
+    pub(crate) fn release(&mut self, owner: Owner, grant: &Grant) -> Result<Released, GrantError> {
+        self.drive(owner, Release::new(grant.clone()))
+    }
+
+    pub(crate) fn write_out(&mut self, owner: Owner, grant: &Grant) -> Result<String, GrantError> {
+        let now = self.time();
+        self.session(owner).write_out(grant, now)
+    }
+
+    pub(crate) fn resume(&mut self, owner: Owner, word: &str) -> Grant {
+        let now = self.time();
+        self.session(owner).resume(word, now).unwrap()
+    }
+
+    pub(crate) fn status(&mut self, owner: Owner, keys: &[&str]) -> Result<Vec<KeyStatus>, KeyError> {
+        self.drive(owner, Status::new(keys.iter().map(|key| Key::new(key).unwrap()).collect()))
+    }
+
+    pub(crate) fn break_lock(&mut self, owner: Owner, key: &str) -> Result<Option<Holder>, KeyError> {
+        let machine = Break::new(&self.sessions[owner.0], &Key::new(key).unwrap());
+        self.drive(owner, machine)
+    }
+
+    fn meet(&mut self, request: &Request) -> Fault {
+        self.log.push(Call { at: self.now, request: request.clone() });
+        self.faults.pop_front().unwrap_or(self.weather)
+    }
+}
+
+/// A machine under way.
+pub(crate) struct Op<M: Machine> {
+    pub(crate) machine: M,
+    owner: Owner,
+    due: Duration,
+    calls: u32,
+    state: State<M::Outcome>,
+}
+
+enum State<O> {
+    Feeding(Event),
+    Executing(Request, Duration),
+    Ended(Option<O>),
+}
+
+impl<M: Machine> Op<M> {
+    pub(crate) fn new(world: &World, owner: Owner, machine: M) -> Self {
+        Op { machine, owner, due: world.now, calls: 0, state: State::Feeding(Event::Start) }
+    }
+
+    /// Moves it until its next call has left and has not been executed.
+    pub(crate) fn run_to_call(&mut self, world: &mut World) {
+        self.step(world);
+        while !matches!(self.state, State::Executing(..) | State::Ended(_)) {
+            self.step(world);
+        }
+    }
+
+    /// How it ended, once.
+    pub(crate) fn outcome(&mut self) -> Option<M::Outcome> {
+        match &mut self.state {
+            State::Ended(outcome) => outcome.take(),
+            _ => None,
+        }
+    }
+
+    fn send(&mut self, world: &mut World, request: Request) {
+        let fault = world.meet(&request);
+        let unknown = |request: &Request| fail(request, StoreError::UnknownOutcome("no answer".into()));
+        let (delay, event) = match fault {
+            Fault::Fine => (Duration::ZERO, None),
+            Fault::SlowRequest(delay) => {
+                self.due = world.now + delay;
+                self.state = State::Executing(request, Duration::ZERO);
+                return;
+            }
+            Fault::SlowReply(delay) => (delay, None),
+            Fault::Unavailable => {
+                (Duration::ZERO, Some(fail(&request, StoreError::Unavailable("connection refused".into()))))
+            }
+            Fault::Rejected => (Duration::ZERO, Some(fail(&request, StoreError::Rejected("out of memory".into())))),
+            Fault::LostRequest => (TIMEOUT, Some(unknown(&request))),
+            Fault::LostReply => {
+                world.servers.execute(&request, world.now);
+                (TIMEOUT, Some(unknown(&request)))
+            }
+            Fault::Late(delay) => {
+                world.late.push((world.now + delay, request.clone()));
+                (TIMEOUT, Some(unknown(&request)))
+            }
+        };
+        match event {
+            Some(reply) => {
+                self.due = world.now + delay;
+                self.state = State::Feeding(Event::Reply(reply));
+            }
+            None => {
+                self.due = world.now;
+                self.state = State::Executing(request, delay);
+            }
+        }
+    }
+}
+
+/// What [`World::run_until`] moves.
+pub(crate) trait Drive {
+    /// When it can move; never, if it has ended.
+    fn due(&self) -> Option<Duration>;
+    /// Moves it once; time goes on to when it is due.
+    fn step(&mut self, world: &mut World);
+}
+
+impl<M: Machine> Drive for Op<M> {
+    fn due(&self) -> Option<Duration> {
+        (!matches!(self.state, State::Ended(_))).then_some(self.due)
+    }
+
+    fn step(&mut self, world: &mut World) {
+        world.advance_to(self.due);
+        match std::mem::replace(&mut self.state, State::Ended(None)) {
+            State::Executing(request, delay) => {
+                let reply = world.servers.execute(&request, world.now);
+                self.due = world.now + delay;
+                self.state = State::Feeding(Event::Reply(reply));
+            }
+            State::Feeding(event) => {
+                let now = world.time();
+                match self.machine.step(&mut world.sessions[self.owner.0], now, event) {
+                    Step::Call(request) => {
+                        self.calls += 1;
+                        assert!(self.calls <= CALLS_WITHOUT_PAUSE, "a busy loop");
+                        self.send(world, request);
+                    }
+                    Step::Sleep(pause) => {
+                        self.calls = 0;
+                        self.due = world.now + pause;
+                        self.state = State::Feeding(Event::Woken);
+                    }
+                    Step::Done(outcome) => self.state = State::Ended(Some(outcome)),
+                }
+            }
+            ended => self.state = ended,
+        }
+    }
+}
+
+fn fail(request: &Request, error: StoreError) -> Reply {
+    match request {
+        Request::Get { .. } => Reply::Entry(Err(error)),
+        Request::GetMany { .. } => Reply::Entries(Err(error)),
+        Request::Add { .. } | Request::Replace { .. } => Reply::Write(Err(error)),
+        Request::Delete { .. } => Reply::Delete(Err(error)),
+        Request::Era { .. } => Reply::Era(Err(error)),
+    }
+}
+
+/// What a call is called.
+pub(crate) fn kind(request: &Request) -> &'static str {
+    match request {
+        Request::Get { .. } => "get",
+        Request::GetMany { .. } => "get-many",
+        Request::Add { .. } => "add",
+        Request::Replace { .. } => "replace",
+        Request::Delete { .. } => "delete",
+        Request::Era { .. } => "era",
+    }
+}
+
+pub(crate) const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub(crate) const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(crate) fn lease(length: Duration) -> Lease {
+    Lease::new(Ttl::After(length)).unwrap()
+}
+
+/// A plain lock with a lease of so many seconds, for which nobody waits.
+pub(crate) fn once(lease_secs: u64) -> LockOptions {
+    waiting(lease_secs, Duration::ZERO)
+}
+
+/// A plain lock with a lease of so many seconds, and this wait.
+pub(crate) fn waiting(lease_secs: u64, wait: Duration) -> LockOptions {
+    LockOptions::new(lease(secs(lease_secs))).wait(Some(wait)).unwrap()
+}
+
+/// A re-entrant lock with a lease of so many seconds, for which nobody waits.
+pub(crate) fn nested(lease_secs: u64) -> LockOptions {
+    once(lease_secs).mode(kvlock_machine::Mode::Reentrant)
+}
