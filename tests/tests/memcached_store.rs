@@ -246,7 +246,7 @@ fn a_flush_ends_the_era_on_open_connections_too() {
     assert_eq!(store.delete("k", new).unwrap(), DeleteOutcome::Conflict(None));
     let third = add(&store, "k", "third");
     server.flush();
-    assert_eq!(store.replace("k", b"x", TTL, third).unwrap(), WriteOutcome::Absent);
+    assert_eq!(store.replace("k", b"x", TTL, third).unwrap(), WriteOutcome::Conflict(None));
     server.flush();
     assert_eq!(store.get("k").unwrap(), None);
     assert!(store.era("k").unwrap().id > era);

@@ -1,18 +1,24 @@
-//! What a contributor of kvlock runs: `cargo xtask test`, `cargo xtask component`.
+//! What a contributor of kvlock runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask component`.
 
 mod component;
 #[path = "../../host/build/guest.rs"]
 mod guest;
+mod prerequisites;
 
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 
 /// Tasks of the workspace.
 #[derive(Parser)]
 #[command(bin_name = "cargo xtask")]
 enum Task {
+    /// Run every test; install what they need (as root on Debian) or name it.
+    Test,
+    /// Check formatting and lints.
+    Lint,
     /// Build the component from source and check it in, in host/component.
     Component {
         /// Change nothing; fail if what is checked in is stale.
@@ -24,7 +30,31 @@ enum Task {
 fn main() -> Result<()> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     match Task::parse() {
+        Task::Test => test(workspace),
+        Task::Lint => lint(workspace),
         Task::Component { check: false } => component::refresh(workspace),
         Task::Component { check: true } => component::check(workspace),
     }
+}
+
+fn test(workspace: &Path) -> Result<()> {
+    prerequisites::provide()?;
+    component::check(workspace)?;
+    // The tests of the command run the binary itself.
+    cargo(workspace, &["build", "--locked", "--package", "kvlock", "--bins"])?;
+    cargo(workspace, &["test", "--locked", "--workspace", "--no-fail-fast"])
+}
+
+fn lint(workspace: &Path) -> Result<()> {
+    cargo(workspace, &["fmt", "--all", "--check"])?;
+    cargo(workspace, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])
+}
+
+fn cargo(workspace: &Path, arguments: &[&str]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo).args(arguments).current_dir(workspace).status().context("cannot run cargo")?;
+    if !status.success() {
+        bail!("cargo {} failed", arguments.join(" "));
+    }
+    Ok(())
 }

@@ -127,6 +127,7 @@ impl Session {
         let Written { reply, present } = self.write(Write::Cas(cas), key, value, ttl, mark)?;
         let present_version = present.as_ref().and_then(|present| self.version(present.cas));
         match (reply, present) {
+            (WriteReply::NotFound, _) if self.epoch.id != version.era => Ok(WriteOutcome::Conflict(None)),
             (WriteReply::NotFound, _) => Ok(WriteOutcome::Absent),
             (WriteReply::Exists, _) => Ok(WriteOutcome::Conflict(present_version)),
             // The era ended while we wrote: the entry that we continued is of an ended era, and so is its heir.
@@ -150,7 +151,12 @@ impl Session {
         match self.delete_cas(key, cas)? {
             ReturnCode::Hd => Ok(DeleteOutcome::Deleted),
             ReturnCode::Ex => Ok(DeleteOutcome::Conflict(None)),
-            ReturnCode::Nf => Ok(DeleteOutcome::Absent),
+            ReturnCode::Nf => {
+                // It was not deleted, and will not be: whatever fails from here on, nothing happened.
+                self.refresh().map_err(Failure::before_a_write)?;
+                let same_era = self.epoch.id == version.era;
+                Ok(if same_era { DeleteOutcome::Absent } else { DeleteOutcome::Conflict(None) })
+            }
             code => Err(unexpected("md", code)),
         }
     }

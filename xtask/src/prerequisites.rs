@@ -1,0 +1,81 @@
+//! What the tests need from the machine, installed where that is possible and named where it is not.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use crate::guest::Compiler;
+
+/// Something that has to be there.
+struct Need {
+    what: &'static str,
+    packages: &'static [&'static str],
+    is_there: fn() -> bool,
+    otherwise: &'static str,
+}
+
+const NEEDS: [Need; 3] = [
+    Need {
+        what: "memcached, which the tests start by themselves",
+        packages: &["memcached"],
+        is_there: || runs("memcached", &["-V"]),
+        otherwise: "install memcached 1.6.13 or newer",
+    },
+    Need {
+        what: "a compiler for wasm32-unknown-unknown, which rebuilds the component",
+        packages: &["rustc-web", "rust-web-src"],
+        is_there: || !Compiler::found().is_empty(),
+        otherwise: "rustup target add wasm32-unknown-unknown",
+    },
+    Need {
+        what: "Python with venv, for the host in another language",
+        packages: &["python3", "python3-venv"],
+        is_there: || runs("python3", &["-c", "import venv, ensurepip"]),
+        otherwise: "install Python 3.9 or newer with its module venv",
+    },
+];
+
+/// Sees to it that all is there.
+pub(crate) fn provide() -> Result<()> {
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for need in &missing {
+        eprintln!("missing: {}", need.what);
+    }
+    let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages.iter().copied()).collect();
+    if can_install() {
+        eprintln!("installing: {}", packages.join(" "));
+        apt_get(&["update"])?;
+        apt_get(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())?;
+    }
+    let still: Vec<&&Need> = missing.iter().filter(|need| !(need.is_there)()).collect();
+    if still.is_empty() {
+        return Ok(());
+    }
+    let ways: Vec<String> = still.iter().map(|need| format!("  {}: {}", need.what, need.otherwise)).collect();
+    bail!("missing:\n{}\nOn Debian, all of it: apt-get install {}", ways.join("\n"), packages.join(" "))
+}
+
+/// Only root on Debian may, and then nobody else is asked.
+fn can_install() -> bool {
+    let user = Command::new("id").arg("-u").output();
+    user.is_ok_and(|output| output.stdout.trim_ascii() == b"0") && Path::new("/usr/bin/apt-get").exists()
+}
+
+fn apt_get(arguments: &[&str]) -> Result<()> {
+    let mut command = Command::new("apt-get");
+    let status = command.arg("-q").args(arguments).env("DEBIAN_FRONTEND", "noninteractive").status()?;
+    if !status.success() {
+        bail!("apt-get {} failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+fn runs(program: &str, arguments: &[&str]) -> bool {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
