@@ -42,10 +42,8 @@ impl Subject for Real {
 #[test]
 fn memcached_conforms() {
     let failures: Vec<String> = std::thread::scope(|scope| {
-        let checks: Vec<_> = conformance::cases()
-            .iter()
-            .map(|case| (case.name, scope.spawn(|| case.check(&Real::start()))))
-            .collect();
+        let checks: Vec<_> =
+            conformance::cases().iter().map(|case| (case.name, scope.spawn(|| case.check(&Real::start())))).collect();
         let verdicts = checks.into_iter().map(|(name, check)| (name, check.join().expect("a check does not panic")));
         verdicts.filter_map(|(name, verdict)| Some(format!("{name}: {}", verdict.err()?))).collect()
     });
