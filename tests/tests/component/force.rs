@@ -1,0 +1,102 @@
+//! Breaking, adopting, and the minimum hold.
+
+use std::time::Duration;
+
+use kvlock::{GrantError, Released, Validity};
+
+use crate::world::{World, busy, busy_with, refused, secs};
+
+#[test]
+fn breaking_frees_the_lock_and_tells_whose_it_was() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let grant = one.lock("k").acquire().unwrap();
+    let broken = two.break_lock("k").unwrap().unwrap();
+    assert_eq!((broken.owner.as_str(), broken.token), ("one", grant.token()));
+    assert!(world.holder("k").is_none());
+    assert!(matches!(grant.release(), Err(GrantError::Lost { holder: None, .. })));
+}
+
+#[test]
+fn breaking_a_free_lock_does_nothing() {
+    let world = World::new();
+    assert_eq!(world.session("one").break_lock("k"), Ok(None));
+    assert_eq!(world.calls(), ["get kvlock:lock:k -> nothing"]);
+}
+
+#[test]
+fn a_waiter_takes_a_broken_lock_and_its_token_is_larger() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let mut old = one.lock("k").lease(secs(3600)).acquire().unwrap();
+    let mut waits = [two.lock("k").begin().unwrap()];
+    assert!(matches!(waits[0].poll(), Ok(kvlock::Poll::Pending { .. })));
+    world.session("operator").break_lock("k").unwrap();
+    let new = world.run_until_one_ends(&mut waits).1.unwrap();
+    assert!(new.token() > old.token());
+    match refused(old.renew()) {
+        GrantError::Lost { holder: Some(holder), .. } => assert_eq!(holder.owner, "two"),
+        other => panic!("{other}"),
+    }
+    assert_eq!(new.release(), Ok(Released::Freed));
+}
+
+#[test]
+fn a_restarted_worker_adopts_the_lock_of_its_name() {
+    let world = World::new();
+    let (before, after) = (world.session("worker"), world.session("worker"));
+    let mut old = before.lock("k").lease(secs(3600)).acquire().unwrap();
+    let (new, waited) = world.timed(|| after.lock("k").adopt().acquire().unwrap());
+    assert_eq!(waited, Duration::ZERO);
+    assert!(new.token() > old.token());
+    assert!(matches!(refused(old.renew()), GrantError::Lost { .. }));
+    assert_eq!(old.validity(), Ok(Validity::Lost));
+    assert_eq!(world.holder("k").unwrap().token, new.token());
+    assert_eq!(new.release(), Ok(Released::Freed));
+}
+
+#[test]
+fn nobody_adopts_the_lock_of_another_name_or_without_asking() {
+    let world = World::new();
+    let [one, two, same] = ["one", "two", "one"].map(|owner| world.session(owner));
+    let _held = one.lock("k").acquire().unwrap();
+    assert_eq!(busy_with(two.lock("k").adopt().wait(Duration::ZERO).acquire()).owner, "one");
+    assert_eq!(busy_with(same.lock("k").wait(Duration::ZERO).acquire()).owner, "one");
+}
+
+#[test]
+fn a_lock_with_a_minimum_hold_stays_taken_after_its_release() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let grant = one.lock("daily").lease(secs(10)).at_least(secs(3600)).acquire().unwrap();
+    world.clock.advance(secs(5));
+    let Ok(Released::Kept(left)) = grant.release() else { panic!("it is kept") };
+    assert_eq!(left, secs(3595));
+    let holder = busy_with(two.lock("daily").wait(Duration::ZERO).acquire());
+    assert_eq!((holder.owner.as_str(), holder.depth), ("one", 0));
+    assert!(holder.to_string().starts_with("released by one and kept for its minimum time"), "{holder}");
+    // Its old holder is not let in sooner than anybody else.
+    busy(one.lock("daily").wait(Duration::ZERO).acquire());
+    let (_, waited) = world.timed(|| two.lock("daily").acquire().unwrap());
+    assert!(waited >= left && waited <= left + secs(1), "{waited:?}");
+}
+
+#[test]
+fn a_release_after_the_minimum_hold_frees_at_once() {
+    let world = World::new();
+    let session = world.session("one");
+    let grant = session.lock("k").at_least(secs(5)).acquire().unwrap();
+    world.clock.advance(secs(5));
+    assert_eq!(grant.release(), Ok(Released::Freed));
+    assert!(world.holder("k").is_none());
+}
+
+#[test]
+fn a_lock_kept_for_its_minimum_time_can_be_broken_but_not_adopted() {
+    let world = World::new();
+    let (one, same) = (world.session("one"), world.session("one"));
+    one.lock("k").at_least(secs(3600)).acquire().unwrap().release().unwrap();
+    busy(same.lock("k").adopt().wait(Duration::ZERO).acquire());
+    assert_eq!(same.break_lock("k").unwrap().unwrap().depth, 0);
+    assert!(same.lock("k").try_acquire().unwrap().is_some());
+}

@@ -1,0 +1,18 @@
+//! The built component over the mock store, through the library `kvlock`: what a lock means, seen from outside.
+//!
+//! Time is virtual, so an hour of waiting takes no time; only [`keep`], where threads sleep, runs in real time.
+
+mod corrupt;
+mod eras;
+mod expiry;
+mod force;
+mod input;
+mod nesting;
+mod outage;
+mod raii;
+mod resume;
+mod round_trips;
+mod traps;
+mod unknown;
+mod waiting;
+mod world;

@@ -1,0 +1,137 @@
+//! Grants that are written out, and taken up elsewhere.
+
+use std::time::Duration;
+
+use kvlock::clock::VirtualClock;
+use kvlock::{Client, GrantError, Released, SessionError, Validity};
+use std::sync::Arc;
+
+use crate::world::{World, busy, refused, secs};
+
+#[test]
+fn a_grant_goes_from_session_to_session() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let grant = one.lock("k").acquire().unwrap();
+    let token = grant.token();
+    let written = grant.write_out().unwrap();
+    assert!(!written.contains(char::is_whitespace), "one word: {written}");
+    world.calls();
+
+    let mut resumed = two.resume(&written).unwrap();
+    assert_eq!((resumed.key(), resumed.owner(), resumed.token()), ("k", "one", token));
+    assert_eq!(resumed.validity(), Ok(Validity::Unconfirmed));
+    assert_eq!(world.calls(), [""; 0], "nothing is sent by taking it up");
+    resumed.renew().unwrap();
+    assert!(matches!(resumed.validity(), Ok(Validity::Valid(_))));
+    assert_eq!(resumed.token(), token, "a renewal keeps the token");
+    assert_eq!(resumed.release(), Ok(Released::Freed));
+    assert!(world.holder("k").is_none());
+}
+
+#[test]
+fn a_grant_goes_from_client_to_client_whose_clocks_have_nothing_in_common() {
+    let world = World::new();
+    let written = world.session("one").lock("k").acquire().unwrap().write_out().unwrap();
+    let clock = Arc::new(VirtualClock::new());
+    clock.advance(secs(1_000_000));
+    let other = Client::with_store(world.store.clone()).with_clock(clock);
+    let mut resumed = other.session().namespace("elsewhere").open().unwrap().resume(&written).unwrap();
+    resumed.renew().unwrap();
+    assert_eq!(resumed.release(), Ok(Released::Freed), "it lives in the namespace that it was made in");
+}
+
+#[test]
+fn writing_out_gives_up_the_duty_to_release() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let written = one.lock("k").acquire().unwrap().write_out().unwrap();
+    drop(one);
+    busy(two.lock("k").wait(Duration::ZERO).acquire());
+    drop(two.resume(&written).unwrap());
+    assert!(world.holder("k").is_none(), "whoever takes it up has the duty");
+}
+
+#[test]
+fn a_release_without_renewal_finds_out_that_the_lock_is_lost() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let written = one.lock("k").lease(secs(10)).acquire().unwrap().write_out().unwrap();
+    world.clock.advance(secs(10));
+    let _new = two.lock("k").acquire().unwrap();
+    match refused(one_more(&world).resume(&written).unwrap().release()) {
+        GrantError::Lost { holder: Some(holder), .. } => assert_eq!(holder.owner, "two"),
+        other => panic!("{other}"),
+    }
+    assert_eq!(world.holder("k").unwrap().owner, "two");
+}
+
+#[test]
+fn a_written_grant_is_of_no_use_after_a_renewal_elsewhere() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let written = one.lock("k").acquire().unwrap().write_out().unwrap();
+    let mut current = two.resume(&written).unwrap();
+    current.renew().unwrap();
+    let mut stale = one_more(&world).resume(&written).unwrap();
+    assert!(matches!(refused(stale.renew()), GrantError::Lost { .. }));
+    assert!(matches!(refused(stale.release()), GrantError::Lost { .. }));
+    assert_eq!(current.release(), Ok(Released::Freed));
+}
+
+#[test]
+fn a_nested_grant_is_resumed_at_its_depth() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let lock = one.lock("k").reentrant();
+    let _outer = lock.clone().acquire().unwrap().write_out().unwrap();
+    let written = lock.acquire().unwrap().write_out().unwrap();
+    let resumed = two.resume(&written).unwrap();
+    assert_eq!(resumed.depth(), Ok(2));
+    assert_eq!(resumed.release(), Ok(Released::Nested(1)));
+    assert_eq!(world.holder("k").unwrap().depth, 1);
+}
+
+#[test]
+fn a_lost_grant_is_not_written_out() {
+    let world = World::new();
+    let grant = world.session("one").lock("k").lease(secs(10)).acquire().unwrap();
+    world.clock.advance(secs(10));
+    assert!(matches!(refused(grant.write_out()), GrantError::Lost { .. }));
+}
+
+#[test]
+fn a_session_takes_up_a_key_once() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let written = one.lock("k").acquire().unwrap().write_out().unwrap();
+    let grant = two.resume(&written).unwrap();
+    assert!(matches!(refused(two.resume(&written)), SessionError::Invalid(text) if text.contains("holds the key")));
+    grant.release().unwrap();
+}
+
+#[test]
+fn what_is_no_written_grant_is_refused_with_a_reason() {
+    let world = World::new();
+    let session = world.session("one");
+    let whole = session.lock("k").acquire().unwrap().write_out().unwrap();
+    world.calls();
+    let cut = whole[..whole.len() - 1].to_string();
+    let changed = whole.replace('A', "B").replace("kvlock1", "kvlock1");
+    for (text, reason) in [
+        ("", "begins with `kvlock1.`"),
+        ("hello", "begins with `kvlock1.`"),
+        ("kvlock1.", "cut or changed"),
+        ("kvlock1.\u{1f512}", "cut or changed"),
+        (cut.as_str(), "cut or changed"),
+        (changed.as_str(), "cut or changed"),
+    ] {
+        let error = refused(session.resume(text)).to_string();
+        assert!(error.contains(reason), "{text}: {error}");
+    }
+    assert_eq!(world.calls(), [""; 0]);
+}
+
+fn one_more(world: &World) -> kvlock::Session {
+    world.fresh_session("one more")
+}

@@ -1,0 +1,93 @@
+//! How many round trips things cost: the floor, and what comes on top of it.
+
+use kvlock::store::{Op, Ttl};
+
+use crate::world::{World, busy, millis, secs};
+
+#[test]
+fn an_uncontended_acquire_is_one_add_and_a_release_one_delete() {
+    let world = World::new();
+    let session = world.session("one");
+    let grant = session.lock("k").acquire().unwrap();
+    assert_eq!(world.calls(), ["add kvlock:lock:k -> written"]);
+    grant.release().unwrap();
+    assert_eq!(world.calls(), ["delete kvlock:lock:k -> deleted"]);
+}
+
+#[test]
+fn a_renewal_is_one_replace() {
+    let world = World::new();
+    let mut grant = world.session("one").lock("k").acquire().unwrap();
+    world.calls();
+    grant.renew().unwrap();
+    assert_eq!(world.calls(), ["replace kvlock:lock:k -> written"]);
+    grant.renew_for(secs(5)).unwrap();
+    assert_eq!(world.calls(), ["replace kvlock:lock:k -> written"]);
+}
+
+#[test]
+fn a_nested_acquire_and_its_release_are_one_replace_each() {
+    let world = World::new();
+    let session = world.session("one");
+    let _outer = session.lock("k").reentrant().acquire().unwrap();
+    world.calls();
+    let inner = session.lock("k").reentrant().acquire().unwrap();
+    assert_eq!(world.ops(), [Op::Replace]);
+    inner.release().unwrap();
+    assert_eq!(world.ops(), [Op::Replace]);
+}
+
+#[test]
+fn the_first_acquire_of_a_session_asks_for_the_era_once() {
+    let world = World::new();
+    let session = world.fresh_session("one");
+    for expected in [&[Op::Add, Op::Era, Op::Delete][..], &[Op::Add, Op::Delete]] {
+        session.lock("k").acquire().unwrap().release().unwrap();
+        assert_eq!(world.ops(), expected);
+    }
+}
+
+#[test]
+fn an_attempt_at_a_held_lock_is_an_add_and_a_look_at_the_holder() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let _held = one.lock("k").acquire().unwrap();
+    world.calls();
+    busy(two.lock("k").wait(secs(0)).acquire());
+    assert_eq!(world.calls(), ["add kvlock:lock:k -> conflict", "get kvlock:lock:k -> found"]);
+}
+
+#[test]
+fn a_waiter_makes_about_one_call_in_an_interval() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
+    world.calls();
+    busy(two.lock("k").wait(secs(60)).interval(millis(500)).acquire());
+    // Pauses are between a half and the whole of the interval once they have grown: 120 to 240 in a minute.
+    let calls = world.calls().len();
+    assert!((120..300).contains(&calls), "{calls} calls");
+}
+
+#[test]
+fn the_status_of_many_keys_is_one_call() {
+    let world = World::new();
+    let session = world.session("one");
+    assert_eq!(session.statuses(&["a", "b", "c"]).unwrap().len(), 3);
+    assert_eq!(world.calls(), ["get-many kvlock:lock:a,kvlock:lock:b,kvlock:lock:c -> 0 found"]);
+}
+
+#[test]
+fn what_needs_no_store_makes_no_call() {
+    let world = World::new();
+    let session = world.session("one");
+    let mut grant = session.lock("k").lease(Ttl::Forever).acquire().unwrap();
+    world.calls();
+    drop(session.lock("other").begin().unwrap());
+    grant.validity().unwrap();
+    grant.depth().unwrap();
+    grant.renew().unwrap(); // of a lease without end
+    let written = grant.write_out().unwrap();
+    drop(world.fresh_session("two").resume(&written).unwrap().write_out().unwrap());
+    assert_eq!(world.calls(), [""; 0]);
+}

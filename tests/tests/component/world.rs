@@ -1,0 +1,118 @@
+//! The harness: a mock store, a virtual clock, and sessions that start where a test wants them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvlock::clock::{Clock, VirtualClock};
+use kvlock::store::{Memory, Op};
+use kvlock::{AcquireError, Acquisition, Client, Grant, Holder, Poll, Session, Status, WaitingFor};
+
+/// A store, a clock, and a client on both.
+pub(crate) struct World {
+    pub(crate) clock: Arc<VirtualClock>,
+    pub(crate) store: Memory,
+    pub(crate) client: Client,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let clock = Arc::new(VirtualClock::new());
+        let store = Memory::new(clock.clone());
+        let client = Client::with_store(store.clone()).with_clock(clock.clone());
+        World { clock, store, client }
+    }
+
+    /// A session that has not met the store yet.
+    pub(crate) fn fresh_session(&self, owner: &str) -> Session {
+        self.client.session().owner(owner).open().expect("the options are legal")
+    }
+
+    /// A session that knows the store's era, with the calls that told it taken out of the log.
+    pub(crate) fn session(&self, owner: &str) -> Session {
+        let session = self.fresh_session(owner);
+        session.lock("acquaintance").wait(Duration::ZERO).acquire().expect("free").release().expect("held");
+        self.store.take_calls();
+        session
+    }
+
+    /// The calls since the last look, as the log's lines.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        self.store.take_calls().iter().map(ToString::to_string).collect()
+    }
+
+    /// The operations since the last look.
+    pub(crate) fn ops(&self) -> Vec<Op> {
+        self.store.take_calls().iter().map(|call| call.op).collect()
+    }
+
+    /// What `action` gives, and how long it takes by the virtual clock.
+    pub(crate) fn timed<T>(&self, action: impl FnOnce() -> T) -> (T, Duration) {
+        let before = self.clock.now();
+        let value = action();
+        (value, self.clock.now() - before)
+    }
+
+    /// Polls all waits in turn on this thread, the clock moving to the next that is due, until one has an outcome;
+    /// tells whose it is.
+    pub(crate) fn run_until_one_ends(&self, waits: &mut [Acquisition]) -> (usize, Result<Grant, AcquireError>) {
+        for _ in 0..1_000_000 {
+            let mut shortest = Duration::MAX;
+            for (index, wait) in waits.iter_mut().enumerate() {
+                match wait.poll() {
+                    Ok(Poll::Ready(grant)) => return (index, Ok(grant)),
+                    Err(error) => return (index, Err(error)),
+                    Ok(Poll::Pending { pause, .. }) => shortest = shortest.min(pause),
+                }
+            }
+            self.clock.advance(shortest);
+        }
+        panic!("nobody gets anywhere");
+    }
+
+    /// Who has the key, seen by a session of its own; the look is not in the log.
+    pub(crate) fn holder(&self, key: &str) -> Option<Holder> {
+        let calls = self.store.calls().len();
+        let status = self.fresh_session("observer").status(key).expect("the store answers");
+        assert_eq!(self.store.calls().len(), calls + 1, "a status is one call");
+        match status {
+            Status::Free => None,
+            Status::Held(holder) => Some(*holder),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub(crate) const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The error of something that must not succeed; grants have no `Debug` for `expect_err` to use.
+#[track_caller]
+pub(crate) fn refused<T, E>(result: Result<T, E>) -> E {
+    match result {
+        Ok(_) => panic!("it succeeded"),
+        Err(error) => error,
+    }
+}
+
+/// What a busy lock was waited for.
+#[track_caller]
+pub(crate) fn busy<T>(result: Result<T, AcquireError>) -> (Duration, WaitingFor) {
+    match refused(result) {
+        AcquireError::Busy { waited, waiting_for, .. } => (waited, waiting_for),
+        other => panic!("not busy: {other}"),
+    }
+}
+
+/// The holder that a lock was busy with.
+#[track_caller]
+pub(crate) fn busy_with<T>(result: Result<T, AcquireError>) -> Holder {
+    match busy(result) {
+        (_, WaitingFor::Holder(holder)) => *holder,
+        (_, other) => panic!("not held: {other}"),
+    }
+}
