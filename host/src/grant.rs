@@ -163,16 +163,24 @@ impl Drop for Grant {
 
 impl Handle {
     pub(crate) fn validity(&self) -> Result<Validity, GrantError> {
-        let validity = self.call(|guest, resource| {
+        self.validity_since().map(|(_, validity)| validity)
+    }
+
+    /// The validity, and a time by the clock from which it surely counts.
+    pub(crate) fn validity_since(&self) -> Result<(Duration, Validity), GrantError> {
+        let (now, validity) = self.call(|guest, resource| {
+            // Read once the instance is ours, so that waiting for it does not count.
+            let now = self.shared.clock.now();
             let exports = guest.instance.exports.kvlock_lock_mutex().grant();
-            exports.call_validity(&mut guest.instance.store, resource)
+            Ok((now, exports.call_validity(&mut guest.instance.store, resource)?))
         })?;
-        Ok(match validity {
+        let validity = match validity {
             wit::Validity::Valid(left) => Validity::Valid(Duration::from_nanos(left)),
             wit::Validity::Unlimited => Validity::Unlimited,
             wit::Validity::Unconfirmed => Validity::Unconfirmed,
             wit::Validity::Lost => Validity::Lost,
-        })
+        };
+        Ok((now, validity))
     }
 
     pub(crate) fn renew(&self, lease: Option<Ttl>) -> Result<(), GrantError> {

@@ -73,9 +73,21 @@ struct Shared {
 
 struct State {
     stop: bool,
+    /// Once told, a loss stays, whatever a renewal under way may answer yet.
     lost: Option<Loss>,
-    /// By the clock; none for a lease without end. Read here, a caller need not wait for a renewal under way.
-    deadline: Option<Duration>,
+    until: Until,
+    /// Why the last renewal failed; none if it did not.
+    failure: Option<StoreError>,
+}
+
+/// Until when the grant is valid. Kept here, it is told without waiting for a renewal under way.
+#[derive(Clone, Copy)]
+enum Until {
+    /// By the clock.
+    At(Duration),
+    Released,
+    /// A resumed grant that was not renewed yet: neither valid nor lost.
+    Unconfirmed,
 }
 
 impl Keep {
@@ -96,8 +108,7 @@ impl Keep {
 impl Kept {
     pub(crate) fn new(grant: Grant, options: Keep) -> Self {
         let clock = grant.handle.shared.clock.clone();
-        let deadline = Some(clock.now());
-        let state = Mutex::new(State { stop: false, lost: None, deadline });
+        let state = Mutex::new(State { stop: false, lost: None, until: Until::Unconfirmed, failure: None });
         let shared = Arc::new(Shared { clock, state, changed: Condvar::new() });
         shared.note_validity(&grant.handle);
         let keeper = Keeper {
@@ -135,14 +146,17 @@ impl Kept {
 
     /// Why the lock is lost; none while it is held.
     pub fn lost(&self) -> Option<Loss> {
-        let state = self.shared.lock();
-        state.lost.clone().or_else(|| self.shared.has_expired(&state).then_some(Loss::Expired(None)))
+        self.shared.lost()
     }
 
     /// How long the lock is surely held; none if without end. Does not wait for a renewal under way.
     pub fn valid_for(&self) -> Option<Duration> {
-        let deadline = self.shared.lock().deadline?;
-        Some(deadline.saturating_sub(self.shared.clock.now()))
+        let state = self.shared.lock();
+        match (&state.lost, state.until) {
+            (Some(Loss::MaxHold) | None, Until::At(deadline)) => Some(deadline.saturating_sub(self.shared.clock.now())),
+            (Some(Loss::MaxHold) | None, Until::Released) => None,
+            (Some(_), _) | (None, Until::Unconfirmed) => Some(Duration::ZERO),
+        }
     }
 
     /// Stops renewing and gives the lock back; tells if it had been lost.
@@ -176,20 +190,26 @@ impl Shared {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    fn has_expired(&self, state: &State) -> bool {
-        state.deadline.is_some_and(|deadline| deadline <= self.clock.now())
+    /// Why the grant is lost, if it is; that it has expired is found out here.
+    fn lost(&self) -> Option<Loss> {
+        let mut state = self.lock();
+        if state.lost.is_none() && matches!(state.until, Until::At(deadline) if deadline <= self.clock.now()) {
+            state.lost = Some(Loss::Expired(state.failure.clone()));
+            self.changed.notify_all();
+        }
+        state.lost.clone()
     }
 
-    /// Asks the grant how long it is valid, and answers that; zero if it is lost.
-    fn note_validity(&self, handle: &Handle) -> Option<Duration> {
-        let left = match handle.validity() {
-            Ok(Validity::Valid(left)) => Some(left),
-            Ok(Validity::Unlimited) => None,
-            // An unconfirmed grant is to be renewed at once.
-            Ok(Validity::Unconfirmed | Validity::Lost) | Err(_) => Some(Duration::ZERO),
+    /// Asks the grant how long it is valid, and notes it.
+    fn note_validity(&self, handle: &Handle) {
+        let until = match handle.validity_since() {
+            Ok((now, Validity::Valid(left))) => Until::At(now.saturating_add(left)),
+            Ok((_, Validity::Unlimited)) => Until::Released,
+            Ok((_, Validity::Unconfirmed)) => Until::Unconfirmed,
+            Ok((now, Validity::Lost)) => Until::At(now),
+            Err(_) => Until::At(self.clock.now()),
         };
-        self.lock().deadline = left.map(|left| self.clock.now().saturating_add(left));
-        left
+        self.lock().until = until;
     }
 }
 
@@ -204,8 +224,8 @@ struct Keeper {
 impl Keeper {
     fn run(self, on_lost: Option<OnLost>) {
         let Some(loss) = self.renew_until_lost() else { return };
+        let loss = self.shared.lock().lost.get_or_insert(loss).clone();
         tracing::warn!(key = self.handle.key, "lock lost: {loss}");
-        self.shared.lock().lost = Some(loss.clone());
         if let Some(on_lost) = on_lost {
             on_lost(&loss);
         }
@@ -213,16 +233,12 @@ impl Keeper {
 
     /// Answers the loss, or none if it was told to stop.
     fn renew_until_lost(&self) -> Option<Loss> {
-        let mut left = self.shared.note_validity(&self.handle);
-        let mut failure = None;
         loop {
-            let pause = match (left, &failure) {
-                (None, _) => LOOK_EVERY,
-                (Some(left), None) => left / RENEWALS_PER_LEASE,
-                (Some(left), Some(_)) => (left / RETRIES_PER_VALIDITY).clamp(RETRY_PAUSE.0, RETRY_PAUSE.1),
-            };
-            if !self.sleep(pause) {
+            if !self.sleep(self.pause()) {
                 return None;
+            }
+            if let Some(loss) = self.shared.lost() {
+                return Some(loss);
             }
             if self.end.is_some_and(|end| end <= self.shared.clock.now()) {
                 return Some(Loss::MaxHold);
@@ -230,37 +246,50 @@ impl Keeper {
             match self.handle.renew(None) {
                 Ok(()) => {
                     tracing::trace!(key = self.handle.key, "renewed");
-                    failure = None;
+                    self.shared.lock().failure = None;
                 }
-                Err(GrantError::Lost { holder: Some(holder), .. }) => return Some(Loss::Gone(Some(holder))),
-                Err(GrantError::Lost { holder: None, .. }) if failure.is_some() => return Some(Loss::Expired(failure)),
-                Err(GrantError::Lost { .. }) if self.is_over() => return Some(Loss::Expired(None)),
-                Err(GrantError::Lost { .. } | GrantError::AlreadyReleased { .. }) => return Some(Loss::Gone(None)),
+                // An expired grant is lost too, by nobody's doing.
+                Err(GrantError::Lost { holder: None, .. }) if self.shared.lost().is_some() => {}
+                Err(GrantError::Lost { holder, .. }) => return Some(Loss::Gone(holder)),
+                Err(GrantError::AlreadyReleased { .. }) => return Some(Loss::Gone(None)),
                 Err(GrantError::Store { error, .. }) => {
                     tracing::debug!(key = self.handle.key, "renewal failed: {error}");
-                    failure = Some(error);
+                    self.shared.lock().failure = Some(error);
                 }
                 Err(error @ (GrantError::Invalid(_) | GrantError::Component { .. })) => {
                     return Some(Loss::Component(error.to_string()));
                 }
             }
-            left = self.shared.note_validity(&self.handle);
-            if left.is_some_and(|left| left.is_zero()) {
-                return Some(Loss::Expired(failure));
+            self.shared.note_validity(&self.handle);
+        }
+    }
+
+    /// How long to pause before the next renewal.
+    fn pause(&self) -> Duration {
+        let state = self.shared.lock();
+        let (shortest, longest) = RETRY_PAUSE;
+        match (state.until, &state.failure) {
+            (Until::Released, _) => LOOK_EVERY,
+            (Until::Unconfirmed, None) => Duration::ZERO,
+            (Until::Unconfirmed, Some(_)) => longest,
+            (Until::At(deadline), failure) => {
+                let left = deadline.saturating_sub(self.shared.clock.now());
+                match failure {
+                    None => left / RENEWALS_PER_LEASE,
+                    // Not beyond the end, so that it is told in time.
+                    Some(_) => (left / RETRIES_PER_VALIDITY).clamp(shortest, longest).min(left),
+                }
             }
         }
     }
 
-    fn is_over(&self) -> bool {
-        self.shared.has_expired(&self.shared.lock())
-    }
-
-    /// Sleeps, but not beyond the end of the hold; false if told to stop.
+    /// Sleeps, but not beyond the end of the hold or when the loss is told; false if told to stop.
     fn sleep(&self, pause: Duration) -> bool {
         let now = self.shared.clock.now();
         let pause = self.end.map_or(pause, |end| pause.min(end.saturating_sub(now)));
         let state = self.shared.lock();
-        let waited = self.shared.changed.wait_timeout_while(state, pause, |state| !state.stop);
+        let goes_on = |state: &mut State| !state.stop && state.lost.is_none();
+        let waited = self.shared.changed.wait_timeout_while(state, pause, goes_on);
         !waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0.stop
     }
 }

@@ -7,6 +7,7 @@ mod eras;
 mod expiry;
 mod force;
 mod input;
+mod keep;
 mod nesting;
 mod outage;
 mod raii;
