@@ -72,7 +72,8 @@ fn a_waiter_is_told_how_long_the_quarantine_is_yet() {
     let session = world.fresh_session("one");
     let mut wait = session.lock("k").begin().unwrap();
     let Ok(Poll::Pending { pause, waiting_for }) = wait.poll() else { panic!("nothing is granted yet") };
-    assert_eq!((pause, waiting_for), (secs(20), WaitingFor::Quarantine(secs(20))));
+    assert_eq!(waiting_for, WaitingFor::Quarantine(secs(20)));
+    assert!(pause >= secs(20) && pause < secs(21), "{pause:?}");
     world.clock.advance(pause);
     assert!(matches!(wait.poll(), Ok(Poll::Ready(_))));
 }
@@ -85,12 +86,13 @@ fn the_quarantine_is_as_long_as_the_longest_lease_that_is_known() {
         let session = world.client.session();
         let session = quarantine.into_iter().fold(session, |session, asked| session.quarantine(asked)).open().unwrap();
         let grant = session.lock("k").lease(lease);
-        world.timed(|| grant.acquire().unwrap()).1
+        // Waiters do not all come back at the same moment: the pause is a little longer.
+        world.timed(|| grant.acquire().unwrap()).1.as_secs()
     };
-    assert_eq!(wait(secs(5), None), secs(30));
-    assert_eq!(wait(secs(90), None), secs(90));
-    assert_eq!(wait(secs(90), Some(secs(60))), secs(60));
-    assert_eq!(wait(secs(5), Some(Duration::ZERO)), Duration::ZERO);
+    assert_eq!(wait(secs(5), None), 30);
+    assert_eq!(wait(secs(90), None), 90);
+    assert_eq!(wait(secs(90), Some(secs(60))), 60);
+    assert_eq!(wait(secs(5), Some(Duration::ZERO)), 0);
 }
 
 #[test]

@@ -142,13 +142,23 @@ fn an_evicted_lock_is_lost_at_the_next_renewal_or_release() {
 fn a_lease_without_end_stays_until_it_is_released() {
     let world = World::new();
     let (one, two) = (world.session("one"), world.session("two"));
-    let grant = one.lock("k").lease(Ttl::Forever).acquire().unwrap();
+    let mut grant = one.lock("k").lease(Ttl::Forever).acquire().unwrap();
     world.clock.advance(secs(100 * 365 * 24 * 3600));
     assert_eq!(grant.validity(), Ok(Validity::Unlimited));
     let holder = busy_with(two.lock("k").wait(Duration::ZERO).acquire());
     assert_eq!((holder.time_left, holder.until), (Some(Ttl::Forever), None));
     assert!(holder.to_string().ends_with("until released"), "{holder}");
+    grant.renew().unwrap();
     assert_eq!(grant.release(), Ok(Released::Freed));
+}
+
+#[test]
+fn a_broken_lease_without_end_is_lost_at_its_next_renewal() {
+    let world = World::new();
+    let mut grant = world.session("one").lock("k").lease(Ttl::Forever).acquire().unwrap();
+    world.session("operator").break_lock("k").unwrap();
+    assert_eq!(lost_to(refused(grant.renew())), None);
+    assert_eq!(grant.validity(), Ok(Validity::Lost));
 }
 
 #[test]

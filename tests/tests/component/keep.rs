@@ -226,7 +226,7 @@ fn the_time_told_does_not_grow_by_what_passes_while_it_is_asked_for() {
 }
 
 #[test]
-fn a_lease_without_end_is_kept_without_renewing() {
+fn a_lease_without_end_is_valid_without_end_while_it_is_kept() {
     let (store, one, _) = open();
     let kept = one.lock("k").lease(Ttl::Forever).acquire().unwrap().keep(Keep::default());
     let calls = store.calls().len();

@@ -34,6 +34,16 @@ fn a_released_grant_is_not_released_again_by_its_drop() {
 }
 
 #[test]
+fn a_forgotten_grant_is_not_released() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    one.lock("k").acquire().unwrap().forget();
+    assert_eq!(world.holder("k").unwrap().owner, "one");
+    let (_, waited) = world.timed(|| two.lock("k").acquire().unwrap());
+    assert!(waited >= secs(30), "it ends with its lease: {waited:?}");
+}
+
+#[test]
 fn a_drop_after_the_loss_is_harmless() {
     let world = World::new();
     let (one, two) = (world.session("one"), world.session("two"));

@@ -1,6 +1,6 @@
 //! How many round trips things cost: the floor, and what comes on top of it.
 
-use kvlock::store::{Op, Ttl};
+use kvlock::store::Op;
 
 use crate::world::{World, busy, millis, secs};
 
@@ -81,12 +81,11 @@ fn the_status_of_many_keys_is_one_call() {
 fn what_needs_no_store_makes_no_call() {
     let world = World::new();
     let session = world.session("one");
-    let mut grant = session.lock("k").lease(Ttl::Forever).acquire().unwrap();
+    let grant = session.lock("k").acquire().unwrap();
     world.calls();
     drop(session.lock("other").begin().unwrap());
     grant.validity().unwrap();
     grant.depth().unwrap();
-    grant.renew().unwrap(); // of a lease without end
     let written = grant.write_out().unwrap();
     drop(world.fresh_session("two").resume(&written).unwrap().write_out().unwrap());
     assert_eq!(world.calls(), [""; 0]);
