@@ -1,0 +1,62 @@
+"""Runs the lock component in Python, over a store of a few lines, and shows what a lock does.
+
+    python host.py kvlock.wasm
+"""
+
+import sys
+
+from component import Host, LockError
+from kv_store import KvStore, VirtualClock
+
+SECOND = 10**9
+
+
+def main(path):
+    clock = VirtualClock()
+    kv = KvStore(clock)
+    host = Host(path, kv, clock)
+    one, two = host.session("one"), host.session("two")
+
+    grant = one.lock("report")
+    print(f"one has the lock, token {grant.token}")
+    print(f"two sees that {two.holder('report').owner} has it")
+
+    busy = error_of(lambda: two.lock("report", wait=5 * SECOND))
+    blocker = getattr(busy.payload, "waiting-for")
+    print(f"two gave up after {busy.payload.waited // SECOND} s: {busy.case}, held by {blocker.owner}")
+    print(f"one asks again: {error_of(lambda: one.lock('report')).case}")
+    grant.renew(10 * SECOND)
+    print("one renewed for 10 s")
+
+    before = clock.now()
+    taken = two.lock("report")
+    print(f"two took over after {(clock.now() - before) // SECOND} s, its token is larger: {taken.token > grant.token}")
+    print(f"one renews: {error_of(grant.renew).case}")
+    print(f"one releases: {error_of(grant.release).case}")
+    print(f"two releases: {taken.release()}")
+
+    outer, inner = (one.lock("nested", reentrant=True) for _ in range(2))
+    print(f"one has it {inner.depth()} times, and two sees {two.holder('nested').depth}")
+    print(f"one releases: {inner.release()}, {outer.release()}, {error_of(outer.release).case}")
+
+    written = one.lock("handed over").write_out()
+    resumed = host.session("three").resume(written)
+    resumed.renew()
+    print(f"three renewed what one wrote out, and releases: {resumed.release()}")
+    print(f"a text that is no grant: {error_of(lambda: two.resume('hello')).case}")
+
+    kv.calls.clear()
+    one.lock("quick").release()
+    print(f"an uncontended lock and release are {', '.join(kv.calls)}")
+
+
+def error_of(action):
+    try:
+        action()
+    except LockError as error:
+        return error
+    raise AssertionError("it succeeded")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
