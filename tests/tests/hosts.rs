@@ -1,9 +1,9 @@
 //! Hosts in other languages: the component runs over stores that are written in them. Each folder of `hosts/` is an
 //! example for embedders; its output is asserted here.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::sync::Mutex;
 
 /// What every host prints: the same component, hence the same story.
 const STORY: &str = "\
@@ -27,22 +27,34 @@ an uncontended lock and release are add, delete
 fn the_component_runs_in_a_python_host() {
     let folder = folder("python");
     let python = python(&folder);
-    let component = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(component.path(), kvlock::COMPONENT).unwrap();
+    let component = component();
     let output = run(Command::new(python).arg("-B").arg(folder.join("host.py")).arg(component.path()), "");
-    assert_eq!(output.to_lowercase(), STORY.to_lowercase());
+    assert_eq!(output.to_lowercase(), STORY);
 }
 
-/// The interpreter of a virtual environment that has the requirements; it is made once and kept beside other results
-/// of the build.
+#[test]
+fn the_component_runs_in_a_node_host() {
+    let host = node_host(&folder("node"));
+    let component = component();
+    let output = tempfile::tempdir().unwrap();
+    let output = run(Command::new("node").arg(host).arg(component.path()).arg(output.path()), "");
+    assert_eq!(output, STORY);
+}
+
+fn component() -> tempfile::NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".wasm").tempfile().unwrap();
+    fs::write(file.path(), kvlock::COMPONENT).unwrap();
+    file
+}
+
+/// The interpreter of a virtual environment that has the requirements. It is made once, and kept beside the other
+/// results of the build.
 fn python(folder: &Path) -> PathBuf {
-    static MADE: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = MADE.lock();
     let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
     let python = environment.join("bin/python");
-    let requirements = std::fs::read_to_string(folder.join("requirements.txt")).unwrap();
+    let requirements = fs::read_to_string(folder.join("requirements.txt")).unwrap();
     let installed = environment.join("installed.txt");
-    if std::fs::read_to_string(&installed).is_ok_and(|installed| installed == requirements) {
+    if fs::read_to_string(&installed).is_ok_and(|installed| installed == requirements) {
         return python;
     }
     let help = "the Python host needs Python 3 with venv: apt-get install python3-venv";
@@ -50,8 +62,26 @@ fn python(folder: &Path) -> PathBuf {
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
     let help = "the Python host needs a package index that pip reaches";
     run(Command::new(&python).args(pip).arg(folder.join("requirements.txt")), help);
-    std::fs::write(installed, requirements).unwrap();
+    fs::write(installed, requirements).unwrap();
     python
+}
+
+/// A copy of the example with its modules beside it: Node looks for them there. They are kept like those of Python.
+fn node_host(folder: &Path) -> PathBuf {
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node");
+    fs::create_dir_all(&copy).unwrap();
+    for file in ["kv-store.js", "component.js", "host.js", "package.json"] {
+        fs::copy(folder.join(file), copy.join(file)).unwrap();
+    }
+    let package = fs::read_to_string(folder.join("package.json")).unwrap();
+    let installed = copy.join("installed.json");
+    if !fs::read_to_string(&installed).is_ok_and(|installed| installed == package) {
+        let help = "the Node host needs npm and a registry that it reaches: apt-get install nodejs npm";
+        let install = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"];
+        run(Command::new("npm").args(install).current_dir(&copy), help);
+        fs::write(installed, package).unwrap();
+    }
+    copy.join("host.js")
 }
 
 fn folder(host: &str) -> PathBuf {

@@ -1,0 +1,81 @@
+// The lock component in a JavaScript engine: made a module of JavaScript by jco, linked to a store and a clock.
+
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { transpile, writeFiles } from '@bytecodealliance/jco-transpile';
+
+const SECOND = 1_000_000_000n;
+
+// Gives a function that opens sessions, each in an instance of its own. A real host transpiles when it is built.
+export async function load(wasm, outDir, kv, clock) {
+  const { files } = await transpile(wasm, { outDir, name: 'kvlock', instantiation: 'async' });
+  await writeFiles(files);
+  const { instantiate } = await import(pathToFileURL(join(outDir, 'kvlock.js')));
+  const core = async (path) => WebAssembly.compile(await readFile(join(outDir, path)));
+  return async (owner) => {
+    const { mutex } = await instantiate(core, imports(kv, clock));
+    return new Session(mutex.Session.open(options(owner)));
+  };
+}
+
+function imports(kv, clock) {
+  class Pollable {
+    constructor(due) {
+      this.due = due;
+    }
+    block() {
+      const left = this.due - clock.now();
+      if (left > 0n) clock.sleep(left);
+    }
+  }
+  return {
+    'kvlock:lock/kv-store': kv.functions,
+    'wasi:clocks/monotonic-clock': {
+      now: clock.now,
+      subscribeDuration: (pause) => new Pollable(clock.now() + pause),
+    },
+    'wasi:io/poll': { Pollable },
+    'wasi:random/random': { getRandomU64: () => randomBytes(8).readBigUInt64LE() },
+  };
+}
+
+function options(owner) {
+  const unixTime = BigInt(Date.now()) * 1_000_000n;
+  return { owner, label: 'node', namespace: 'kvlock', quarantine: undefined, unixTime };
+}
+
+// An owner of locks: `mutex.session`. The grants that it gives are the component's own objects.
+class Session {
+  constructor(session) {
+    this.session = session;
+  }
+
+  // Acquires the lock, waiting as long as `wait` allows; in seconds.
+  lock(key, { wait, lease = 30, reentrant = false } = {}) {
+    const acquisition = this.session.lock(key, {
+      mode: reentrant ? 'reentrant' : 'plain',
+      lease: after(lease),
+      wait: wait === undefined ? undefined : BigInt(wait) * SECOND,
+      interval: SECOND / 20n,
+      adopt: false,
+      atLeast: 0n,
+    });
+    return acquisition.block();
+  }
+
+  resume(written) {
+    return this.session.resume(written);
+  }
+
+  // Who has the key, or undefined.
+  holder(key) {
+    return this.session.status([key])[0].val;
+  }
+}
+
+// A ttl of so many seconds.
+export function after(seconds) {
+  return { tag: 'after', val: BigInt(seconds) * SECOND };
+}
