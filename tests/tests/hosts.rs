@@ -32,7 +32,9 @@ fn the_component_runs_in_a_python_host() {
     assert_eq!(output.to_lowercase(), STORY);
 }
 
+/// `cargo xtask test` runs it where Node 20 or newer is installed, and says so where it is not.
 #[test]
+#[ignore = "needs Node 20 and npm"]
 fn the_component_runs_in_a_node_host() {
     let host = node_host(&folder("node"));
     let component = component();

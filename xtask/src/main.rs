@@ -42,6 +42,12 @@ fn test(workspace: &Path) -> Result<()> {
     component::check(workspace)?;
     // The tests of the command run the binary itself.
     cargo(workspace, &["build", "--locked", "--package", "kvlock", "--bins"])?;
+    if prerequisites::has_node() {
+        let node_host = ["--test", "hosts", "--", "--ignored", "the_component_runs_in_a_node_host"];
+        cargo(workspace, &[&["test", "--locked", "--package", "kvlock-tests"], node_host.as_slice()].concat())?;
+    } else {
+        eprintln!("not run: the component in a Node host, which needs Node 20 or newer with npm");
+    }
     cargo(workspace, &["test", "--locked", "--workspace", "--no-fail-fast"])
 }
 

@@ -59,6 +59,11 @@ pub(crate) fn provide() -> Result<()> {
     bail!("missing:\n{}\nOn Debian, all of it: apt-get install {}", ways.join("\n"), packages.join(" "))
 }
 
+/// Whether the example of a Node host can run here. It is one of two in other languages, and Debian 12 has no Node 20.
+pub(crate) fn has_node() -> bool {
+    runs("node", &["-e", "process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)"]) && runs("npm", &["--version"])
+}
+
 /// Only root on Debian may, and then nobody else is asked.
 fn can_install() -> bool {
     let user = Command::new("id").arg("-u").output();
