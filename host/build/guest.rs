@@ -25,8 +25,13 @@ const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 const DEBIAN_SOURCES: &str = "/usr/lib/rustlib/src/rust/library";
 /// The component keeps its stack small: an instance per session should be cheap. SHA-256 is the compact one.
-const RUSTFLAGS: &[&str] =
-    &["-Clink-arg=-zstack-size=65536", "--cfg=sha2_backend=\"soft\"", "--cfg=sha2_backend_soft=\"compact\""];
+const RUSTFLAGS: &[&str] = &[
+    "-Clink-arg=-zstack-size=65536",
+    // Without a hidden import there is nothing to adapt; the adapter would only raise the versions of our imports.
+    "-Clink-arg=--wasi-adapter=none",
+    "--cfg=sha2_backend=\"soft\"",
+    "--cfg=sha2_backend_soft=\"compact\"",
+];
 
 /// A compiler that can build the component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +112,8 @@ pub(crate) fn source_digest(workspace: &Path) -> io::Result<String> {
     for folder in ["wit", "guest/machine", "guest/component"] {
         collect(&workspace.join(folder), &mut files)?;
     }
+    // How it is built counts, too: this file.
+    files.push(workspace.join("host/build/guest.rs"));
     files.sort();
     let mut digest = Sha256::new();
     for file in files {

@@ -185,8 +185,11 @@ impl Session {
     pub fn resume(&mut self, written: &str, now: Time) -> Result<Grant, Invalid> {
         let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
         let store_key = namespace.store_key(&record.key);
-        if self.held.get(&store_key).is_some_and(|held| !held.deadline.has_passed(now)) {
-            return Err(Invalid::new("this session holds the key of the written grant already"));
+        if let Some(held) = self.held.get(&store_key).filter(|held| !held.deadline.has_passed(now)) {
+            // Written out and taken up by one session: the hold never ceased to be its own.
+            let same = held.record.nonce == record.nonce;
+            let other = || Invalid::new("this session holds the key of the written grant by another grant");
+            return same.then(|| grant_of(&store_key, held)).ok_or_else(other);
         }
         let taken_until = minimum.map(|minimum| {
             let elapsed = minimum.at.zip(self.unix_time(now)).map_or(0, |(then, now)| now.saturating_sub(then));

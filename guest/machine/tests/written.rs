@@ -79,3 +79,14 @@ fn a_session_takes_up_a_grant_although_an_older_one_of_its_own_has_ended() {
     let taken = world.resume(owner, &word);
     assert_eq!(world.renew(owner, &taken), Ok(()));
 }
+
+#[test]
+fn a_session_takes_up_its_own_grant_again() {
+    let (mut world, owner, grant, _) = held();
+    let word = world.write_out(owner, &grant).unwrap();
+    let again = world.resume(owner, &word);
+    assert_eq!(again.token(), grant.token());
+    assert!(matches!(world.validity(owner, &again), Validity::Valid(_)));
+    assert_eq!(world.release(owner, &again), Ok(Released::Freed));
+    assert!(is_lost(world.release(owner, &grant)));
+}

@@ -10,7 +10,7 @@ use kvlock::{Client, GrantError, Keep, Kept, Loss, Released, Session, Validity};
 
 use crate::world::{millis, refused, secs};
 
-const LEASE: Duration = millis(300);
+const LEASE: Duration = millis(600);
 /// Longer than anything takes here, on a machine that is busy with something else.
 const PATIENCE: Duration = secs(20);
 

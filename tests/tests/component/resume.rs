@@ -111,13 +111,24 @@ fn a_lost_grant_is_not_written_out() {
 }
 
 #[test]
-fn a_session_takes_up_a_key_once() {
+fn a_grant_taken_up_twice_by_a_session_is_one_hold() {
     let world = World::new();
     let (one, two) = (world.session("one"), world.session("two"));
     let written = one.lock("k").acquire().unwrap().write_out().unwrap();
-    let grant = two.resume(&written).unwrap();
-    assert!(matches!(refused(two.resume(&written)), SessionError::Invalid(text) if text.contains("holds the key")));
-    grant.release().unwrap();
+    let (first, second) = (two.resume(&written).unwrap(), two.resume(&written).unwrap());
+    assert_eq!(first.release().unwrap(), Released::Freed);
+    assert!(matches!(second.release(), Err(GrantError::Lost { .. })));
+}
+
+#[test]
+fn a_session_that_holds_a_key_takes_up_no_other_grant_of_it() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let written = one.lock("k").acquire().unwrap().write_out().unwrap();
+    two.break_lock("k").unwrap();
+    let held = two.lock("k").acquire().unwrap();
+    assert!(matches!(refused(two.resume(&written)), SessionError::Invalid(text) if text.contains("another grant")));
+    held.release().unwrap();
 }
 
 #[test]
