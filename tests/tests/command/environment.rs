@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use kvlock_tests::Kvlock;
+
 use super::{SECOND, World};
 
 #[test]
@@ -78,6 +80,8 @@ fn an_empty_variable_is_none() {
     }
     let output = kvlock.run(["run", "k", "--", "true"]);
     assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    let nowhere = Kvlock::at_home(world.folder.path()).with("KVLOCK_STORE", "").with("MEMCACHEDLOCK_SERVERS", "");
+    assert!(nowhere.run(["status", "k"]).stderr.contains("no --store given"));
 }
 
 #[test]

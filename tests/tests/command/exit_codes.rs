@@ -108,7 +108,7 @@ fn wrong_usage_gives_64_and_names_what_is_wrong() {
         (&["run", "k", "true"], "true"),
         (&["run", "k", "--bogus", "--", "true"], "--bogus"),
         (&["run", "k", "--lease", "-1", "--", "true"], "negative"),
-        (&["run", "k", "--wait", "-5s", "--", "true"], "negative"),
+        (&["run", "k", "--wait", "-5s", "--", "true"], "-5"),
         (&["run", "k", "--lease", "5 parsecs", "--", "true"], "parsecs"),
         (&["run", "k", "--wait", "1e300", "--", "true"], "--wait"),
         (&["run", "k", "--adopt", "--", "true"], "--owner"),

@@ -4,7 +4,7 @@ use super::World;
 
 fn odd_keys() -> Vec<String> {
     let mut keys: Vec<String> =
-        ["with space", " ", "a\nb", "\t", "schlüssel 🔑", "a:b", "a/b", "-x", "--lease", "%", "#", "\u{7f}"]
+        ["with space", " ", "a\nb", "\t", "schlüssel 🔑", "a:b", "a/b", "-x", "--x", "%", "#", "\u{7f}"]
             .map(String::from)
             .into();
     keys.extend(["a".repeat(300), "é".repeat(150), "k".repeat(65536)]);

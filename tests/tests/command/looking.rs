@@ -131,7 +131,7 @@ fn the_help_teaches() {
 }
 
 #[test]
-fn the_word_of_a_pipe_that_is_closed_is_no_reason_to_panic() {
+fn a_reader_that_has_gone_is_no_reason_to_panic() {
     let world = World::local();
     let script = "\"$KVLOCK\" run --help | true; \"$KVLOCK\" completions bash | true; \"$KVLOCK\" status a b c | true; \
         \"$KVLOCK\" doctor | true; \"$KVLOCK\" component - | true";
@@ -139,4 +139,15 @@ fn the_word_of_a_pipe_that_is_closed_is_no_reason_to_panic() {
     command.stdin(std::process::Stdio::null());
     let output = kvlock_tests::kvlock::Running::start(command).wait();
     assert!(!output.stderr.contains("panicked"), "{output:?}");
+}
+
+#[test]
+fn a_grant_that_nobody_could_read_is_given_back() {
+    let world = World::local();
+    let mut command = world.command(["acquire", "k"]);
+    command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let output = kvlock_tests::kvlock::Running::start(command).wait();
+    assert_eq!(output.code, 70, "{output:?}");
+    super::assert_one_line(&output.stderr);
+    assert!(world.is_free("k"));
 }

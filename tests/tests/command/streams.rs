@@ -49,9 +49,18 @@ fn no_shell_is_involved() {
 }
 
 #[test]
-fn the_command_inherits_no_descriptor_of_ours() {
+fn the_command_inherits_no_descriptor_and_no_signal_mask_of_ours() {
     for world in World::both() {
-        // 0, 1, 2 and the one that reads the folder.
-        assert_eq!(world.ok(["run", "k", "--", "sh", "-c", "ls /proc/self/fd | wc -l"]).trim(), "4");
+        // Others may have left us some: what counts is the difference.
+        for script in ["ls /proc/self/fd | wc -l", "ulimit -a; umask; pwd; ps -o ni= $$"] {
+            let without = Running::start(world.command_of("sh".as_ref(), ["-c", script])).wait();
+            let within = world.script("k", &[], script);
+            assert_eq!((within.code, within.stdout), (0, without.stdout), "{script}");
+        }
+        for line in world.ok(["run", "k", "--", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]).lines() {
+            let signals = u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap();
+            // The C library has 32 and 33 for itself.
+            assert_eq!(signals & 0x7fff_ffff, 0, "{line}");
+        }
     }
 }
