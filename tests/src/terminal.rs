@@ -23,11 +23,12 @@ pub struct Terminal {
 impl Terminal {
     /// Runs a command on a new terminal.
     pub fn start(command: &Command) -> Terminal {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("there are terminals");
+        let master =
+            openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("there are terminals");
         grantpt(&master).expect("the terminal is ours");
         unlockpt(&master).expect("the terminal is ours");
         let name = ptsname(&master, Vec::new()).expect("the terminal has a name");
-        let open = || rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty());
+        let open = || rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty());
         let end = || -> OwnedFd { open().expect("the terminal can be opened") };
         // It makes its stdin the controlling terminal of a new session, and becomes the command.
         let mut on_terminal = Command::new("setsid");
@@ -60,6 +61,13 @@ impl Terminal {
     /// Types: `\x03` is Ctrl-C, `\x1a` is Ctrl-Z, and `\r` ends a line.
     pub fn type_in(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).expect("a terminal takes what is typed");
+    }
+
+    /// The process group that has the terminal: what is typed is its, and so is Ctrl-C.
+    pub fn foreground(&self) -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.program.id())).ok()?;
+        // After the name: state, parent, group, session, terminal, and this.
+        stat.rsplit_once(") ")?.1.split(' ').nth(5)?.parse().ok()
     }
 
     /// All that was written so far.

@@ -4,7 +4,7 @@ use kvlock_tests::Terminal;
 use kvlock_tests::kvlock::{eventually, is_alive};
 use rustix::process::Signal;
 
-use super::{SECOND, World};
+use super::World;
 
 impl World {
     fn terminal(&self, script: &str) -> Terminal {
@@ -80,12 +80,16 @@ fn a_shell_stops_and_resumes_it_like_any_job() {
     terminal.type_in("PS1=; stty -echo\r");
     terminal.type_in("\"$KVLOCK\" run k -- sh -c 'echo re\"\"ady; read l; echo \"read: $l.\"'\r");
     terminal.await_text("ready");
+    let shell = terminal.program.id();
+    eventually("the command's turn", || terminal.foreground().is_some_and(|group| group != shell));
     terminal.type_in("\x1a");
+    // What is typed before is lost: Ctrl-Z empties the terminal's queue.
+    eventually("the shell's turn", || terminal.foreground() == Some(shell));
     terminal.type_in("echo in the \"sh\"ell\r");
     terminal.await_text("in the shell");
     assert!(!world.is_free("k"));
     terminal.type_in("fg\r");
-    std::thread::sleep(SECOND / 2);
+    eventually("the command's turn", || terminal.foreground().is_some_and(|group| group != shell));
     terminal.type_in("words\r");
     terminal.await_text("read: words.");
     terminal.type_in("echo after: $?\r");
