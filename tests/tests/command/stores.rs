@@ -150,3 +150,43 @@ fn locks_on_several_servers_are_found_in_whatever_order_the_servers_are_named() 
         assert_eq!(one.run(["acquire", key, "--wait", "0", "--store", &url(1, 0)]).code, 75);
     }
 }
+
+#[test]
+fn a_lock_that_cannot_be_released_is_told_and_the_exit_code_is_the_commands() {
+    let mut world = World::memcached();
+    let holder = world.start_script("k", &[], "echo > ready; while ! [ -e end ]; do sleep 0.05; done; exit 4");
+    kvlock_tests::kvlock::eventually("the start", || world.path("ready").exists());
+    world.server().kill();
+    std::fs::write(world.path("end"), "").unwrap();
+    let output = holder.wait();
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_one_line(&output.stderr);
+    assert!(output.stderr.contains("not released: `k`") && output.stderr.contains("lease"), "{output:?}");
+}
+
+#[test]
+fn a_server_that_freezes_while_we_wait_does_not_prolong_the_wait_for_long() {
+    let mut world = World::memcached();
+    let _holder = world.hold("k", &[]);
+    let waiter = world.start(["run", "k", "--wait", "3s", "--", "true"]);
+    std::thread::sleep(SECOND);
+    world.server().stop();
+    let output = waiter.wait();
+    world.server().cont();
+    assert!([69, 75].contains(&output.code), "{output:?}");
+    // The call under way may take a connection's and an answer's time.
+    assert!(output.took < 6 * SECOND, "{output:?}");
+    assert_one_line(&output.stderr);
+}
+
+#[test]
+fn who_waits_survives_a_restart_of_the_server() {
+    let mut world = World::memcached();
+    let holder = world.hold("k", &["--lease", "2s"]);
+    let waiter = world.start(["run", "k", "--wait", "20s", "--", "echo", "ran"]);
+    std::thread::sleep(SECOND / 2);
+    world.server().restart();
+    let output = waiter.wait();
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (0, "ran\n", ""));
+    assert_eq!(holder.wait().code, 74);
+}

@@ -64,3 +64,13 @@ fn the_command_inherits_no_descriptor_and_no_signal_mask_of_ours() {
         }
     }
 }
+
+#[test]
+fn streams_that_are_closed_are_no_obstacle() {
+    let world = World::local();
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        let script = format!("\"$KVLOCK\" run k {closed} -- sh -c 'echo > ran; exit 5'");
+        assert_eq!(Running::start(world.command_of("sh".as_ref(), ["-c", &script])).wait().code, 5, "{closed}");
+        std::fs::remove_file(world.path("ran")).unwrap();
+    }
+}

@@ -152,3 +152,20 @@ impl Server {
         StoreError::Rejected(format!("memcached {self}: {why}{advice}"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_led_nowhere_from_the_start_is_a_mistake_and_one_that_did_lead_somewhere_is_an_outage() {
+        let timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) };
+        let server = Server::new(Address { host: "no-such-host.invalid".into(), port: 1 }, timeouts);
+        assert!(matches!(server.dial(), Err(StoreError::Invalid(text)) if text.contains("no-such-host.invalid:1")));
+        server.found.store(true, Ordering::Relaxed);
+        assert!(matches!(server.dial(), Err(StoreError::Unavailable(text)) if text.contains("no-such-host.invalid:1")));
+        let server = Server::new(Address { host: "localhost".into(), port: 1 }, timeouts);
+        assert!(matches!(server.dial(), Err(StoreError::Unavailable(_))));
+        assert!(server.found.load(Ordering::Relaxed));
+    }
+}
