@@ -3,14 +3,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use super::{SECOND, World};
+use super::{SECOND, World, in_both};
 
 const PROCESSES: usize = 8;
 
 #[test]
 fn no_increment_is_lost_by_eight_processes() {
     const ROUNDS: usize = 40;
-    for world in World::both() {
+    in_both(|world| {
         std::fs::write(world.path("file"), "0\n").unwrap();
         std::thread::scope(|scope| {
             for _ in 0..PROCESSES {
@@ -25,7 +25,7 @@ fn no_increment_is_lost_by_eight_processes() {
         });
         assert_eq!(world.read("file"), format!("{}\n", PROCESSES * ROUNDS));
         assert!(world.is_free("k"));
-    }
+    });
 }
 
 /// Holds a lock of the kernel while it works, which ends with the last process that has the file open: what is left of

@@ -4,13 +4,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kvlock_tests::Kvlock;
 
-use super::{SECOND, World};
+use super::{SECOND, World, in_both};
 
 #[test]
 fn the_command_is_told_key_owner_token_and_deadline() {
     let script =
         "echo \"$KVLOCK_KEY|$KVLOCK_OWNER|$KVLOCK_TOKEN|$KVLOCK_DEADLINE\"; \"$KVLOCK\" status --json \"$KVLOCK_KEY\"";
-    for world in World::both() {
+    in_both(|world| {
         let before = SystemTime::now();
         let output = world.script("a key", &["--owner", "an owner", "--lease", "20s"], script);
         let (variables, status) = output.stdout.split_once('\n').unwrap_or_else(|| panic!("{output:?}"));
@@ -23,7 +23,7 @@ fn the_command_is_told_key_owner_token_and_deadline() {
         let deadline = UNIX_EPOCH + Duration::from_secs_f64(deadline.parse().unwrap());
         let left = deadline.duration_since(before).unwrap();
         assert!(left > 18 * SECOND && left < 21 * SECOND, "{left:?}");
-    }
+    });
 }
 
 #[test]
@@ -41,10 +41,10 @@ fn token(world: &World) -> u64 {
 
 #[test]
 fn tokens_grow_from_run_to_run() {
-    for world in World::both() {
-        let tokens: Vec<u64> = (0..5).map(|_| token(&world)).collect();
+    in_both(|world| {
+        let tokens: Vec<u64> = (0..5).map(|_| token(world)).collect();
         assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
-    }
+    });
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Each way out has its number, and says on one line what happened.
 
-use super::{SECOND, World, assert_one_line};
+use super::{SECOND, World, assert_one_line, in_both};
 
 #[test]
 fn the_exit_code_is_the_commands_own() {
@@ -36,7 +36,7 @@ fn what_cannot_be_run_gives_126_or_127_and_frees_the_lock() {
 
 #[test]
 fn a_busy_lock_gives_75_or_what_was_asked_for() {
-    for world in World::both() {
+    in_both(|world| {
         let _holder = world.hold("k", &["--owner", "somebody"]);
         let output = world.run(["run", "k", "--wait", "0", "--", "true"]);
         assert_eq!(output.code, 75, "{output:?}");
@@ -53,18 +53,18 @@ fn a_busy_lock_gives_75_or_what_was_asked_for() {
         for code in ["256", "-1", "x"] {
             assert_eq!(world.run(["run", "k", "--conflict-exit-code", code, "--", "true"]).code, 64);
         }
-    }
+    });
 }
 
 #[test]
 fn a_wait_takes_as_long_as_was_asked_for() {
-    for world in World::both() {
+    in_both(|world| {
         let _holder = world.hold("k", &[]);
         let output = world.run(["run", "k", "--wait", "1s", "--", "true"]);
         assert_eq!(output.code, 75, "{output:?}");
         assert!(output.took >= SECOND && output.took < SECOND * 8 / 5, "{output:?}");
         assert!(output.stderr.contains("waited 1.0 s"), "{output:?}");
-    }
+    });
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{SECOND, World, assert_one_line};
+use super::{SECOND, World, assert_one_line, in_both};
 
 #[test]
 fn what_one_process_acquires_another_renews_and_a_third_releases() {
-    for world in World::both() {
+    in_both(|world| {
         let first = world.ok(["acquire", "k", "--lease", "20s"]);
         assert!(!first.contains(char::is_whitespace), "{first:?}");
         assert_eq!(world.run(["run", "k", "--wait", "0", "--", "true"]).code, 75);
@@ -15,12 +15,12 @@ fn what_one_process_acquires_another_renews_and_a_third_releases() {
         assert_eq!(world.run(["run", "k", "--wait", "0", "--", "true"]).code, 75);
         assert_eq!(world.ok(["release", &second]), "");
         assert!(world.is_free("k"));
-    }
+    });
 }
 
 #[test]
 fn a_grant_that_was_renewed_is_of_no_use_any_more() {
-    for world in World::both() {
+    in_both(|world| {
         let old = world.ok(["acquire", "k"]);
         let new = world.ok(["renew", &old]);
         for subcommand in ["release", "renew"] {
@@ -32,12 +32,12 @@ fn a_grant_that_was_renewed_is_of_no_use_any_more() {
         assert_eq!(world.run(["release", &new]).code, 0);
         let again = world.run(["release", &new]);
         assert_eq!(again.code, 77, "{again:?}");
-    }
+    });
 }
 
 #[test]
 fn an_expired_grant_does_nothing_to_the_next_holder() {
-    for world in World::both() {
+    in_both(|world| {
         let old = world.ok(["acquire", "k", "--lease", "1s", "--owner", "early"]);
         let new = world.ok(["acquire", "k", "--owner", "late", "--wait", "10s"]);
         for subcommand in ["release", "renew"] {
@@ -48,7 +48,7 @@ fn an_expired_grant_does_nothing_to_the_next_holder() {
         }
         assert!(world.ok(["status", "k"]).contains("held by late"));
         assert_eq!(world.run(["release", &new]).code, 0);
-    }
+    });
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_grant_may_come_on_stdin() {
 
 #[test]
 fn grants_are_told_as_json_on_request() {
-    for world in World::both() {
+    in_both(|world| {
         let parse = |text: &str| -> Value { serde_json::from_str(text).unwrap_or_else(|_| panic!("{text:?}")) };
         let acquired = parse(&world.ok(["acquire", "k", "--json", "--owner", "me", "--lease", "20s"]));
         assert_eq!((&acquired["key"], &acquired["owner"]), (&"k".into(), &"me".into()), "{acquired}");
@@ -77,7 +77,7 @@ fn grants_are_told_as_json_on_request() {
         assert_ne!(acquired["grant"], renewed["grant"]);
         let released = parse(&world.ok(["release", "--json", renewed["grant"].as_str().unwrap()]));
         assert_eq!((&released["key"], &released["released"]), (&"k".into(), &"freed".into()), "{released}");
-    }
+    });
 }
 
 fn humantime(moment: &Value) -> std::time::SystemTime {

@@ -1,6 +1,6 @@
 //! Any string is a key.
 
-use super::World;
+use super::{World, in_both};
 
 fn odd_keys() -> Vec<String> {
     let mut keys: Vec<String> =
@@ -13,7 +13,7 @@ fn odd_keys() -> Vec<String> {
 
 #[test]
 fn odd_keys_are_keys_and_each_is_another() {
-    for world in World::both() {
+    in_both(|world| {
         let _holders: Vec<_> = odd_keys().iter().map(|key| world.ok(["acquire", key, "--owner", "me"])).collect();
         for key in odd_keys() {
             assert_eq!(world.run(["run", &key, "--wait", "0", "--", "true"]).code, 75, "{key:?}");
@@ -25,7 +25,7 @@ fn odd_keys_are_keys_and_each_is_another() {
             let name = ["run", &key, "--wait", "0", "--", "sh", "-c", "printf %s. \"$KVLOCK_KEY\""];
             assert_eq!(world.ok(name), format!("{key}."));
         }
-    }
+    });
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use kvlock_tests::{Kvlock, MemcachedServer};
 use serde_json::Value;
 
-use super::World;
+use super::{World, in_both};
 
 fn json(line: &str) -> Value {
     serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line:?}"))
@@ -11,7 +11,7 @@ fn json(line: &str) -> Value {
 
 #[test]
 fn the_status_tells_owner_since_and_until() {
-    for world in World::both() {
+    in_both(|world| {
         assert_eq!(world.ok(["status", "k"]), "k: free");
         let _holder = world.hold("k", &["--owner", "somebody", "--lease", "20s"]);
         let text = world.ok(["status", "k", "other"]);
@@ -28,12 +28,12 @@ fn the_status_tells_owner_since_and_until() {
             assert!(held["holder"][field].as_str().is_some_and(|text| text.ends_with('Z')), "{held}");
         }
         assert_eq!((&free["state"], &free["holder"]), (&"free".into(), &Value::Null));
-    }
+    });
 }
 
 #[test]
 fn breaking_tells_whose_the_lock_was() {
-    for world in World::both() {
+    in_both(|world| {
         assert_eq!(world.ok(["break", "k"]), "k: free, nothing to break");
         world.ok(["acquire", "k", "--owner", "somebody"]);
         let text = world.ok(["break", "k"]);
@@ -41,12 +41,12 @@ fn breaking_tells_whose_the_lock_was() {
         world.ok(["acquire", "k", "--owner", "somebody"]);
         assert_eq!(json(&world.ok(["break", "k", "--json"]))["broken"]["owner"], "somebody");
         assert_eq!(json(&world.ok(["break", "k", "--json"]))["broken"], Value::Null);
-    }
+    });
 }
 
 #[test]
 fn a_key_or_name_cannot_write_on_the_terminal() {
-    for world in World::both() {
+    in_both(|world| {
         let key = "a\u{1b}[31m\nb";
         world.ok(["acquire", key, "--owner", "red\u{1b}[31m\nname"]);
         let busy = world.run(["run", key, "--wait", "0", "--", "true"]);
@@ -56,19 +56,19 @@ fn a_key_or_name_cannot_write_on_the_terminal() {
             assert!(!text.contains('\u{1b}'), "{text:?}");
         }
         assert_eq!(json(&world.ok(["status", "--json", key]))["key"], key);
-    }
+    });
 }
 
 #[test]
 fn the_doctor_is_content_with_a_good_store() {
-    for world in World::both() {
+    in_both(|world| {
         let text = world.ok(["doctor"]);
         assert!(text.lines().count() > 3 && !text.contains("UNFIT"), "{text}");
         for finding in world.ok(["doctor", "--json"]).lines().map(json) {
             assert!(["ok", "warning"].contains(&finding["severity"].as_str().unwrap()), "{finding}");
             assert!(finding["subject"].is_string() && finding["check"].is_string() && finding["text"].is_string());
         }
-    }
+    });
 }
 
 #[test]

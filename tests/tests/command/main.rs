@@ -45,10 +45,6 @@ impl World {
         World { kvlock: Kvlock::on(&url, folder.path()), server: None, folder }
     }
 
-    fn both() -> [World; 2] {
-        [World::memcached(), World::local()]
-    }
-
     /// A file of the folder, in which all commands run.
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
@@ -90,6 +86,16 @@ impl Deref for World {
     fn deref(&self) -> &Kvlock {
         &self.kvlock
     }
+}
+
+/// Runs a test on either store, at the same time: most of it is waiting.
+fn in_both(test: impl Fn(&World) + Sync) {
+    std::thread::scope(|scope| {
+        for world in [World::memcached(), World::local()] {
+            let test = &test;
+            scope.spawn(move || test(&world));
+        }
+    });
 }
 
 /// A message for people: one line, which begins with our name.

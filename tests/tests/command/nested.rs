@@ -1,16 +1,16 @@
 //! A command under a lock that asks for the same lock.
 
-use super::World;
+use super::{World, in_both};
 
 #[test]
 fn a_nested_run_that_says_so_runs_at_once() {
-    for world in World::both() {
+    in_both(|world| {
         let nested =
             ["run", "k", "--reentrant", "--", "sh", "-c", "\"$KVLOCK\" run k --reentrant --wait 0 -- sh -c 'exit 5'"];
         let output = world.run(nested);
         assert_eq!((output.code, output.stderr.as_str()), (5, ""));
         assert!(world.is_free("k"));
-    }
+    });
 }
 
 #[test]
@@ -24,10 +24,10 @@ fn the_lock_is_held_until_the_outermost_run_ends() {
 
 #[test]
 fn a_nested_run_that_does_not_say_so_is_busy() {
-    for world in World::both() {
+    in_both(|world| {
         let output = world.script("k", &["--reentrant"], "\"$KVLOCK\" run k --wait 0 -- true");
         assert_eq!(output.code, 75, "{output:?}");
-    }
+    });
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use kvlock_tests::kvlock::eventually;
 use rustix::process::Signal;
 
-use super::{SECOND, World};
+use super::{SECOND, World, in_both};
 
 #[test]
 fn a_minimum_time_keeps_the_key_taken_and_then_frees_it() {
-    for world in World::both() {
+    in_both(|world| {
         let again = ["run", "k", "--wait", "0", "--", "true"];
         assert_eq!(world.run(["run", "k", "--at-least", "2s", "--", "true"]).code, 0);
         let busy = world.run(again);
@@ -15,24 +15,24 @@ fn a_minimum_time_keeps_the_key_taken_and_then_frees_it() {
         assert!(busy.stderr.contains("minimum time"), "{busy:?}");
         let freed = eventually("the end of the minimum time", || world.run(again).code == 0);
         assert!(freed > SECOND && freed < 6 * SECOND, "{freed:?}");
-    }
+    });
 }
 
 #[test]
 fn a_restarted_worker_takes_its_lock_back() {
-    for world in World::both() {
+    in_both(|world| {
         let mut first = world.hold("k", &["--owner", "worker", "--lease", "3s"]);
         let adopt = |owner| world.run(["run", "k", "--owner", owner, "--adopt", "--wait", "0", "--", "true"]).code;
         assert_eq!(adopt("another"), 75);
         assert_eq!(world.run(["run", "k", "--owner", "worker", "--wait", "0", "--", "true"]).code, 75);
         assert_eq!(adopt("worker"), 0);
         assert_eq!(first.exit(), 74);
-    }
+    });
 }
 
 #[test]
 fn a_lease_for_ever_outlives_its_holder() {
-    for world in World::both() {
+    in_both(|world| {
         let holder = world.hold("k", &["--lease", "forever"]);
         holder.signal(Signal::KILL);
         drop(holder);
@@ -41,17 +41,17 @@ fn a_lease_for_ever_outlives_its_holder() {
         assert!(world.ok(["status", "k"]).contains("until released"));
         world.ok(["break", "k"]);
         assert_eq!(world.run(["run", "k", "--wait", "0", "--", "true"]).code, 0);
-    }
+    });
 }
 
 #[test]
 fn namespaces_are_separate() {
-    for world in World::both() {
+    in_both(|world| {
         let _holder = world.hold("k", &["--namespace", "one"]);
         for (namespace, code) in [("one", 75), ("two", 0), ("kvlock", 0)] {
             assert_eq!(world.run(["run", "k", "--namespace", namespace, "--wait", "0", "--", "true"]).code, code);
         }
-    }
+    });
 }
 
 #[test]

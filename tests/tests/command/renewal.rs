@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use kvlock_tests::kvlock::eventually;
 
-use super::{SECOND, World};
+use super::{SECOND, World, in_both};
 
 #[test]
 fn a_lock_is_held_for_as_long_as_the_command_runs() {
-    for world in World::both() {
+    in_both(|world| {
         let started = Instant::now();
         let mut holder = world.start_script("k", &["--lease", "1s"], "echo > ready; sleep 5");
         eventually("the start", || world.path("ready").exists());
@@ -21,12 +21,12 @@ fn a_lock_is_held_for_as_long_as_the_command_runs() {
         assert!(tries > 5);
         assert_eq!(holder.exit(), 0);
         assert!(world.is_free("k"));
-    }
+    });
 }
 
 #[test]
 fn a_lock_broken_by_force_ends_its_command_at_the_next_renewal() {
-    for world in World::both() {
+    in_both(|world| {
         let mut holder = world.hold("k", &["--lease", "3s", "--owner", "the victim"]);
         let broken = world.ok(["break", "k"]);
         assert!(broken.contains("the victim"), "{broken}");
@@ -35,7 +35,7 @@ fn a_lock_broken_by_force_ends_its_command_at_the_next_renewal() {
         assert!(eventually("the holder's end", || !holder.is_running()) < 2 * SECOND);
         assert_eq!(holder.exit(), 74);
         super::assert_one_line(&holder.wait().stderr);
-    }
+    });
 }
 
 #[test]

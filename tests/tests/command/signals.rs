@@ -5,7 +5,7 @@ use std::time::Instant;
 use kvlock_tests::kvlock::eventually;
 use rustix::process::Signal;
 
-use super::{SECOND, World};
+use super::{SECOND, World, in_both};
 
 const SIGNALS: [(Signal, &str); 6] = [
     (Signal::TERM, "TERM"),
@@ -47,7 +47,7 @@ fn a_command_may_go_on_after_a_signal_and_keeps_the_lock() {
 
 #[test]
 fn a_signal_ends_a_wait_at_once_and_nothing_is_held_after() {
-    for world in World::both() {
+    in_both(|world| {
         for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129), (Signal::QUIT, 131)] {
             let holder = world.hold("k", &[]);
             let mut waiter = world.start(["run", "k", "--", "sh", "-c", "echo > ran"]);
@@ -63,7 +63,7 @@ fn a_signal_ends_a_wait_at_once_and_nothing_is_held_after() {
             assert_eq!(holder.wait().code, 143);
             assert!(world.is_free("k") && !world.path("ran").exists());
         }
-    }
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use kvlock_tests::kvlock::Running;
 
-use super::World;
+use super::{World, in_both};
 
 #[test]
 fn bytes_go_through_as_they_are() {
@@ -35,10 +35,10 @@ fn stdin_that_the_command_does_not_read_is_left_to_the_next() {
 
 #[test]
 fn stdout_and_stderr_have_what_the_command_wrote_and_nothing_else() {
-    for world in World::both() {
+    in_both(|world| {
         let output = world.script("k", &[], "printf 'out\\r\\n\\001'; printf err >&2; exit 3");
         assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (3, "out\r\n\u{1}", "err"));
-    }
+    });
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn no_shell_is_involved() {
 
 #[test]
 fn the_command_inherits_no_descriptor_and_no_signal_mask_of_ours() {
-    for world in World::both() {
+    in_both(|world| {
         // Others may have left us some: what counts is the difference.
         for script in ["ls /proc/self/fd | wc -l", "ulimit -a; umask; pwd; ps -o ni= $$"] {
             let without = Running::start(world.command_of("sh".as_ref(), ["-c", script])).wait();
@@ -62,7 +62,7 @@ fn the_command_inherits_no_descriptor_and_no_signal_mask_of_ours() {
             // The C library has 32 and 33 for itself.
             assert_eq!(signals & 0x7fff_ffff, 0, "{line}");
         }
-    }
+    });
 }
 
 #[test]
