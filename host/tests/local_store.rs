@@ -56,14 +56,25 @@ fn written(outcome: Result<WriteOutcome, StoreError>) -> Version {
     }
 }
 
+/// The file may be the right one, but cannot be used.
 fn rejection(path: &Path) -> String {
     match Local::open(path) {
-        Err(StoreError::Rejected(text)) => {
-            assert!(text.contains(path.to_str().unwrap()) && !text.contains('\n'), "{text}");
-            text
-        }
+        Err(StoreError::Rejected(text)) => one_line_on(path, text),
         other => panic!("expected to be refused, got {other:?}"),
     }
+}
+
+/// The path is a wrong one.
+fn mistake(path: &Path) -> String {
+    match Local::open(path) {
+        Err(StoreError::Invalid(text)) => one_line_on(path, text),
+        other => panic!("expected to be called a mistake, got {other:?}"),
+    }
+}
+
+fn one_line_on(path: &Path, text: String) -> String {
+    assert!(text.contains(path.to_str().unwrap()) && !text.contains('\n'), "{text}");
+    text
 }
 
 const PROCESSES: usize = 4;
@@ -208,7 +219,7 @@ fn foreign_files_are_refused_and_left_as_they_are() {
     }
     for path in [&text, &short, &copy] {
         let before = fs::read(path).unwrap();
-        assert!(rejection(path).contains("is not a kvlock store"));
+        assert!(mistake(path).contains("is not a kvlock store"));
         assert_eq!(fs::read(path).unwrap(), before);
     }
     assert!(
@@ -219,8 +230,8 @@ fn foreign_files_are_refused_and_left_as_they_are() {
 #[test]
 fn folders_devices_and_files_without_permission_are_refused() {
     let world = World::new();
-    assert!(rejection(world.folder.path()).contains("is a folder"));
-    assert!(rejection(Path::new("/dev/null")).contains("is no ordinary file"));
+    assert!(mistake(world.folder.path()).contains("is a folder"));
+    assert!(mistake(Path::new("/dev/null")).contains("is no ordinary file"));
     fs::write(world.path("file"), "text").unwrap();
     rejection(&world.path("file/below"));
     drop(world.open());

@@ -1,8 +1,12 @@
 //! Support for the tests: servers to start and to mistreat.
 #![warn(missing_docs)]
 
+pub mod kvlock;
 pub mod memcached;
 pub mod proxy;
+pub mod terminal;
 
+pub use kvlock::Kvlock;
 pub use memcached::MemcachedServer;
 pub use proxy::{Mode, Proxy};
+pub use terminal::Terminal;

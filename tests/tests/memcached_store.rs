@@ -60,6 +60,14 @@ fn assert_rejected<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String 
 }
 
 #[track_caller]
+fn assert_invalid<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
+    match answer {
+        Err(StoreError::Invalid(text)) => text,
+        other => panic!("not `invalid`: {other:?}"),
+    }
+}
+
+#[track_caller]
 fn assert_unknown<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
     match answer {
         Err(StoreError::UnknownOutcome(text)) => text,
@@ -397,7 +405,7 @@ fn who_cannot_be_reached_is_named_with_the_reason() {
     let text = assert_unavailable(store(&server).add("k", b"v", TTL));
     assert!(text.contains(&server.addr()) && text.contains("refused"), "{text}");
     let unknown = Memcached::connect("no-such-host.invalid:1").unwrap();
-    let text = assert_unavailable(unknown.get("k"));
+    let text = assert_invalid(unknown.get("k"));
     assert!(text.contains("no-such-host.invalid:1") && text.contains("host"), "{text}");
     for text in [text, unknown.diagnose().remove(0).text] {
         assert_eq!(text.lines().count(), 1, "{text:?}");
@@ -684,7 +692,7 @@ fn a_server_of_another_protocol_is_refused_with_what_it_said() {
     for (reply, shown) in [("HTTP/1.1 400 Bad Request\r\n\r\n", "HTTP/1.1 400"), ("-ERR unknown\r\n", "-ERR unknown")] {
         let address = impostor(vec![reply.into()]);
         let store = Memcached::connect(&address).unwrap();
-        for text in [assert_rejected(store.add("k", b"v", TTL)), assert_rejected(store.get("k"))] {
+        for text in [assert_invalid(store.add("k", b"v", TTL)), assert_invalid(store.get("k"))] {
             assert!(text.starts_with(&format!("{address} does not speak memcached's protocol")), "{text}");
             assert!(text.contains(shown), "{text}");
         }

@@ -8,9 +8,10 @@ use super::args::LockArgs;
 use super::output::GrantJson;
 use super::{Global, signals, wait};
 
-/// Take a lock and print the grant on stdout, as one word for `kvlock release` and `kvlock renew`.
+/// Take a lock and print the grant, for `release` or `renew` in another process
 ///
-/// The lock lasts for --lease from now on; nothing renews it but `kvlock renew`.
+/// The grant is one word on stdout. The lock lasts for --lease from now on, and nothing renews it but `kvlock renew`.
+/// Whoever has the word can release the lock.
 #[derive(clap::Args)]
 pub(super) struct Acquire {
     #[command(flatten)]
@@ -23,7 +24,13 @@ impl Acquire {
         let session = global.session(self.lock.owner.as_deref())?;
         let lock = self.lock.apply(session.lock(&self.lock.key));
         let grant = wait::acquire(lock, &self.lock, global, &events)?;
-        GrantJson::new(grant)?.print(global.json)?;
+        let grant = GrantJson::new(grant)?;
+        if let Err(error) = grant.print(global.json) {
+            // Nobody has the word now, and so nobody could release the lock.
+            // Another session, because to this one the word is its own grant.
+            global.session(None)?.resume(&grant.grant)?.release()?;
+            return Err(error);
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

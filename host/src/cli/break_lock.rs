@@ -8,8 +8,9 @@ use serde_json::json;
 use super::Global;
 use super::output::{self, HolderJson};
 
-/// End somebody's lock by force, and tell whose it was. The holder learns it at its next renewal, and may be at work
-/// until then.
+/// End somebody's lock by force, and tell whose it was
+///
+/// The holder learns it at its next renewal, and may be at work until then: the key is free at once.
 #[derive(clap::Args)]
 pub(super) struct Break {
     /// The key
@@ -23,9 +24,9 @@ impl Break {
         if global.json {
             output::json(&json!({ "key": self.key, "broken": broken.as_ref().map(HolderJson::from) }))?;
         } else if let Some(holder) = broken {
-            println!("{}: broken; it was {holder}", self.key);
+            output::line(format_args!("{}: broken; it was {holder}", self.key))?;
         } else {
-            println!("{}: free, nothing to break", self.key);
+            output::line(format_args!("{}: free, nothing to break", self.key))?;
         }
         Ok(ExitCode::SUCCESS)
     }

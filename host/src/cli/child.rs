@@ -1,6 +1,6 @@
 //! The command that runs under the lock: a process group of its own, and the terminal if we have one.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -10,6 +10,9 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgrp, getpid, getppid, tcgetpgrp, tcsetpgrp};
 
 use super::exit;
+
+/// A variable of the command's environment; none takes it out.
+pub(super) type Variable = (&'static str, Option<OsString>);
 
 /// A running command.
 pub(super) struct Child {
@@ -29,11 +32,17 @@ pub(super) enum Change {
 }
 
 impl Child {
-    /// Starts the command, with these variables added to its environment.
-    pub(super) fn spawn(command: &[OsString], variables: &[(&str, &OsStr)]) -> io::Result<Self> {
+    /// Starts the command, with these variables changed in its environment.
+    pub(super) fn spawn(command: &[OsString], variables: &[Variable]) -> io::Result<Self> {
         let [program, arguments @ ..] = command else { return Err(io::ErrorKind::InvalidInput.into()) };
         let mut command = Command::new(program);
-        command.args(arguments).envs(variables.iter().copied()).process_group(0);
+        command.args(arguments).process_group(0);
+        for (name, value) in variables {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
         let parent = getpid();
         // SAFETY: the closure runs in the forked child before exec, and makes two system calls, both async-signal-safe;
         // it allocates nothing. Where kvlock is killed, and can end nothing any more, the kernel ends the command.

@@ -1,14 +1,15 @@
 //! `kvlock component`.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::exit::Exit;
+use super::output;
 
-/// Write the WebAssembly component that kvlock runs, for other hosts.
+/// Write the WebAssembly component that kvlock runs, for other hosts
 #[derive(clap::Args)]
 pub(super) struct Component {
     /// Where to; `-` is stdout
@@ -23,11 +24,10 @@ impl Component {
             write.map_err(|error| Exit::usage(format!("cannot write {}: {error}", self.path.display())))?;
             return Ok(ExitCode::SUCCESS);
         }
-        let mut stdout = std::io::stdout();
-        if stdout.is_terminal() {
+        if std::io::stdout().is_terminal() {
             return Err(Exit::usage("stdout is a terminal, and the component is binary; give a path").into());
         }
-        stdout.write_all(kvlock::COMPONENT).and_then(|()| stdout.flush()).context("cannot write the component")?;
+        output::bytes(kvlock::COMPONENT)?;
         Ok(ExitCode::SUCCESS)
     }
 }

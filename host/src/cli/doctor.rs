@@ -22,7 +22,7 @@ pub(super) fn run(global: &Global) -> Result<ExitCode> {
             let severity = severity.to_lowercase();
             output::json(&json!({ "subject": subject, "check": check, "severity": severity, "text": text }))?;
         } else {
-            println!("{severity:<8} {subject} {check}: {text}");
+            output::line(format_args!("{severity:<8} {subject} {check}: {text}"))?;
         }
     }
     let worst = findings.iter().map(|finding| finding.severity).max();

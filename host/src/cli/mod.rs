@@ -17,10 +17,12 @@ mod wait;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Once;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use etcetera::BaseStrategy;
 use kvlock::{Client, Session};
 
@@ -85,21 +87,14 @@ struct Global {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a command while holding a lock
     Run(run::Run),
-    /// Take a lock and print the grant, for `release` or `renew` in another process
     Acquire(acquire::Acquire),
-    /// Give back a lock that `acquire` took
     Release(release::Release),
-    /// Begin the lease of a grant anew, and print the grant that stands from then on
     Renew(renew::Renew),
-    /// Tell who has a lock, since when and until when
     Status(status::Status),
-    /// End somebody's lock by force, and tell whose it was
     Break(break_lock::Break),
     /// Tell whether a store is fit to lock on
     Doctor,
-    /// Write the WebAssembly component that kvlock runs
     Component(component::Component),
     /// Print a completion script for a shell
     Completions {
@@ -110,7 +105,7 @@ enum Command {
 
 /// Runs the command; every way out of it is an exit code.
 pub(crate) fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -118,10 +113,23 @@ pub(crate) fn main() -> ExitCode {
     match cli.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("kvlock: {error:#}");
+            eprintln!("kvlock: {}", output::message(&error));
             exit::code_of(&error).into()
         }
     }
+}
+
+/// A variable that is set to nothing is not set: in unit files and crontabs that is how one is taken back.
+fn parse() -> Result<Cli, clap::Error> {
+    fn without_empty_variables(command: clap::Command) -> clap::Command {
+        command.mut_subcommands(without_empty_variables).mut_args(|arg| {
+            let value = arg.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
+        })
+    }
+    let mut command = without_empty_variables(Cli::command());
+    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 impl Cli {
@@ -137,7 +145,9 @@ impl Cli {
             Command::Doctor => doctor::run(global),
             Command::Component(component) => component.run(),
             Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut Cli::command(), "kvlock", &mut std::io::stdout());
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut Cli::command(), "kvlock", &mut script);
+                output::bytes(&script)?;
                 Ok(ExitCode::SUCCESS)
             }
         }
@@ -150,13 +160,16 @@ impl Global {
         if let Some(url) = &self.store {
             return Ok(Client::connect(url)?);
         }
-        if let Some(servers) = std::env::var_os("MEMCACHEDLOCK_SERVERS") {
+        if let Some(servers) = std::env::var_os("MEMCACHEDLOCK_SERVERS").filter(|servers| !servers.is_empty()) {
             return Ok(Client::connect(&format!("memcached://{}", servers.to_string_lossy()))?);
         }
         let path = default_file()?;
         if !self.quiet {
+            static SAID: Once = Once::new();
             let path = path.display();
-            eprintln!("kvlock: no --store given: locking in local:{path}, for this user on this machine only");
+            SAID.call_once(|| {
+                eprintln!("kvlock: no --store given: locking in local:{path}, for this user on this machine only");
+            });
         }
         Ok(Client::connect(&format!("local:{}", path.display()))?)
     }

@@ -1,15 +1,54 @@
-//! Results as JSON. The text forms are the library's `Display`.
+//! Results as JSON, and as lines of text: the library's `Display`.
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
 use std::time::{Duration, SystemTime};
 
 use kvlock::store::Ttl;
 use kvlock::{Grant, Holder, Validity};
 use serde::Serialize;
+use signal_hook::consts::SIGPIPE;
+
+use super::exit::{self, Exit};
 
 /// Prints one line of JSON.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string(value)?);
-    Ok(())
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    bytes(&line)
+}
+
+/// Prints one line of text.
+pub(super) fn line(text: impl Display) -> anyhow::Result<()> {
+    bytes(format!("{}\n", one_line(text)).as_bytes())
+}
+
+/// Prints bytes. A reader that has gone ends us as SIGPIPE would, which Rust programs do not get.
+pub(super) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| {
+        let code = if error.kind() == ErrorKind::BrokenPipe { exit::of_signal(SIGPIPE) } else { exit::INTERNAL };
+        Exit::new(code, format!("cannot write to stdout: {error}")).into()
+    })
+}
+
+/// An error with its causes. Some errors have their cause in their own text; it is not said again.
+pub(super) fn message(error: &anyhow::Error) -> String {
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if message.is_empty() {
+            message = cause;
+        } else if !message.ends_with(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    one_line(message)
+}
+
+/// A text with its control characters written out: keys and names are anybody's, and the terminal is ours.
+pub(super) fn one_line(text: impl Display) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.to_string().chars().map(escape).collect()
 }
 
 /// Who has a key.
@@ -68,8 +107,7 @@ impl GrantJson {
         if as_json {
             return json(self);
         }
-        println!("{}", self.grant);
-        Ok(())
+        line(&self.grant)
     }
 }
 

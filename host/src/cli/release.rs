@@ -9,7 +9,9 @@ use serde_json::json;
 
 use super::{Global, output};
 
-/// Give back a lock that `kvlock acquire` took. Exits with 77 if the lock is not this grant's any more.
+/// Give back a lock that `acquire` took
+///
+/// Exits with 77 if the lock is not this grant's any more; whoever has it now keeps it.
 #[derive(clap::Args)]
 pub(super) struct Release {
     /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin

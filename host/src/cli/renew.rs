@@ -9,8 +9,9 @@ use super::output::GrantJson;
 use super::release::word;
 use super::{Global, args};
 
-/// Begin the lease of a grant anew, and print the grant that stands from then on; the old one is of no use any more.
-/// Exits with 77 if the lock is not this grant's any more.
+/// Begin the lease of a grant anew, and print the grant that stands from then on
+///
+/// The old grant is of no use any more. Exits with 77 if the lock is not this grant's any more.
 #[derive(clap::Args)]
 pub(super) struct Renew {
     /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin

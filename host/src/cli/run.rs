@@ -12,7 +12,7 @@ use kvlock::{Grant, GrantError, Keep, Kept, Loss, Session, Status};
 use nix::sys::signal::Signal;
 
 use super::args::{self, LockArgs};
-use super::child::{Change, Child};
+use super::child::{Change, Child, Variable};
 use super::exit::{self, Exit};
 use super::signals::{self, Event, interrupts};
 use super::{Global, output, wait};
@@ -26,7 +26,7 @@ const KILL_MARGIN: Duration = Duration::from_millis(100);
 /// The longest sleep of the main loop. Timers stand still while the machine is suspended, the lease does not.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Run a command while holding a lock.
+/// Run a command while holding a lock
 ///
 /// The lease is renewed in the background for as long as the command runs. If the lock is lost all the same, the
 /// command and all that it started get TERM, and KILL before the lease could have ended; the exit code is then 74.
@@ -95,9 +95,8 @@ impl Run {
         Ok(code.into())
     }
 
-    fn spawn(&self, variables: &[(&str, OsString)]) -> Result<Child> {
-        let variables: Vec<_> = variables.iter().map(|(name, value)| (*name, value.as_os_str())).collect();
-        Child::spawn(&self.command, &variables).map_err(|error| {
+    fn spawn(&self, variables: &[Variable]) -> Result<Child> {
+        Child::spawn(&self.command, variables).map_err(|error| {
             let program = self.command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
             let code = if error.kind() == io::ErrorKind::NotFound { exit::NOT_FOUND } else { exit::CANNOT_RUN };
             Exit::new(code, format!("cannot run `{program}`: {error}")).into()
@@ -122,17 +121,21 @@ fn is_held_by_parent(session: &Session, key: &str) -> Result<bool> {
     Ok(holder.depth > 0 && variable("KVLOCK_TOKEN") == holder.token.to_string())
 }
 
-fn variables(grant: &Grant) -> Result<Vec<(&'static str, OsString)>> {
-    let mut variables: Vec<(&str, OsString)> = vec![
-        ("KVLOCK_KEY", grant.key().into()),
-        ("KVLOCK_OWNER", grant.owner().into()),
-        ("KVLOCK_TOKEN", grant.token().to_string().into()),
-    ];
-    if let kvlock::Validity::Valid(left) = grant.validity()? {
-        let deadline = SystemTime::now().checked_add(left).context("the deadline is beyond the calendar")?;
-        variables.push(("KVLOCK_DEADLINE", output::unix_seconds(deadline).into()));
-    }
-    Ok(variables)
+/// What the command is told; what is none is not there, even if we have it of a lock that we run under.
+fn variables(grant: &Grant) -> Result<Vec<Variable>> {
+    let deadline = match grant.validity()? {
+        kvlock::Validity::Valid(left) => {
+            let deadline = SystemTime::now().checked_add(left).context("the deadline is beyond the calendar")?;
+            Some(output::unix_seconds(deadline).into())
+        }
+        _ => None,
+    };
+    Ok(vec![
+        ("KVLOCK_KEY", Some(grant.key().into())),
+        ("KVLOCK_OWNER", Some(grant.owner().into())),
+        ("KVLOCK_TOKEN", Some(grant.token().to_string().into())),
+        ("KVLOCK_DEADLINE", deadline),
+    ])
 }
 
 fn pending_interrupt(events: &Receiver<Event>) -> Option<i32> {
@@ -147,7 +150,7 @@ fn release(kept: Kept, global: &Global) -> Result<(), GrantError> {
     match kept.release() {
         Err(error @ GrantError::Store { .. }) => {
             if !global.quiet {
-                eprintln!("kvlock: not released: {error}");
+                eprintln!("kvlock: not released: {}", output::one_line(&error));
             }
             Ok(())
         }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::output::{self, HolderJson};
 use super::{Global, exit};
 
-/// Tell who has a lock, since when and until when.
+/// Tell who has a lock, since when and until when
 #[derive(clap::Args)]
 pub(super) struct Status {
     /// The keys
@@ -43,9 +43,10 @@ fn print(key: &str, status: &kvlock::Status, as_json: bool) -> Result<()> {
         });
     }
     match status {
-        kvlock::Status::Held(holder) => println!("{key}: {holder}; depth {}, token {}", holder.depth, holder.token),
-        kvlock::Status::Corrupt(excerpt) => println!("{key}: not a kvlock record: {excerpt}"),
-        _ => println!("{key}: free"),
+        kvlock::Status::Held(holder) => {
+            output::line(format_args!("{key}: {holder}; depth {}, token {}", holder.depth, holder.token))
+        }
+        kvlock::Status::Corrupt(excerpt) => output::line(format_args!("{key}: not a kvlock record: {excerpt}")),
+        _ => output::line(format_args!("{key}: free")),
     }
-    Ok(())
 }

@@ -11,6 +11,7 @@ use kvlock::{AcquireError, Grant, Lock, Poll, WaitingFor};
 use super::Global;
 use super::args::LockArgs;
 use super::exit::{self, Exit};
+use super::output::one_line;
 use super::signals::{Event, interrupts};
 
 /// How soon a wait becomes worth a line.
@@ -79,7 +80,7 @@ impl Line {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        bar.set_message(waiting_for.to_string());
+        bar.set_message(one_line(waiting_for));
     }
 }
 

@@ -99,7 +99,7 @@ pub enum StoreError {
     /// The store refuses; trying again does not help.
     #[error("store refuses: {0}")]
     Rejected(String),
-    /// The key or another argument is not legal here; nothing was sent.
+    /// The key or another argument is not legal here, or the URL names no such store; nothing happened.
     #[error("invalid: {0}")]
     Invalid(String),
 }

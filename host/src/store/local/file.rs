@@ -204,7 +204,7 @@ fn check_mark(file: &mut OpenFile, path: &Path) -> Result<(), Trouble> {
     })?;
     match ours {
         true => Ok(()),
-        false => Err(Trouble::Final(probe::refused(path, "has become another program's: name another path"))),
+        false => Err(Trouble::Final(probe::foreign(path, "has become another program's: name another path"))),
     }
 }
 

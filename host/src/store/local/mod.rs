@@ -98,8 +98,9 @@ impl Local {
     /// Opens the file, making it and its folder (for this user only) where there is none.
     ///
     /// # Errors
-    /// [`StoreError::Rejected`] where the path is a folder, may not be read and written, or has something that is not
-    /// ours, which is left as it is. [`StoreError::Unavailable`] where others keep the file locked.
+    /// [`StoreError::Invalid`] where the path is a folder, or has something that is not ours, which is left as it is.
+    /// [`StoreError::Rejected`] where it may not be read and written. [`StoreError::Unavailable`] where others keep the
+    /// file locked.
     pub fn open(path: impl AsRef<Path>) -> Result<Local, StoreError> {
         Local::with_machine(path, Machine::here())
     }

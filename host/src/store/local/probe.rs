@@ -63,8 +63,11 @@ impl Table {
     pub(super) fn look(&self, path: &Path) -> Result<Identity, StoreError> {
         if let Ok(data) = std::fs::metadata(path) {
             if !data.is_file() {
-                let what = if data.is_dir() { "a folder" } else { "no ordinary file" };
-                return Err(refused(path, &format!("is {what}: name a file in it")));
+                let (what, advice) = match data.is_dir() {
+                    true => ("a folder", "name a file in it"),
+                    false => ("no ordinary file", "name another path"),
+                };
+                return Err(foreign(path, &format!("is {what}: {advice}")));
             }
             if self.has(identity_of(&data)) {
                 return Ok(identity_of(&data));
@@ -82,7 +85,7 @@ impl Table {
         }
         match ours {
             true => Ok(identity),
-            false => Err(refused(path, "is not a kvlock store, and was left as it is: name another path")),
+            false => Err(foreign(path, "is not a kvlock store, and was left as it is: name another path")),
         }
     }
 
@@ -128,6 +131,12 @@ fn is_ours(file: &mut File) -> Result<bool, String> {
     Ok(header.is_empty() || marked)
 }
 
+/// The path is a wrong one.
+pub(super) fn foreign(path: &Path, why: &str) -> StoreError {
+    StoreError::Invalid(format!("`{}` {why}", path.display()))
+}
+
+/// The path may be the right one, but the file cannot be used.
 pub(super) fn refused(path: &Path, why: &str) -> StoreError {
     StoreError::Rejected(format!("`{}` {why}", path.display()))
 }

@@ -44,6 +44,8 @@ pub(super) enum Failure {
     Refused(String),
     /// What answers is not memcached.
     Foreign(String),
+    /// The server's name has no address: nothing was sent.
+    NotFound(String),
 }
 
 impl Failure {
@@ -58,9 +60,11 @@ impl Failure {
     /// The same failure, where an earlier command of the operation has been, or may have been, executed.
     pub(super) fn after_a_write(self) -> Failure {
         match self {
-            Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Refused(why) | Failure::Foreign(why) => {
-                Failure::NoAnswer(why)
-            }
+            Failure::NotSent(why)
+            | Failure::NoAnswer(why)
+            | Failure::Refused(why)
+            | Failure::Foreign(why)
+            | Failure::NotFound(why) => Failure::NoAnswer(why),
         }
     }
 }
@@ -270,7 +274,7 @@ pub(super) fn push(request: &mut Vec<u8>, command: MetaCommand) {
 fn dial(address: &Address, timeout: Duration) -> Result<TcpStream, Failure> {
     let deadline = Instant::now() + timeout;
     let resolved = (address.host.as_str(), address.port).to_socket_addrs();
-    let resolved = resolved.map_err(|error| Failure::NotSent(format!("cannot find the host: {error}")))?;
+    let resolved = resolved.map_err(|error| Failure::NotFound(format!("cannot find the host: {error}")))?;
     let mut last = "the host has no address".to_owned();
     for candidate in resolved {
         let left = deadline.saturating_duration_since(Instant::now());

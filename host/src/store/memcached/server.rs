@@ -1,6 +1,7 @@
 //! One server: its idle connections, and what its failures mean to the caller.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(super) struct Server {
     address: Address,
     pub(super) timeouts: Timeouts,
     idle: Mutex<Vec<Session>>,
+    /// Whether its name has led somewhere: if it does not any more, it is no slip of the pen.
+    found: AtomicBool,
 }
 
 impl fmt::Display for Server {
@@ -32,7 +35,7 @@ impl fmt::Display for Server {
 
 impl Server {
     pub(super) fn new(address: Address, timeouts: Timeouts) -> Server {
-        Server { address, timeouts, idle: Mutex::default() }
+        Server { address, timeouts, idle: Mutex::default(), found: AtomicBool::new(false) }
     }
 
     /// Does something that changes nothing. What fails on a connection of an earlier call is tried on a new one.
@@ -63,7 +66,11 @@ impl Server {
 
     /// Opens a connection without looking at what answers.
     pub(super) fn dial(&self) -> Result<Connection, StoreError> {
-        Connection::open(&self.address, self.timeouts).map_err(|failure| self.on_read(failure))
+        let opened = Connection::open(&self.address, self.timeouts);
+        if !matches!(opened, Err(Failure::NotFound(_))) {
+            self.found.store(true, Ordering::Relaxed);
+        }
+        opened.map_err(|failure| self.on_read(failure))
     }
 
     fn open(&self) -> Result<Session, StoreError> {
@@ -109,7 +116,8 @@ impl Server {
                 StoreError::Unavailable(format!("memcached {self}: {why}"))
             }
             Failure::Refused(why) => self.refused(&why),
-            Failure::Foreign(why) => StoreError::Rejected(format!("{self} does not speak memcached's protocol: {why}")),
+            Failure::Foreign(why) => StoreError::Invalid(format!("{self} does not speak memcached's protocol: {why}")),
+            Failure::NotFound(why) => self.not_found(&why),
         }
     }
 
@@ -119,7 +127,15 @@ impl Server {
             Failure::NotSent(why) => StoreError::Unavailable(format!("memcached {self}: {why}")),
             Failure::NoAnswer(why) => StoreError::UnknownOutcome(format!("memcached {self}: {why}")),
             Failure::Foreign(why) => StoreError::UnknownOutcome(format!("memcached {self}: {why}")),
+            Failure::NotFound(why) => self.not_found(&why),
             Failure::Refused(why) => self.refused(&why),
+        }
+    }
+
+    fn not_found(&self, why: &str) -> StoreError {
+        match self.found.load(Ordering::Relaxed) {
+            true => StoreError::Unavailable(format!("memcached {self}: {why}")),
+            false => StoreError::Invalid(format!("memcached {self}: {why}; check how it is spelled")),
         }
     }
 
@@ -134,5 +150,22 @@ impl Server {
             ""
         };
         StoreError::Rejected(format!("memcached {self}: {why}{advice}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_led_nowhere_from_the_start_is_a_mistake_and_one_that_did_lead_somewhere_is_an_outage() {
+        let timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) };
+        let server = Server::new(Address { host: "no-such-host.invalid".into(), port: 1 }, timeouts);
+        assert!(matches!(server.dial(), Err(StoreError::Invalid(text)) if text.contains("no-such-host.invalid:1")));
+        server.found.store(true, Ordering::Relaxed);
+        assert!(matches!(server.dial(), Err(StoreError::Unavailable(text)) if text.contains("no-such-host.invalid:1")));
+        let server = Server::new(Address { host: "localhost".into(), port: 1 }, timeouts);
+        assert!(matches!(server.dial(), Err(StoreError::Unavailable(_))));
+        assert!(server.found.load(Ordering::Relaxed));
     }
 }

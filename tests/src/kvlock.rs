@@ -1,0 +1,237 @@
+//! The `kvlock` command, as a user runs it.
+
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a command may take before the test is given up: much longer than any lease here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `kvlock` on one store. It sees no variable of ours that begins with `KVLOCK_`, nor a home directory.
+///
+/// Every method panics where it cannot do what it says: it is for tests.
+#[derive(Debug, Clone)]
+pub struct Kvlock {
+    variables: Vec<(String, String)>,
+    home: PathBuf,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Output {
+    /// The exit code; 128+n if it died of signal n.
+    pub code: i32,
+    /// What it wrote on stdout.
+    pub stdout: String,
+    /// What it wrote on stderr.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A command that runs. It is killed when this value is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    started: Instant,
+    readers: [Option<JoinHandle<Vec<u8>>>; 2],
+}
+
+impl Kvlock {
+    /// The command with no store configured, and this folder for its home.
+    pub fn at_home(home: &Path) -> Kvlock {
+        Kvlock { variables: Vec::new(), home: home.to_owned() }
+    }
+
+    /// The command on a store, which it takes for old enough to grant at once.
+    pub fn on(url: &str, home: &Path) -> Kvlock {
+        Kvlock::at_home(home).with("KVLOCK_STORE", url).with("KVLOCK_QUARANTINE", "0")
+    }
+
+    /// The same with one more variable in its environment.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Kvlock {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// The command with these arguments, to be changed and started.
+    pub fn command(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        self.command_of(binary().as_os_str(), arguments)
+    }
+
+    /// Another program in the environment that `kvlock` has here.
+    pub fn command_of(&self, program: &OsStr, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in std::env::vars_os() {
+            let name_text = name.to_string_lossy();
+            if name_text.starts_with("KVLOCK_") || name_text.starts_with("MEMCACHEDLOCK_") {
+                command.env_remove(&name);
+            }
+        }
+        command.args(arguments).current_dir(&self.home).env("HOME", &self.home).env("XDG_STATE_HOME", &self.home);
+        command.env("KVLOCK", binary()).envs(self.variables.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts the command.
+    pub fn start(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Running {
+        Running::start(self.command(arguments))
+    }
+
+    /// Runs the command to its end.
+    pub fn run(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Output {
+        self.start(arguments).wait()
+    }
+
+    /// Runs the command, which must succeed, and gives what it wrote on stdout, without the last line end.
+    #[track_caller]
+    pub fn ok(&self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.code, 0, "{output:?}");
+        output.stdout.strip_suffix('\n').unwrap_or(&output.stdout).to_owned()
+    }
+
+    /// Runs `kvlock run KEY OPTIONS… -- sh -c SCRIPT`.
+    pub fn script(&self, key: &str, options: &[&str], script: &str) -> Output {
+        self.start_script(key, options, script).wait()
+    }
+
+    /// Starts `kvlock run KEY OPTIONS… -- sh -c SCRIPT`.
+    pub fn start_script(&self, key: &str, options: &[&str], script: &str) -> Running {
+        self.start(["run", key].iter().chain(options).chain(&["--", "sh", "-c", script]))
+    }
+}
+
+impl Running {
+    /// Starts a command whose stdout and stderr, where they are pipes, are read to their ends.
+    pub fn start(mut command: Command) -> Running {
+        let started = Instant::now();
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
+        let readers = [child.stdout.take().map(read_all), child.stderr.take().map(read_all)];
+        Running { child, started, readers }
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its stdin, if that is a pipe.
+    pub fn stdin(&mut self) -> std::process::ChildStdin {
+        self.child.stdin.take().expect("stdin is a pipe")
+    }
+
+    /// Sends a signal to the process.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our own child can be signalled");
+    }
+
+    /// Whether it runs yet.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("our own child can be waited for").is_none()
+    }
+
+    /// Waits for the process itself, not for the ends of its pipes, which it may have left to others.
+    #[track_caller]
+    pub fn exit(&mut self) -> i32 {
+        code(wait(&mut self.child, self.started))
+    }
+
+    /// Waits for its end, and for what it wrote as text.
+    #[track_caller]
+    pub fn wait(self) -> Output {
+        let (code, took, [stdout, stderr]) = self.wait_bytes();
+        let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        Output { code, stdout, stderr, took }
+    }
+
+    /// Waits for its end, and for what it wrote, byte by byte: exit code, time taken, stdout and stderr.
+    #[track_caller]
+    pub fn wait_bytes(mut self) -> (i32, Duration, [Vec<u8>; 2]) {
+        let code = self.exit();
+        let took = self.started.elapsed();
+        let mut read = |index: usize| self.readers[index].take().map(|reader| reader.join().expect("it only reads"));
+        let outputs = [read(0).unwrap_or_default(), read(1).unwrap_or_default()];
+        (code, took, outputs)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // What has ended cannot be killed, and need not be.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether a process of this id runs; one that has ended and was not waited for does not.
+pub fn is_alive(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // The name before the state may contain anything, brackets too.
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+/// Waits until something is so, and gives how long that took.
+#[track_caller]
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    started.elapsed()
+}
+
+#[track_caller]
+fn wait(child: &mut Child, started: Instant) -> ExitStatus {
+    loop {
+        if let Some(status) = child.try_wait().expect("our own child can be waited for") {
+            return status;
+        }
+        assert!(started.elapsed() < PATIENCE, "it does not end");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).expect("it exited or was killed")
+}
+
+fn read_all(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        pipe.read_to_end(&mut bytes).expect("a pipe can be read");
+        bytes
+    })
+}
+
+/// The command, built of the sources as they are now: once a test process.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        // target/PROFILE/deps/TEST
+        let test = std::env::current_exe().expect("a test knows where it is");
+        let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
+        let name = profile.file_name().and_then(OsStr::to_str).expect("a profile's name is text");
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let built = Command::new(cargo)
+            .args(["build", "--quiet", "--package", "kvlock", "--bin", "kvlock"])
+            .args(["--profile", if name == "debug" { "dev" } else { name }])
+            .arg("--target-dir")
+            .arg(profile.parent().expect("a profile lies in target"))
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status()
+            .expect("cargo runs");
+        assert!(built.success(), "kvlock does not build");
+        profile.join("kvlock")
+    })
+}

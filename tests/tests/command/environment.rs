@@ -1,0 +1,110 @@
+//! What the command is told, and what we are told, by variables.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kvlock_tests::Kvlock;
+
+use super::{SECOND, World, in_both};
+
+#[test]
+fn the_command_is_told_key_owner_token_and_deadline() {
+    let script =
+        "echo \"$KVLOCK_KEY|$KVLOCK_OWNER|$KVLOCK_TOKEN|$KVLOCK_DEADLINE\"; \"$KVLOCK\" status --json \"$KVLOCK_KEY\"";
+    in_both(|world| {
+        let before = SystemTime::now();
+        let output = world.script("a key", &["--owner", "an owner", "--lease", "20s"], script);
+        let (variables, status) = output.stdout.split_once('\n').unwrap_or_else(|| panic!("{output:?}"));
+        let parts: Vec<&str> = variables.split('|').collect();
+        let [key, owner, token, deadline] = parts[..] else { panic!("{output:?}") };
+        assert_eq!((key, owner), ("a key", "an owner"));
+        let status: serde_json::Value = serde_json::from_str(status).unwrap();
+        assert_eq!(status["holder"]["token"].to_string(), token);
+        assert_eq!(status["holder"]["owner"], "an owner");
+        let deadline = UNIX_EPOCH + Duration::from_secs_f64(deadline.parse().unwrap());
+        let left = deadline.duration_since(before).unwrap();
+        assert!(left > 18 * SECOND && left < 21 * SECOND, "{left:?}");
+    });
+}
+
+#[test]
+fn a_lease_for_ever_has_no_deadline() {
+    let world = World::local();
+    let script = "echo ${KVLOCK_DEADLINE-none}";
+    assert_eq!(world.script("k", &["--lease", "forever"], script).stdout, "none\n");
+    let nested = format!("\"$KVLOCK\" run other --lease forever -- sh -c '{script}'");
+    assert_eq!(world.script("k", &[], &nested).stdout, "none\n", "that of another lock is no deadline");
+}
+
+fn token(world: &World) -> u64 {
+    world.ok(["run", "k", "--", "printenv", "KVLOCK_TOKEN"]).parse().unwrap()
+}
+
+#[test]
+fn tokens_grow_from_run_to_run() {
+    in_both(|world| {
+        let tokens: Vec<u64> = (0..5).map(|_| token(world)).collect();
+        assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
+    });
+}
+
+#[test]
+fn tokens_grow_over_a_restart_and_a_flush() {
+    let mut world = World::memcached();
+    let mut tokens = vec![token(&world)];
+    world.server().restart();
+    tokens.push(token(&world));
+    world.server().flush();
+    tokens.push(token(&world));
+    assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");
+}
+
+#[test]
+fn options_may_be_given_as_variables_and_an_option_on_the_line_goes_first() {
+    let world = World::local();
+    let _holder = world.hold("k", &[]);
+    let kvlock = world.kvlock.clone().with("KVLOCK_WAIT", "0").with("KVLOCK_CONFLICT_EXIT_CODE", "9");
+    assert_eq!(kvlock.run(["run", "k", "--", "true"]).code, 9);
+    assert_eq!(kvlock.run(["run", "k", "--conflict-exit-code", "8", "--", "true"]).code, 8);
+    let kvlock = world.kvlock.clone().with("KVLOCK_OWNER", "by variable").with("KVLOCK_NAMESPACE", "elsewhere");
+    assert_eq!(kvlock.ok(["run", "k", "--", "printenv", "KVLOCK_OWNER"]), "by variable");
+    let bad = world.kvlock.clone().with("KVLOCK_LEASE", "soon").run(["run", "k", "--", "true"]);
+    assert!(bad.code == 64 && bad.stderr.contains("soon"), "{bad:?}");
+}
+
+#[test]
+fn an_empty_variable_is_none() {
+    let world = World::local();
+    let mut kvlock = world.kvlock.clone();
+    for name in ["LEASE", "WAIT", "OWNER", "INTERVAL", "NAMESPACE", "QUIET", "JSON", "ADOPT", "MAX_HOLD", "VERBOSE"] {
+        kvlock = kvlock.with(&format!("KVLOCK_{name}"), "");
+    }
+    let output = kvlock.run(["run", "k", "--", "true"]);
+    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+    let nowhere = Kvlock::at_home(world.folder.path()).with("KVLOCK_STORE", "").with("MEMCACHEDLOCK_SERVERS", "");
+    assert!(nowhere.run(["status", "k"]).stderr.contains("no --store given"));
+}
+
+#[test]
+fn every_option_of_every_subcommand_has_a_variable() {
+    let world = World::local();
+    for subcommand in ["run", "acquire", "release", "renew", "status", "break", "doctor", "component", "completions"] {
+        let help = world.ok([subcommand, "--help"]);
+        let options = help.split_once("\nOptions:\n").unwrap_or_else(|| panic!("{help}")).1;
+        let mut blocks: Vec<String> = Vec::new();
+        for line in options.lines() {
+            if line.trim_start().starts_with('-') && line.contains("--") {
+                blocks.push(String::new());
+            }
+            if let Some(block) = blocks.last_mut() {
+                *block += &format!("{} ", line.trim());
+            }
+        }
+        blocks.retain(|block| !block.starts_with("-h, --help"));
+        assert!(blocks.len() >= 6, "{help}");
+        for block in blocks {
+            let name = block.split("--").nth(1).unwrap().split([' ', '.']).next().unwrap();
+            let variable = format!("[env: KVLOCK_{}=", name.replace('-', "_").to_uppercase());
+            assert!(block.contains(&variable), "{subcommand} --{name} has no variable: {block}");
+        }
+    }
+}

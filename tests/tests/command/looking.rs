@@ -1,0 +1,153 @@
+//! What shows: status, break, doctor, component, completions, help.
+
+use kvlock_tests::{Kvlock, MemcachedServer};
+use serde_json::Value;
+
+use super::{World, in_both};
+
+fn json(line: &str) -> Value {
+    serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line:?}"))
+}
+
+#[test]
+fn the_status_tells_owner_since_and_until() {
+    in_both(|world| {
+        assert_eq!(world.ok(["status", "k"]), "k: free");
+        let _holder = world.hold("k", &["--owner", "somebody", "--lease", "20s"]);
+        let text = world.ok(["status", "k", "other"]);
+        let [held, free] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        for part in ["k: held by somebody", " since 2", ", until 2", "unless renewed"] {
+            assert!(held.contains(part), "{part}: {text}");
+        }
+        assert_eq!(free, "other: free");
+        let text = world.ok(["--json", "status", "k", "other"]);
+        let [held, free] = text.lines().map(json).collect::<Vec<_>>().try_into().unwrap();
+        assert_eq!((&held["key"], &held["state"]), (&"k".into(), &"held".into()));
+        assert_eq!((&held["holder"]["owner"], &held["holder"]["lease"]), (&"somebody".into(), &20.0.into()));
+        for field in ["since", "until"] {
+            assert!(held["holder"][field].as_str().is_some_and(|text| text.ends_with('Z')), "{held}");
+        }
+        assert_eq!((&free["state"], &free["holder"]), (&"free".into(), &Value::Null));
+    });
+}
+
+#[test]
+fn breaking_tells_whose_the_lock_was() {
+    in_both(|world| {
+        assert_eq!(world.ok(["break", "k"]), "k: free, nothing to break");
+        world.ok(["acquire", "k", "--owner", "somebody"]);
+        let text = world.ok(["break", "k"]);
+        assert!(text.starts_with("k: broken") && text.contains("somebody") && text.lines().count() == 1, "{text}");
+        world.ok(["acquire", "k", "--owner", "somebody"]);
+        assert_eq!(json(&world.ok(["break", "k", "--json"]))["broken"]["owner"], "somebody");
+        assert_eq!(json(&world.ok(["break", "k", "--json"]))["broken"], Value::Null);
+    });
+}
+
+#[test]
+fn a_key_or_name_cannot_write_on_the_terminal() {
+    in_both(|world| {
+        let key = "a\u{1b}[31m\nb";
+        world.ok(["acquire", key, "--owner", "red\u{1b}[31m\nname"]);
+        let busy = world.run(["run", key, "--wait", "0", "--", "true"]);
+        super::assert_one_line(&busy.stderr);
+        for text in [busy.stderr, world.ok(["status", key]), world.ok(["break", key]), world.ok(["break", key])] {
+            assert_eq!(text.lines().count(), 1, "{text:?}");
+            assert!(!text.contains('\u{1b}'), "{text:?}");
+        }
+        assert_eq!(json(&world.ok(["status", "--json", key]))["key"], key);
+    });
+}
+
+#[test]
+fn the_doctor_is_content_with_a_good_store() {
+    in_both(|world| {
+        let text = world.ok(["doctor"]);
+        assert!(text.lines().count() > 3 && !text.contains("UNFIT"), "{text}");
+        for finding in world.ok(["doctor", "--json"]).lines().map(json) {
+            assert!(["ok", "warning"].contains(&finding["severity"].as_str().unwrap()), "{finding}");
+            assert!(finding["subject"].is_string() && finding["check"].is_string() && finding["text"].is_string());
+        }
+    });
+}
+
+#[test]
+fn the_doctor_gives_69_for_an_unfit_or_dead_server() {
+    let mut server = MemcachedServer::start_with(&["-C"]);
+    let folder = tempfile::tempdir().unwrap();
+    let kvlock = Kvlock::on(&server.url(), folder.path());
+    for part in ["-C", "refused"] {
+        let output = kvlock.run(["doctor"]);
+        assert_eq!(output.code, 69, "{output:?}");
+        let unfit: Vec<_> = output.stdout.lines().filter(|line| line.starts_with("UNFIT")).collect();
+        assert!(unfit.len() == 1 && unfit[0].contains(part), "{output:?}");
+        server.kill();
+    }
+}
+
+#[test]
+fn the_component_comes_out_byte_by_byte() {
+    let world = World::local();
+    assert_eq!(world.ok(["component"]), "");
+    assert!(std::fs::read(world.path("kvlock.wasm")).unwrap() == kvlock::COMPONENT);
+    let (code, _, [stdout, _]) = world.start(["component", "-"]).wait_bytes();
+    assert!(code == 0 && stdout == kvlock::COMPONENT);
+    assert_eq!(world.run(["component", "no-such-folder/x.wasm"]).code, 64);
+}
+
+#[test]
+fn there_are_completions_for_every_shell() {
+    let world = World::local();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = world.ok(["completions", shell]);
+        assert!(script.contains("kvlock") && script.contains("quarantine"), "{shell}");
+    }
+    let bash = world.ok(["completions", "bash"]);
+    std::fs::write(world.path("completions"), bash).unwrap();
+    let check = std::process::Command::new("bash").arg("-n").arg(world.path("completions")).status().unwrap();
+    assert!(check.success());
+}
+
+#[test]
+fn the_help_teaches() {
+    let world = World::local();
+    let help = world.ok(["--help"]);
+    for part in
+        ["Examples:", "kvlock run", "kvlock acquire", "Exit codes", "memcached://", "64", "69", "74", "75", "77"]
+    {
+        assert!(help.contains(part), "{part}: {help}");
+    }
+    let run = world.ok(["run", "--help"]);
+    for part in ["KVLOCK_TOKEN", "KVLOCK_DEADLINE", "TERM", "74", "no shell"] {
+        assert!(run.contains(part), "{part}: {run}");
+    }
+    for subcommand in ["acquire", "release", "renew", "break"] {
+        let help = world.ok([subcommand, "--help"]);
+        let about = help.split("\n\nUsage:").next().unwrap();
+        assert!(about.len() > 80, "{subcommand}: {about}");
+    }
+    assert!(world.ok(["--version"]).starts_with("kvlock 0."));
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_reason_to_panic() {
+    let world = World::local();
+    let script = "\"$KVLOCK\" run --help | true; \"$KVLOCK\" completions bash | true; \"$KVLOCK\" status a b c | true; \
+        \"$KVLOCK\" doctor | true; \"$KVLOCK\" component - | true";
+    let mut command = world.command_of("sh".as_ref(), ["-c", script]);
+    command.stdin(std::process::Stdio::null());
+    let output = kvlock_tests::kvlock::Running::start(command).wait();
+    assert!(!output.stderr.contains("panicked"), "{output:?}");
+}
+
+#[test]
+fn a_grant_that_nobody_could_read_is_given_back() {
+    let world = World::local();
+    let mut command = world.command(["acquire", "k"]);
+    command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
+    let output = kvlock_tests::kvlock::Running::start(command).wait();
+    assert_eq!(output.code, 70, "{output:?}");
+    super::assert_one_line(&output.stderr);
+    assert!(world.is_free("k"));
+}

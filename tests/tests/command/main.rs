@@ -1,0 +1,106 @@
+//! The `kvlock` command as its users run it: on real memcached, and on the local store.
+
+mod contention;
+mod crash;
+mod environment;
+mod exit_codes;
+mod freeze;
+mod grants;
+mod keys;
+mod looking;
+mod nested;
+mod options;
+mod renewal;
+mod signals;
+mod stores;
+mod streams;
+mod terminal;
+
+use std::ops::Deref;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kvlock_tests::kvlock::{Running, eventually};
+use kvlock_tests::{Kvlock, MemcachedServer};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A store of its own, a folder of its own, and the command on them.
+struct World {
+    kvlock: Kvlock,
+    /// None: the local store.
+    server: Option<MemcachedServer>,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn memcached() -> World {
+        let (server, folder) = (MemcachedServer::start(), tempfile::tempdir().unwrap());
+        World { kvlock: Kvlock::on(&server.url(), folder.path()), server: Some(server), folder }
+    }
+
+    fn local() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("local:{}", folder.path().join("locks.db").display());
+        World { kvlock: Kvlock::on(&url, folder.path()), server: None, folder }
+    }
+
+    /// A file of the folder, in which all commands run.
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What is in a file by now.
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// The server.
+    fn server(&mut self) -> &mut MemcachedServer {
+        self.server.as_mut().expect("a world with a server")
+    }
+
+    /// Waits until a file has a whole line, and gives it.
+    fn await_line(&self, name: &str) -> String {
+        eventually(&format!("a line in `{name}`"), || self.read(name).contains('\n'));
+        self.read(name).lines().next().unwrap_or_default().to_owned()
+    }
+
+    /// Starts a command that holds a key until it is ended, and waits until it holds it.
+    fn hold(&self, key: &str, options: &[&str]) -> Running {
+        let ready = format!("ready-{}", std::fs::read_dir(self.folder.path()).unwrap().count());
+        let running = self.start_script(key, options, &format!("echo $$ > {ready}; exec sleep 60"));
+        self.await_line(&ready);
+        running
+    }
+
+    /// Whether nobody has the key.
+    fn is_free(&self, key: &str) -> bool {
+        self.run(["status", "--exit-code", "--", key]).code == 0
+    }
+}
+
+impl Deref for World {
+    type Target = Kvlock;
+
+    fn deref(&self) -> &Kvlock {
+        &self.kvlock
+    }
+}
+
+/// Runs a test on either store, at the same time: most of it is waiting.
+fn in_both(test: impl Fn(&World) + Sync) {
+    std::thread::scope(|scope| {
+        for world in [World::memcached(), World::local()] {
+            let test = &test;
+            scope.spawn(move || test(&world));
+        }
+    });
+}
+
+/// A message for people: one line, which begins with our name.
+#[track_caller]
+fn assert_one_line(stderr: &str) {
+    assert!(stderr.starts_with("kvlock: ") && stderr.ends_with('\n'), "{stderr:?}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr:?}");
+}

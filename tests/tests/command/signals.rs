@@ -1,0 +1,79 @@
+//! Signals reach the command; while there is none yet they end the wait.
+
+use std::time::Instant;
+
+use kvlock_tests::kvlock::eventually;
+use rustix::process::Signal;
+
+use super::{SECOND, World, in_both};
+
+const SIGNALS: [(Signal, &str); 6] = [
+    (Signal::TERM, "TERM"),
+    (Signal::HUP, "HUP"),
+    (Signal::INT, "INT"),
+    (Signal::USR1, "USR1"),
+    (Signal::USR2, "USR2"),
+    (Signal::QUIT, "QUIT"),
+];
+
+#[test]
+fn signals_are_passed_on_and_the_exit_code_is_the_commands() {
+    let world = World::local();
+    for (signal, name) in SIGNALS {
+        let script = format!(
+            "trap 'echo got {name}; exit 40' {name}; echo > ready-{name}; while :; do sleep 1; done 2> /dev/null"
+        );
+        let holder = world.start_script(name, &[], &script);
+        eventually("the start", || world.path(&format!("ready-{name}")).exists());
+        holder.signal(signal);
+        let output = holder.wait();
+        assert_eq!((output.code, output.stdout), (40, format!("got {name}\n")));
+        assert!(world.is_free(name));
+    }
+}
+
+#[test]
+fn a_command_may_go_on_after_a_signal_and_keeps_the_lock() {
+    let world = World::local();
+    let script = "trap 'echo > told' TERM; echo > ready; while ! [ -e end ]; do sleep 0.05; done; exit 9";
+    let mut holder = world.start_script("k", &[], script);
+    eventually("the start", || world.path("ready").exists());
+    holder.signal(Signal::TERM);
+    eventually("the signal", || world.path("told").exists());
+    assert!(holder.is_running() && !world.is_free("k"));
+    std::fs::write(world.path("end"), "").unwrap();
+    assert_eq!(holder.exit(), 9);
+}
+
+#[test]
+fn a_signal_ends_a_wait_at_once_and_nothing_is_held_after() {
+    in_both(|world| {
+        for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129), (Signal::QUIT, 131)] {
+            let holder = world.hold("k", &[]);
+            let mut waiter = world.start(["run", "k", "--", "sh", "-c", "echo > ran"]);
+            std::thread::sleep(SECOND / 4);
+            assert!(waiter.is_running());
+            let told = Instant::now();
+            waiter.signal(signal);
+            let output = waiter.wait();
+            assert!(told.elapsed() < SECOND / 2, "{:?}", told.elapsed());
+            assert_eq!(output.code, code, "{output:?}");
+            super::assert_one_line(&output.stderr);
+            holder.signal(Signal::TERM);
+            assert_eq!(holder.wait().code, 143);
+            assert!(world.is_free("k") && !world.path("ran").exists());
+        }
+    });
+}
+
+#[test]
+fn the_command_leads_a_process_group_of_its_own() {
+    let world = World::local();
+    let holder = world.start_script("k", &[], "echo $$; ps -o pgid= -p $$; ps -o pgid= -p $PPID; echo $PPID");
+    let id = holder.id();
+    let output = holder.wait();
+    let numbers: Vec<u32> = output.stdout.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    let [child, group, parents_group, parent] = numbers[..] else { panic!("{output:?}") };
+    assert_eq!((child, parent), (group, id));
+    assert_ne!(group, parents_group);
+}

@@ -1,0 +1,192 @@
+//! Stores that are down, are not what they should be, or were not named.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
+use kvlock_tests::Kvlock;
+use kvlock_tests::kvlock::Output;
+
+use super::{SECOND, World, assert_one_line};
+
+/// What each way to use a store gives.
+#[track_caller]
+fn assert_all_give(code: i32, kvlock: &Kvlock, part: &str) {
+    let commands: [&[&str]; 4] = [
+        &["run", "k", "--wait", "5s", "--", "true"],
+        &["acquire", "k", "--wait", "5s"],
+        &["status", "k"],
+        &["break", "k"],
+    ];
+    for arguments in commands {
+        let output = kvlock.run(arguments);
+        assert_eq!((output.code, output.stdout.as_str()), (code, ""), "{arguments:?}: {output:?}");
+        assert_says_once(&output, part);
+    }
+}
+
+#[track_caller]
+fn assert_says_once(output: &Output, part: &str) {
+    assert_one_line(&output.stderr);
+    assert_eq!(output.stderr.matches(part).count(), 1, "`{part}`: {output:?}");
+}
+
+#[test]
+fn a_server_that_is_down_gives_69_at_once() {
+    let mut world = World::memcached();
+    world.server().kill();
+    assert_all_give(69, &world, "refused");
+    let output = world.run(["run", "k", "--", "true"]);
+    assert!(output.code == 69 && output.took < 5 * SECOND, "{output:?}");
+}
+
+#[test]
+fn a_server_that_is_frozen_gives_69_in_bounded_time() {
+    let mut world = World::memcached();
+    world.server().stop();
+    let output = world.run(["run", "k", "--", "true"]);
+    assert_eq!(output.code, 69, "{output:?}");
+    assert!(output.took < 5 * SECOND, "{output:?}");
+    assert_one_line(&output.stderr);
+    world.server().cont();
+}
+
+#[test]
+fn a_server_without_cas_gives_69() {
+    let server = kvlock_tests::MemcachedServer::start_with(&["-C"]);
+    let folder = tempfile::tempdir().unwrap();
+    let kvlock = Kvlock::on(&server.url(), folder.path());
+    assert_all_give(69, &kvlock, "-C");
+}
+
+#[test]
+fn a_host_that_does_not_exist_gives_64() {
+    let world = World::local();
+    let kvlock = world.kvlock.clone().with("KVLOCK_STORE", "memcached://no-such-host.invalid");
+    assert_all_give(64, &kvlock, "no-such-host.invalid");
+}
+
+#[test]
+fn a_server_of_another_kind_gives_64() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        }
+    });
+    let world = World::local();
+    let kvlock = world.kvlock.clone().with("KVLOCK_STORE", &format!("memcached://{address}"));
+    assert_all_give(64, &kvlock, "HTTP/1.1 400");
+}
+
+#[test]
+fn a_file_that_is_not_ours_gives_64_and_is_left_as_it_is() {
+    let world = World::local();
+    std::fs::write(world.path("notes"), "some notes\n").unwrap();
+    for (path, part) in [(world.path("notes"), "is not a kvlock store"), (world.path(""), "is a folder")] {
+        let kvlock = world.kvlock.clone().with("KVLOCK_STORE", &format!("local:{}", path.display()));
+        assert_all_give(64, &kvlock, part);
+    }
+    assert_eq!(world.read("notes"), "some notes\n");
+}
+
+#[test]
+fn a_record_that_is_not_ours_gives_64_and_is_left_as_it_is() {
+    let mut world = World::memcached();
+    let get = "get kvlock:lock:k";
+    // What is there before the first client came is of no known era, and void.
+    world.ok(["run", "other", "--", "true"]);
+    world.server().command("set kvlock:lock:k 0 0 5\r\nhello");
+    for arguments in [&["run", "k", "--", "true"][..], &["acquire", "k"], &["break", "k"]] {
+        let output = world.run(arguments);
+        assert_eq!((output.code, output.stdout.as_str()), (64, ""), "{arguments:?}: {output:?}");
+        assert_says_once(&output, "hello");
+        assert!(output.stderr.contains("`k`"), "{output:?}");
+    }
+    let status = world.ok(["status", "k"]);
+    assert!(status.contains("hello") && status.lines().count() == 1, "{status:?}");
+    assert!(world.server().command(get).contains("hello"));
+}
+
+#[test]
+fn with_nothing_configured_locks_live_in_a_local_file_and_that_is_said_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let kvlock = Kvlock::at_home(folder.path());
+    let output = kvlock.script("k", &[], "\"$KVLOCK\" -q status k");
+    assert_eq!(output.code, 0);
+    assert_one_line(&output.stderr);
+    let file = folder.path().join("kvlock").join("locks.db");
+    assert!(output.stderr.contains(&format!("local:{}", file.display())), "{output:?}");
+    assert!(output.stdout.starts_with("k: held by"), "{output:?}");
+    assert!(file.exists());
+    for quiet in ["-q", "--quiet"] {
+        assert_eq!(kvlock.run(["run", quiet, "k", "--", "true"]).stderr, "");
+    }
+    assert_eq!(kvlock.with("KVLOCK_QUIET", "true").run(["run", "k", "--", "true"]).stderr, "");
+}
+
+#[test]
+fn the_servers_of_memcachedlock_servers_are_taken_where_no_store_is_named() {
+    let mut world = World::memcached();
+    let kvlock = Kvlock::at_home(world.folder.path()).with("MEMCACHEDLOCK_SERVERS", &world.server().addr());
+    let kvlock = kvlock.with("KVLOCK_QUARANTINE", "0");
+    let _holder = kvlock.start_script("k", &["--owner", "one"], "echo > ready; exec sleep 60");
+    kvlock_tests::kvlock::eventually("the start", || world.path("ready").exists());
+    assert!(world.ok(["status", "k"]).contains("held by one"));
+    // A store that is named goes first.
+    let local = kvlock.with("KVLOCK_STORE", &format!("local:{}", world.path("other.db").display()));
+    assert_eq!(local.ok(["status", "k"]), "k: free");
+}
+
+#[test]
+fn locks_on_several_servers_are_found_in_whatever_order_the_servers_are_named() {
+    let (one, two) = (World::memcached(), kvlock_tests::MemcachedServer::start());
+    let addresses = [one.server.as_ref().unwrap().addr(), two.addr()];
+    let url = |a: usize, b: usize| format!("memcached://{},{}", addresses[a], addresses[b]);
+    for key in ["a", "b", "c", "d"] {
+        one.ok(["acquire", key, "--store", &url(0, 1)]);
+        assert_eq!(one.run(["acquire", key, "--wait", "0", "--store", &url(1, 0)]).code, 75);
+    }
+}
+
+#[test]
+fn a_lock_that_cannot_be_released_is_told_and_the_exit_code_is_the_commands() {
+    let mut world = World::memcached();
+    let holder = world.start_script("k", &[], "echo > ready; while ! [ -e end ]; do sleep 0.05; done; exit 4");
+    kvlock_tests::kvlock::eventually("the start", || world.path("ready").exists());
+    world.server().kill();
+    std::fs::write(world.path("end"), "").unwrap();
+    let output = holder.wait();
+    assert_eq!(output.code, 4, "{output:?}");
+    assert_one_line(&output.stderr);
+    assert!(output.stderr.contains("not released: `k`") && output.stderr.contains("lease"), "{output:?}");
+}
+
+#[test]
+fn a_server_that_freezes_while_we_wait_does_not_prolong_the_wait_for_long() {
+    let mut world = World::memcached();
+    let _holder = world.hold("k", &[]);
+    let waiter = world.start(["run", "k", "--wait", "3s", "--", "true"]);
+    std::thread::sleep(SECOND);
+    world.server().stop();
+    let output = waiter.wait();
+    world.server().cont();
+    assert!([69, 75].contains(&output.code), "{output:?}");
+    // The call under way may take a connection's and an answer's time.
+    assert!(output.took < 6 * SECOND, "{output:?}");
+    assert_one_line(&output.stderr);
+}
+
+#[test]
+fn who_waits_survives_a_restart_of_the_server() {
+    let mut world = World::memcached();
+    let holder = world.hold("k", &["--lease", "2s"]);
+    let waiter = world.start(["run", "k", "--wait", "20s", "--", "echo", "ran"]);
+    std::thread::sleep(SECOND / 2);
+    world.server().restart();
+    let output = waiter.wait();
+    assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (0, "ran\n", ""));
+    assert_eq!(holder.wait().code, 74);
+}

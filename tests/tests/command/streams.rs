@@ -1,0 +1,76 @@
+//! The command's streams are its own, and so are its arguments.
+
+use std::io::Write;
+use std::process::Stdio;
+
+use kvlock_tests::kvlock::Running;
+
+use super::{World, in_both};
+
+#[test]
+fn bytes_go_through_as_they_are() {
+    let world = World::local();
+    let bytes: Vec<u8> = (0..1 << 20).map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let mut command = world.command(["run", "k", "--", "cat"]);
+    command.stdin(Stdio::piped());
+    let mut running = Running::start(command);
+    let mut stdin = running.stdin();
+    let sent = bytes.clone();
+    let writer = std::thread::spawn(move || stdin.write_all(&sent).unwrap());
+    let (code, _, [stdout, stderr]) = running.wait_bytes();
+    writer.join().unwrap();
+    assert_eq!((code, stderr.as_slice()), (0, &b""[..]));
+    assert!(stdout == bytes, "{} bytes came back of {}", stdout.len(), bytes.len());
+}
+
+#[test]
+fn stdin_that_the_command_does_not_read_is_left_to_the_next() {
+    let world = World::local();
+    let mut command = world.command_of("sh".as_ref(), ["-c", "\"$KVLOCK\" run k -- true; cat"]);
+    command.stdin(Stdio::piped());
+    let mut running = Running::start(command);
+    running.stdin().write_all(b"for the next").unwrap();
+    assert_eq!(running.wait().stdout, "for the next");
+}
+
+#[test]
+fn stdout_and_stderr_have_what_the_command_wrote_and_nothing_else() {
+    in_both(|world| {
+        let output = world.script("k", &[], "printf 'out\\r\\n\\001'; printf err >&2; exit 3");
+        assert_eq!((output.code, output.stdout.as_str(), output.stderr.as_str()), (3, "out\r\n\u{1}", "err"));
+    });
+}
+
+#[test]
+fn no_shell_is_involved() {
+    let world = World::local();
+    let arguments = ["run", "k", "--", "printf", "%s|", "$HOME", "a b", "*", "; exit 9", "--lease", "-q", "--", ""];
+    assert_eq!(world.ok(arguments), "$HOME|a b|*|; exit 9|--lease|-q|--||");
+}
+
+#[test]
+fn the_command_inherits_no_descriptor_and_no_signal_mask_of_ours() {
+    in_both(|world| {
+        // Others may have left us some: what counts is the difference.
+        for script in ["ls /proc/self/fd | wc -l", "ulimit -a; umask; pwd; ps -o ni= $$"] {
+            let without = Running::start(world.command_of("sh".as_ref(), ["-c", script])).wait();
+            let within = world.script("k", &[], script);
+            assert_eq!((within.code, within.stdout), (0, without.stdout), "{script}");
+        }
+        for line in world.ok(["run", "k", "--", "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"]).lines() {
+            let signals = u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap();
+            // The C library has 32 and 33 for itself.
+            assert_eq!(signals & 0x7fff_ffff, 0, "{line}");
+        }
+    });
+}
+
+#[test]
+fn streams_that_are_closed_are_no_obstacle() {
+    let world = World::local();
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        let script = format!("\"$KVLOCK\" run k {closed} -- sh -c 'echo > ran; exit 5'");
+        assert_eq!(Running::start(world.command_of("sh".as_ref(), ["-c", &script])).wait().code, 5, "{closed}");
+        std::fs::remove_file(world.path("ran")).unwrap();
+    }
+}

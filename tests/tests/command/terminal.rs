@@ -1,0 +1,121 @@
+//! At a terminal the command is what a shell's job in the foreground is.
+
+use kvlock_tests::Terminal;
+use kvlock_tests::kvlock::{eventually, is_alive};
+use rustix::process::Signal;
+
+use super::World;
+
+impl World {
+    fn terminal(&self, script: &str) -> Terminal {
+        Terminal::start(&self.command(["run", "k", "--", "sh", "-c", script]))
+    }
+}
+
+#[test]
+fn the_command_may_read_the_terminal() {
+    let world = World::local();
+    let mut terminal = world.terminal("echo ready; read line; echo \"read: $line.\"; exit 6");
+    terminal.await_text("ready");
+    terminal.type_in("some words\r");
+    terminal.await_text("read: some words.");
+    assert_eq!(terminal.program.exit(), 6);
+}
+
+#[test]
+fn ctrl_c_ends_the_command_and_frees_the_lock() {
+    let world = World::local();
+    let mut terminal = world.terminal("echo $$ > pid; echo ready; sleep 60");
+    terminal.await_text("ready");
+    let child: u32 = world.await_line("pid").parse().unwrap();
+    terminal.type_in("\x03");
+    assert_eq!(terminal.program.exit(), 130);
+    assert!(!is_alive(child) && world.is_free("k"));
+}
+
+#[test]
+fn ctrl_c_ends_a_wait() {
+    let world = World::local();
+    let _holder = world.hold("k", &["--owner", "somebody"]);
+    let mut terminal = world.terminal("echo ran");
+    // The live line tells for whom we wait.
+    terminal.await_text("somebody");
+    terminal.type_in("\x03");
+    assert_eq!(terminal.program.exit(), 130);
+    assert!(!terminal.screen().contains("ran"));
+}
+
+#[test]
+fn the_live_line_is_not_shown_when_it_must_not_be() {
+    let world = World::local();
+    let _holder = world.hold("k", &["--owner", "somebody"]);
+    let mut quiet = Terminal::start(&world.command(["run", "k", "-q", "--wait", "1s", "--", "true"]));
+    assert_eq!(quiet.program.exit(), 75);
+    assert!(!quiet.screen().contains("waiting"), "{}", quiet.screen());
+    let piped = world.run(["run", "k", "--wait", "1s", "--", "true"]);
+    super::assert_one_line(&piped.stderr);
+}
+
+#[test]
+fn ctrl_z_stops_both_and_cont_resumes_both() {
+    let world = World::local();
+    let mut terminal = world.terminal("echo $$ > pid; echo ready; read line; echo \"read: $line.\"; exit 6");
+    terminal.await_text("ready");
+    let child: u32 = world.await_line("pid").parse().unwrap();
+    terminal.type_in("\x1a");
+    let id = terminal.program.id();
+    eventually("the stop", || [child, id].into_iter().all(is_stopped));
+    terminal.program.signal(Signal::CONT);
+    eventually("the resumption", || ![child, id].into_iter().any(is_stopped));
+    terminal.type_in("words\r");
+    terminal.await_text("read: words.");
+    assert_eq!(terminal.program.exit(), 6);
+}
+
+#[test]
+fn a_shell_stops_and_resumes_it_like_any_job() {
+    let world = World::local();
+    let shell = world.command_of("sh".as_ref(), ["-i", "-m"]);
+    let mut terminal = Terminal::start(&shell);
+    terminal.type_in("PS1=; stty -echo\r");
+    terminal.type_in("\"$KVLOCK\" run k -- sh -c 'echo re\"\"ady; read l; echo \"read: $l.\"'\r");
+    terminal.await_text("ready");
+    let shell = terminal.program.id();
+    eventually("the command's turn", || terminal.foreground().is_some_and(|group| group != shell));
+    terminal.type_in("\x1a");
+    // What is typed before is lost: Ctrl-Z empties the terminal's queue.
+    eventually("the shell's turn", || terminal.foreground() == Some(shell));
+    terminal.type_in("echo in the \"sh\"ell\r");
+    terminal.await_text("in the shell");
+    assert!(!world.is_free("k"));
+    terminal.type_in("fg\r");
+    eventually("the command's turn", || terminal.foreground().is_some_and(|group| group != shell));
+    terminal.type_in("words\r");
+    terminal.await_text("read: words.");
+    terminal.type_in("echo after: $?\r");
+    terminal.await_text("after: 0");
+    terminal.type_in("exit 12\r");
+    assert_eq!(terminal.program.exit(), 12);
+    assert!(world.is_free("k"));
+}
+
+#[test]
+fn a_lock_that_ended_while_all_was_stopped_is_told_and_the_command_ended() {
+    let world = World::local();
+    let options = ["run", "k", "--lease", "1s", "--", "sh", "-c", "echo ready; sleep 60; echo went on"];
+    let mut terminal = Terminal::start(&world.command(options));
+    terminal.await_text("ready");
+    terminal.type_in("\x1a");
+    let id = terminal.program.id();
+    eventually("the stop", || is_stopped(id));
+    assert_eq!(world.run(["run", "k", "--", "true"]).code, 0);
+    terminal.program.signal(Signal::CONT);
+    assert_eq!(terminal.program.exit(), 74);
+    eventually("the message", || terminal.screen().contains("lost"));
+    assert!(!terminal.screen().contains("went on"));
+}
+
+fn is_stopped(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+}
