@@ -160,7 +160,7 @@ pub enum KeyError {
     #[error("{0}")]
     Invalid(String),
     /// The store failed.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The component failed, which is a bug; the session cannot be used any more.
     #[error("the lock component failed: {0}")]

@@ -47,11 +47,11 @@ impl From<wit::Holder> for Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.depth {
-            0 => write!(f, "released by {} and kept for its minimum time", self.owner)?,
-            _ => write!(f, "held by {}", self.owner)?,
+            0 => write!(f, "released by {} and kept for its minimum time", shown(&self.owner))?,
+            _ => write!(f, "held by {}", shown(&self.owner))?,
         }
         if !self.label.is_empty() {
-            write!(f, " ({})", self.label)?;
+            write!(f, " ({})", shown(&self.label))?;
         }
         if let Some(since) = self.since {
             write!(f, " since {}", humantime::format_rfc3339_seconds(since))?;

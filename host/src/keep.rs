@@ -149,6 +149,11 @@ impl Kept {
         self.shared.lost()
     }
 
+    /// Why the last renewal failed; none if it did not.
+    pub fn failure(&self) -> Option<StoreError> {
+        self.shared.lock().failure.clone()
+    }
+
     /// How long the lock is surely held; none if without end. Does not wait for a renewal under way.
     pub fn valid_for(&self) -> Option<Duration> {
         let state = self.shared.lock();

@@ -246,11 +246,11 @@ fn a_flush_ends_the_era_on_open_connections_too() {
     let old = add(&store, "k", "old");
     server.flush();
     let new = add(&store, "k", "new");
-    assert!(new.era > token(old), "{new:?} {old:?}");
+    assert!(new.era > old.era && token(new) > token(old), "{new:?} {old:?}");
     assert_eq!(store.era("k").unwrap().id, new.era);
     server.flush();
     let era = store.era("k").unwrap().id;
-    assert!(era > token(new));
+    assert!(era > new.era);
     assert_eq!(store.delete("k", new).unwrap(), DeleteOutcome::Conflict(None));
     let third = add(&store, "k", "third");
     server.flush();
@@ -292,22 +292,31 @@ fn a_server_that_lost_nothing_is_as_old_as_it_is_and_a_flushed_one_is_new() {
 }
 
 #[test]
-fn what_outlives_the_epoch_item_is_void_and_in_nobodys_way() {
+fn what_outlives_the_epoch_item_stays_and_its_old_version_matches_nothing() {
     let server = MemcachedServer::start();
     let (store, other) = (store(&server), store(&server));
-    let [read, added, replaced, deleted] = ["read", "added", "replaced", "deleted"].map(|key| add(&store, key, "old"));
+    let [kept, replaced, deleted] = ["kept", "replaced", "deleted"].map(|key| add(&store, key, "old"));
     add(&other, "warm", "v");
     // What an eviction would do.
     assert_eq!(server.command("md kvlock:epoch"), "HD\r\n");
-    let new = add(&store, "added", "new");
-    assert!(new.era > token(added));
-    assert_eq!(store.get("read").unwrap(), None);
-    assert_eq!(store.get_many(&["read".into()]).unwrap(), [None]);
+    assert!(matches!(store.add("kept", b"new", TTL).unwrap(), WriteOutcome::Conflict(Some(_))));
+    let entry = store.get("kept").unwrap().unwrap();
+    assert_eq!(entry.value, b"old");
+    assert!(entry.version.era > kept.era && token(entry.version) > token(kept), "{entry:?}");
     assert_eq!(other.replace("replaced", b"x", TTL, replaced).unwrap(), WriteOutcome::Conflict(None));
     assert_eq!(store.delete("deleted", deleted).unwrap(), DeleteOutcome::Conflict(None));
-    for key in ["read", "replaced", "deleted"] {
-        assert!(add(&other, key, "new").era > token(read), "{key}");
-    }
+    let present = replace(&store, "kept", "newer", entry.version);
+    assert!(token(present) > token(entry.version));
+    assert_eq!(other.delete("kept", present).unwrap(), DeleteOutcome::Deleted);
+}
+
+#[test]
+fn a_value_from_before_the_first_era_is_left_alone() {
+    let server = MemcachedServer::start();
+    assert_eq!(server.command("set kvlock:lock:k 0 0 2\r\n42"), "STORED\r\n");
+    let store = store(&server);
+    assert!(matches!(store.add("kvlock:lock:k", b"mine", TTL).unwrap(), WriteOutcome::Conflict(_)));
+    assert_eq!(store.get("kvlock:lock:k").unwrap().unwrap().value, b"42");
 }
 
 #[test]
@@ -331,7 +340,10 @@ fn tokens_grow_over_writes_flushes_and_restarts() {
                 // Long enough for the connection to be looked at before it is used again.
                 thread::sleep(Duration::from_millis(30));
             }
-            2 => drop(server.command("md kvlock:epoch")),
+            2 => {
+                assert_eq!(store.delete("k", replaced).unwrap(), DeleteOutcome::Deleted);
+                assert_eq!(server.command("md kvlock:epoch"), "HD\r\n");
+            }
             _ => assert_eq!(store.delete("k", replaced).unwrap(), DeleteOutcome::Deleted),
         }
     }

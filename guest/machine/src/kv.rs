@@ -14,8 +14,8 @@ pub struct Version {
 }
 
 impl Version {
-    /// The fencing token of a grant that this write made: it only grows for a key, across eras too, because an era
-    /// begins with a larger number than the sum that any earlier one came to.
+    /// The fencing token of a grant that this write made: with each later write to the key it is larger, across eras
+    /// too. That is what the store promises.
     pub fn token(self) -> u64 {
         self.era.saturating_add(self.number)
     }

@@ -251,7 +251,8 @@ impl<'a> Watch<'a> {
                 ending.kill_at = Instant::now() + KILL_MARGIN;
             }
         } else if self.valid_for().is_some_and(|left| left <= self.grace + KILL_MARGIN) {
-            self.end(self.kept.and_then(Kept::lost).unwrap_or(Loss::Expired(None)));
+            let why = || Loss::Expired(self.kept.and_then(Kept::failure));
+            self.end(self.kept.and_then(Kept::lost).unwrap_or_else(why));
         }
     }
 

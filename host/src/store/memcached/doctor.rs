@@ -4,8 +4,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::{Finding, Severity, StoreError};
 use super::epoch::OLDEST;
+use super::link::Link;
 use super::server::Server;
-use super::session::Session;
 use super::stats::{LOSSES, ServerClock, ServerVersion, Stats, ago};
 
 /// How far a server's clock may be from ours: it counts whole seconds and lags behind by up to one.
@@ -35,8 +35,8 @@ fn examine(server: &Server, report: &mut Report) -> Result<(), StoreError> {
         version(&stats, report);
         cas(&settings, report);
         if report.findings.iter().all(|finding| finding.severity != Severity::Unfit) {
-            let session = Session::new(connection).map_err(failed)?;
-            era(&session, &stats, report);
+            let link = Link::new(connection).map_err(failed)?;
+            era(&link, &stats, report);
         }
         losses(&stats, report);
         memory(&stats, report);
@@ -67,10 +67,10 @@ fn cas(settings: &Stats, report: &mut Report) {
     }
 }
 
-fn era(session: &Session, stats: &Stats, report: &mut Report) {
-    let info = session.epoch.info();
+fn era(link: &Link, stats: &Stats, report: &mut Report) {
+    let info = link.epoch.info();
     let uptime = Duration::from_secs(stats.number("uptime").unwrap_or(0));
-    let since = unix_now().saturating_sub(Duration::from_secs(session.epoch.made));
+    let since = unix_now().saturating_sub(Duration::from_secs(link.epoch.made));
     report.add(
         "era",
         Severity::Ok,

@@ -10,11 +10,11 @@
 //!
 //! - The era's id is `start × 1 000 000 000 + cas of the epoch item`, where `start` is the second in which the server
 //!   was started (`time - uptime` of its `stats`, a constant of the process).
-//! - A version's number is `cas of the item - cas of the epoch item`.
+//! - A version's number is the item's CAS value.
 //!
-//! So their sum, the fencing token, is `start × 1 000 000 000 + cas of the item`. Within a process it grows because
-//! CAS grows. Over a restart it grows because a process makes fewer than 1 000 000 000 writes a second: `start` plus
-//! its writes, read as nanoseconds, stays behind the wall clock at which its successor starts. For the one case that
+//! So their sum, the fencing token, is `start × 1 000 000 000` and two CAS values. Within a process both only grow.
+//! Over a restart it grows because a process makes fewer than 500 000 000 writes a second: `start` plus twice its
+//! writes, read as nanoseconds, stays behind the wall clock at which its successor starts. For the one case that
 //! this leaves open, two processes started within the same second, no era is begun before the server has lived for
 //! more than a second ([`SETTLED`]). What remains is a server whose wall clock is set back, over a restart, by more
 //! than the old process had lived.
@@ -27,8 +27,9 @@
 //! `stats reset` after a flush, or deletes the epoch item by hand, defeats this. The eviction of a single lock while
 //! the epoch item stays ends no era: only the counter shows it, and `kvlock doctor` warns of it.
 //!
-//! **Survivors.** The epoch item itself can be evicted, while older items stay. Their CAS is smaller than that of the
-//! next epoch item: they are of an ended era, count as absent, and are deleted when they are in the way.
+//! **Survivors.** The epoch item itself can be evicted, while other items stay. They stay as they are: a lock among
+//! them is taken until its ttl is over, although its holder, whose version is of the era that ended, is told that it
+//! is lost. A value that is not kvlock's is left alone, whenever it was written.
 
 use std::time::{Duration, Instant};
 

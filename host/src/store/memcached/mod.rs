@@ -5,7 +5,7 @@
 //! | contract | on the wire |
 //! |---|---|
 //! | `get`, `get-many` | `mg <key> v c t`, for several keys in one request |
-//! | `add` | `add`, then `mg <key> c f` in the same request for the version it got (`session.rs` says why not `ms`) |
+//! | `add` | `add`, then `mg <key> c f` in the same request for the version it got (`link.rs` says why not `ms`) |
 //! | `replace` | `cas` likewise |
 //! | `delete` | `md <key> C<cas>` |
 //! | `era` | `mg kvlock:epoch c`; on a new connection with `v`, and `stats` (`epoch.rs` has the reasoning) |
@@ -23,8 +23,8 @@ mod connection;
 mod doctor;
 mod epoch;
 mod expiry;
+mod link;
 mod server;
-mod session;
 mod stats;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -76,7 +76,7 @@ const KEYS_PER_REQUEST: usize = 100;
 #[derive(Debug)]
 pub struct Memcached {
     servers: Vec<Server>,
-    /// The client flags of the next write: see `session.rs`.
+    /// The client flags of the next write: see `link.rs`.
     mark: AtomicU32,
 }
 
@@ -139,7 +139,7 @@ impl Memcached {
 impl KvStore for Memcached {
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         check_key(key)?;
-        let entries = self.server(key).read(|session| session.get(&[key]))?;
+        let entries = self.server(key).read(|link| link.get(&[key]))?;
         Ok(entries.into_iter().next().flatten())
     }
 
@@ -153,7 +153,7 @@ impl KvStore for Memcached {
         for (server, places) in self.servers.iter().zip(by_server) {
             for places in places.chunks(KEYS_PER_REQUEST) {
                 let keys: Vec<_> = places.iter().map(|place| keys[*place].as_str()).collect();
-                for (place, entry) in places.iter().zip(server.read(|session| session.get(&keys))?) {
+                for (place, entry) in places.iter().zip(server.read(|link| link.get(&keys))?) {
                     entries[*place] = entry;
                 }
             }
@@ -164,23 +164,23 @@ impl KvStore for Memcached {
     fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError> {
         check_key(key)?;
         check_value(value)?;
-        self.server(key).write(|session| session.add(key, value, ttl, self.next_mark()))
+        self.server(key).write(|link| link.add(key, value, ttl, self.next_mark()))
     }
 
     fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
         check_key(key)?;
         check_value(value)?;
-        self.server(key).write(|session| session.replace(key, value, ttl, if_version, self.next_mark()))
+        self.server(key).write(|link| link.replace(key, value, ttl, if_version, self.next_mark()))
     }
 
     fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
         check_key(key)?;
-        self.server(key).write(|session| session.delete(key, if_version))
+        self.server(key).write(|link| link.delete(key, if_version))
     }
 
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         check_key(key)?;
-        self.server(key).read(session::Session::era)
+        self.server(key).read(link::Link::era)
     }
 
     fn diagnose(&self) -> Vec<Finding> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::super::StoreError;
 use super::address::Address;
 use super::connection::{Connection, Failure, Timeouts};
-use super::session::Session;
+use super::link::Link;
 
 /// How many connections are kept for later. More are opened when more threads call at once.
 const MAX_IDLE: usize = 16;
@@ -22,7 +22,7 @@ const LOOK_AFTER: Duration = Duration::from_millis(10);
 pub(super) struct Server {
     address: Address,
     pub(super) timeouts: Timeouts,
-    idle: Mutex<Vec<Session>>,
+    idle: Mutex<Vec<Link>>,
     /// Whether its name has led somewhere: if it does not any more, it is no slip of the pen.
     found: AtomicBool,
 }
@@ -39,29 +39,29 @@ impl Server {
     }
 
     /// Does something that changes nothing. What fails on a connection of an earlier call is tried on a new one.
-    pub(super) fn read<T>(&self, ask: impl Fn(&mut Session) -> Result<T, Failure>) -> Result<T, StoreError> {
-        if let Some(mut session) = self.pooled() {
-            match ask(&mut session) {
+    pub(super) fn read<T>(&self, ask: impl Fn(&mut Link) -> Result<T, Failure>) -> Result<T, StoreError> {
+        if let Some(mut link) = self.pooled() {
+            match ask(&mut link) {
                 Err(Failure::NotSent(_) | Failure::NoAnswer(_)) => {}
-                answer => return self.finish(session, answer, |failure| self.on_read(failure)),
+                answer => return self.finish(link, answer, |failure| self.on_read(failure)),
             }
         }
-        let mut session = self.open()?;
-        let answer = ask(&mut session);
-        self.finish(session, answer, |failure| self.on_read(failure))
+        let mut link = self.open()?;
+        let answer = ask(&mut link);
+        self.finish(link, answer, |failure| self.on_read(failure))
     }
 
     /// Does something that changes an entry. Nothing is tried twice of which a byte has been sent.
-    pub(super) fn write<T>(&self, act: impl Fn(&mut Session) -> Result<T, Failure>) -> Result<T, StoreError> {
-        if let Some(mut session) = self.pooled() {
-            match act(&mut session) {
+    pub(super) fn write<T>(&self, act: impl Fn(&mut Link) -> Result<T, Failure>) -> Result<T, StoreError> {
+        if let Some(mut link) = self.pooled() {
+            match act(&mut link) {
                 Err(Failure::NotSent(_)) => {}
-                answer => return self.finish(session, answer, |failure| self.on_write(failure)),
+                answer => return self.finish(link, answer, |failure| self.on_write(failure)),
             }
         }
-        let mut session = self.open()?;
-        let answer = act(&mut session);
-        self.finish(session, answer, |failure| self.on_write(failure))
+        let mut link = self.open()?;
+        let answer = act(&mut link);
+        self.finish(link, answer, |failure| self.on_write(failure))
     }
 
     /// Opens a connection without looking at what answers.
@@ -73,38 +73,38 @@ impl Server {
         opened.map_err(|failure| self.on_read(failure))
     }
 
-    fn open(&self) -> Result<Session, StoreError> {
-        Session::new(self.dial()?).map_err(|failure| self.on_read(failure))
+    fn open(&self) -> Result<Link, StoreError> {
+        Link::new(self.dial()?).map_err(|failure| self.on_read(failure))
     }
 
-    fn pooled(&self) -> Option<Session> {
+    fn pooled(&self) -> Option<Link> {
         loop {
             // Statement by itself, so that the pool is not locked while we look.
-            let session = self.idle().pop();
-            let session = session?;
-            if session.connection.idle() < LOOK_AFTER || session.connection.is_quiet() {
-                return Some(session);
+            let link = self.idle().pop();
+            let link = link?;
+            if link.connection.idle() < LOOK_AFTER || link.connection.is_quiet() {
+                return Some(link);
             }
         }
     }
 
     fn finish<T>(
         &self,
-        mut session: Session,
+        mut link: Link,
         answer: Result<T, Failure>,
         explain: impl Fn(Failure) -> StoreError,
     ) -> Result<T, StoreError> {
         let answer = answer.map_err(explain)?;
-        if session.connection.is_clean() {
+        if link.connection.is_clean() {
             let mut idle = self.idle();
             if idle.len() < MAX_IDLE {
-                idle.push(session);
+                idle.push(link);
             }
         }
         Ok(answer)
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Session>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Link>> {
         // A panic elsewhere cannot leave a `Vec` of connections half changed.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -21,7 +21,7 @@ const ATTEMPTS: usize = 3;
 
 /// A connection to a server, and the server's era as this connection last saw it.
 #[derive(Debug)]
-pub(super) struct Session {
+pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) epoch: Epoch,
 }
@@ -53,10 +53,10 @@ struct Present {
     ours: bool,
 }
 
-impl Session {
-    pub(super) fn new(mut connection: Connection) -> Result<Session, Failure> {
+impl Link {
+    pub(super) fn new(mut connection: Connection) -> Result<Link, Failure> {
         let epoch = Epoch::establish(&mut connection)?;
-        Ok(Session { connection, epoch })
+        Ok(Link { connection, epoch })
     }
 
     /// The era, asked now.
@@ -87,32 +87,25 @@ impl Session {
             (ReturnCode::Va, Some(cas)) => {
                 let time_left = Some(reply.number(b't').map_or(Ttl::Forever, expiry::time_left));
                 let value = reply.value.unwrap_or_default();
-                Ok(self.version(cas).map(|version| Entry { value, version, time_left }))
+                Ok(Some(Entry { value, version: self.version(cas), time_left }))
             }
             (code, _) => Err(unexpected("mg", code)),
         }
     }
 
     pub(super) fn add(&mut self, key: &str, value: &[u8], ttl: Ttl, mark: u32) -> Result<WriteOutcome, Failure> {
-        for _ in 0..ATTEMPTS {
-            let Written { reply, present } = self.write(Write::Add, key, value, ttl, mark)?;
-            // The era may have ended while we wrote. If the item is younger than the epoch item that is there now,
-            // it was written in the era that is now; if it is older, it is a survivor, whoever wrote it.
-            match (reply, present) {
-                (_, Some(present)) if self.version(present.cas).is_none() => self.bury(key, present.cas)?,
-                (WriteReply::Stored, Some(Present { cas, ours: true })) => {
-                    return Ok(self.version(cas).map_or(WriteOutcome::Conflict(None), WriteOutcome::Written));
-                }
-                (WriteReply::Stored, _) => return Err(overtaken(key)),
-                (WriteReply::NotStored, present) => {
-                    return Ok(WriteOutcome::Conflict(present.and_then(|present| self.version(present.cas))));
-                }
-                (WriteReply::Exists | WriteReply::NotFound, _) => {
-                    return Err(Failure::Foreign("it answers `add` like `cas`".into()));
-                }
+        let Written { reply, present } = self.write(Write::Add, key, value, ttl, mark)?;
+        match (reply, present) {
+            // If the era ended while we wrote, the item has outlived it, and is one of the present era.
+            (WriteReply::Stored, Some(Present { cas, ours: true })) => Ok(WriteOutcome::Written(self.version(cas))),
+            (WriteReply::Stored, _) => Err(overtaken(key)),
+            (WriteReply::NotStored, present) => {
+                Ok(WriteOutcome::Conflict(present.map(|present| self.version(present.cas))))
+            }
+            (WriteReply::Exists | WriteReply::NotFound, _) => {
+                Err(Failure::Foreign("it answers `add` like `cas`".into()))
             }
         }
-        Err(restless())
     }
 
     pub(super) fn replace(
@@ -125,7 +118,7 @@ impl Session {
     ) -> Result<WriteOutcome, Failure> {
         let Some(cas) = self.cas(version)? else { return Ok(WriteOutcome::Conflict(None)) };
         let Written { reply, present } = self.write(Write::Cas(cas), key, value, ttl, mark)?;
-        let present_version = present.as_ref().and_then(|present| self.version(present.cas));
+        let present_version = present.as_ref().map(|present| self.version(present.cas));
         match (reply, present) {
             (WriteReply::NotFound, _) if self.epoch.id != version.era => Ok(WriteOutcome::Conflict(None)),
             (WriteReply::NotFound, _) => Ok(WriteOutcome::Absent),
@@ -137,9 +130,7 @@ impl Session {
                 }
                 Ok(WriteOutcome::Conflict(None))
             }
-            (WriteReply::Stored, Some(Present { ours: true, .. })) => {
-                Ok(present_version.map_or(WriteOutcome::Conflict(None), WriteOutcome::Written))
-            }
+            (WriteReply::Stored, Some(Present { cas, ours: true })) => Ok(WriteOutcome::Written(self.version(cas))),
             (WriteReply::Stored, _) => Err(overtaken(key)),
             (WriteReply::NotStored, _) => Err(Failure::Foreign("it answers `cas` like `add`".into())),
         }
@@ -161,8 +152,8 @@ impl Session {
         }
     }
 
-    /// Deletes an item of an ended era, unless it has changed. It is void already, so that it does not matter whether
-    /// this succeeds; but whatever fails, the operation that it is part of has sent a write.
+    /// Takes back a write that continued an entry of an ended era, unless it has changed since. Whatever fails, the
+    /// operation that it is part of has sent a write.
     fn bury(&mut self, key: &str, cas: u64) -> Result<(), Failure> {
         self.delete_cas(key, cas).map(|_| ()).map_err(Failure::after_a_write)
     }
@@ -184,23 +175,30 @@ impl Session {
         .into_bytes();
         request.extend_from_slice(value);
         request.extend_from_slice(b"\r\n");
-        push(&mut request, MetaCommand::new(MetaOp::Get, key).flag("c").flag("f"));
-        push_epoch(&mut request);
+        push_reads(&mut request, key);
         self.connection.send(&request)?;
         let reply = self.connection.line().and_then(|line| WriteReply::read(&line))?;
-        let mut reads = || {
-            let present = Present::read(self.connection.meta()?, mark)?;
-            self.is_same_era()?;
-            Ok(present)
-        };
-        let present = reads().map_err(Failure::after_a_write)?;
+        let present = self.present(key, mark).map_err(Failure::after_a_write)?;
         Ok(Written { reply, present })
     }
 
-    /// The version of an item with this CAS value; none for one that was written before the present era.
-    fn version(&self, cas: u64) -> Option<Version> {
-        let number = cas.checked_sub(self.epoch.base).filter(|number| *number > 0)?;
-        Some(Version { era: self.epoch.id, number })
+    /// Reads the replies to [`push_reads`]. Where the era has ended behind the write, the item may have gone with it:
+    /// what counts is what is there in the era that is now.
+    fn present(&mut self, key: &str, mark: u32) -> Result<Option<Present>, Failure> {
+        for _ in 0..ATTEMPTS {
+            let present = Present::read(self.connection.meta()?, mark)?;
+            if self.is_same_era()? {
+                return Ok(present);
+            }
+            let mut request = Vec::new();
+            push_reads(&mut request, key);
+            self.connection.send(&request)?;
+        }
+        Err(restless())
+    }
+
+    fn version(&self, cas: u64) -> Version {
+        Version { era: self.epoch.id, number: cas }
     }
 
     /// The CAS value of a version; none where it is of another era than the server's, which matches nothing.
@@ -209,7 +207,7 @@ impl Session {
         if version.era != self.epoch.id {
             self.refresh().map_err(Failure::before_a_write)?;
         }
-        Ok((version.era == self.epoch.id).then(|| self.epoch.base.checked_add(version.number)).flatten())
+        Ok((version.era == self.epoch.id).then_some(version.number))
     }
 
     fn refresh(&mut self) -> Result<(), Failure> {
@@ -255,6 +253,12 @@ impl Present {
             (code, ..) => Err(unexpected("mg", code)),
         }
     }
+}
+
+/// Asks what the key has, and in which era.
+fn push_reads(request: &mut Vec<u8>, key: &str) {
+    push(request, MetaCommand::new(MetaOp::Get, key).flag("c").flag("f"));
+    push_epoch(request);
 }
 
 fn push_epoch(request: &mut Vec<u8>) {
