@@ -74,3 +74,8 @@ pub use session::{Session, SessionBuilder, Status};
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
 /// exports `kvlock:lock/mutex`.
 pub const COMPONENT: &[u8] = engine::COMPONENT;
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
