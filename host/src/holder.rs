@@ -58,7 +58,10 @@ impl fmt::Display for Holder {
         }
         match (self.time_left, self.until) {
             (Some(Ttl::Forever), _) => write!(f, ", until released"),
-            (_, Some(until)) => write!(f, ", until {} unless renewed", humantime::format_rfc3339_seconds(until)),
+            (_, Some(until)) => {
+                let unless = if self.depth == 0 { "" } else { " unless renewed" };
+                write!(f, ", until {}{unless}", humantime::format_rfc3339_seconds(until))
+            }
             _ => Ok(()),
         }
     }
