@@ -78,7 +78,18 @@ impl Compiler {
         let mut flags: Vec<String> = RUSTFLAGS.iter().map(|flag| flag.to_string()).collect();
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(workspace.join("guest/component"));
-        cargo.args(["build", "--locked", "--profile", "component", "--target", TARGET]);
+        // Only for WebAssembly is it a library to be linked: the names of its exports are none that other linkers take.
+        cargo.args([
+            "rustc",
+            "--locked",
+            "--lib",
+            "--crate-type",
+            "cdylib",
+            "--profile",
+            "component",
+            "--target",
+            TARGET,
+        ]);
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTC"] {
             cargo.env_remove(name);
         }
