@@ -1,0 +1,11 @@
+//! The store `memcached://` on real servers, and on servers that misbehave.
+//!
+//! Each test starts its own server. A server that is a moment old costs the first call a second: eras begin when it
+//! has settled.
+
+mod basics;
+mod eras;
+mod failures;
+mod limits;
+mod strangers;
+mod support;
