@@ -23,6 +23,10 @@ const DEFAULT_GRACE: &str = "5s";
 const GRACE_PER_LEASE: u32 = 4;
 /// The command is dead this long before the lease could end: time for the kernel to deliver KILL.
 const KILL_MARGIN: Duration = Duration::from_millis(100);
+/// No more of a short lease than this part.
+const KILL_MARGINS_PER_LEASE: u32 = 10;
+/// How often KILL is sent to what does not die of it at once.
+const KILL_AGAIN: Duration = Duration::from_millis(100);
 /// The longest sleep of the main loop. Timers stand still while the machine is suspended, the lease does not.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -82,7 +86,7 @@ impl Run {
                 return Err(error);
             }
         };
-        let (code, loss) = Watch::new(&child, &events, Some(&kept), self.grace()).run()?;
+        let (code, loss) = Watch::new(&child, &events, Some(&kept), Times::of(self.lock.lease, self.grace)).run()?;
         child.take_terminal();
         finish(kept, code, loss, global)
     }
@@ -90,7 +94,7 @@ impl Run {
     /// The lock is the parent's: it renews it, and ends this process group too should the lock be lost.
     fn run_nested(&self, events: &Receiver<Event>) -> Result<ExitCode> {
         let child = self.spawn(&[])?;
-        let (code, _) = Watch::new(&child, events, None, Duration::ZERO).run()?;
+        let (code, _) = Watch::new(&child, events, None, Times::of(self.lock.lease, self.grace)).run()?;
         child.take_terminal();
         Ok(code.into())
     }
@@ -102,11 +106,25 @@ impl Run {
             Exit::new(code, format!("cannot run `{program}`: {error}")).into()
         })
     }
+}
 
-    fn grace(&self) -> Duration {
-        match self.lock.lease {
-            Ttl::After(lease) => self.grace.min(lease / GRACE_PER_LEASE),
-            Ttl::Forever => self.grace,
+/// How long ending a command takes.
+#[derive(Clone, Copy)]
+struct Times {
+    /// Between TERM and KILL.
+    grace: Duration,
+    /// Between KILL and the end of the lease.
+    margin: Duration,
+}
+
+impl Times {
+    fn of(lease: Ttl, grace: Duration) -> Self {
+        match lease {
+            Ttl::After(lease) => Times {
+                grace: grace.min(lease / GRACE_PER_LEASE),
+                margin: KILL_MARGIN.min(lease / KILL_MARGINS_PER_LEASE),
+            },
+            Ttl::Forever => Times { grace, margin: KILL_MARGIN },
         }
     }
 }
@@ -174,7 +192,7 @@ struct Watch<'a> {
     child: &'a Child,
     events: &'a Receiver<Event>,
     kept: Option<&'a Kept>,
-    grace: Duration,
+    times: Times,
     ending: Option<Ending>,
 }
 
@@ -185,14 +203,15 @@ struct Ending {
 }
 
 impl<'a> Watch<'a> {
-    fn new(child: &'a Child, events: &'a Receiver<Event>, kept: Option<&'a Kept>, grace: Duration) -> Self {
-        Watch { child, events, kept, grace, ending: None }
+    fn new(child: &'a Child, events: &'a Receiver<Event>, kept: Option<&'a Kept>, times: Times) -> Self {
+        Watch { child, events, kept, times, ending: None }
     }
 
     /// Returns when the command has ended: its exit code, and the loss if that is why.
     fn run(mut self) -> Result<(u8, Option<Loss>)> {
         loop {
-            match self.child.change().context("cannot wait for the command")? {
+            let change = self.child.change().context("cannot wait for the command");
+            match change.inspect_err(|_| self.child.signal(Signal::SIGKILL))? {
                 Change::Ended(code) => {
                     if self.ending.is_some() {
                         // What it left behind in its group would go on without the lock.
@@ -233,7 +252,9 @@ impl<'a> Watch<'a> {
     fn pause(&self) -> Duration {
         let next = match &self.ending {
             Some(ending) => ending.kill_at.saturating_duration_since(Instant::now()),
-            None => self.valid_for().map_or(LOOK_EVERY, |left| left.saturating_sub(self.grace + KILL_MARGIN)),
+            None => {
+                self.valid_for().map_or(LOOK_EVERY, |left| left.saturating_sub(self.times.grace + self.times.margin))
+            }
         };
         next.min(LOOK_EVERY)
     }
@@ -248,9 +269,9 @@ impl<'a> Watch<'a> {
             if ending.kill_at <= Instant::now() {
                 self.child.signal(Signal::SIGKILL);
                 // The kernel tells when it is dead; to ask again now and then does no harm.
-                ending.kill_at = Instant::now() + KILL_MARGIN;
+                ending.kill_at = Instant::now() + KILL_AGAIN;
             }
-        } else if self.valid_for().is_some_and(|left| left <= self.grace + KILL_MARGIN) {
+        } else if self.valid_for().is_some_and(|left| left <= self.times.grace + self.times.margin) {
             let why = || Loss::Expired(self.kept.and_then(Kept::failure));
             self.end(self.kept.and_then(Kept::lost).unwrap_or_else(why));
         }
@@ -260,10 +281,25 @@ impl<'a> Watch<'a> {
         if self.ending.is_some() {
             return;
         }
-        let left = self.valid_for().map_or(self.grace, |left| left.saturating_sub(KILL_MARGIN));
-        self.ending = Some(Ending { loss, kill_at: Instant::now() + self.grace.min(left) });
+        let left = self.valid_for().map_or(self.times.grace, |left| left.saturating_sub(self.times.margin));
+        self.ending = Some(Ending { loss, kill_at: Instant::now() + self.times.grace.min(left) });
         self.child.signal(Signal::SIGTERM);
         // A stopped process does not hear TERM.
         self.child.signal(Signal::SIGCONT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ending_a_command_leaves_most_of_even_a_short_lease_to_it() {
+        for millis in [1, 10, 100, 1000, 30_000] {
+            let lease = Duration::from_millis(millis);
+            let Times { grace, margin } = Times::of(Ttl::After(lease), Duration::from_secs(5));
+            // A renewal is due when a third has passed.
+            assert!(grace + margin < lease * 2 / 3, "{lease:?}");
+        }
     }
 }
