@@ -13,7 +13,14 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = run() {
+        error.to_string().lines().for_each(|line| println!("cargo::error={line}"));
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
     let host = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let component = component(&host, &out)?;
