@@ -81,6 +81,12 @@ pub enum AcquireError {
         /// The value's beginning.
         excerpt: String,
     },
+    /// There is no semaphore of this name, or it is being destroyed.
+    #[error("there is no semaphore `{}`: make it first", shown(.name))]
+    UnknownSemaphore {
+        /// The name.
+        name: String,
+    },
     /// An argument is not legal; nothing was sent.
     #[error("{0}")]
     Invalid(String),
@@ -203,6 +209,7 @@ impl AcquireError {
             wit::AcquireError::AlreadyHeld => AcquireError::AlreadyHeld { key },
             wit::AcquireError::Lost(holder) => AcquireError::Lost { key, holder: boxed(holder) },
             wit::AcquireError::Corrupt(excerpt) => AcquireError::Corrupt { key, excerpt },
+            wit::AcquireError::Unknown => AcquireError::UnknownSemaphore { name: key },
             wit::AcquireError::Invalid(text) => AcquireError::Invalid(text),
             wit::AcquireError::Store(error) => AcquireError::Store { key, error: convert::error_in(error) },
         }

@@ -20,6 +20,7 @@ pub struct Grant {
     pub(crate) handle: Handle,
     owner: String,
     token: u64,
+    permit: Option<u32>,
     done: bool,
 }
 
@@ -62,12 +63,18 @@ impl Grant {
         let key = exports.call_key(&mut instance.store, resource)?;
         let owner = exports.call_owner(&mut instance.store, resource)?;
         let token = exports.call_token(&mut instance.store, resource)?;
-        Ok(Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, done: false })
+        let permit = exports.call_permit(&mut instance.store, resource)?;
+        Ok(Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, permit, done: false })
     }
 
     /// The key.
     pub fn key(&self) -> &str {
         &self.handle.key
+    }
+
+    /// Which permit it is, counted from 0, if it is one of a semaphore; its key is then the semaphore's name.
+    pub fn permit(&self) -> Option<u32> {
+        self.permit
     }
 
     /// The owner's name.

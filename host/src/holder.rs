@@ -29,18 +29,20 @@ pub struct Holder {
     pub time_left: Option<Ttl>,
     /// When the record ends at the earliest, by our clock, unless it is renewed.
     pub until: Option<SystemTime>,
+    /// Which permit it is, counted from 0, if it is one of a semaphore.
+    pub permit: Option<u32>,
 }
 
 impl From<wit::Holder> for Holder {
     fn from(holder: wit::Holder) -> Self {
-        let wit::Holder { key, owner, label, since, lease, depth, token, time_left } = holder;
+        let wit::Holder { key, owner, label, since, lease, depth, token, time_left, permit } = holder;
         let time_left = time_left.map(convert::ttl);
         let until = match time_left {
             Some(Ttl::After(left)) => SystemTime::now().checked_add(left),
             Some(Ttl::Forever) | None => None,
         };
         let since = since.and_then(|nanos| SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)));
-        Holder { key, owner, label, since, lease: convert::ttl(lease), depth, token, time_left, until }
+        Holder { key, owner, label, since, lease: convert::ttl(lease), depth, token, time_left, until, permit }
     }
 }
 
@@ -75,6 +77,15 @@ pub enum WaitingFor {
     Turn,
     /// Somebody has it.
     Holder(Box<Holder>),
+    /// All permits of the semaphore are held, or more than are to be left of one that shrinks.
+    Exhausted {
+        /// How many permits it has.
+        size: u32,
+        /// How many are held.
+        held: u32,
+        /// Somebody who holds one.
+        holder: Option<Box<Holder>>,
+    },
     /// The store lost its contents a short while ago: nothing is granted for this long yet, so that whoever held a
     /// lock then is done.
     Quarantine(Duration),
@@ -87,6 +98,9 @@ impl From<wit::WaitingFor> for WaitingFor {
         match waiting {
             wit::WaitingFor::Turn => WaitingFor::Turn,
             wit::WaitingFor::Holder(holder) => WaitingFor::Holder(Box::new(holder.into())),
+            wit::WaitingFor::Exhausted(wit::Exhausted { size, held, holder }) => {
+                WaitingFor::Exhausted { size, held, holder: holder.map(|holder| Box::new(holder.into())) }
+            }
             wit::WaitingFor::Quarantine(left) => WaitingFor::Quarantine(Duration::from_nanos(left)),
             wit::WaitingFor::Outage(error) => WaitingFor::Outage(convert::error_in(error)),
         }
@@ -98,6 +112,10 @@ impl fmt::Display for WaitingFor {
         match self {
             WaitingFor::Turn => write!(f, "others are quicker"),
             WaitingFor::Holder(holder) => holder.fmt(f),
+            WaitingFor::Exhausted { size, held, holder } => {
+                write!(f, "{held} of {size} permits are held")?;
+                holder.as_ref().map_or(Ok(()), |holder| write!(f, ", one is {holder}"))
+            }
             WaitingFor::Quarantine(left) => write!(
                 f,
                 "in quarantine for {} more: the store lost its contents, and a lock it forgot may still be held",

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use kvlock_machine as machine;
 
-use crate::bindings::exports::kvlock::lock::mutex as wit;
+use crate::bindings::exports::kvlock::lock::{mutex as wit, semaphore};
 use crate::bindings::kvlock::lock::kv_store as kv;
 
 /// Nanoseconds as the WIT has them; more than 584 years are as many as can be said.
@@ -103,8 +103,9 @@ pub(crate) fn lock_options(options: wit::LockOptions) -> Result<machine::LockOpt
 }
 
 pub(crate) fn holder(holder: machine::Holder) -> wit::Holder {
-    let machine::Holder { key, owner, label, since, lease, depth, token, time_left } = holder;
-    wit::Holder { key, owner, label, since, lease: ttl_out(lease), depth, token, time_left: time_left.map(ttl_out) }
+    let machine::Holder { key, owner, label, since, lease, depth, token, time_left, permit } = holder;
+    let (lease, time_left) = (ttl_out(lease), time_left.map(ttl_out));
+    wit::Holder { key, owner, label, since, lease, depth, token, time_left, permit }
 }
 
 fn boxed_holder(boxed: Option<Box<machine::Holder>>) -> Option<wit::Holder> {
@@ -115,6 +116,9 @@ pub(crate) fn waiting_for(waiting: machine::WaitingFor) -> wit::WaitingFor {
     match waiting {
         machine::WaitingFor::Turn => wit::WaitingFor::Turn,
         machine::WaitingFor::Holder(boxed) => wit::WaitingFor::Holder(holder(*boxed)),
+        machine::WaitingFor::Exhausted { size, held, holder } => {
+            wit::WaitingFor::Exhausted(wit::Exhausted { size, held, holder: boxed_holder(holder) })
+        }
         machine::WaitingFor::Quarantine(left) => wit::WaitingFor::Quarantine(nanos(left)),
         machine::WaitingFor::Outage(error) => wit::WaitingFor::Outage(store_error_out(error)),
     }
@@ -133,6 +137,7 @@ pub(crate) fn acquire_error(error: machine::AcquireError) -> wit::AcquireError {
         machine::AcquireError::AlreadyHeld => wit::AcquireError::AlreadyHeld,
         machine::AcquireError::Lost(holder) => wit::AcquireError::Lost(boxed_holder(holder)),
         machine::AcquireError::Corrupt(excerpt) => wit::AcquireError::Corrupt(excerpt),
+        machine::AcquireError::Unknown => wit::AcquireError::Unknown,
         machine::AcquireError::Invalid(invalid) => wit::AcquireError::Invalid(invalid.to_string()),
         machine::AcquireError::Store(error) => wit::AcquireError::Store(store_error_out(error)),
         machine::AcquireError::OutOfOrder => out_of_order(),
@@ -162,6 +167,23 @@ pub(crate) fn status(status: machine::KeyStatus) -> wit::Status {
         machine::KeyStatus::Free => wit::Status::Free,
         machine::KeyStatus::Held(held) => wit::Status::Held(holder(held)),
         machine::KeyStatus::Corrupt(excerpt) => wit::Status::Corrupt(excerpt),
+    }
+}
+
+pub(crate) fn semaphore_status(status: machine::SemaphoreStatus) -> semaphore::SemaphoreStatus {
+    let machine::SemaphoreStatus { name, size, holders } = status;
+    semaphore::SemaphoreStatus { name, size, holders: holders.into_iter().map(holder).collect() }
+}
+
+pub(crate) fn resize_error(error: machine::ResizeError) -> semaphore::ResizeError {
+    match error {
+        machine::ResizeError::StillHeld(status) => semaphore::ResizeError::StillHeld(semaphore_status(status)),
+        machine::ResizeError::Superseded(size) => semaphore::ResizeError::Superseded(size),
+        machine::ResizeError::Unknown => semaphore::ResizeError::Unknown,
+        machine::ResizeError::Corrupt(excerpt) => semaphore::ResizeError::Corrupt(excerpt),
+        machine::ResizeError::Invalid(invalid) => semaphore::ResizeError::Invalid(invalid.to_string()),
+        machine::ResizeError::Store(error) => semaphore::ResizeError::Store(store_error_out(error)),
+        machine::ResizeError::OutOfOrder => out_of_order(),
     }
 }
 

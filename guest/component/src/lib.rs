@@ -10,6 +10,7 @@ extern crate alloc;
 mod convert;
 mod driver;
 mod mutex;
+mod semaphore;
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {

@@ -6,7 +6,10 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::ops::ControlFlow;
 
-use kvlock_machine::{Acquire, Break, Event, Key, KeyError, Lease, Release, Renew, Status};
+use kvlock_machine::{
+    Acquire, AcquireError, AcquirePermit, Break, Event, Key, KeyError, Lease, Machine, Release, Renew, Status, Step,
+    Time, WaitingFor,
+};
 
 use crate::bindings::exports::kvlock::lock::mutex as wit;
 use crate::convert;
@@ -22,10 +25,10 @@ impl wit::Guest for Component {
 }
 
 /// A machine session. The borrows below never meet: an instance cannot be entered while it is inside a call.
-type Shared = Rc<RefCell<kvlock_machine::Session>>;
+pub(crate) type Shared = Rc<RefCell<kvlock_machine::Session>>;
 
 /// The resource `session`.
-pub(crate) struct Session(Shared);
+pub(crate) struct Session(pub(crate) Shared);
 
 /// The resource `acquisition`.
 pub(crate) struct Acquisition {
@@ -34,9 +37,35 @@ pub(crate) struct Acquisition {
 }
 
 enum Progress {
-    Fresh(Acquire),
-    Waiting(Acquire),
+    Fresh(Acquiring),
+    Waiting(Acquiring),
     Ended,
+}
+
+/// What is acquired.
+pub(crate) enum Acquiring {
+    Lock(Acquire),
+    Permit(AcquirePermit),
+}
+
+impl Acquiring {
+    fn waiting_for(&self) -> &WaitingFor {
+        match self {
+            Acquiring::Lock(acquire) => acquire.waiting_for(),
+            Acquiring::Permit(acquire) => acquire.waiting_for(),
+        }
+    }
+}
+
+impl Machine for Acquiring {
+    type Outcome = Result<kvlock_machine::Grant, AcquireError>;
+
+    fn step(&mut self, session: &mut kvlock_machine::Session, now: Time, event: Event) -> Step<Self::Outcome> {
+        match self {
+            Acquiring::Lock(acquire) => acquire.step(session, now, event),
+            Acquiring::Permit(acquire) => acquire.step(session, now, event),
+        }
+    }
 }
 
 /// The resource `grant`.
@@ -58,8 +87,7 @@ impl wit::GuestSession for Session {
         let key = Key::new(&key).map_err(invalid)?;
         let options = convert::lock_options(options).map_err(invalid)?;
         let acquire = Acquire::new(&self.0.borrow(), key, options, driver::nonce());
-        let progress = RefCell::new(Progress::Fresh(acquire));
-        Ok(wit::Acquisition::new(Acquisition { session: self.0.clone(), progress }))
+        Ok(Acquisition::resource(&self.0, Acquiring::Lock(acquire)))
     }
 
     fn resume(&self, written: String) -> Result<wit::Grant, String> {
@@ -83,6 +111,11 @@ impl wit::GuestSession for Session {
 }
 
 impl Acquisition {
+    pub(crate) fn resource(session: &Shared, acquiring: Acquiring) -> wit::Acquisition {
+        let progress = RefCell::new(Progress::Fresh(acquiring));
+        wit::Acquisition::new(Acquisition { session: session.clone(), progress })
+    }
+
     /// Goes on until there is an outcome or a pause to make.
     fn advance(&self) -> ControlFlow<Result<wit::Grant, wit::AcquireError>, wit::Pending> {
         let mut session = self.session.borrow_mut();
@@ -146,6 +179,10 @@ impl wit::GuestGrant for Grant {
 
     fn token(&self) -> u64 {
         self.grant.token()
+    }
+
+    fn permit(&self) -> Option<u32> {
+        self.grant.permit()
     }
 
     fn depth(&self) -> u32 {

@@ -9,35 +9,34 @@ use alloc::string::String;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use crate::backoff::Backoff;
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError, Invalid, WaitingFor};
 use crate::holder::Holder;
 use crate::kv::{Entry, Reply, Request, StoreError, Version, WriteOutcome};
-use crate::name::Key;
+use crate::name::{Key, Place};
 use crate::options::{LockOptions, Mode};
 use crate::record::{Nonce, Record};
 use crate::rewrite::Rewrite;
 use crate::session::{Deadline, Doubt, Grant, Session};
 use crate::step::{Event, Machine, Step};
 use crate::time::Time;
+use crate::wait::Wait;
 
 /// How many failed tries go by between two looks at who holds the lock.
 const TRIES_PER_LOOK: u32 = 16;
 /// The shortest pause while the store does not answer: a server that comes back must not meet a storm.
-const OUTAGE_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const OUTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 type Outcome = Result<Grant, AcquireError>;
 
 /// A wait for a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Acquire {
-    key: Key,
+    place: Place,
     store_key: String,
     options: LockOptions,
     nonce: Nonce,
-    started: Option<Time>,
-    backoff: Backoff,
+    wait: Wait,
     tries_since_look: u32,
     waiting_for: WaitingFor,
     /// A write was sent of which it is not known whether it happened, or may happen yet.
@@ -97,13 +96,17 @@ struct Written {
 impl Acquire {
     /// A wait for `key`. The nonce must be 128 bits from a secure generator, new for each acquisition.
     pub fn new(session: &Session, key: Key, options: LockOptions, nonce: Nonce) -> Self {
+        Acquire::at(session, Place::lock(&key), options, nonce)
+    }
+
+    /// A wait for a lock or for one permit.
+    pub(crate) fn at(session: &Session, place: Place, options: LockOptions, nonce: Nonce) -> Self {
         Acquire {
-            store_key: session.store_key(&key),
-            backoff: Backoff::new(options.interval, nonce.0),
-            key,
+            store_key: session.store_key(&place),
+            wait: Wait::new(options.wait, options.interval, nonce.0),
+            place,
             options,
             nonce,
-            started: None,
             tries_since_look: 0,
             waiting_for: WaitingFor::Turn,
             in_doubt: false,
@@ -117,7 +120,7 @@ impl Acquire {
     }
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
-        self.started = Some(now);
+        self.wait.start(now);
         self.try_once(session, now)
     }
 
@@ -146,7 +149,7 @@ impl Acquire {
     }
 
     fn add(&mut self, session: &Session, now: Time) -> Step<Outcome> {
-        let record = session.record(&self.key, &self.options, self.nonce, now);
+        let record = session.record(&self.place, &self.options, self.nonce, now);
         let value = record.encode().into_bytes();
         self.tries_since_look = self.tries_since_look.saturating_add(1);
         self.state = State::Adding { sent: now, record: Box::new(record) };
@@ -206,7 +209,7 @@ impl Acquire {
     fn on_taken(&mut self, now: Time) -> Step<Outcome> {
         let unknown = !matches!(self.waiting_for, WaitingFor::Holder(_)) || self.tries_since_look >= TRIES_PER_LOOK;
         // Whoever gives up is to be told who holds the lock now, not who held it a while ago.
-        if unknown || self.in_doubt || self.options.adopt || self.is_over(now) {
+        if unknown || self.in_doubt || self.options.adopt || self.wait.is_over(now) {
             return self.look();
         }
         self.pause(now, Duration::ZERO)
@@ -220,14 +223,14 @@ impl Acquire {
             }
             return self.pause(now, Duration::ZERO);
         };
-        let record = match Record::decode_for(&self.key, &entry.value) {
+        let record = match Record::decode_for(&self.place, &entry.value) {
             Ok(record) => record,
             Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
         };
         let late_write_of_ours = record.nonce == self.nonce;
         let ours_to_adopt = self.options.adopt && record.depth > 0 && record.owner == *session.owner();
         if late_write_of_ours || ours_to_adopt {
-            let new = session.record(&self.key, &self.options, self.nonce, now);
+            let new = session.record(&self.place, &self.options, self.nonce, now);
             return self.take_over(new, entry.version, now);
         }
         self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
@@ -249,7 +252,7 @@ impl Acquire {
     fn on_granted(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
         let Written { record, version, sent } = written;
         let lapsed = Deadline::of(record.lease, sent).has_passed(now);
-        if lapsed && self.is_over(now) {
+        if lapsed && self.wait.is_over(now) {
             return self.withdraw(&Written { record, version, sent }, Withdrawn::TooLate, now);
         }
         if lapsed {
@@ -328,7 +331,7 @@ impl Acquire {
 
     /// The store does not answer, or refuses. A waiter rides out the outage of a store that was there.
     fn on_outage(&mut self, session: &Session, now: Time, error: StoreError) -> Step<Outcome> {
-        if !error.is_outage() || !session.reached || self.is_over(now) {
+        if !error.is_outage() || !session.reached || self.wait.is_over(now) {
             return self.fail(error);
         }
         self.waiting_for = WaitingFor::Outage(error);
@@ -337,29 +340,15 @@ impl Acquire {
 
     /// Waits for the next try, or ends if that was the last.
     fn pause(&mut self, now: Time, at_least: Duration) -> Step<Outcome> {
-        if self.is_over(now) {
+        if self.wait.is_over(now) {
             return match self.waiting_for.clone() {
                 WaitingFor::Outage(error) => self.fail(error),
-                waiting_for => self.end(Err(AcquireError::Busy { waited: self.waited(now), waiting_for })),
+                waiting_for => self.end(Err(AcquireError::Busy { waited: self.wait.waited(now), waiting_for })),
             };
         }
-        // Added, so that those who wait for the same moment do not all come back at it.
-        let pause = at_least.saturating_add(self.backoff.next());
-        let pause = self.left(now).map_or(pause, |left| pause.min(left));
+        let pause = self.wait.pause(now, at_least);
         self.state = State::Pausing { until: now.after(pause) };
         Step::Sleep(pause)
-    }
-
-    fn waited(&self, now: Time) -> Duration {
-        self.started.map_or(Duration::ZERO, |started| now.since(started))
-    }
-
-    fn left(&self, now: Time) -> Option<Duration> {
-        self.options.wait.map(|wait| wait.saturating_sub(self.waited(now)))
-    }
-
-    fn is_over(&self, now: Time) -> bool {
-        self.left(now).is_some_and(|left| left.is_zero())
     }
 
     fn fail(&mut self, error: StoreError) -> Step<Outcome> {

@@ -29,6 +29,13 @@ impl Backoff {
         whole.saturating_sub(Duration::from_nanos(u64::try_from(cut).unwrap_or(0)))
     }
 
+    /// A random number below `bound`, which is not zero.
+    pub(crate) fn random_below(&mut self, bound: u32) -> u32 {
+        // A product of 32-bit numbers; its upper half is below the bound.
+        let scaled = (self.draw() >> 32).wrapping_mul(u64::from(bound)) >> 32;
+        u32::try_from(scaled).unwrap_or(0)
+    }
+
     /// SplitMix64 (Steele, Lea and Flood 2014): small, and good enough to spread pauses.
     fn draw(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -25,6 +25,15 @@ pub enum WaitingFor {
     Turn,
     /// Somebody has the lock.
     Holder(Box<Holder>),
+    /// All permits of the semaphore are held, or more than are to be left of one that shrinks.
+    Exhausted {
+        /// How many permits it has.
+        size: u32,
+        /// How many are held.
+        held: u32,
+        /// Somebody who holds one.
+        holder: Option<Box<Holder>>,
+    },
     /// The store's contents are too young to grant anything on, for this long.
     Quarantine(Duration),
     /// The store answered before and does not answer now.
@@ -51,6 +60,9 @@ pub enum AcquireError {
     /// The key's value is not a kvlock record; its beginning.
     #[error("not a kvlock record: {0}")]
     Corrupt(String),
+    /// There is no semaphore of the name, or it is being destroyed.
+    #[error("there is no such semaphore")]
+    Unknown,
     /// An argument is not legal.
     #[error(transparent)]
     Invalid(#[from] Invalid),

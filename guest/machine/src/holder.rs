@@ -24,13 +24,16 @@ pub struct Holder {
     pub token: u64,
     /// How long the store will keep the record at least, where it can tell.
     pub time_left: Option<Ttl>,
+    /// Which permit it is, if it is one of a semaphore.
+    pub permit: Option<u32>,
 }
 
 impl Holder {
     pub(crate) fn new(record: Record, entry: &Entry) -> Self {
         Holder {
             token: record.token.unwrap_or(entry.version.token()),
-            key: record.key.as_str().into(),
+            permit: record.place.permit,
+            key: record.place.key.as_str().into(),
             owner: record.owner.as_str().into(),
             label: record.label.as_str().into(),
             since: record.since,

@@ -9,7 +9,7 @@ use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::KeyError;
 use crate::holder::Holder;
 use crate::kv::{Entry, Reply, Request, StoreError};
-use crate::name::Key;
+use crate::name::{Key, Place};
 use crate::record::Record;
 use crate::session::Session;
 use crate::step::{Event, Machine, Step};
@@ -33,7 +33,7 @@ pub enum KeyStatus {
 /// Tells how keys stand, in one call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Status {
-    keys: Vec<Key>,
+    places: Vec<Place>,
     state: Asking,
 }
 
@@ -47,7 +47,7 @@ enum Asking {
 impl Status {
     /// Asks about these keys.
     pub fn new(keys: Vec<Key>) -> Self {
-        Status { keys, state: Asking::Fresh }
+        Status { places: keys.iter().map(Place::lock).collect(), state: Asking::Fresh }
     }
 }
 
@@ -58,11 +58,13 @@ impl Machine for Status {
         match (core::mem::replace(&mut self.state, Asking::Ended), event) {
             (Asking::Fresh, Event::Start) => {
                 self.state = Asking::Asked;
-                Step::Call(Request::GetMany { keys: self.keys.iter().map(|key| session.store_key(key)).collect() })
+                Step::Call(Request::GetMany {
+                    keys: self.places.iter().map(|place| session.store_key(place)).collect(),
+                })
             }
-            (Asking::Asked, Event::Reply(Reply::Entries(Ok(entries)))) if entries.len() == self.keys.len() => {
+            (Asking::Asked, Event::Reply(Reply::Entries(Ok(entries)))) if entries.len() == self.places.len() => {
                 session.reached = true;
-                Step::Done(Ok(self.keys.iter().zip(entries).map(|(key, entry)| status(key, entry)).collect()))
+                Step::Done(Ok(self.places.iter().zip(entries).map(|(place, entry)| status(place, entry)).collect()))
             }
             (Asking::Asked, Event::Reply(Reply::Entries(Err(error)))) => Step::Done(Err(error.into())),
             _ => Step::Done(Err(KeyError::OutOfOrder)),
@@ -70,9 +72,9 @@ impl Machine for Status {
     }
 }
 
-fn status(key: &Key, entry: Option<Entry>) -> KeyStatus {
+fn status(place: &Place, entry: Option<Entry>) -> KeyStatus {
     let Some(entry) = entry else { return KeyStatus::Free };
-    match Record::decode_for(key, &entry.value) {
+    match Record::decode_for(place, &entry.value) {
         Ok(record) => KeyStatus::Held(Holder::new(record, &entry)),
         Err(excerpt) => KeyStatus::Corrupt(excerpt),
     }
@@ -81,7 +83,7 @@ fn status(key: &Key, entry: Option<Entry>) -> KeyStatus {
 /// Ends somebody's grant, and tells whose.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Break {
-    key: Key,
+    place: Place,
     store_key: String,
     attempts: u32,
     state: State,
@@ -100,7 +102,16 @@ type Broken = Result<Option<Holder>, KeyError>;
 impl Break {
     /// Breaks the lock of this key.
     pub fn new(session: &Session, key: &Key) -> Self {
-        Break { key: key.clone(), store_key: session.store_key(key), attempts: 0, state: State::Fresh }
+        Break::at(session, Place::lock(key))
+    }
+
+    /// Breaks one permit of a semaphore.
+    pub fn permit(session: &Session, semaphore: &Key, number: u32) -> Self {
+        Break::at(session, Place::permit(semaphore, number))
+    }
+
+    fn at(session: &Session, place: Place) -> Self {
+        Break { store_key: session.store_key(&place), place, attempts: 0, state: State::Fresh }
     }
 
     fn look(&mut self) -> Step<Broken> {
@@ -110,7 +121,7 @@ impl Break {
 
     fn on_entry(&mut self, now: Time, entry: Option<Entry>) -> Step<Broken> {
         let Some(entry) = entry else { return Step::Done(Ok(None)) };
-        let record = match Record::decode_for(&self.key, &entry.value) {
+        let record = match Record::decode_for(&self.place, &entry.value) {
             Ok(record) => record,
             Err(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
         };

@@ -3,7 +3,7 @@
 use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
-use core::fmt::Write;
+use core::fmt::{self, Write};
 
 use sha2::{Digest, Sha256};
 
@@ -11,7 +11,7 @@ use crate::error::Invalid;
 
 /// Longest key: far beyond any real one, and a record that holds it still fits every store's entry.
 pub const MAX_KEY_BYTES: usize = 65_536;
-/// Longest owner name and label: they are for people, and are written with every acquire.
+/// Longest owner name, label and name of a semaphore: they are for people, and are written often.
 pub const MAX_TEXT_BYTES: usize = 255;
 /// Longest namespace: leaves room in a store key for a kind and a SHA-256 in hexadecimal.
 pub const MAX_NAMESPACE_BYTES: usize = 64;
@@ -32,9 +32,46 @@ impl Key {
         }
     }
 
+    /// Takes the name of a semaphore.
+    pub fn semaphore(name: &str) -> Result<Self, Invalid> {
+        match name.len() {
+            0 => Err(Invalid::new("the semaphore's name is empty; give one of 1 to 255 bytes")),
+            1..=MAX_TEXT_BYTES => Ok(Key(name.to_owned())),
+            length => Err(Invalid::new(format!("the semaphore's name has {length} bytes; at most 255 are possible"))),
+        }
+    }
+
     /// The string.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What a record is of: a lock, or one permit of a semaphore.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Place {
+    /// The lock's key, or the semaphore's name.
+    pub(crate) key: Key,
+    /// The permit's number.
+    pub(crate) permit: Option<u32>,
+}
+
+impl Place {
+    pub(crate) fn lock(key: &Key) -> Self {
+        Place { key: key.clone(), permit: None }
+    }
+
+    pub(crate) fn permit(semaphore: &Key, number: u32) -> Self {
+        Place { key: semaphore.clone(), permit: Some(number) }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.permit {
+            None => write!(f, "lock \"{}\"", self.key.0),
+            Some(number) => write!(f, "permit {number} of \"{}\"", self.key.0),
+        }
     }
 }
 
@@ -90,12 +127,34 @@ impl Namespace {
     /// What the store calls a lock: `<namespace>:lock:<key>` where that is legal in every store, else
     /// `<namespace>:lock#<SHA-256 of the key>`. The two never meet: a namespace has neither `:` nor `#`.
     pub fn store_key(&self, key: &Key) -> String {
-        let plain = format!("{}:lock:{}", self.0, key.0);
+        self.named(format_args!("lock"), key)
+    }
+
+    /// What the store calls a lock, or a permit: `<namespace>:permit:<number>:<semaphore>`.
+    pub(crate) fn place(&self, place: &Place) -> String {
+        match place.permit {
+            None => self.store_key(&place.key),
+            Some(number) => self.named(format_args!("permit:{number}"), &place.key),
+        }
+    }
+
+    /// What the store calls the definition of a semaphore.
+    pub(crate) fn semaphore(&self, name: &Key) -> String {
+        self.named(format_args!("semaphore"), name)
+    }
+
+    /// What the store calls the list of all semaphores.
+    pub(crate) fn semaphores(&self) -> String {
+        format!("{}:semaphores", self.0)
+    }
+
+    fn named(&self, kind: core::fmt::Arguments<'_>, key: &Key) -> String {
+        let plain = format!("{}:{kind}:{}", self.0, key.0);
         let legal = |byte: u8| byte > b' ' && byte != 0x7f;
         if plain.len() <= MAX_STORE_KEY_BYTES && plain.bytes().all(legal) {
             return plain;
         }
-        let mut hashed = format!("{}:lock#", self.0);
+        let mut hashed = format!("{}:{kind}#", self.0);
         for byte in Sha256::digest(key.0.as_bytes()) {
             // Writing to a string does not fail.
             let _ = write!(hashed, "{byte:02x}");

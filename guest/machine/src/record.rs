@@ -23,12 +23,13 @@ use core::time::Duration;
 
 use crate::calendar;
 use crate::kv::Ttl;
-use crate::name::{Key, Text};
+use crate::name::{Key, Place, Text};
 use crate::options::{Lease, Mode, in_seconds};
+use crate::text::{Lines, escape, excerpt, unescape};
 
-const HEADING: &str = "kvlock/1 lock";
-/// How much of a foreign value is shown.
-const EXCERPT_CHARS: usize = 60;
+const LOCK: &str = "kvlock/1 lock";
+/// That of a permit has one line more, `permit: 3`, and its key is the semaphore's name.
+const PERMIT: &str = "kvlock/1 permit";
 
 /// 128 random bits that tell one acquisition from every other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,7 +38,7 @@ pub struct Nonce(pub u128);
 /// What is known of a held lock to everybody who reads the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
-    pub(crate) key: Key,
+    pub(crate) place: Place,
     pub(crate) owner: Text,
     pub(crate) label: Text,
     pub(crate) nonce: Nonce,
@@ -52,12 +53,16 @@ pub struct Record {
 impl Record {
     /// The record as text.
     pub fn encode(&self) -> String {
-        let mut text = format!("{HEADING}\n");
+        let heading = if self.place.permit.is_some() { PERMIT } else { LOCK };
+        let mut text = format!("{heading}\n");
         let mut line = |name: &str, value: &str| {
             // Writing to a string does not fail.
             let _ = writeln!(text, "{name}: {value}");
         };
-        line("key", &escape(self.key.as_str()));
+        line("key", &escape(self.place.key.as_str()));
+        if let Some(number) = self.place.permit {
+            line("permit", &number.to_string());
+        }
         line("owner", &escape(self.owner.as_str()));
         line("host", &escape(self.label.as_str()));
         line("nonce", &format!("{:032x}", self.nonce.0));
@@ -81,58 +86,53 @@ impl Record {
 
     /// Reads a record; a text of the value's beginning if it is not one.
     pub fn decode(value: &[u8]) -> Result<Record, String> {
-        core::str::from_utf8(value).ok().and_then(parse).ok_or_else(|| excerpt(value))
+        parse(value).ok_or_else(|| excerpt(value))
     }
 
-    /// Reads the record of this key; that of another one is no better than a foreign value.
-    pub(crate) fn decode_for(key: &Key, value: &[u8]) -> Result<Record, String> {
+    /// Reads the record of this place; that of another one is no better than a foreign value.
+    pub(crate) fn decode_for(place: &Place, value: &[u8]) -> Result<Record, String> {
         let record = Record::decode(value)?;
-        if record.key != *key {
-            return Err(format!("the record of another key, \"{}\"", escape(record.key.as_str())));
+        if record.place != *place {
+            return Err(format!("the record of another place, {}", escape(&record.place.to_string())));
         }
         Ok(record)
     }
 }
 
 /// Reads strictly: what [`Record::encode`] would not write is not ours.
-fn parse(text: &str) -> Option<Record> {
-    let mut lines = text.strip_suffix('\n')?.split('\n').peekable();
-    if lines.next()? != HEADING {
+fn parse(value: &[u8]) -> Option<Record> {
+    let (heading, mut lines) = Lines::read(value)?;
+    if !matches!(heading, LOCK | PERMIT) {
         return None;
     }
-    let mut optional = |name: &str| -> Option<&str> {
-        let value = |line: &&'_ str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
-        lines.next_if(value)?.get(name.len() + 2..)
-    };
     let record = Record {
-        key: Key::new(&unescape(optional("key")?)?).ok()?,
-        owner: Text::owner(&unescape(optional("owner")?)?).ok()?,
-        label: Text::label(&unescape(optional("host")?)?).ok()?,
-        nonce: Nonce(u128::from_str_radix(optional("nonce")?, 16).ok()?),
-        mode: match optional("mode")? {
+        place: Place {
+            key: Key::new(&unescape(lines.value("key")?)?).ok()?,
+            permit: match lines.value("permit") {
+                Some(text) => Some(text.parse().ok()?),
+                None => None,
+            },
+        },
+        owner: Text::owner(&unescape(lines.value("owner")?)?).ok()?,
+        label: Text::label(&unescape(lines.value("host")?)?).ok()?,
+        nonce: Nonce(u128::from_str_radix(lines.value("nonce")?, 16).ok()?),
+        mode: match lines.value("mode")? {
             "plain" => Mode::Plain,
             "reentrant" => Mode::Reentrant,
             _ => return None,
         },
-        depth: optional("depth")?.parse().ok()?,
-        since: match optional("since") {
+        depth: lines.value("depth")?.parse().ok()?,
+        since: match lines.value("since") {
             Some(text) => Some(calendar::parse_unix(text)?),
             None => None,
         },
-        lease: Lease::new(parse_ttl(optional("lease")?)?).ok()?,
-        token: match optional("token") {
+        lease: Lease::new(parse_ttl(lines.value("lease")?)?).ok()?,
+        token: match lines.value("token") {
             Some(text) => Some(text.parse().ok()?),
             None => None,
         },
     };
-    (record.encode() == text).then_some(record)
-}
-
-fn excerpt(value: &[u8]) -> String {
-    let text = String::from_utf8_lossy(value);
-    let cut: String = text.chars().take(EXCERPT_CHARS).collect();
-    let more = if cut.len() < text.len() { "…" } else { "" };
-    format!("\"{}{more}\"", escape(&cut))
+    (record.encode().as_bytes() == value).then_some(record)
 }
 
 fn format_ttl(ttl: Ttl) -> String {
@@ -155,43 +155,6 @@ fn parse_ttl(text: &str) -> Option<Ttl> {
     Some(Ttl::After(Duration::new(seconds.parse().ok()?, nanos)))
 }
 
-/// Keeps a value on its line: a backslash and control characters are written as escapes.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character == '\\' || character.is_control() {
-            escaped.extend(character.escape_default());
-        } else {
-            escaped.push(character);
-        }
-    }
-    escaped
-}
-
-fn unescape(text: &str) -> Option<String> {
-    let mut plain = String::with_capacity(text.len());
-    let mut rest = text.chars();
-    while let Some(character) = rest.next() {
-        if character != '\\' {
-            plain.push(character);
-            continue;
-        }
-        plain.push(match rest.next()? {
-            '\\' => '\\',
-            'n' => '\n',
-            'r' => '\r',
-            't' => '\t',
-            'u' => {
-                let (digits, after) = rest.as_str().strip_prefix('{')?.split_once('}')?;
-                rest = after.chars();
-                char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
-            }
-            _ => return None,
-        });
-    }
-    Some(plain)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,7 +163,7 @@ mod tests {
 
     fn sample() -> Record {
         Record {
-            key: Key::new("report").unwrap(),
+            place: Place::lock(&Key::new("report").unwrap()),
             owner: Text::owner("nightly").unwrap(),
             label: Text::label("web-1 pid 4711").unwrap(),
             nonce: Nonce(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d),
@@ -238,10 +201,10 @@ mod tests {
         fn every_record_reads_back(
             key in "(?s).{1,50}", owner in "(?s).{1,50}", label in "(?s).{0,50}", nonce: u128, depth: u32,
             since in proptest::option::of(0u64..4_000_000_000_000), lease in 1_000_000u64..40_000_000_000_000,
-            token: Option<u64>, reentrant: bool,
+            token: Option<u64>, reentrant: bool, permit: Option<u32>,
         ) {
             let record = Record {
-                key: Key::new(&key).unwrap(),
+                place: Place { key: Key::new(&key).unwrap(), permit },
                 owner: Text::owner(&owner).unwrap(),
                 label: Text::label(&label).unwrap(),
                 nonce: Nonce(nonce),

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use crate::error::{GrantError, Invalid};
 use crate::kv::{EraInfo, Ttl, Version};
-use crate::name::{Key, Namespace, Text};
+use crate::name::{Namespace, Place, Text};
 use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
 use crate::record::{Nonce, Record};
 use crate::time::Time;
@@ -121,15 +121,20 @@ pub enum Validity {
 pub struct Grant {
     pub(crate) store_key: String,
     pub(crate) grant: u64,
-    key: Key,
+    place: Place,
     owner: Text,
     token: u64,
 }
 
 impl Grant {
-    /// The key as its user wrote it.
+    /// The key as its user wrote it; of a permit, the semaphore's name.
     pub fn key(&self) -> &str {
-        self.key.as_str()
+        self.place.key.as_str()
+    }
+
+    /// Which permit it is, if it is one of a semaphore.
+    pub fn permit(&self) -> Option<u32> {
+        self.place.permit
     }
 
     /// The owner's name.
@@ -184,7 +189,7 @@ impl Session {
     /// Takes up a grant that was written out.
     pub fn resume(&mut self, written: &str, now: Time) -> Result<Grant, Invalid> {
         let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
-        let store_key = namespace.store_key(&record.key);
+        let store_key = namespace.place(&record.place);
         if let Some(held) = self.held.get(&store_key).filter(|held| !held.deadline.has_passed(now)) {
             // Written out and taken up by one session: the hold never ceased to be its own.
             let same = held.record.nonce == record.nonce;
@@ -206,8 +211,12 @@ impl Session {
         self.options.unix_time.map(|start| start.saturating_add(running))
     }
 
-    pub(crate) fn store_key(&self, key: &Key) -> String {
-        self.options.namespace.store_key(key)
+    pub(crate) fn store_key(&self, place: &Place) -> String {
+        self.options.namespace.place(place)
+    }
+
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.options.namespace
     }
 
     pub(crate) fn owner(&self) -> &Text {
@@ -215,9 +224,9 @@ impl Session {
     }
 
     /// The record of a new grant.
-    pub(crate) fn record(&self, key: &Key, options: &LockOptions, nonce: Nonce, now: Time) -> Record {
+    pub(crate) fn record(&self, place: &Place, options: &LockOptions, nonce: Nonce, now: Time) -> Record {
         Record {
-            key: key.clone(),
+            place: place.clone(),
             owner: self.options.owner.clone(),
             label: self.options.label.clone(),
             nonce,
@@ -241,7 +250,7 @@ impl Session {
             in_doubt: None,
             record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
         };
-        self.hold(self.store_key(&held.record.key), held)
+        self.hold(self.store_key(&held.record.place), held)
     }
 
     fn hold(&mut self, store_key: String, held: Held) -> Grant {
@@ -259,6 +268,11 @@ impl Session {
 
     pub(crate) fn held(&self, store_key: &str) -> Option<&Held> {
         self.held.get(store_key)
+    }
+
+    /// Whether the session relies on a hold of this key.
+    pub(crate) fn holds(&self, store_key: &str, now: Time) -> bool {
+        self.held.get(store_key).is_some_and(|held| !held.deadline.has_passed(now))
     }
 
     pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {
@@ -308,7 +322,7 @@ fn grant_of(store_key: &str, held: &Held) -> Grant {
     Grant {
         store_key: store_key.into(),
         grant: held.grant,
-        key: held.record.key.clone(),
+        place: held.record.place.clone(),
         owner: held.record.owner.clone(),
         token: held.record.token.unwrap_or(held.version.token()),
     }

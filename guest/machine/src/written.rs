@@ -94,7 +94,7 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {
 mod tests {
     use super::*;
     use crate::kv::Ttl;
-    use crate::name::{Key, Text};
+    use crate::name::{Key, Place, Text};
     use crate::options::{Lease, Mode};
     use crate::record::Nonce;
     use alloc::vec::Vec;
@@ -106,7 +106,7 @@ mod tests {
             version: Version { era: 7, number: 9 },
             minimum: None,
             record: Record {
-                key: Key::new("k").unwrap(),
+                place: Place::lock(&Key::new("k").unwrap()),
                 owner: Text::owner("me").unwrap(),
                 label: Text::label("").unwrap(),
                 nonce: Nonce(1),

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use kvlock_machine::{Acquire, AcquireError, Grant, GrantError, Mode, Release, Released, Renew, Validity};
 use support::store::store_key;
-use support::{Drive, Fault, Op, Owner, World, lease, millis, secs, waiting};
+use support::{Drive, Fault, Op, Owner, Random, World, lease, millis, secs, waiting};
 
 const SEEDS: u64 = 3000;
 const MOVES: u32 = 150;
@@ -50,23 +50,6 @@ fn one(seed: u64, force: bool) {
         game.check();
     }
     game.end();
-}
-
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
-    }
 }
 
 struct Game {

@@ -51,7 +51,10 @@ pub(super) fn code_of(error: &anyhow::Error) -> u8 {
     let acquire = || {
         error.downcast_ref::<AcquireError>().map(|error| match error {
             AcquireError::Busy { .. } => BUSY,
-            AcquireError::AlreadyHeld { .. } | AcquireError::Invalid(_) | AcquireError::Corrupt { .. } => USAGE,
+            AcquireError::AlreadyHeld { .. }
+            | AcquireError::Invalid(_)
+            | AcquireError::Corrupt { .. }
+            | AcquireError::UnknownSemaphore { .. } => USAGE,
             AcquireError::Lost { .. } => LOST,
             AcquireError::Store { error, .. } => of_store(error),
             _ => INTERNAL,

@@ -10,9 +10,9 @@ pub(crate) mod store;
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, Break, Event, Grant, GrantError, Holder, Key, KeyError, KeyStatus, Lease, LockOptions,
-    Machine, Namespace, Nonce, Release, Released, Renew, Reply, Request, Session, SessionOptions, Status, Step,
-    StoreError, Text, Time, Ttl, Validity,
+    Acquire, AcquireError, AcquirePermit, Break, Event, Grant, GrantError, Holder, Key, KeyError, KeyStatus, Lease,
+    List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Reply, Request, Resize, ResizeError,
+    SemaphoreStatus, Session, SessionOptions, Size, Status, Step, StoreError, Text, Time, Ttl, Validity,
 };
 use store::Servers;
 
@@ -215,6 +215,32 @@ impl World {
         self.drive(owner, machine)
     }
 
+    pub(crate) fn resizing(&mut self, owner: Owner, name: &str, size: u32, wait: Duration) -> Op<Resize> {
+        let size = if size == 0 { Size::NONE } else { Size::of(size).unwrap() };
+        let nonce = self.nonce();
+        Op::new(self, owner, Resize::new(Key::semaphore(name).unwrap(), size, &waiting(1, wait), nonce))
+    }
+
+    /// Gives a semaphore a size without waiting for permits; 0 destroys it.
+    pub(crate) fn resize(&mut self, owner: Owner, name: &str, size: u32) -> Result<Option<u32>, ResizeError> {
+        let op = self.resizing(owner, name, size, Duration::ZERO);
+        self.finish(op)
+    }
+
+    pub(crate) fn acquiring_permit(&mut self, owner: Owner, name: &str, options: LockOptions) -> Op<AcquirePermit> {
+        let nonce = self.nonce();
+        Op::new(self, owner, AcquirePermit::new(Key::semaphore(name).unwrap(), options, nonce))
+    }
+
+    pub(crate) fn permit(&mut self, owner: Owner, name: &str, options: LockOptions) -> Result<Grant, AcquireError> {
+        let op = self.acquiring_permit(owner, name, options);
+        self.finish(op)
+    }
+
+    pub(crate) fn semaphores(&mut self, owner: Owner) -> Vec<SemaphoreStatus> {
+        self.drive(owner, List::all()).unwrap()
+    }
+
     fn meet(&mut self, request: &Request) -> Fault {
         self.log.push(Call { at: self.now, request: request.clone() });
         self.faults.pop_front().unwrap_or(self.weather)
@@ -356,6 +382,23 @@ pub(crate) fn kind(request: &Request) -> &'static str {
         Request::Replace { .. } => "replace",
         Request::Delete { .. } => "delete",
         Request::Era { .. } => "era",
+    }
+}
+
+/// SplitMix64.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+
+    pub(crate) fn percent(&mut self, chance: u64) -> bool {
+        self.below(100) < chance
     }
 }
 

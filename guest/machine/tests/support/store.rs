@@ -70,17 +70,25 @@ impl Servers {
 
     /// The store drops one entry.
     pub(crate) fn evict(&mut self, key: &str) {
-        let key = store_key(key);
-        self.server(&key).entries.remove(&key);
+        self.remove(&store_key(key));
     }
 
     /// Somebody else writes over whatever is there.
     pub(crate) fn set(&mut self, key: &str, value: &[u8]) {
-        let key = store_key(key);
-        let server = self.server(&key);
+        self.put(&store_key(key), value);
+    }
+
+    /// Somebody else writes over what the store has under this key of its own.
+    pub(crate) fn put(&mut self, store_key: &str, value: &[u8]) {
+        let server = self.server(store_key);
         server.written += 1;
         let number = server.written;
-        server.entries.insert(key, Stored { value: value.to_vec(), number, expires: None });
+        server.entries.insert(store_key.into(), Stored { value: value.to_vec(), number, expires: None });
+    }
+
+    /// The store drops what it has under this key of its own.
+    pub(crate) fn remove(&mut self, store_key: &str) {
+        self.server(store_key).entries.remove(store_key);
     }
 
     /// What is there, as a reader sees it.

@@ -1,0 +1,143 @@
+//! The exported interface `semaphore`.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::ops::ControlFlow;
+use core::time::Duration;
+
+use kvlock_machine::{
+    AcquirePermit, Break, Event, Invalid, Key, KeyError, Lease, List, LockOptions, Resize, Size, Ttl,
+};
+
+use crate::bindings::exports::kvlock::lock::mutex::{AcquireError, Acquisition, Holder, SessionBorrow};
+use crate::bindings::exports::kvlock::lock::semaphore as wit;
+use crate::convert;
+use crate::driver;
+use crate::mutex::{self, Acquiring, Component, Session, Shared};
+
+/// The resource `resizing`.
+pub(crate) struct Resizing {
+    session: Shared,
+    progress: RefCell<Progress>,
+}
+
+enum Progress {
+    Fresh(Resize),
+    Waiting(Resize),
+    Ended,
+}
+
+impl wit::Guest for Component {
+    type Resizing = Resizing;
+
+    fn make(
+        session: SessionBorrow<'_>,
+        name: String,
+        permits: u32,
+        options: wit::ResizeOptions,
+    ) -> Result<wit::Resizing, wit::ResizeError> {
+        resize(session, &name, Size::of(permits), options).map_err(|invalid| convert::resize_error(invalid.into()))
+    }
+
+    fn destroy(
+        session: SessionBorrow<'_>,
+        name: String,
+        options: wit::ResizeOptions,
+    ) -> Result<wit::Resizing, wit::ResizeError> {
+        resize(session, &name, Ok(Size::NONE), options).map_err(|invalid| convert::resize_error(invalid.into()))
+    }
+
+    fn acquire(
+        session: SessionBorrow<'_>,
+        name: String,
+        options: wit::PermitOptions,
+    ) -> Result<Acquisition, AcquireError> {
+        let invalid = |invalid: Invalid| convert::acquire_error(invalid.into());
+        let name = Key::semaphore(&name).map_err(invalid)?;
+        let lease = Lease::new(convert::ttl_in(options.lease)).map_err(invalid)?;
+        let options = lock_options(lease, options.wait, options.interval).map_err(invalid)?;
+        let acquire = AcquirePermit::new(name, options, driver::nonce());
+        Ok(mutex::Acquisition::resource(&session.get::<Session>().0, Acquiring::Permit(acquire)))
+    }
+
+    fn status(session: SessionBorrow<'_>, name: String) -> Result<Option<wit::SemaphoreStatus>, wit::KeyError> {
+        let name = Key::semaphore(&name).map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
+        Ok(list(session, List::one(name))?.pop())
+    }
+
+    fn list(session: SessionBorrow<'_>) -> Result<Vec<wit::SemaphoreStatus>, wit::KeyError> {
+        list(session, List::all())
+    }
+
+    fn break_permit(session: SessionBorrow<'_>, name: String, permit: u32) -> Result<Option<Holder>, wit::KeyError> {
+        let name = Key::semaphore(&name).map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
+        let mut session = session.get::<Session>().0.borrow_mut();
+        let broken = driver::run(Break::permit(&session, &name, permit), &mut session).map_err(convert::key_error)?;
+        Ok(broken.map(convert::holder))
+    }
+}
+
+fn list(session: SessionBorrow<'_>, list: List) -> Result<Vec<wit::SemaphoreStatus>, wit::KeyError> {
+    let listed = driver::run(list, &mut session.get::<Session>().0.borrow_mut()).map_err(convert::key_error)?;
+    Ok(listed.into_iter().map(convert::semaphore_status).collect())
+}
+
+fn resize(
+    session: SessionBorrow<'_>,
+    name: &str,
+    size: Result<Size, Invalid>,
+    options: wit::ResizeOptions,
+) -> Result<wit::Resizing, Invalid> {
+    let name = Key::semaphore(name)?;
+    // There is no lease to a size.
+    let options = lock_options(Lease::new(Ttl::Forever)?, options.wait, options.interval)?;
+    let resize = Resize::new(name, size?, &options, driver::nonce());
+    let session = session.get::<Session>().0.clone();
+    Ok(wit::Resizing::new(Resizing { session, progress: RefCell::new(Progress::Fresh(resize)) }))
+}
+
+fn lock_options(lease: Lease, wait: Option<u64>, interval: u64) -> Result<LockOptions, Invalid> {
+    LockOptions::new(lease).wait(wait.map(Duration::from_nanos))?.interval(Duration::from_nanos(interval))
+}
+
+impl Resizing {
+    /// Goes on until there is an outcome or a pause to make.
+    fn advance(&self) -> ControlFlow<Result<Option<u32>, wit::ResizeError>, wit::ResizePending> {
+        let (mut resize, event) = match self.progress.replace(Progress::Ended) {
+            Progress::Fresh(resize) => (resize, Event::Start),
+            Progress::Waiting(resize) => (resize, Event::Woken),
+            Progress::Ended => {
+                let text = "this resizing has ended; begin another";
+                return ControlFlow::Break(Err(wit::ResizeError::Invalid(text.to_string())));
+            }
+        };
+        match driver::advance(&mut resize, &mut self.session.borrow_mut(), event) {
+            ControlFlow::Break(outcome) => ControlFlow::Break(outcome.map_err(convert::resize_error)),
+            ControlFlow::Continue(pause) => {
+                let status = convert::semaphore_status(resize.status().clone());
+                self.progress.replace(Progress::Waiting(resize));
+                ControlFlow::Continue(wit::ResizePending { pause: convert::nanos(pause), status })
+            }
+        }
+    }
+}
+
+impl wit::GuestResizing for Resizing {
+    fn poll(&self) -> wit::ResizeProgress {
+        match self.advance() {
+            ControlFlow::Continue(pending) => wit::ResizeProgress::Pending(pending),
+            ControlFlow::Break(Ok(before)) => wit::ResizeProgress::Done(before),
+            ControlFlow::Break(Err(error)) => wit::ResizeProgress::Failed(error),
+        }
+    }
+
+    fn block(&self) -> Result<Option<u32>, wit::ResizeError> {
+        loop {
+            match self.advance() {
+                ControlFlow::Continue(pending) => driver::sleep(pending.pause),
+                ControlFlow::Break(outcome) => return outcome,
+            }
+        }
+    }
+}

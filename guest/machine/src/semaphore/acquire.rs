@@ -1,0 +1,343 @@
+//! Acquiring a permit: a free number is looked for and acquired as a lock is, and the definition is read after it.
+
+use alloc::boxed::Box;
+use core::ops::ControlFlow;
+use core::time::Duration;
+
+use super::definition::Stated;
+use super::survey::{End, Extent, Found, Survey};
+use crate::acquire::{Acquire, OUTAGE_PAUSE};
+use crate::error::{AcquireError, WaitingFor};
+use crate::grant::Release;
+use crate::kv::{Entry, Reply, Request, StoreError, Ttl, WriteOutcome};
+use crate::name::{Key, Place};
+use crate::options::LockOptions;
+use crate::record::Nonce;
+use crate::session::{Grant, Session, Validity};
+use crate::step::{Event, Machine, Step};
+use crate::time::Time;
+use crate::wait::Wait;
+
+type Outcome = Result<Grant, AcquireError>;
+
+/// How many races may be lost to others before a pause: each means that somebody got on, unless the store is mad.
+const RACES: u32 = 16;
+
+/// A wait for one permit of a semaphore.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AcquirePermit {
+    name: Key,
+    /// Those of one try for one number.
+    options: LockOptions,
+    nonce: Nonce,
+    wait: Wait,
+    waiting_for: WaitingFor,
+    /// The definition as it was seen last.
+    believed: Option<Box<Stated>>,
+    /// A number of which it is not known whether our record is there, or may get there yet.
+    in_doubt: Option<u32>,
+    /// How often it went on without a pause since the last one.
+    hasty: u32,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum State {
+    Fresh,
+    Surveying {
+        survey: Box<Survey>,
+    },
+    /// Taking free numbers out of a semaphore that shrinks: whoever began that may be gone.
+    Settling {
+        settled: Box<Stated>,
+    },
+    Trying {
+        number: u32,
+        acquire: Box<Acquire>,
+    },
+    /// Reading whether the number still is one of the semaphore's.
+    Verifying {
+        number: u32,
+        grant: Box<Grant>,
+    },
+    /// Giving the number back.
+    Withdrawing {
+        release: Box<Release>,
+        then: Withdrawn,
+    },
+    Pausing {
+        until: Time,
+    },
+    Ended,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Withdrawn {
+    LookAgain,
+    Pause,
+    Fail(Box<AcquireError>),
+    Outage(StoreError),
+}
+
+impl AcquirePermit {
+    /// A wait for a permit of the semaphore `name`. Of the options the lease, the wait and the interval are used. The
+    /// nonce must be 128 bits from a secure generator, new for each acquisition.
+    pub fn new(name: Key, options: LockOptions, nonce: Nonce) -> Self {
+        AcquirePermit {
+            name,
+            wait: Wait::new(options.wait, options.interval, nonce.0),
+            options: LockOptions { wait: Some(Duration::ZERO), ..LockOptions::new(options.lease) },
+            nonce,
+            waiting_for: WaitingFor::Turn,
+            believed: None,
+            in_doubt: None,
+            hasty: 0,
+            state: State::Fresh,
+        }
+    }
+
+    /// What is waited for at present.
+    pub fn waiting_for(&self) -> &WaitingFor {
+        &self.waiting_for
+    }
+
+    fn go_on(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
+        match self.in_doubt {
+            // Our record may be there: the try finds it.
+            Some(number) => self.try_number(session, number, now),
+            None => self.survey(session),
+        }
+    }
+
+    fn survey(&mut self, session: &Session) -> Step<Outcome> {
+        // Each session begins elsewhere, or all would try for the same free number.
+        let from = self.wait.random_below(u32::MAX);
+        let (survey, ask) = Survey::start(session, &self.name, Extent::UntilFree { from }, self.believed.take());
+        self.state = State::Surveying { survey };
+        ask.into()
+    }
+
+    /// Somebody was faster. Others may be free.
+    fn survey_again(&mut self, session: &Session, now: Time) -> Step<Outcome> {
+        self.hasty += 1;
+        if self.hasty > RACES { self.pause(now, Duration::ZERO) } else { self.survey(session) }
+    }
+
+    fn on_survey(&mut self, session: &mut Session, now: Time, end: End) -> Step<Outcome> {
+        match end {
+            End::Found(found) if found.stated.definition.permits == 0 => self.end(Err(AcquireError::Unknown)),
+            End::Found(found) if found.stated.definition.surplus() > 0 => self.on_unsettled(session, now, *found),
+            End::Found(found) => self.on_found(session, now, *found),
+            End::Unknown => self.end(Err(AcquireError::Unknown)),
+            End::Corrupt(excerpt) => self.end(Err(AcquireError::Corrupt(excerpt))),
+            End::Failed(error) => self.on_outage(session, now, error),
+            End::OutOfOrder => self.end(Err(AcquireError::OutOfOrder)),
+        }
+    }
+
+    fn on_found(&mut self, session: &mut Session, now: Time, found: Found) -> Step<Outcome> {
+        let pick = self.wait.random_below(u32::try_from(found.free.len()).unwrap_or(1).max(1));
+        match found.free.get(usize::try_from(pick).unwrap_or(0)).copied() {
+            Some(number) => {
+                self.believed = Some(Box::new(found.stated));
+                self.try_number(session, number, now)
+            }
+            None => self.on_exhausted(now, found),
+        }
+    }
+
+    /// The semaphore shrinks: nobody gets in, and what is free goes.
+    fn on_unsettled(&mut self, session: &Session, now: Time, found: Found) -> Step<Outcome> {
+        if found.free.is_empty() {
+            return self.on_exhausted(now, found);
+        }
+        let Stated { definition, version } = found.stated;
+        let definition = definition.without(&found.free);
+        let key = session.namespace().semaphore(&self.name);
+        let value = definition.encode();
+        self.state = State::Settling { settled: Box::new(Stated { definition, version }) };
+        Step::Call(Request::Replace { key, value, ttl: Ttl::Forever, if_version: version })
+    }
+
+    fn on_settled(&mut self, session: &Session, now: Time, settled: Stated, reply: WriteReply) -> Step<Outcome> {
+        match reply {
+            Ok(WriteOutcome::Written(version)) => {
+                self.believed = Some(Box::new(Stated { version, ..settled }));
+                self.survey_again(session, now)
+            }
+            // Changed by somebody else, or it may have been by us: the next survey tells.
+            Ok(_) | Err(StoreError::UnknownOutcome(_)) => self.survey_again(session, now),
+            Err(error) => self.on_outage(session, now, error),
+        }
+    }
+
+    fn on_exhausted(&mut self, now: Time, found: Found) -> Step<Outcome> {
+        let size = found.stated.definition.permits;
+        let held = u32::try_from(found.held.len()).unwrap_or(u32::MAX);
+        let holder = found.held.into_iter().next().map(Box::new);
+        self.waiting_for = WaitingFor::Exhausted { size, held, holder };
+        self.believed = Some(Box::new(found.stated));
+        self.pause(now, Duration::ZERO)
+    }
+
+    fn try_number(&mut self, session: &mut Session, number: u32, now: Time) -> Step<Outcome> {
+        let place = Place::permit(&self.name, number);
+        let mut acquire = Box::new(Acquire::at(session, place, self.options.clone(), self.nonce));
+        match acquire.step(session, now, Event::Start).split() {
+            ControlFlow::Break(outcome) => self.on_tried(session, now, number, outcome),
+            ControlFlow::Continue(ask) => {
+                self.state = State::Trying { number, acquire };
+                ask.into()
+            }
+        }
+    }
+
+    fn on_tried(&mut self, session: &mut Session, now: Time, number: u32, outcome: Outcome) -> Step<Outcome> {
+        self.in_doubt = None;
+        match outcome {
+            Ok(grant) => {
+                self.state = State::Verifying { number, grant: Box::new(grant) };
+                Step::Call(Request::Get { key: session.namespace().semaphore(&self.name) })
+            }
+            Err(AcquireError::Busy { waiting_for: WaitingFor::Holder(_), .. } | AcquireError::Corrupt(_)) => {
+                self.survey_again(session, now)
+            }
+            Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) => {
+                self.waiting_for = WaitingFor::Quarantine(left);
+                self.pause(now, left)
+            }
+            Err(AcquireError::Busy { .. } | AcquireError::AlreadyHeld) => self.pause(now, Duration::ZERO),
+            Err(AcquireError::Store(error)) => {
+                self.in_doubt = matches!(error, StoreError::UnknownOutcome(_)).then_some(number);
+                self.on_outage(session, now, error)
+            }
+            Err(error) => self.end(Err(error)),
+        }
+    }
+
+    fn on_verified(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        number: u32,
+        grant: Grant,
+        reply: Result<Option<Entry>, StoreError>,
+    ) -> Step<Outcome> {
+        let then = match reply.map(|entry| entry.map(|entry| Stated::read(&self.name, &entry))) {
+            Ok(Some(Ok(stated))) if stated.definition.grants(number) => {
+                if session.validity(&grant, now) != Validity::Lost {
+                    return self.end(Ok(grant));
+                }
+                // The answer took longer than the lease.
+                Withdrawn::Pause
+            }
+            Ok(Some(Ok(_))) => Withdrawn::LookAgain,
+            Ok(Some(Err(excerpt))) => Withdrawn::Fail(Box::new(AcquireError::Corrupt(excerpt))),
+            Ok(None) => Withdrawn::Fail(Box::new(AcquireError::Unknown)),
+            Err(error) => Withdrawn::Outage(error),
+        };
+        let mut release = Box::new(Release::new(grant));
+        match release.step(session, now, Event::Start).split() {
+            ControlFlow::Break(_) => self.on_withdrawn(session, now, then),
+            ControlFlow::Continue(ask) => {
+                self.state = State::Withdrawing { release, then };
+                ask.into()
+            }
+        }
+    }
+
+    /// However it was given back: what stays behind ends with its lease.
+    fn on_withdrawn(&mut self, session: &mut Session, now: Time, then: Withdrawn) -> Step<Outcome> {
+        match then {
+            Withdrawn::LookAgain => self.survey_again(session, now),
+            Withdrawn::Pause => self.pause(now, Duration::ZERO),
+            Withdrawn::Fail(error) => self.end(Err(*error)),
+            Withdrawn::Outage(error) => self.on_outage(session, now, error),
+        }
+    }
+
+    /// The store does not answer, or refuses. A waiter rides out the outage of a store that was there.
+    fn on_outage(&mut self, session: &Session, now: Time, error: StoreError) -> Step<Outcome> {
+        if !error.is_outage() || !session.reached || self.wait.is_over(now) {
+            return self.fail(error);
+        }
+        self.waiting_for = WaitingFor::Outage(error);
+        self.pause(now, OUTAGE_PAUSE)
+    }
+
+    /// Waits for the next try, or ends if that was the last.
+    fn pause(&mut self, now: Time, at_least: Duration) -> Step<Outcome> {
+        if self.wait.is_over(now) {
+            return match self.waiting_for.clone() {
+                WaitingFor::Outage(error) => self.fail(error),
+                waiting_for => self.end(Err(AcquireError::Busy { waited: self.wait.waited(now), waiting_for })),
+            };
+        }
+        self.hasty = 0;
+        let pause = self.wait.pause(now, at_least);
+        self.state = State::Pausing { until: now.after(pause) };
+        Step::Sleep(pause)
+    }
+
+    fn fail(&mut self, error: StoreError) -> Step<Outcome> {
+        self.end(Err(AcquireError::Store(match error {
+            // What failed since does not undo that a write may have happened.
+            StoreError::Unavailable(text) if self.in_doubt.is_some() => StoreError::UnknownOutcome(text),
+            error => error,
+        })))
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Step<Outcome> {
+        self.state = State::Ended;
+        Step::Done(outcome)
+    }
+}
+
+type WriteReply = Result<WriteOutcome, StoreError>;
+
+impl Machine for AcquirePermit {
+    type Outcome = Outcome;
+
+    fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
+        // Each arm puts the next state back; one that does not has ended.
+        match (core::mem::replace(&mut self.state, State::Ended), event) {
+            (State::Fresh, Event::Start) => {
+                self.wait.start(now);
+                self.go_on(session, now)
+            }
+            (State::Surveying { mut survey }, event) => match survey.step(session, now, event) {
+                ControlFlow::Break(end) => self.on_survey(session, now, end),
+                ControlFlow::Continue(ask) => {
+                    self.state = State::Surveying { survey };
+                    ask.into()
+                }
+            },
+            (State::Settling { settled }, Event::Reply(Reply::Write(reply))) => {
+                self.on_settled(session, now, *settled, reply)
+            }
+            (State::Trying { number, mut acquire }, event) => match acquire.step(session, now, event).split() {
+                ControlFlow::Break(outcome) => self.on_tried(session, now, number, outcome),
+                ControlFlow::Continue(ask) => {
+                    self.state = State::Trying { number, acquire };
+                    ask.into()
+                }
+            },
+            (State::Verifying { number, grant }, Event::Reply(Reply::Entry(reply))) => {
+                self.on_verified(session, now, number, *grant, reply)
+            }
+            (State::Withdrawing { mut release, then }, event) => match release.step(session, now, event).split() {
+                ControlFlow::Break(_) => self.on_withdrawn(session, now, then),
+                ControlFlow::Continue(ask) => {
+                    self.state = State::Withdrawing { release, then };
+                    ask.into()
+                }
+            },
+            (State::Pausing { until }, Event::Woken) if now < until => {
+                self.state = State::Pausing { until };
+                Step::Sleep(now.until(until))
+            }
+            (State::Pausing { .. }, Event::Woken) => self.go_on(session, now),
+            _ => self.end(Err(AcquireError::OutOfOrder)),
+        }
+    }
+}

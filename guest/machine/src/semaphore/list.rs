@@ -1,0 +1,100 @@
+//! Telling how semaphores stand.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use super::SemaphoreStatus;
+use super::registry::Registry;
+use super::survey::{End, Extent, Survey};
+use crate::error::KeyError;
+use crate::kv::{Reply, Request};
+use crate::name::Key;
+use crate::session::Session;
+use crate::step::{Event, Machine, Step};
+use crate::time::Time;
+
+type Outcome = Result<Vec<SemaphoreStatus>, KeyError>;
+
+/// Tells of semaphores, by name; those that are not there are left out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct List {
+    /// Still to be told of, the last one first.
+    names: Vec<Key>,
+    told: Vec<SemaphoreStatus>,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum State {
+    FreshAll,
+    FreshOne,
+    ReadingNames,
+    Surveying { name: Key, survey: Box<Survey> },
+    Ended,
+}
+
+impl List {
+    /// Tells of all semaphores of the session's namespace.
+    pub fn all() -> Self {
+        List { names: Vec::new(), told: Vec::new(), state: State::FreshAll }
+    }
+
+    /// Tells of one.
+    pub fn one(name: Key) -> Self {
+        List { names: [name].into(), told: Vec::new(), state: State::FreshOne }
+    }
+
+    fn next(&mut self, session: &Session) -> Step<Outcome> {
+        let Some(name) = self.names.pop() else { return Step::Done(Ok(core::mem::take(&mut self.told))) };
+        let (survey, ask) = Survey::start(session, &name, Extent::Whole, None);
+        self.state = State::Surveying { name, survey };
+        ask.into()
+    }
+
+    fn on_survey(&mut self, session: &Session, name: Key, end: End) -> Step<Outcome> {
+        match end {
+            End::Found(found) => match found.foreign {
+                Some(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
+                None => self.told.push(found.status(&name)),
+            },
+            // Listed before it is made, and until after it is destroyed.
+            End::Unknown => {}
+            End::Corrupt(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
+            End::Failed(error) => return Step::Done(Err(error.into())),
+            End::OutOfOrder => return Step::Done(Err(KeyError::OutOfOrder)),
+        }
+        self.next(session)
+    }
+}
+
+impl Machine for List {
+    type Outcome = Outcome;
+
+    fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
+        match (core::mem::replace(&mut self.state, State::Ended), event) {
+            (State::FreshOne, Event::Start) => self.next(session),
+            (State::FreshAll, Event::Start) => {
+                self.state = State::ReadingNames;
+                Step::Call(Request::Get { key: session.namespace().semaphores() })
+            }
+            (State::ReadingNames, Event::Reply(Reply::Entry(Ok(entry)))) => {
+                session.reached = true;
+                match Registry::read(entry.as_ref()) {
+                    Ok(registry) => self.names = registry.names().into_iter().rev().collect(),
+                    Err(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
+                }
+                self.next(session)
+            }
+            (State::ReadingNames, Event::Reply(Reply::Entry(Err(error)))) => Step::Done(Err(error.into())),
+            (State::Surveying { name, mut survey }, event) => match survey.step(session, now, event) {
+                ControlFlow::Break(end) => self.on_survey(session, name, end),
+                ControlFlow::Continue(ask) => {
+                    self.state = State::Surveying { name, survey };
+                    ask.into()
+                }
+            },
+            _ => Step::Done(Err(KeyError::OutOfOrder)),
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Semaphores: at most so many holders at a time.
+//!
+//! A permit is a record of its own, with the lease of its holder, so that the permit of a crashed holder comes back
+//! by itself; a [`Grant`](crate::Grant) of it is renewed and released like that of a lock. Beside the permits stands
+//! the [`Definition`]: the size, and which permit numbers there are. It has no lease.
+//!
+//! # Why there are never more holders than the size
+//!
+//! A definition is *settled* when it has as many numbers as the size says. Whoever acquires adds the record of a
+//! number and **then** reads the definition: it is a grant only if the definition is settled and has the number.
+//! Whoever shrinks first writes the smaller size, which unsettles the definition, and **then** reads the permits:
+//! numbers found free are taken out, by a write under the version at which the definition was read. So a permit was
+//! either granted before the shrinking began, and is seen as held, or it is not granted. Anybody may take out the free
+//! ones: a process that shrinks and dies leaves nothing half done.
+
+mod acquire;
+mod definition;
+mod list;
+mod numbers;
+mod registry;
+mod resize;
+mod survey;
+
+pub use acquire::AcquirePermit;
+pub use definition::MAX_PERMITS;
+pub use list::List;
+pub use resize::{Resize, ResizeError, Size};
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::holder::Holder;
+
+/// How a semaphore stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SemaphoreStatus {
+    /// Its name as its user wrote it.
+    pub name: String,
+    /// How many permits it has; 0 while it is being destroyed.
+    pub size: u32,
+    /// Who holds permits, by number: more than the size while it shrinks.
+    pub holders: Vec<Holder>,
+}

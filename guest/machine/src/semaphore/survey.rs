@@ -1,0 +1,186 @@
+//! Reading a semaphore: its definition, and who holds its permits.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+
+use super::SemaphoreStatus;
+use super::definition::Stated;
+use crate::holder::Holder;
+use crate::kv::{Entry, Reply, Request, StoreError};
+use crate::name::{Key, Place};
+use crate::record::Record;
+use crate::session::Session;
+use crate::step::{Ask, Event};
+use crate::time::Time;
+
+/// How many permits are read in one call: the request stays small enough for any socket's buffer.
+const CHUNK: usize = 256;
+/// How often a reading begins anew because the definition changed. People change it, and those who shrink it a few
+/// times in a row; one that changes more often is changed by something else.
+const ATTEMPTS: u32 = 64;
+
+/// How much of it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Extent {
+    /// All permits.
+    Whole,
+    /// From this one of the numbers on, round the end, until a free one is found.
+    UntilFree {
+        /// Reduced to the count of numbers.
+        from: u32,
+    },
+}
+
+/// A reading in progress.
+///
+/// A permit that is read as free counts as free only under a definition that was known *before* the permit was read:
+/// so each call reads the definition once more, and what it tells of the permits is dropped if that has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Survey {
+    name: Key,
+    extent: Extent,
+    believed: Option<Box<Stated>>,
+    attempts: u32,
+    asked: Vec<u32>,
+    /// How many of the numbers were read.
+    seen: u32,
+    free: Vec<u32>,
+    held: Vec<Holder>,
+    foreign: Option<String>,
+}
+
+/// What was read.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Found {
+    pub(super) stated: Stated,
+    /// Numbers nobody holds.
+    pub(super) free: Vec<u32>,
+    /// In the order in which they were read: of a whole survey, by number.
+    pub(super) held: Vec<Holder>,
+    /// The beginning of a value that stands in a permit's place and is not ours.
+    pub(super) foreign: Option<String>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum End {
+    Found(Box<Found>),
+    /// There is no semaphore of the name.
+    Unknown,
+    /// Its definition is not ours.
+    Corrupt(String),
+    Failed(StoreError),
+    OutOfOrder,
+}
+
+impl Survey {
+    /// Reads the semaphore, beginning with what was known of it last.
+    pub(super) fn start(
+        session: &Session,
+        name: &Key,
+        extent: Extent,
+        believed: Option<Box<Stated>>,
+    ) -> (Box<Self>, Ask) {
+        let (asked, free, held) = (Vec::new(), Vec::new(), Vec::new());
+        let name = name.clone();
+        let survey = Survey { name, extent, believed, attempts: 0, asked, seen: 0, free, held, foreign: None };
+        let mut survey = Box::new(survey);
+        let ask = survey.ask(session);
+        (survey, ask)
+    }
+
+    pub(super) fn step(&mut self, session: &mut Session, now: Time, event: Event) -> ControlFlow<End, Ask> {
+        let entries = match event {
+            Event::Reply(Reply::Entries(Ok(entries))) if entries.len() == self.asked.len() + 1 => entries,
+            Event::Reply(Reply::Entries(Err(error))) => return ControlFlow::Break(End::Failed(error)),
+            _ => return ControlFlow::Break(End::OutOfOrder),
+        };
+        session.reached = true;
+        let mut entries = entries.into_iter();
+        let Some(definition) = entries.next().flatten() else { return ControlFlow::Break(End::Unknown) };
+        let stated = match Stated::read(&self.name, &definition) {
+            Ok(stated) => stated,
+            Err(excerpt) => return ControlFlow::Break(End::Corrupt(excerpt)),
+        };
+        if self.believed.as_ref().is_none_or(|believed| believed.version != stated.version) {
+            self.attempts += 1;
+            if self.attempts > ATTEMPTS {
+                let text = "the semaphore changes faster than it can be read";
+                return ControlFlow::Break(End::Failed(StoreError::Unavailable(text.into())));
+            }
+            self.begin_anew(stated);
+        } else {
+            self.take_in(session, now, entries);
+        }
+        if self.is_complete() { ControlFlow::Break(self.found()) } else { ControlFlow::Continue(self.ask(session)) }
+    }
+
+    fn begin_anew(&mut self, stated: Stated) {
+        self.believed = Some(Box::new(stated));
+        self.seen = 0;
+        (self.free, self.held, self.foreign) = (Vec::new(), Vec::new(), None);
+    }
+
+    fn take_in(&mut self, session: &Session, now: Time, entries: impl Iterator<Item = Option<Entry>>) {
+        for (number, entry) in core::mem::take(&mut self.asked).into_iter().zip(entries) {
+            self.seen += 1;
+            let place = Place::permit(&self.name, number);
+            let Some(entry) = entry else {
+                // One of our own that was evicted is not free before its time is over.
+                if !session.holds(&session.store_key(&place), now) {
+                    self.free.push(number);
+                }
+                continue;
+            };
+            match Record::decode_for(&place, &entry.value) {
+                Ok(record) => self.held.push(Holder::new(record, &entry)),
+                Err(excerpt) => self.foreign = Some(excerpt),
+            }
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        let enough = matches!(self.extent, Extent::UntilFree { .. }) && !self.free.is_empty();
+        enough || self.seen >= self.count()
+    }
+
+    fn found(&mut self) -> End {
+        let Some(stated) = self.believed.take() else { return End::OutOfOrder };
+        let (free, held) = (core::mem::take(&mut self.free), core::mem::take(&mut self.held));
+        End::Found(Box::new(Found { stated: *stated, free, held, foreign: self.foreign.take() }))
+    }
+
+    /// How many numbers there are, as far as is known.
+    fn count(&self) -> u32 {
+        self.believed.as_ref().map_or(0, |stated| stated.definition.numbers.len())
+    }
+
+    fn ask(&mut self, session: &Session) -> Ask {
+        self.asked = self.next_numbers();
+        let mut keys = Vec::with_capacity(self.asked.len() + 1);
+        keys.push(session.namespace().semaphore(&self.name));
+        keys.extend(self.asked.iter().map(|number| session.store_key(&Place::permit(&self.name, *number))));
+        Ask::Call(Request::GetMany { keys })
+    }
+
+    fn next_numbers(&self) -> Vec<u32> {
+        let Some(stated) = &self.believed else { return Vec::new() };
+        let count = self.count();
+        let start = match self.extent {
+            Extent::Whole => 0,
+            Extent::UntilFree { from } => from.checked_rem(count).unwrap_or(0),
+        };
+        let position = (start + self.seen).checked_rem(count).unwrap_or(0);
+        // Not past the end, where it goes on at the beginning, and none twice.
+        let left = (count - self.seen).min(count - position);
+        stated.definition.numbers.part(position, CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)))
+    }
+}
+
+impl Found {
+    pub(super) fn status(self, name: &Key) -> SemaphoreStatus {
+        SemaphoreStatus { name: name.as_str().into(), size: self.stated.definition.permits, holders: self.held }
+    }
+}

@@ -1,0 +1,50 @@
+//! A wait that has a limit, and pauses between tries.
+
+use core::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::time::Time;
+
+/// How long to wait, and how long it has been.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Wait {
+    /// None waits for ever.
+    limit: Option<Duration>,
+    started: Option<Time>,
+    backoff: Backoff,
+}
+
+impl Wait {
+    pub(crate) fn new(limit: Option<Duration>, interval: Duration, seed: u128) -> Self {
+        Wait { limit, started: None, backoff: Backoff::new(interval, seed) }
+    }
+
+    /// From now on it counts; once begun it never begins again.
+    pub(crate) fn start(&mut self, now: Time) {
+        self.started.get_or_insert(now);
+    }
+
+    pub(crate) fn waited(&self, now: Time) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| now.since(started))
+    }
+
+    pub(crate) fn left(&self, now: Time) -> Option<Duration> {
+        self.limit.map(|limit| limit.saturating_sub(self.waited(now)))
+    }
+
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        self.left(now).is_some_and(|left| left.is_zero())
+    }
+
+    /// The next pause: not beyond the end of the wait. What is added to `at_least` keeps those who wait for the same
+    /// moment from all coming back at it.
+    pub(crate) fn pause(&mut self, now: Time, at_least: Duration) -> Duration {
+        let pause = at_least.saturating_add(self.backoff.next());
+        self.left(now).map_or(pause, |left| pause.min(left))
+    }
+
+    /// A random number below `bound`, which is not zero.
+    pub(crate) fn random_below(&mut self, bound: u32) -> u32 {
+        self.backoff.random_below(bound)
+    }
+}
