@@ -40,7 +40,7 @@ pub struct Retry {
 /// states.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Try {
-    retry: Retry,
+    retry: Box<Retry>,
     grant: Grant,
 }
 
@@ -82,7 +82,7 @@ type Reported = Result<Verdict, Unreported>;
 /// Begins a try: takes up the reservation, or acquires the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BeginTry {
-    retry: Retry,
+    tries: u32,
     nonce: Nonce,
     /// What a renewal of the reservation waits for.
     waiting_for: WaitingFor,
@@ -91,10 +91,10 @@ pub struct BeginTry {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Beginning {
-    Fresh,
-    Renewing(Box<Renew>, Grant),
-    Pausing { until: Time },
-    Acquiring(Box<Acquire>),
+    Fresh(Box<Retry>),
+    Renewing(Box<Try>, Box<Renew>),
+    Pausing { held: Box<Try>, until: Time },
+    Acquiring(Box<Retry>, Box<Acquire>),
     Ended,
 }
 
@@ -127,7 +127,9 @@ impl Retry {
 
     /// Begins the next try. The nonce must be 128 bits from a secure generator, new for each try.
     pub fn begin(self, nonce: Nonce) -> BeginTry {
-        BeginTry { retry: self, nonce, waiting_for: WaitingFor::Turn, state: Beginning::Fresh }
+        let tries = self.tries;
+        let state = Beginning::Fresh(Box::new(self));
+        BeginTry { tries, nonce, waiting_for: WaitingFor::Turn, state }
     }
 
     fn waited(&self, now: Time) -> Duration {
@@ -154,6 +156,11 @@ impl Try {
         &self.grant
     }
 
+    fn begun(mut self) -> Self {
+        self.retry.tries = self.retry.tries.saturating_add(1);
+        self
+    }
+
     /// Tells what its work came to.
     pub fn report(self, work: Work) -> Report {
         Report { work, state: Reporting::Fresh(Box::new(self)) }
@@ -164,28 +171,35 @@ impl BeginTry {
     /// What is waited for at present.
     pub fn waiting_for(&self) -> &WaitingFor {
         match &self.state {
-            Beginning::Acquiring(acquire) => acquire.waiting_for(),
+            Beginning::Acquiring(_, acquire) => acquire.waiting_for(),
             _ => &self.waiting_for,
         }
     }
 
     /// How many tries have begun; this one has not.
     pub fn tries(&self) -> u32 {
-        self.retry.tries
+        self.tries
     }
 
     /// Whoever has a reservation goes at once.
-    fn claim(&mut self, session: &mut Session, now: Time) -> Step<Begun> {
-        let Some(grant) = self.retry.reserved.clone() else { return self.acquire(session, now) };
-        let renew = Renew::new(grant.clone(), Some(self.retry.options.lock.lease));
-        self.renewing(Box::new(renew), grant, (session, now, Event::Start))
+    fn start(&mut self, mut retry: Box<Retry>, session: &mut Session, now: Time) -> Step<Begun> {
+        retry.started.get_or_insert(now);
+        match retry.reserved.take() {
+            Some(grant) => self.renew(Box::new(Try { retry, grant }), session, now),
+            None => self.acquire(retry, session, now),
+        }
     }
 
-    fn renewing(&mut self, mut renew: Box<Renew>, grant: Grant, (session, now, event): Fed) -> Step<Begun> {
+    fn renew(&mut self, held: Box<Try>, session: &mut Session, now: Time) -> Step<Begun> {
+        let renew = Renew::new(held.grant.clone(), Some(held.retry.options.lock.lease));
+        self.renewing(held, Box::new(renew), (session, now, Event::Start))
+    }
+
+    fn renewing(&mut self, held: Box<Try>, mut renew: Box<Renew>, (session, now, event): Fed) -> Step<Begun> {
         match renew.step(session, now, event).split() {
-            ControlFlow::Break(outcome) => self.on_renewed(session, now, grant, outcome),
+            ControlFlow::Break(outcome) => self.on_renewed(session, now, held, outcome),
             ControlFlow::Continue(ask) => {
-                self.state = Beginning::Renewing(renew, grant);
+                self.state = Beginning::Renewing(held, renew);
                 ask.into()
             }
         }
@@ -195,58 +209,45 @@ impl BeginTry {
         &mut self,
         session: &mut Session,
         now: Time,
-        grant: Grant,
+        mut held: Box<Try>,
         outcome: Result<(), GrantError>,
     ) -> Step<Begun> {
         match outcome {
-            Ok(()) => self.on_granted(grant),
-            Err(GrantError::Lost(_)) => {
-                self.retry.reserved = None;
-                self.acquire(session, now)
-            }
-            Err(GrantError::Store(error)) if error.is_outage() && !self.retry.is_over(now) => {
-                let pause = OUTAGE_PAUSE.saturating_add(self.retry.backoff.next());
-                let pause = self.retry.left(now).map_or(pause, |left| pause.min(left));
+            Ok(()) => Step::Done(Ok(held.begun())),
+            Err(GrantError::Lost(_)) => self.acquire(held.retry, session, now),
+            Err(GrantError::Store(error)) if error.is_outage() && !held.retry.is_over(now) => {
+                let pause = OUTAGE_PAUSE.saturating_add(held.retry.backoff.next());
+                let pause = held.retry.left(now).map_or(pause, |left| pause.min(left));
                 self.waiting_for = WaitingFor::Outage(error);
-                self.state = Beginning::Pausing { until: now.after(pause) };
+                self.state = Beginning::Pausing { held, until: now.after(pause) };
                 Step::Sleep(pause)
             }
             Err(error) => {
-                give_up(session, &grant);
-                self.end(Err(error.into()))
+                give_up(session, &held.grant);
+                Step::Done(Err(error.into()))
             }
         }
     }
 
-    fn acquire(&mut self, session: &mut Session, now: Time) -> Step<Begun> {
-        let options = LockOptions { wait: self.retry.left(now), ..self.retry.options.lock.clone() };
-        let acquire = Acquire::new(session, self.retry.key.clone(), options, self.nonce);
-        self.acquiring(Box::new(acquire), (session, now, Event::Start))
+    fn acquire(&mut self, retry: Box<Retry>, session: &mut Session, now: Time) -> Step<Begun> {
+        let options = LockOptions { wait: retry.left(now), ..retry.options.lock.clone() };
+        let acquire = Acquire::new(session, retry.key.clone(), options, self.nonce);
+        self.acquiring(retry, Box::new(acquire), (session, now, Event::Start))
     }
 
-    fn acquiring(&mut self, mut acquire: Box<Acquire>, (session, now, event): Fed) -> Step<Begun> {
+    fn acquiring(&mut self, retry: Box<Retry>, mut acquire: Box<Acquire>, (session, now, event): Fed) -> Step<Begun> {
         match acquire.step(session, now, event).split() {
-            ControlFlow::Break(Ok(grant)) => self.on_granted(grant),
+            ControlFlow::Break(Ok(grant)) => Step::Done(Ok(Try { retry, grant }.begun())),
+            // The wait counts over all tries.
             ControlFlow::Break(Err(AcquireError::Busy { waiting_for, .. })) => {
-                self.end(Err(AcquireError::Busy { waited: self.retry.waited(now), waiting_for }))
+                Step::Done(Err(AcquireError::Busy { waited: retry.waited(now), waiting_for }))
             }
-            ControlFlow::Break(Err(error)) => self.end(Err(error)),
+            ControlFlow::Break(Err(error)) => Step::Done(Err(error)),
             ControlFlow::Continue(ask) => {
-                self.state = Beginning::Acquiring(acquire);
+                self.state = Beginning::Acquiring(retry, acquire);
                 ask.into()
             }
         }
-    }
-
-    fn on_granted(&mut self, grant: Grant) -> Step<Begun> {
-        let tries = self.retry.tries.saturating_add(1);
-        let retry = Retry { tries, reserved: None, ..self.retry.clone() };
-        self.end(Ok(Try { retry, grant }))
-    }
-
-    fn end(&mut self, outcome: Begun) -> Step<Begun> {
-        self.state = Beginning::Ended;
-        Step::Done(outcome)
     }
 }
 
@@ -258,18 +259,15 @@ impl Machine for BeginTry {
 
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Begun> {
         match (core::mem::replace(&mut self.state, Beginning::Ended), event) {
-            (Beginning::Fresh, Event::Start) => {
-                self.retry.started.get_or_insert(now);
-                self.claim(session, now)
-            }
-            (Beginning::Renewing(renew, grant), event) => self.renewing(renew, grant, (session, now, event)),
-            (Beginning::Acquiring(acquire), event) => self.acquiring(acquire, (session, now, event)),
-            (Beginning::Pausing { until }, Event::Woken) if now < until => {
-                self.state = Beginning::Pausing { until };
+            (Beginning::Fresh(retry), Event::Start) => self.start(retry, session, now),
+            (Beginning::Renewing(held, renew), event) => self.renewing(held, renew, (session, now, event)),
+            (Beginning::Acquiring(retry, acquire), event) => self.acquiring(retry, acquire, (session, now, event)),
+            (Beginning::Pausing { held, until }, Event::Woken) if now < until => {
+                self.state = Beginning::Pausing { held, until };
                 Step::Sleep(now.until(until))
             }
-            (Beginning::Pausing { .. }, Event::Woken) => self.claim(session, now),
-            _ => self.end(Err(AcquireError::OutOfOrder)),
+            (Beginning::Pausing { held, .. }, Event::Woken) => self.renew(held, session, now),
+            _ => Step::Done(Err(AcquireError::OutOfOrder)),
         }
     }
 }
@@ -301,7 +299,7 @@ impl Report {
             Ok(()) | Err(GrantError::Store(_) | GrantError::Invalid(_)) => Some(grant),
         };
         let pause = retry.backoff.next();
-        Step::Done(Ok(Verdict::RetryAfter(pause, Box::new(retry))))
+        Step::Done(Ok(Verdict::RetryAfter(pause, retry)))
     }
 
     fn releasing(

@@ -307,7 +307,9 @@ fn a_release_that_failed_can_be_reported_once_more() {
         let (mut world, owner, running, _) = running(options());
         world.script([Fault::Unavailable]);
         let failed = report(&mut world, owner, running, work);
-        let Err(Unreported { error: GrantError::Store(_), again: Some(running) }) = failed else { panic!("{failed:?}") };
+        let Err(Unreported { error: GrantError::Store(_), again: Some(running) }) = failed else {
+            panic!("{failed:?}")
+        };
         assert_eq!(holder(&mut world).as_deref(), Some("a"));
         assert_eq!(report(&mut world, owner, *running, work), Ok(Verdict::Finished));
         assert_eq!(holder(&mut world), None);
