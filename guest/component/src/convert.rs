@@ -181,7 +181,6 @@ pub(crate) fn resize_error(error: machine::ResizeError) -> semaphore::ResizeErro
         machine::ResizeError::Superseded(size) => semaphore::ResizeError::Superseded(size),
         machine::ResizeError::Unknown => semaphore::ResizeError::Unknown,
         machine::ResizeError::Corrupt(excerpt) => semaphore::ResizeError::Corrupt(excerpt),
-        machine::ResizeError::Invalid(invalid) => semaphore::ResizeError::Invalid(invalid.to_string()),
         machine::ResizeError::Store(error) => semaphore::ResizeError::Store(store_error_out(error)),
         machine::ResizeError::OutOfOrder => out_of_order(),
     }

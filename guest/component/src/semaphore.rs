@@ -10,7 +10,7 @@ use kvlock_machine::{
     AcquirePermit, Break, Event, Invalid, Key, KeyError, Lease, List, LockOptions, Resize, Size, Ttl,
 };
 
-use crate::bindings::exports::kvlock::lock::mutex::{AcquireError, Acquisition, Holder, SessionBorrow};
+use crate::bindings::exports::kvlock::lock::mutex::{Acquisition, Holder, SessionBorrow};
 use crate::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::convert;
 use crate::driver;
@@ -36,29 +36,17 @@ impl wit::Guest for Component {
         name: String,
         permits: u32,
         options: wit::ResizeOptions,
-    ) -> Result<wit::Resizing, wit::ResizeError> {
-        resize(session, &name, Size::of(permits), options).map_err(|invalid| convert::resize_error(invalid.into()))
+    ) -> Result<wit::Resizing, String> {
+        resize(session, &name, Size::of(permits), options).map_err(|invalid| invalid.to_string())
     }
 
-    fn destroy(
-        session: SessionBorrow<'_>,
-        name: String,
-        options: wit::ResizeOptions,
-    ) -> Result<wit::Resizing, wit::ResizeError> {
-        resize(session, &name, Ok(Size::NONE), options).map_err(|invalid| convert::resize_error(invalid.into()))
+    fn destroy(session: SessionBorrow<'_>, name: String, options: wit::ResizeOptions) -> Result<wit::Resizing, String> {
+        resize(session, &name, Ok(Size::NONE), options).map_err(|invalid| invalid.to_string())
     }
 
-    fn acquire(
-        session: SessionBorrow<'_>,
-        name: String,
-        options: wit::PermitOptions,
-    ) -> Result<Acquisition, AcquireError> {
-        let invalid = |invalid: Invalid| convert::acquire_error(invalid.into());
-        let name = Key::semaphore(&name).map_err(invalid)?;
-        let lease = Lease::new(convert::ttl_in(options.lease)).map_err(invalid)?;
-        let options = lock_options(lease, options.wait, options.interval).map_err(invalid)?;
-        let acquire = AcquirePermit::new(name, options, driver::nonce());
-        Ok(mutex::Acquisition::resource(&session.get::<Session>().0, Acquiring::Permit(acquire)))
+    fn acquire(session: SessionBorrow<'_>, name: String, options: wit::PermitOptions) -> Result<Acquisition, String> {
+        let acquire = permit(&name, options).map_err(|invalid| invalid.to_string())?;
+        Ok(mutex::Acquisition::resource(&session.get::<Session>().shared(), Acquiring::Permit(acquire)))
     }
 
     fn status(session: SessionBorrow<'_>, name: String) -> Result<Option<wit::SemaphoreStatus>, wit::KeyError> {
@@ -72,14 +60,15 @@ impl wit::Guest for Component {
 
     fn break_permit(session: SessionBorrow<'_>, name: String, permit: u32) -> Result<Option<Holder>, wit::KeyError> {
         let name = Key::semaphore(&name).map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
-        let mut session = session.get::<Session>().0.borrow_mut();
+        let session = session.get::<Session>().shared();
+        let mut session = session.borrow_mut();
         let broken = driver::run(Break::permit(&session, &name, permit), &mut session).map_err(convert::key_error)?;
         Ok(broken.map(convert::holder))
     }
 }
 
 fn list(session: SessionBorrow<'_>, list: List) -> Result<Vec<wit::SemaphoreStatus>, wit::KeyError> {
-    let listed = driver::run(list, &mut session.get::<Session>().0.borrow_mut()).map_err(convert::key_error)?;
+    let listed = driver::run(list, &mut session.get::<Session>().shared().borrow_mut()).map_err(convert::key_error)?;
     Ok(listed.into_iter().map(convert::semaphore_status).collect())
 }
 
@@ -93,8 +82,14 @@ fn resize(
     // There is no lease to a size.
     let options = lock_options(Lease::new(Ttl::Forever)?, options.wait, options.interval)?;
     let resize = Resize::new(name, size?, &options, driver::nonce());
-    let session = session.get::<Session>().0.clone();
+    let session = session.get::<Session>().shared();
     Ok(wit::Resizing::new(Resizing { session, progress: RefCell::new(Progress::Fresh(resize)) }))
+}
+
+fn permit(name: &str, options: wit::PermitOptions) -> Result<AcquirePermit, Invalid> {
+    let lease = Lease::new(convert::ttl_in(options.lease))?;
+    let options = lock_options(lease, options.wait, options.interval)?;
+    Ok(AcquirePermit::new(Key::semaphore(name)?, options, driver::nonce()))
 }
 
 fn lock_options(lease: Lease, wait: Option<u64>, interval: u64) -> Result<LockOptions, Invalid> {
@@ -107,10 +102,7 @@ impl Resizing {
         let (mut resize, event) = match self.progress.replace(Progress::Ended) {
             Progress::Fresh(resize) => (resize, Event::Start),
             Progress::Waiting(resize) => (resize, Event::Woken),
-            Progress::Ended => {
-                let text = "this resizing has ended; begin another";
-                return ControlFlow::Break(Err(wit::ResizeError::Invalid(text.to_string())));
-            }
+            Progress::Ended => return ControlFlow::Break(Err(wit::ResizeError::Ended)),
         };
         match driver::advance(&mut resize, &mut self.session.borrow_mut(), event) {
             ControlFlow::Break(outcome) => ControlFlow::Break(outcome.map_err(convert::resize_error)),

@@ -93,7 +93,7 @@ impl Record {
     pub(crate) fn decode_for(place: &Place, value: &[u8]) -> Result<Record, String> {
         let record = Record::decode(value)?;
         if record.place != *place {
-            return Err(format!("the record of another place, {}", escape(&record.place.to_string())));
+            return Err(format!("the record of another key: {}", escape(&record.place.to_string())));
         }
         Ok(record)
     }

@@ -35,7 +35,7 @@ impl<O> From<Ask> for Step<O> {
 }
 
 impl<O> Step<O> {
-    /// Tells the end from a step of an inner machine that goes on.
+    /// For a machine that is made of others: what an inner one asks for, or what it came to.
     pub(crate) fn split(self) -> ControlFlow<O, Ask> {
         match self {
             Step::Call(request) => ControlFlow::Continue(Ask::Call(request)),

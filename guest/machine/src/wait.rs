@@ -39,8 +39,13 @@ impl Wait {
     /// The next pause: not beyond the end of the wait. What is added to `at_least` keeps those who wait for the same
     /// moment from all coming back at it.
     pub(crate) fn pause(&mut self, now: Time, at_least: Duration) -> Duration {
-        let pause = at_least.saturating_add(self.backoff.next());
+        let pause = at_least.saturating_add(self.next_pause());
         self.left(now).map_or(pause, |left| pause.min(left))
+    }
+
+    /// The next pause, whatever is left of the wait.
+    pub(crate) fn next_pause(&mut self) -> Duration {
+        self.backoff.next()
     }
 
     /// A random number below `bound`, which is not zero.

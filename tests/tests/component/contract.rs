@@ -14,7 +14,8 @@ const IMPORTS: [&str; 4] = [
     "wasi:io/poll@0.2.0",
     "wasi:random/random@0.2.0",
 ];
-const EXPORTS: [&str; 2] = ["kvlock:lock/mutex@0.1.0", "kvlock:lock/semaphore@0.1.0"];
+const EXPORTS: [&str; 3] =
+    ["kvlock:lock/conflict-retry@0.1.0", "kvlock:lock/mutex@0.1.0", "kvlock:lock/semaphore@0.1.0"];
 /// Small enough to be sent to a browser, or compiled at start.
 const MAX_BYTES: usize = 200_000;
 

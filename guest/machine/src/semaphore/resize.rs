@@ -57,9 +57,6 @@ pub enum ResizeError {
     /// What the store has there is not ours; its beginning.
     #[error("not a kvlock record: {0}")]
     Corrupt(String),
-    /// An argument is not legal.
-    #[error(transparent)]
-    Invalid(#[from] Invalid),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
