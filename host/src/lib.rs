@@ -62,6 +62,7 @@ mod grant;
 mod holder;
 mod keep;
 mod lock;
+mod semaphore;
 mod session;
 
 pub use client::Client;
@@ -73,6 +74,7 @@ pub use grant::{Grant, Released, Validity};
 pub use holder::{Holder, WaitingFor};
 pub use keep::{Keep, Kept, Loss};
 pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};
+pub use semaphore::{Permit, Resize, ResizeError, ResizePoll, Resizing, Semaphore, SemaphoreStatus};
 pub use session::{Session, SessionBuilder, Status};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and

@@ -111,7 +111,7 @@ impl Lock {
         };
         let begun = self.shared.enter().begin(&self.key, options);
         match begun {
-            Ok(Ok(resource)) => Ok(Acquisition { shared: self.shared, key: self.key, resource }),
+            Ok(Ok(resource)) => Ok(Acquisition::new(self.shared, self.key, resource)),
             Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
             Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
         }
@@ -172,6 +172,10 @@ impl Poll {
 }
 
 impl Acquisition {
+    pub(crate) fn new(shared: Shared, key: String, resource: ResourceAny) -> Self {
+        Acquisition { shared, key, resource }
+    }
+
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<Poll, AcquireError> {
         let mut guest = self.shared.enter();

@@ -15,6 +15,7 @@ use crate::error::{KeyError, SessionError, trap};
 use crate::grant::Grant;
 use crate::holder::Holder;
 use crate::lock::Lock;
+use crate::semaphore::{self, Semaphore, SemaphoreStatus};
 
 /// How to open a session. Each option has a default that serves.
 #[derive(Clone)]
@@ -46,7 +47,7 @@ pub(crate) struct Shared {
 
 pub(crate) struct Guest {
     pub(crate) instance: Instance,
-    session: ResourceAny,
+    pub(crate) session: ResourceAny,
 }
 
 /// How a key stands.
@@ -121,6 +122,16 @@ impl Session {
     /// Begins to try work that may run into a conflict, under the lock of a key.
     pub fn conflict_retry(&self, key: impl Into<String>) -> ConflictRetry {
         ConflictRetry::new(self.shared.clone(), key.into())
+    }
+
+    /// A semaphore, whether or not it is there: a name of 1 to 255 bytes.
+    pub fn semaphore(&self, name: impl Into<String>) -> Semaphore {
+        Semaphore::new(self.shared.clone(), name.into())
+    }
+
+    /// Tells of all semaphores of the session's namespace, by name.
+    pub fn semaphores(&self) -> Result<Vec<SemaphoreStatus>, KeyError> {
+        semaphore::list(&self.shared)
     }
 
     /// Takes up a grant that was written out, by this process or another. Nothing is sent: renew the grant to learn

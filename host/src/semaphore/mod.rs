@@ -1,0 +1,143 @@
+//! Semaphores: at most so many holders at a time.
+
+mod permit;
+mod resize;
+
+pub use permit::Permit;
+pub use resize::{Resize, ResizeError, ResizePoll, Resizing};
+
+use std::fmt;
+
+use crate::engine::bindings::exports::kvlock::lock::mutex::KeyError as KeyErrorOut;
+use crate::engine::bindings::exports::kvlock::lock::semaphore as wit;
+use crate::error::{KeyError, trap};
+use crate::holder::{Holder, shown};
+use crate::session::{Guest, Shared};
+
+/// A semaphore by its name, whether or not it is there.
+///
+/// A semaphore is made once and stands in the store until it is destroyed. A permit of it is a
+/// [`Grant`](crate::Grant): it has a lease, and comes back by itself when its holder crashed.
+///
+/// ```
+/// use kvlock::Client;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let session = Client::connect("memory:")?.session().open()?;
+/// let printers = session.semaphore("printers");
+/// printers.make(2).run()?;
+///
+/// let (one, two) = (printers.permit().acquire()?, printers.permit().acquire()?);
+/// assert!(printers.permit().try_acquire()?.is_none());
+/// one.release()?;
+/// drop(two); // released as well
+///
+/// // Scoped, with the lease renewed in the background:
+/// let pages = printers.permit().with_permit(|permit| 3 + permit.permit().map_or(0, |_| 1))?;
+/// assert_eq!(pages, 4);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Semaphore {
+    shared: Shared,
+    name: String,
+}
+
+/// How a semaphore stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SemaphoreStatus {
+    /// Its name as its user wrote it.
+    pub name: String,
+    /// How many permits it has; 0 while it is being destroyed.
+    pub size: u32,
+    /// Who holds permits, by permit number. More than `size` while it shrinks.
+    pub holders: Vec<Holder>,
+}
+
+impl Semaphore {
+    pub(crate) fn new(shared: Shared, name: String) -> Self {
+        Semaphore { shared, name }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Makes it with 1 to 1,000,000 permits, or gives it that size: it grows at once, and shrinks as permits come
+    /// back, the free ones first. Of that size already: nothing is changed.
+    pub fn make(&self, permits: u32) -> Resize {
+        Resize::new(self.shared.clone(), self.name.clone(), Some(permits))
+    }
+
+    /// Destroys it: nobody gets in any more, and it is gone when all permits are back.
+    pub fn destroy(&self) -> Resize {
+        Resize::new(self.shared.clone(), self.name.clone(), None)
+    }
+
+    /// Begins to acquire one permit. A session may hold several.
+    pub fn permit(&self) -> Permit {
+        Permit::new(self.shared.clone(), self.name.clone())
+    }
+
+    /// Tells how it stands; none if there is no semaphore of the name.
+    pub fn status(&self) -> Result<Option<SemaphoreStatus>, KeyError> {
+        let mut guest = self.shared.enter();
+        let Guest { instance, session } = &mut *guest;
+        let exports = instance.exports.kvlock_lock_semaphore();
+        let status = exports.call_status(&mut instance.store, *session, &self.name);
+        Ok(answer(&self.name, status)?.map(SemaphoreStatus::from))
+    }
+
+    /// Ends somebody's permit by force and tells whose it was; none if it was free. The holder learns that it lost
+    /// the permit at its next renewal or release, and may be at work until then.
+    pub fn break_permit(&self, permit: u32) -> Result<Option<Holder>, KeyError> {
+        let mut guest = self.shared.enter();
+        let Guest { instance, session } = &mut *guest;
+        let exports = instance.exports.kvlock_lock_semaphore();
+        let broken = exports.call_break_permit(&mut instance.store, *session, &self.name, permit);
+        Ok(answer(&self.name, broken)?.map(Holder::from))
+    }
+}
+
+/// All semaphores of a session's namespace, by name.
+pub(crate) fn list(shared: &Shared) -> Result<Vec<SemaphoreStatus>, KeyError> {
+    let mut guest = shared.enter();
+    let Guest { instance, session } = &mut *guest;
+    let listed = instance.exports.kvlock_lock_semaphore().call_list(&mut instance.store, *session);
+    Ok(answer("the list of semaphores", listed)?.into_iter().map(SemaphoreStatus::from).collect())
+}
+
+fn answer<T>(name: &str, answer: wasmtime::Result<Result<T, KeyErrorOut>>) -> Result<T, KeyError> {
+    answer.map_err(|error| KeyError::Component(trap(&error)))?.map_err(|error| KeyError::of(name, error))
+}
+
+impl From<wit::SemaphoreStatus> for SemaphoreStatus {
+    fn from(status: wit::SemaphoreStatus) -> Self {
+        let wit::SemaphoreStatus { name, size, holders } = status;
+        SemaphoreStatus { name, size, holders: holders.into_iter().map(Holder::from).collect() }
+    }
+}
+
+/// So many holders are named in a message; of more, their number is told.
+const NAMED: usize = 4;
+
+impl fmt::Display for SemaphoreStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.size {
+            0 => write!(f, "`{}` is being destroyed", shown(&self.name))?,
+            size => write!(f, "`{}` has {size} permits", shown(&self.name))?,
+        }
+        write!(f, ", {} held", self.holders.len())?;
+        for (place, holder) in self.holders.iter().take(NAMED).enumerate() {
+            f.write_str(if place == 0 { ": " } else { "; " })?;
+            write!(f, "{} {holder}", holder.permit.unwrap_or_default())?;
+        }
+        match self.holders.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
+    }
+}

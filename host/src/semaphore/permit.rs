@@ -1,0 +1,94 @@
+//! Acquiring a permit: options, waiting, the scoped form.
+
+use std::time::Duration;
+
+use crate::engine::bindings::exports::kvlock::lock::semaphore as wit;
+use crate::engine::convert;
+use crate::error::{AcquireError, WithLockError, trap};
+use crate::grant::Grant;
+use crate::keep::{Keep, Kept};
+use crate::lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
+use crate::session::{Guest, Shared};
+use crate::store::Ttl;
+
+/// How to acquire a permit of a semaphore. Each option has a default that serves: a lease of 30 s, and waiting for
+/// ever.
+#[derive(Clone)]
+#[must_use = "nothing is held until it is acquired"]
+pub struct Permit {
+    shared: Shared,
+    name: String,
+    lease: Ttl,
+    wait: Option<Duration>,
+    interval: Duration,
+}
+
+impl Permit {
+    pub(crate) fn new(shared: Shared, name: String) -> Self {
+        Permit { shared, name, lease: Ttl::After(DEFAULT_LEASE), wait: None, interval: DEFAULT_INTERVAL }
+    }
+
+    /// How long the permit is held unless renewed: 1 ms to a year. With `Ttl::Forever` the permit of a holder that
+    /// crashed stays taken until somebody breaks it.
+    pub fn lease(mut self, lease: impl Into<Ttl>) -> Self {
+        self.lease = lease.into();
+        self
+    }
+
+    /// How long to wait at most, the time in calls included; zero tries once.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    /// The longest pause between two tries: 1 ms to an hour.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Acquires a permit, waiting as long as the options allow.
+    pub fn acquire(self) -> Result<Grant, AcquireError> {
+        self.begin()?.block()
+    }
+
+    /// Tries once, without waiting; none if all permits are held.
+    pub fn try_acquire(self) -> Result<Option<Grant>, AcquireError> {
+        match self.wait(Duration::ZERO).acquire() {
+            Ok(grant) => Ok(Some(grant)),
+            Err(AcquireError::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Begins to acquire, for callers with an event loop. Nothing is sent until the acquisition is polled.
+    pub fn begin(self) -> Result<Acquisition, AcquireError> {
+        let options = wit::PermitOptions {
+            lease: convert::ttl_out(self.lease),
+            wait: self.wait.map(convert::nanos),
+            interval: convert::nanos(self.interval),
+        };
+        let begun = {
+            let mut guest = self.shared.enter();
+            let Guest { instance, session } = &mut *guest;
+            let exports = instance.exports.kvlock_lock_semaphore();
+            exports.call_acquire(&mut instance.store, *session, &self.name, options)
+        };
+        match begun {
+            Ok(Ok(resource)) => Ok(Acquisition::new(self.shared, self.name, resource)),
+            Ok(Err(text)) => Err(AcquireError::Invalid(text)),
+            Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.name }),
+        }
+    }
+
+    /// Acquires a permit, runs `work` while a background thread renews the lease, and releases it, also if `work`
+    /// panics. `work` may ask its argument whether the permit has been lost.
+    pub fn with_permit<T>(self, work: impl FnOnce(&Kept) -> T) -> Result<T, WithLockError<T>> {
+        let kept = self.acquire().map_err(WithLockError::Acquire)?.keep(Keep::default());
+        let value = work(&kept);
+        match kept.release() {
+            Ok(_) => Ok(value),
+            Err(error) => Err(WithLockError::Release { value, error }),
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Making, resizing and destroying a semaphore.
+
+use std::time::Duration;
+
+use wasmtime::component::ResourceAny;
+
+use super::SemaphoreStatus;
+use crate::engine::bindings::exports::kvlock::lock::semaphore as wit;
+use crate::engine::convert;
+use crate::error::trap;
+use crate::holder::shown;
+use crate::lock::DEFAULT_INTERVAL;
+use crate::session::{Guest, Shared};
+use crate::store::StoreError;
+
+/// A change of a semaphore's size, and how long to wait for permits that have to come back: for ever, unless said.
+#[derive(Clone)]
+#[must_use = "nothing is changed until it is run"]
+pub struct Resize {
+    shared: Shared,
+    name: String,
+    /// None destroys it.
+    permits: Option<u32>,
+    wait: Option<Duration>,
+    interval: Duration,
+}
+
+/// Why a semaphore was not made, resized or destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResizeError {
+    /// The wait is over, and more permits than the new size are still held. The new size stands: nobody gets in until
+    /// they are back.
+    #[error("{status}: wait for those by asking again, or make it another size to take this one back")]
+    StillHeld {
+        /// How the semaphore stands.
+        status: SemaphoreStatus,
+    },
+    /// Somebody else made it another size, or destroyed it, while this one waited.
+    #[error("{}", superseded(.name, *.size))]
+    Superseded {
+        /// The semaphore.
+        name: String,
+        /// Its present size; 0 if it was or is being destroyed.
+        size: u32,
+    },
+    /// There is no semaphore of this name to destroy.
+    #[error("there is no semaphore `{}`: nothing to destroy", shown(.name))]
+    Unknown {
+        /// The semaphore.
+        name: String,
+    },
+    /// What the store has in the semaphore's place is not ours. It was left as it is.
+    #[error(
+        "what the store has in the place of the semaphore `{}`, of one of its permits or of the list of semaphores is \
+         not kvlock's, {excerpt}: remove it with the store's own tools, or use another namespace",
+        shown(.name)
+    )]
+    Corrupt {
+        /// The semaphore.
+        name: String,
+        /// The value's beginning.
+        excerpt: String,
+    },
+    /// An argument is not legal; nothing was sent.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed. After an unknown outcome the size may be the new one; asking again is safe.
+    #[error("semaphore `{}`: {error}", shown(.name))]
+    Store {
+        /// The semaphore.
+        name: String,
+        /// What the store says.
+        error: StoreError,
+    },
+    /// The component failed, which is a bug; the session cannot be used any more.
+    #[error("semaphore `{}`: the lock component failed: {text}", shown(.name))]
+    Component {
+        /// The semaphore.
+        name: String,
+        /// What wasmtime says.
+        text: String,
+    },
+}
+
+fn superseded(name: &str, size: u32) -> String {
+    let name = shown(name);
+    match size {
+        0 => format!("`{name}` was destroyed by somebody else meanwhile"),
+        size => format!("`{name}` was given {size} permits by somebody else meanwhile"),
+    }
+}
+
+/// A change in progress. Dropping it ends the wait, and leaves the size as it was set.
+pub struct Resizing {
+    shared: Shared,
+    name: String,
+    resource: ResourceAny,
+}
+
+/// How a change stands.
+pub enum ResizePoll {
+    /// Permits have to come back: poll again after the pause.
+    Pending {
+        /// When to poll again; sooner is harmless.
+        pause: Duration,
+        /// How the semaphore stands.
+        status: SemaphoreStatus,
+    },
+    /// Done: the size before; none if the semaphore is new.
+    Ready(Option<u32>),
+}
+
+impl Resize {
+    pub(crate) fn new(shared: Shared, name: String, permits: Option<u32>) -> Self {
+        Resize { shared, name, permits, wait: None, interval: DEFAULT_INTERVAL }
+    }
+
+    /// How long to wait for permits that have to come back; zero looks once.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    /// The longest pause between two looks: 1 ms to an hour.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// Does it, and waits; the size before, none if the semaphore is new.
+    pub fn run(self) -> Result<Option<u32>, ResizeError> {
+        let mut resizing = self.begin()?;
+        loop {
+            match resizing.poll()? {
+                ResizePoll::Ready(before) => return Ok(before),
+                ResizePoll::Pending { pause, status } => {
+                    tracing::debug!(semaphore = resizing.name, "waiting for permits: {status}");
+                    resizing.shared.clock.sleep(pause);
+                }
+            }
+        }
+    }
+
+    /// Begins, for callers with an event loop. Nothing is sent until it is polled.
+    pub fn begin(self) -> Result<Resizing, ResizeError> {
+        let (wait, interval) = (self.wait.map(convert::nanos), convert::nanos(self.interval));
+        let options = wit::ResizeOptions { wait, interval };
+        let begun = {
+            let mut guest = self.shared.enter();
+            let Guest { instance, session } = &mut *guest;
+            let exports = instance.exports.kvlock_lock_semaphore();
+            match self.permits {
+                Some(permits) => exports.call_make(&mut instance.store, *session, &self.name, permits, options),
+                None => exports.call_destroy(&mut instance.store, *session, &self.name, options),
+            }
+        };
+        match begun {
+            Ok(Ok(resource)) => Ok(Resizing { shared: self.shared, name: self.name, resource }),
+            Ok(Err(text)) => Err(ResizeError::Invalid(text)),
+            Err(error) => Err(ResizeError::Component { text: trap(&error), name: self.name }),
+        }
+    }
+}
+
+impl Resizing {
+    /// Goes on as far as it can without sleeping.
+    pub fn poll(&mut self) -> Result<ResizePoll, ResizeError> {
+        let mut guest = self.shared.enter();
+        let instance = &mut guest.instance;
+        let exports = instance.exports.kvlock_lock_semaphore().resizing();
+        match exports.call_poll(&mut instance.store, self.resource) {
+            Ok(wit::ResizeProgress::Pending(wit::ResizePending { pause, status })) => {
+                Ok(ResizePoll::Pending { pause: Duration::from_nanos(pause), status: status.into() })
+            }
+            Ok(wit::ResizeProgress::Done(before)) => Ok(ResizePoll::Ready(before)),
+            Ok(wit::ResizeProgress::Failed(error)) => Err(ResizeError::of(&self.name, error)),
+            Err(error) => Err(ResizeError::Component { text: trap(&error), name: self.name.clone() }),
+        }
+    }
+}
+
+impl Drop for Resizing {
+    fn drop(&mut self) {
+        // A resource of an instance that trapped cannot be dropped, and need not be.
+        let _ = self.resource.resource_drop(&mut self.shared.enter().instance.store);
+    }
+}
+
+impl ResizeError {
+    fn of(name: &str, error: wit::ResizeError) -> Self {
+        let name = name.to_string();
+        match error {
+            wit::ResizeError::StillHeld(status) => ResizeError::StillHeld { status: status.into() },
+            wit::ResizeError::Superseded(size) => ResizeError::Superseded { name, size },
+            wit::ResizeError::Unknown => ResizeError::Unknown { name },
+            wit::ResizeError::Corrupt(excerpt) => ResizeError::Corrupt { name, excerpt },
+            wit::ResizeError::Ended => ResizeError::Invalid("this resizing has ended; begin another".to_string()),
+            wit::ResizeError::Store(error) => ResizeError::Store { name, error: convert::error_in(error) },
+        }
+    }
+}
