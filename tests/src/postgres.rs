@@ -101,7 +101,8 @@ fn is_ready(file: &Path) -> bool {
 /// The folder that has the server's programs: of Debian's the newest, else one on the path.
 fn programs() -> PathBuf {
     let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();
-    let mut debian: Vec<PathBuf> = std::fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|e| e.path()).collect();
+    let mut debian: Vec<PathBuf> =
+        std::fs::read_dir(DEBIAN).into_iter().flatten().flatten().map(|e| e.path()).collect();
     debian.sort_by_key(|folder| std::cmp::Reverse(version(folder)));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = debian.into_iter().map(|folder| folder.join("bin")).chain(std::env::split_paths(&path));
@@ -113,7 +114,8 @@ fn programs() -> PathBuf {
 fn user() -> (u32, u32) {
     let users = std::fs::read_to_string("/etc/passwd").expect("there are users");
     let find = |name: &str| {
-        let mut fields = users.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(name))?;
+        let mut fields =
+            users.lines().map(|line| line.split(':')).find(|fields| fields.clone().next() == Some(name))?;
         Some((fields.nth(2)?.parse().ok()?, fields.next()?.parse().ok()?))
     };
     find("postgres").or_else(|| find("nobody")).expect("a user `postgres` or `nobody`")
