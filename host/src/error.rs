@@ -184,6 +184,38 @@ pub enum WithLockError<T> {
     },
 }
 
+/// Why a function behind a lock, a [`Locked`](crate::Locked), did not simply give its value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError<R> {
+    /// The function has no name that tells its keys from those of another; it did not run.
+    #[error("`{0}` is no name of one function only: give the function one with `named`")]
+    Unnamed(&'static str),
+    /// No session could be opened for the calling thread; the function did not run.
+    #[error(transparent)]
+    Session(SessionError),
+    /// There was no grant; the function did not run.
+    #[error(transparent)]
+    Acquire(AcquireError),
+    /// The function ran, and the lock was lost before it ended or could not be released.
+    #[error("{error}")]
+    Release {
+        /// What the function answered.
+        value: R,
+        /// What became of the lock.
+        error: GrantError,
+    },
+}
+
+impl<R> From<WithLockError<R>> for CallError<R> {
+    fn from(error: WithLockError<R>) -> Self {
+        match error {
+            WithLockError::Acquire(error) => CallError::Acquire(error),
+            WithLockError::Release { value, error } => CallError::Release { value, error },
+        }
+    }
+}
+
 fn now_held(holder: &Option<Box<Holder>>) -> String {
     holder.as_ref().map(|holder| format!(", it is {holder}")).unwrap_or_default()
 }

@@ -55,6 +55,7 @@ pub mod clock;
 pub mod store;
 
 mod client;
+mod decorate;
 mod engine;
 mod error;
 mod grant;
@@ -62,14 +63,18 @@ mod holder;
 mod keep;
 mod lock;
 mod session;
+mod soft;
+mod wait_log;
 
 pub use client::Client;
-pub use error::{AcquireError, ConnectError, GrantError, KeyError, SessionError, WithLockError};
+pub use decorate::{Key, Locked, Locks};
+pub use error::{AcquireError, CallError, ConnectError, GrantError, KeyError, SessionError, WithLockError};
 pub use grant::{Grant, Released, Validity};
 pub use holder::{Holder, WaitingFor};
 pub use keep::{Keep, Kept, Loss};
 pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};
 pub use session::{Session, SessionBuilder, Status};
+pub use soft::{Guard, SOFT_PATIENCE, SoftLock};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
 /// exports `kvlock:lock/mutex`.

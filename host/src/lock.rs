@@ -12,7 +12,9 @@ use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::keep::{Keep, Kept};
 use crate::session::Shared;
+use crate::soft::SoftLock;
 use crate::store::Ttl;
+use crate::wait_log::WaitLog;
 
 /// How long a grant lasts unless renewed, when nobody says otherwise.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
@@ -31,6 +33,7 @@ pub struct Lock {
     interval: Duration,
     adopt: bool,
     at_least: Duration,
+    ride_out: Option<Duration>,
 }
 
 impl Lock {
@@ -44,6 +47,7 @@ impl Lock {
             interval: DEFAULT_INTERVAL,
             adopt: false,
             at_least: Duration::ZERO,
+            ride_out: None,
         }
     }
 
@@ -85,6 +89,23 @@ impl Lock {
         self
     }
 
+    /// How long an outage of the store is ridden out while waiting; without this, as long as the wait. An outage that
+    /// the session's first call finds ends the wait at once.
+    pub fn ride_out(mut self, longest: Duration) -> Self {
+        self.ride_out = Some(longest);
+        self
+    }
+
+    pub(crate) fn ride_out_by_default(mut self, longest: Duration) -> Self {
+        self.ride_out.get_or_insert(longest);
+        self
+    }
+
+    /// Soft mode: what is to be done is done without the lock when the store is down.
+    pub fn soft(self) -> SoftLock {
+        SoftLock::new(self)
+    }
+
     /// Acquires the lock, waiting as long as the options allow.
     pub fn acquire(self) -> Result<Grant, AcquireError> {
         self.begin()?.block()
@@ -111,10 +132,23 @@ impl Lock {
         };
         let begun = self.shared.enter().begin(&self.key, options);
         match begun {
-            Ok(Ok(resource)) => Ok(Acquisition { shared: self.shared, key: self.key, resource }),
+            Ok(Ok(resource)) => Ok(Acquisition {
+                shared: self.shared,
+                key: self.key,
+                resource,
+                ride_out: self.ride_out,
+                outage_since: None,
+                log: WaitLog::default(),
+            }),
             Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
             Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
         }
+    }
+
+    /// Makes the lock re-entrant or plain.
+    pub(crate) fn mode(mut self, reentrant: bool) -> Self {
+        self.reentrant = reentrant;
+        self
     }
 
     /// Acquires the lock, runs `work` while a background thread renews the lease, and releases it, also if `work`
@@ -134,6 +168,10 @@ pub struct Acquisition {
     shared: Shared,
     key: String,
     resource: ResourceAny,
+    ride_out: Option<Duration>,
+    /// Since when the store has not answered, by the clock.
+    outage_since: Option<Duration>,
+    log: WaitLog,
 }
 
 /// How a wait stands.
@@ -162,23 +200,30 @@ impl Acquisition {
 
     /// Waits until the lock is held or will not be.
     pub fn block(mut self) -> Result<Grant, AcquireError> {
-        let mut reported = None;
         loop {
             // Other calls of the session go on in the pauses: the instance is only kept while a call lasts.
-            let pending = match self.advance()? {
+            match self.advance()? {
                 ControlFlow::Break(grant) => return Ok(grant),
-                ControlFlow::Continue(pending) => pending,
-            };
-            if reported.replace(std::mem::discriminant(&pending.waiting_for))
-                != Some(std::mem::discriminant(&pending.waiting_for))
-            {
-                tracing::debug!(key = self.key, "waiting: {}", WaitingFor::from(pending.waiting_for));
+                ControlFlow::Continue(pending) => self.shared.clock.sleep(Duration::from_nanos(pending.pause)),
             }
-            self.shared.clock.sleep(Duration::from_nanos(pending.pause));
         }
     }
 
     fn advance(&mut self) -> Result<ControlFlow<Grant, wit::Pending>, AcquireError> {
+        let advanced = self.call().and_then(|progress| match progress {
+            ControlFlow::Continue(pending) => self.bear(pending).map(ControlFlow::Continue),
+            granted => Ok(granted),
+        });
+        let now = self.shared.clock.now();
+        match &advanced {
+            Ok(ControlFlow::Break(grant)) => self.log.granted(&self.key, now, grant.token()),
+            Ok(ControlFlow::Continue(pending)) => self.log.waiting(&self.key, now, &pending.waiting_for),
+            Err(error) => self.log.failed(&self.key, error),
+        }
+        advanced
+    }
+
+    fn call(&mut self) -> Result<ControlFlow<Grant, wit::Pending>, AcquireError> {
         let component = |error: wasmtime::Error| AcquireError::Component { text: trap(&error), key: self.key.clone() };
         let mut guest = self.shared.enter();
         let instance = &mut guest.instance;
@@ -188,9 +233,24 @@ impl Acquisition {
             wit::Progress::Failed(error) => Err(AcquireError::of(&self.key, error)),
             wit::Progress::Granted(grant) => {
                 let grant = Grant::new(&self.shared, &mut guest, grant).map_err(component)?;
-                tracing::debug!(key = self.key, token = grant.token(), "granted");
                 Ok(ControlFlow::Break(grant))
             }
+        }
+    }
+
+    /// Gives up if an outage has lasted longer than is to be ridden out.
+    fn bear(&mut self, pending: wit::Pending) -> Result<wit::Pending, AcquireError> {
+        let wit::WaitingFor::Outage(error) = &pending.waiting_for else {
+            self.outage_since = None;
+            return Ok(pending);
+        };
+        let now = self.shared.clock.now();
+        let since = *self.outage_since.get_or_insert(now);
+        match self.ride_out {
+            Some(longest) if now.saturating_sub(since) >= longest => {
+                Err(AcquireError::of(&self.key, wit::AcquireError::Store(error.clone())))
+            }
+            _ => Ok(pending),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod contract;
 mod corrupt;
+mod decorators;
 mod eras;
 mod expiry;
 mod force;
@@ -14,6 +15,7 @@ mod outage;
 mod raii;
 mod resume;
 mod round_trips;
+mod soft;
 mod traps;
 mod unknown;
 mod waiting;
