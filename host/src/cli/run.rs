@@ -1,20 +1,22 @@
 //! `kvlock run`.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use kvlock::store::Ttl;
-use kvlock::{Grant, GrantError, Keep, Kept, Loss, Session, Status};
+use kvlock::store::{StoreError, Ttl};
+use kvlock::{Grant, GrantError, Keep, Kept, Loss, SOFT_PATIENCE, Session, Status};
 use nix::sys::signal::Signal;
 
 use super::args::{self, LockArgs};
 use super::child::{Change, Child, Variable};
 use super::exit::{self, Exit};
 use super::signals::{self, Event, interrupts};
+use super::soft::{self, Soft};
 use super::{Global, output, wait};
 
 /// How long a command has between TERM and KILL when its lock is lost, when nobody says otherwise.
@@ -51,6 +53,10 @@ pub(super) struct Run {
     /// Run at once if this command runs under `kvlock run` of the same key already
     #[arg(long, env = "KVLOCK_REENTRANT")]
     reentrant: bool,
+    /// Run the command without the lock if the store is down, and let it go on if the store goes down; never because
+    /// the lock is busy or somebody else got it. Without the lock there is no KVLOCK_TOKEN
+    #[arg(long, env = "KVLOCK_SOFT")]
+    soft: bool,
     /// The command and its arguments; no shell is involved
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -59,13 +65,14 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
         let (sender, events) = signals::listen()?;
-        let session = global.session(self.lock.owner.as_deref())?;
-        if self.reentrant && is_held_by_parent(&session, &self.lock.key)? {
-            return self.run_nested(&events);
-        }
-        let lock = self.lock.apply(session.lock(&self.lock.key));
-        let lock = if self.reentrant { lock.reentrant() } else { lock };
-        let grant = wait::acquire(lock, &self.lock, global, &events)?;
+        let (session, grant) = match self.take(global, &events) {
+            Ok(Taken::Now(session, grant)) => (session, grant),
+            Ok(Taken::ByParent) => return self.run_nested(&events),
+            Err(error) => match soft::outage(&error).filter(|_| self.soft) {
+                Some(outage) => return self.run_unguarded(outage, &events),
+                None => return Err(error),
+            },
+        };
         let variables = variables(&grant)?;
         let mut keep = Keep::default().on_lost(move |loss| {
             // Nobody is there to be told once the main loop is over.
@@ -86,17 +93,75 @@ impl Run {
                 return Err(error);
             }
         };
-        let (code, loss) = Watch::new(&child, &events, Some(&kept), Times::of(self.lock.lease, self.grace)).run()?;
+        let soft = self.soft.then(|| Soft { session, key: self.lock.key.clone() });
+        let mut watch = self.watch(&child, &events);
+        if soft.is_some() {
+            watch.end_at = self.end_at();
+        }
+        (watch.kept, watch.soft) = (Some(&kept), soft.as_ref());
+        let (code, loss) = watch.run()?;
         child.take_terminal();
+        if watch.kept.is_none() && loss.is_none() {
+            // It was told that the command went on without the lock. If the lock is ours yet, this gives it back.
+            drop(kept);
+            return Ok(code.into());
+        }
         finish(kept, code, loss, global)
+    }
+
+    fn take(&self, global: &Global, events: &Receiver<Event>) -> Result<Taken> {
+        let session = global.session(self.lock.owner.as_deref())?;
+        if self.reentrant && is_held_by_parent(&session, &self.lock.key)? {
+            return Ok(Taken::ByParent);
+        }
+        let mut lock = self.lock.apply(session.lock(&self.lock.key));
+        if self.reentrant {
+            lock = lock.reentrant();
+        }
+        if self.soft {
+            lock = lock.ride_out(SOFT_PATIENCE);
+        }
+        let grant = wait::acquire(lock, &self.lock, global, events)?;
+        Ok(Taken::Now(session, grant))
     }
 
     /// The lock is the parent's: it renews it, and ends this process group too should the lock be lost.
     fn run_nested(&self, events: &Receiver<Event>) -> Result<ExitCode> {
         let child = self.spawn(&[])?;
-        let (code, _) = Watch::new(&child, events, None, Times::of(self.lock.lease, self.grace)).run()?;
+        let (code, _) = self.watch(&child, events).run()?;
         child.take_terminal();
         Ok(code.into())
+    }
+
+    /// The store is down, and nobody has a lock.
+    fn run_unguarded(&self, outage: &StoreError, events: &Receiver<Event>) -> Result<ExitCode> {
+        if let Some(signal) = pending_interrupt(events) {
+            return Ok(exit::of_signal(signal).into());
+        }
+        let key = &self.lock.key;
+        soft::say(key, "there is no lock, and the command runs all the same", outage);
+        let child = self.spawn(&[
+            ("KVLOCK_KEY", Some(key.into())),
+            ("KVLOCK_OWNER", self.lock.owner.as_ref().map(Into::into)),
+            ("KVLOCK_TOKEN", None),
+            ("KVLOCK_DEADLINE", None),
+        ])?;
+        let (code, loss) = Watch { end_at: self.end_at(), ..self.watch(&child, events) }.run()?;
+        child.take_terminal();
+        match loss {
+            Some(loss) => Err(lost(key, loss).into()),
+            None => Ok(code.into()),
+        }
+    }
+
+    fn watch<'a>(&self, child: &'a Child, events: &'a Receiver<Event>) -> Watch<'a> {
+        let times = Times::of(self.lock.lease, self.grace);
+        Watch { child, events, times, kept: None, soft: None, end_at: None, ending: None }
+    }
+
+    /// When a command that runs without the lock is to end.
+    fn end_at(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.max_hold?)
     }
 
     fn spawn(&self, variables: &[Variable]) -> Result<Child> {
@@ -106,6 +171,12 @@ impl Run {
             Exit::new(code, format!("cannot run `{program}`: {error}")).into()
         })
     }
+}
+
+/// Who has taken the lock that the command runs under.
+enum Taken {
+    Now(Session, Grant),
+    ByParent,
 }
 
 /// How long ending a command takes.
@@ -179,20 +250,28 @@ fn release(kept: Kept, global: &Global) -> Result<(), GrantError> {
 
 fn finish(kept: Kept, code: u8, loss: Option<Loss>, global: &Global) -> Result<ExitCode> {
     let key = kept.key().to_string();
-    let lost = |why: String| Exit::new(exit::LOST, format!("`{key}`: lock lost while the command ran: {why}"));
     match (loss.or_else(|| kept.lost()), release(kept, global)) {
-        (Some(loss), _) => Err(lost(loss.to_string()).into()),
-        (None, Err(error)) => Err(lost(error.to_string()).into()),
+        (Some(loss), _) => Err(lost(&key, loss).into()),
+        (None, Err(error)) => Err(lost(&key, error).into()),
         (None, Ok(())) => Ok(code.into()),
     }
+}
+
+fn lost(key: &str, why: impl Display) -> Exit {
+    Exit::new(exit::LOST, format!("`{key}`: lock lost while the command ran: {why}"))
 }
 
 /// Watches over a command: passes signals on, and ends it in time if the lock is lost.
 struct Watch<'a> {
     child: &'a Child,
     events: &'a Receiver<Event>,
-    kept: Option<&'a Kept>,
     times: Times,
+    /// None if the lock is the parent's, or if the command runs without one.
+    kept: Option<&'a Kept>,
+    /// Whether the command goes on without the lock when the store goes down.
+    soft: Option<&'a Soft>,
+    /// When to end a command that runs without the lock; of the lock that moment is told as a loss.
+    end_at: Option<Instant>,
     ending: Option<Ending>,
 }
 
@@ -202,22 +281,21 @@ struct Ending {
     kill_at: Instant,
 }
 
-impl<'a> Watch<'a> {
-    fn new(child: &'a Child, events: &'a Receiver<Event>, kept: Option<&'a Kept>, times: Times) -> Self {
-        Watch { child, events, kept, times, ending: None }
-    }
-
+impl Watch<'_> {
     /// Returns when the command has ended: its exit code, and the loss if that is why.
-    fn run(mut self) -> Result<(u8, Option<Loss>)> {
+    fn run(&mut self) -> Result<(u8, Option<Loss>)> {
         loop {
             let change = self.child.change().context("cannot wait for the command");
             match change.inspect_err(|_| self.child.signal(Signal::SIGKILL))? {
                 Change::Ended(code) => {
-                    if self.ending.is_some() {
+                    let loss = self.ending.take().map(|ending| ending.loss);
+                    match (&loss, self.kept.and_then(Kept::lost)) {
                         // What it left behind in its group would go on without the lock.
-                        self.child.signal(Signal::SIGKILL);
+                        (Some(_), _) => self.child.signal(Signal::SIGKILL),
+                        (None, Some(loss)) => _ = self.goes_on_after(&loss),
+                        (None, None) => {}
                     }
-                    return Ok((code, self.ending.map(|ending| ending.loss)));
+                    return Ok((code, loss));
                 }
                 Change::Stopped(signal) if self.child.has_terminal() => self.stop_along(signal),
                 Change::Stopped(_) | Change::None => {}
@@ -243,18 +321,21 @@ impl<'a> Watch<'a> {
     fn stop_along(&mut self, signal: Signal) {
         self.child.stop_along(signal);
         match self.kept.and_then(Kept::lost) {
-            Some(loss) => self.end(loss),
-            None => self.child.resume(),
+            Some(loss) if !self.goes_on_after(&loss) => self.end(loss),
+            _ => self.child.resume(),
         }
     }
 
     /// How long nothing needs to be done.
     fn pause(&self) -> Duration {
+        let until = |moment: Instant| moment.saturating_duration_since(Instant::now());
         let next = match &self.ending {
-            Some(ending) => ending.kill_at.saturating_duration_since(Instant::now()),
-            None => {
-                self.valid_for().map_or(LOOK_EVERY, |left| left.saturating_sub(self.times.grace + self.times.margin))
-            }
+            Some(ending) => until(ending.kill_at),
+            None => match self.valid_for() {
+                Some(left) => left.saturating_sub(self.times.grace + self.times.margin),
+                None if self.kept.is_none() => self.end_at.map_or(LOOK_EVERY, until),
+                None => LOOK_EVERY,
+            },
         };
         next.min(LOOK_EVERY)
     }
@@ -274,11 +355,23 @@ impl<'a> Watch<'a> {
         } else if self.valid_for().is_some_and(|left| left <= self.times.grace + self.times.margin) {
             let why = || Loss::Expired(self.kept.and_then(Kept::failure));
             self.end(self.kept.and_then(Kept::lost).unwrap_or_else(why));
+        } else if self.kept.is_none() && self.end_at.is_some_and(|end| end <= Instant::now()) {
+            self.end(Loss::MaxHold);
         }
     }
 
+    /// Whether the command goes on although the lock is lost: in soft mode, if that comes of an outage.
+    fn goes_on_after(&mut self, loss: &Loss) -> bool {
+        let Some((soft, outage)) = self.soft.and_then(|soft| Some((soft, soft.outage(loss)?))) else { return false };
+        // Told twice, it is said once.
+        if self.kept.take().is_some() {
+            soft::say(&soft.key, "the lock cannot be renewed, and the command goes on without it", &outage);
+        }
+        true
+    }
+
     fn end(&mut self, loss: Loss) {
-        if self.ending.is_some() {
+        if self.ending.is_some() || self.goes_on_after(&loss) {
             return;
         }
         let left = self.valid_for().map_or(self.times.grace, |left| left.saturating_sub(self.times.margin));

@@ -12,6 +12,7 @@ mod nested;
 mod options;
 mod renewal;
 mod signals;
+mod soft;
 mod stores;
 mod streams;
 mod terminal;
