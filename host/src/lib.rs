@@ -50,6 +50,20 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Logging
+//!
+//! What happens is told by events of the crate [`tracing`](https://docs.rs/tracing), each with the field `key`. An
+//! application sees them once it has a subscriber, for example by the crate `tracing-subscriber`:
+//! `tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init()`. The `kvlock` command has one with `-v`
+//! (debug) and `-vv` (trace).
+//!
+//! | level | event |
+//! |---|---|
+//! | warn | a lock is lost; a renewal or a release failed; the lock that we waited for was not released before its lease ended; soft mode goes on without a lock |
+//! | info | a lock is broken by force |
+//! | debug | what a wait waits for, whenever that changes; granted, after how long and after whom; not granted; released |
+//! | trace | renewed |
 
 pub mod clock;
 pub mod store;

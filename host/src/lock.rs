@@ -210,14 +210,14 @@ impl Acquisition {
     }
 
     fn advance(&mut self) -> Result<ControlFlow<Grant, wit::Pending>, AcquireError> {
+        let asked = self.shared.clock.now();
         let advanced = self.call().and_then(|progress| match progress {
             ControlFlow::Continue(pending) => self.bear(pending).map(ControlFlow::Continue),
             granted => Ok(granted),
         });
-        let now = self.shared.clock.now();
         match &advanced {
-            Ok(ControlFlow::Break(grant)) => self.log.granted(&self.key, now, grant.token()),
-            Ok(ControlFlow::Continue(pending)) => self.log.waiting(&self.key, now, &pending.waiting_for),
+            Ok(ControlFlow::Break(grant)) => self.log.granted(&self.key, self.shared.clock.now(), grant.token()),
+            Ok(ControlFlow::Continue(pending)) => self.log.waiting(&self.key, asked, &pending.waiting_for),
             Err(error) => self.log.failed(&self.key, error),
         }
         advanced

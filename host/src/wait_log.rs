@@ -4,8 +4,10 @@ use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
+use crate::engine::convert;
 use crate::error::AcquireError;
 use crate::holder::{Holder, WaitingFor, seconds, shown};
+use crate::store::Ttl;
 
 #[derive(Default)]
 pub(crate) struct WaitLog {
@@ -17,27 +19,41 @@ pub(crate) struct WaitLog {
 
 /// The holder as it was seen last.
 struct LastHolder {
-    holder: wit::Holder,
+    holder: Holder,
     /// When its record is gone unless it was renewed since, by the clock; none if that is not known.
     ends: Option<Duration>,
 }
 
 impl WaitLog {
-    pub(crate) fn waiting(&mut self, key: &str, now: Duration, waiting_for: &wit::WaitingFor) {
-        self.since.get_or_insert(now);
+    /// `asked` is when the store was asked: what time it says is left counts from then at the earliest.
+    pub(crate) fn waiting(&mut self, key: &str, asked: Duration, waiting_for: &wit::WaitingFor) {
+        self.since.get_or_insert(asked);
         let mut token = None;
         if let wit::WaitingFor::Holder(holder) = waiting_for {
             token = Some(holder.token);
-            let ends = match holder.time_left {
-                Some(wit::Ttl::After(left)) => Some(now.saturating_add(Duration::from_nanos(left))),
-                Some(wit::Ttl::Forever) | None => None,
-            };
-            self.last_holder = Some(LastHolder { holder: holder.clone(), ends });
+            self.see(asked, holder);
         }
         let news = Some((discriminant(waiting_for), token));
         if std::mem::replace(&mut self.told, news) != news {
             tracing::debug!(key, "waiting: {}", WaitingFor::from(waiting_for.clone()));
         }
+    }
+
+    fn see(&mut self, asked: Duration, holder: &wit::Holder) {
+        let time_left = holder.time_left.map(convert::ttl);
+        // The store is not asked about the holder at each try. Told the same again, its end is the same: unless that
+        // has passed, and it was renewed.
+        if let Some(LastHolder { holder: last, ends: Some(ends) }) = &self.last_holder
+            && (last.token, last.time_left) == (holder.token, time_left)
+            && asked < *ends
+        {
+            return;
+        }
+        let ends = match time_left {
+            Some(Ttl::After(left)) => Some(asked.saturating_add(left)),
+            Some(Ttl::Forever) | None => None,
+        };
+        self.last_holder = Some(LastHolder { holder: holder.clone().into(), ends });
     }
 
     pub(crate) fn granted(&self, key: &str, now: Duration, token: u64) {
@@ -55,7 +71,6 @@ impl WaitLog {
         let waited = seconds(now.saturating_sub(since));
         match &self.last_holder {
             Some(LastHolder { holder, .. }) => {
-                let holder = Holder::from(holder.clone());
                 tracing::debug!(key, token, "granted after {waited}; before that it was {holder}");
             }
             None => tracing::debug!(key, token, "granted after {waited}"),

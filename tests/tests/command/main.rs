@@ -16,6 +16,7 @@ mod soft;
 mod stores;
 mod streams;
 mod terminal;
+mod verbose;
 
 use std::ops::Deref;
 use std::path::PathBuf;
