@@ -9,7 +9,7 @@ use crate::engine::convert;
 use crate::error::{AcquireError, GrantError, trap};
 use crate::grant::Grant;
 use crate::keep::{Keep, Kept, Loss};
-use crate::lock::{self, DEFAULT_INTERVAL, DEFAULT_LEASE, Poll};
+use crate::lock::{self, DEFAULT_INTERVAL, DEFAULT_LEASE, Poll, Waiting};
 use crate::session::Shared;
 use crate::store::Ttl;
 
@@ -57,6 +57,7 @@ pub struct ConflictRetry {
     tries: u32,
     reserve: Duration,
     adopt: bool,
+    ride_out: Option<Duration>,
 }
 
 /// What the work of a try came to.
@@ -137,6 +138,7 @@ pub struct Retrying {
     resource: ResourceAny,
     /// The grant of the try that runs.
     granted: Option<ResourceAny>,
+    waiting: Waiting,
 }
 
 impl ConflictRetry {
@@ -150,6 +152,7 @@ impl ConflictRetry {
             tries: DEFAULT_TRIES,
             reserve: DEFAULT_RESERVE,
             adopt: false,
+            ride_out: None,
         }
     }
 
@@ -188,6 +191,12 @@ impl ConflictRetry {
     /// Takes the lock over from another session of the same owner name: for platforms where each try is a new process.
     pub fn adopt(mut self) -> Self {
         self.adopt = true;
+        self
+    }
+
+    /// How long an outage of the store is ridden out while waiting: see [`Lock::ride_out`](crate::Lock::ride_out).
+    pub fn ride_out(mut self, longest: Duration) -> Self {
+        self.ride_out = Some(longest);
         self
     }
 
@@ -236,7 +245,10 @@ impl ConflictRetry {
         };
         let begun = self.shared.enter().begin_retry(&self.key, options);
         match begun {
-            Ok(Ok(resource)) => Ok(Retrying { shared: self.shared, key: self.key, resource, granted: None }),
+            Ok(Ok(resource)) => {
+                let waiting = Waiting::new(self.ride_out);
+                Ok(Retrying { shared: self.shared, key: self.key, resource, granted: None, waiting })
+            }
             Ok(Err(text)) => Err(AcquireError::Invalid(text)),
             Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
         }
@@ -290,11 +302,10 @@ impl Retrying {
     /// Begins the next try, as far as it can without sleeping; with a grant it runs. The grant does not renew itself:
     /// see [`Grant::keep`].
     pub fn poll(&mut self) -> Result<Poll, AcquireError> {
-        let mut guest = self.shared.enter();
-        let instance = &mut guest.instance;
-        let resource = instance.exports.kvlock_lock_conflict_retry().retry();
-        let progress = resource.call_poll(&mut instance.store, self.resource);
-        let poll = Poll::of(&self.shared, &mut guest, &self.key, progress)?;
+        let poll = self.waiting.poll(&self.shared, &self.key, |guest| {
+            let instance = &mut guest.instance;
+            instance.exports.kvlock_lock_conflict_retry().retry().call_poll(&mut instance.store, self.resource)
+        })?;
         if let Poll::Ready(grant) = &poll {
             self.granted = Some(grant.resource());
         }
@@ -303,8 +314,8 @@ impl Retrying {
 
     /// Begins the next try, waiting for the lock.
     pub fn block(&mut self) -> Result<Grant, AcquireError> {
-        let (clock, key) = (self.shared.clock.clone(), self.key.clone());
-        lock::block(&*clock, &key, || self.poll())
+        let clock = self.shared.clock.clone();
+        lock::block(&*clock, || self.poll())
     }
 
     /// Tells what the work of the present try came to, and reserves the lock or gives it back. Takes the grant that
@@ -328,7 +339,9 @@ impl Retrying {
             resource.call_report(&mut instance.store, self.resource, work)
         };
         let component = |error| GrantError::Component { key: self.key.clone(), text: trap(&error) };
-        match reported.map_err(component)?.map_err(|error| GrantError::of(&self.key, error))? {
+        let verdict = reported.map_err(component);
+        let verdict = verdict.and_then(|verdict| verdict.map_err(|error| GrantError::of(&self.key, error)));
+        match verdict.inspect_err(|error| tracing::warn!(key = self.key, "release failed: {error}"))? {
             wit::Verdict::Finished => Ok(Verdict::Finished),
             wit::Verdict::Exhausted => Ok(Verdict::Exhausted),
             wit::Verdict::RetryAfter(pause) => {

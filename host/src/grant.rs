@@ -144,6 +144,15 @@ impl Grant {
     }
 
     pub(crate) fn give_back(&mut self) -> Result<Released, GrantError> {
+        let released = self.try_give_back();
+        match &released {
+            Ok(released) => tracing::debug!(key = self.handle.key, token = self.token, "released: {released:?}"),
+            Err(error) => tracing::warn!(key = self.handle.key, token = self.token, "release failed: {error}"),
+        }
+        released
+    }
+
+    fn try_give_back(&mut self) -> Result<Released, GrantError> {
         // Tried once: what fails here ends with its lease, and a drop must not try again.
         self.done = true;
         let released = self.handle.call(|guest, resource| {
@@ -163,10 +172,9 @@ impl Drop for Grant {
         if !self.handle.shared.is_own_process() {
             return;
         }
-        if !self.done
-            && let Err(error) = self.give_back()
-        {
-            tracing::warn!(key = self.handle.key, "release failed: {error}");
+        if !self.done {
+            // Nobody is here to be told; it is in the log.
+            let _ = self.give_back();
         }
         // A resource of an instance that trapped cannot be dropped, and need not be.
         let _ = self.handle.resource.resource_drop(&mut self.handle.shared.enter().instance.store);
@@ -196,6 +204,15 @@ impl Handle {
     }
 
     pub(crate) fn renew(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
+        let renewed = self.try_renew(lease);
+        match &renewed {
+            Ok(()) => tracing::trace!(key = self.key, "renewed"),
+            Err(error) => tracing::warn!(key = self.key, "renewal failed: {error}"),
+        }
+        renewed
+    }
+
+    fn try_renew(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
         let lease = lease.map(convert::ttl_out);
         let renewed = self.call(|guest, resource| {
             let exports = guest.instance.exports.kvlock_lock_mutex().grant();

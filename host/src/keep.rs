@@ -58,6 +58,16 @@ pub enum Loss {
     Component(String),
 }
 
+impl Loss {
+    /// The outage of the store that the lock was lost by, if it was.
+    pub fn outage(&self) -> Option<&StoreError> {
+        match self {
+            Loss::Expired(error) => error.as_ref().filter(|error| error.is_outage()),
+            Loss::Gone(_) | Loss::MaxHold | Loss::Component(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -127,7 +137,8 @@ impl Kept {
         let thread = std::thread::Builder::new().name("kvlock-keep".to_string()).spawn(move || keeper.run(on_lost));
         // Without a thread the lease runs out unrenewed: say so at once rather than then.
         let thread = thread.map_err(|error| {
-            let loss = Loss::Expired(Some(StoreError::Unavailable(format!("no thread to renew with: {error}"))));
+            let loss = Loss::Component(format!("no thread to renew with: {error}"));
+            tracing::warn!(key = grant.key(), "lock lost: {loss}");
             shared.lock().lost = Some(loss);
         });
         Kept { keeping: Keeping { handle: grant.handle.clone(), shared, thread: thread.ok() }, grant }
@@ -136,6 +147,11 @@ impl Kept {
     /// The key.
     pub fn key(&self) -> &str {
         self.grant.key()
+    }
+
+    /// Which permit it is, counted from 0, if it is one of a semaphore.
+    pub fn permit(&self) -> Option<u32> {
+        self.grant.permit()
     }
 
     /// The owner's name.
@@ -171,6 +187,10 @@ impl Kept {
 
     /// Stops renewing and gives the lock back; tells if it had been lost.
     pub fn release(self) -> Result<Released, GrantError> {
+        if !self.grant.handle.shared.is_own_process() {
+            // A fork has neither the thread that renews nor the lock: its parent has them.
+            return Err(GrantError::Lost { key: self.grant.key().to_string(), holder: None });
+        }
         self.stop().release()
     }
 
@@ -257,18 +277,12 @@ impl Keeper {
                 return Some(Loss::MaxHold);
             }
             match self.handle.renew(None) {
-                Ok(()) => {
-                    tracing::trace!(key = self.handle.key, "renewed");
-                    self.shared.lock().failure = None;
-                }
+                Ok(()) => self.shared.lock().failure = None,
                 // An expired grant is lost too, by nobody's doing.
                 Err(GrantError::Lost { holder: None, .. }) if self.shared.lost().is_some() => {}
                 Err(GrantError::Lost { holder, .. }) => return Some(Loss::Gone(holder)),
                 Err(GrantError::AlreadyReleased { .. }) => return Some(Loss::Gone(None)),
-                Err(GrantError::Store { error, .. }) => {
-                    tracing::debug!(key = self.handle.key, "renewal failed: {error}");
-                    self.shared.lock().failure = Some(error);
-                }
+                Err(GrantError::Store { error, .. }) => self.shared.lock().failure = Some(error),
                 Err(error @ (GrantError::Invalid(_) | GrantError::Component { .. })) => {
                     return Some(Loss::Component(error.to_string()));
                 }

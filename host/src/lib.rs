@@ -24,8 +24,9 @@
 //! ```
 //!
 //! A [`Client`] has a store, a [`Session`] is an owner, a [`Lock`] says how to acquire, a [`Grant`] is the held lock;
-//! [`Grant::keep`] renews it in the background, [`ConflictRetry`] tries work that may run into a conflict. What a lock means is decided in one place, the component
-//! ([`COMPONENT`]), which any host with a WebAssembly component runtime can run over a `kv-store` of its own.
+//! [`Grant::keep`] renews it in the background, [`ConflictRetry`] tries work that may run into a conflict, and
+//! [`Locks`] put functions behind either. What a lock means is decided in one place, the component ([`COMPONENT`]),
+//! which any host with a WebAssembly component runtime can run over a `kv-store` of its own.
 //!
 //! # Testing with a mock
 //!
@@ -50,12 +51,27 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Logging
+//!
+//! What happens is told by events of the crate [`tracing`](https://docs.rs/tracing), each with the field `key`. An
+//! application sees them once it has a subscriber, for example by the crate `tracing-subscriber`:
+//! `tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init()`. The `kvlock` command has one with `-v`
+//! (debug) and `-vv` (trace).
+//!
+//! | level | event |
+//! |---|---|
+//! | warn | a lock is lost; a renewal or a release failed; the lock that we waited for was not released before its lease ended; soft mode goes on without a lock |
+//! | info | a lock is broken by force |
+//! | debug | what a wait waits for, whenever that changes; granted, after how long and after whom; not granted; released |
+//! | trace | renewed |
 
 pub mod clock;
 pub mod store;
 
 mod client;
 mod conflict_retry;
+mod decorate;
 mod engine;
 mod error;
 mod grant;
@@ -64,18 +80,24 @@ mod keep;
 mod lock;
 mod semaphore;
 mod session;
+mod soft;
+mod wait_log;
 
 pub use client::Client;
 pub use conflict_retry::{
     Attempt, ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, Retrying, Verdict, Work,
 };
-pub use error::{AcquireError, ConnectError, GrantError, KeyError, SessionError, WithLockError};
+pub use decorate::{Key, Locked, Locks, Retried};
+pub use error::{
+    AcquireError, CallError, ConnectError, GrantError, KeyError, RetryCallError, SessionError, WithLockError,
+};
 pub use grant::{Grant, Released, Validity};
 pub use holder::{Holder, WaitingFor};
 pub use keep::{Keep, Kept, Loss};
 pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};
 pub use semaphore::{Permit, Resize, ResizeError, ResizePoll, Resizing, Semaphore, SemaphoreStatus};
 pub use session::{Session, SessionBuilder, Status};
+pub use soft::{Guard, SOFT_PATIENCE, SoftLock};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
 /// exports `kvlock:lock/mutex` and `kvlock:lock/conflict-retry`.

@@ -12,7 +12,9 @@ use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::keep::{Keep, Kept};
 use crate::session::{Guest, Shared};
+use crate::soft::SoftLock;
 use crate::store::Ttl;
+use crate::wait_log::WaitLog;
 
 /// How long a grant lasts unless renewed, when nobody says otherwise.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
@@ -31,6 +33,7 @@ pub struct Lock {
     interval: Duration,
     adopt: bool,
     at_least: Duration,
+    ride_out: Option<Duration>,
 }
 
 impl Lock {
@@ -44,6 +47,7 @@ impl Lock {
             interval: DEFAULT_INTERVAL,
             adopt: false,
             at_least: Duration::ZERO,
+            ride_out: None,
         }
     }
 
@@ -85,6 +89,18 @@ impl Lock {
         self
     }
 
+    /// How long an outage of the store is ridden out while waiting; without this, as long as the wait. An outage that
+    /// the session's first call finds ends the wait at once.
+    pub fn ride_out(mut self, longest: Duration) -> Self {
+        self.ride_out = Some(longest);
+        self
+    }
+
+    /// Soft mode: what is to be done is done without the lock when the store is down.
+    pub fn soft(self) -> SoftLock {
+        SoftLock::new(self)
+    }
+
     /// Acquires the lock, waiting as long as the options allow.
     pub fn acquire(self) -> Result<Grant, AcquireError> {
         self.begin()?.block()
@@ -111,10 +127,21 @@ impl Lock {
         };
         let begun = self.shared.enter().begin(&self.key, options);
         match begun {
-            Ok(Ok(resource)) => Ok(Acquisition::new(self.shared, self.key, resource)),
+            Ok(Ok(resource)) => Ok(Acquisition::new(self.shared, self.key, resource, self.ride_out)),
             Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
             Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
         }
+    }
+
+    pub(crate) fn ride_out_by_default(mut self, longest: Duration) -> Self {
+        self.ride_out.get_or_insert(longest);
+        self
+    }
+
+    /// Makes the lock re-entrant or plain.
+    pub(crate) fn mode(mut self, reentrant: bool) -> Self {
+        self.reentrant = reentrant;
+        self
     }
 
     /// Acquires the lock, runs `work` while a background thread renews the lease, and releases it, also if `work`
@@ -134,6 +161,7 @@ pub struct Acquisition {
     shared: Shared,
     key: String,
     resource: ResourceAny,
+    waiting: Waiting,
 }
 
 /// How a wait stands.
@@ -149,46 +177,87 @@ pub enum Poll {
     Ready(Grant),
 }
 
-impl Poll {
-    pub(crate) fn of(
+/// What a wait remembers from one poll to the next.
+pub(crate) struct Waiting {
+    ride_out: Option<Duration>,
+    /// Since when the store has not answered, by the clock.
+    outage_since: Option<Duration>,
+    log: WaitLog,
+}
+
+impl Waiting {
+    pub(crate) fn new(ride_out: Option<Duration>) -> Self {
+        Waiting { ride_out, outage_since: None, log: WaitLog::default() }
+    }
+
+    pub(crate) fn poll(
+        &mut self,
         shared: &Shared,
-        guest: &mut Guest,
         key: &str,
-        progress: wasmtime::Result<wit::Progress>,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<wit::Progress>,
+    ) -> Result<Poll, AcquireError> {
+        let asked = shared.clock.now();
+        let polled = Poll::of(shared, key, call).and_then(|poll| self.bear(shared, key, poll));
+        match &polled {
+            Ok(Poll::Pending { waiting_for, .. }) => self.log.waiting(key, asked, waiting_for),
+            Ok(Poll::Ready(grant)) => std::mem::take(&mut self.log).granted(key, shared.clock.now(), grant.token()),
+            Err(error) => tracing::debug!(key, "not granted: {error}"),
+        }
+        polled
+    }
+
+    /// Gives up if an outage has lasted longer than is to be ridden out.
+    fn bear(&mut self, shared: &Shared, key: &str, poll: Poll) -> Result<Poll, AcquireError> {
+        let Poll::Pending { waiting_for: WaitingFor::Outage(error), .. } = &poll else {
+            self.outage_since = None;
+            return Ok(poll);
+        };
+        let now = shared.clock.now();
+        let since = *self.outage_since.get_or_insert(now);
+        match self.ride_out {
+            Some(longest) if now.saturating_sub(since) >= longest => {
+                Err(AcquireError::Store { key: key.to_string(), error: error.clone() })
+            }
+            _ => Ok(poll),
+        }
+    }
+}
+
+impl Poll {
+    fn of(
+        shared: &Shared,
+        key: &str,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<wit::Progress>,
     ) -> Result<Self, AcquireError> {
         let component = |error: wasmtime::Error| AcquireError::Component { text: trap(&error), key: key.to_string() };
-        match progress.map_err(component)? {
+        let mut guest = shared.enter();
+        match call(&mut guest).map_err(component)? {
             wit::Progress::Pending(wit::Pending { pause, waiting_for }) => {
                 Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
             }
             wit::Progress::Failed(error) => Err(AcquireError::of(key, error)),
-            wit::Progress::Granted(grant) => {
-                let grant = Grant::new(shared, guest, grant).map_err(component)?;
-                tracing::debug!(key, token = grant.token(), "granted");
-                Ok(Poll::Ready(grant))
-            }
+            wit::Progress::Granted(grant) => Ok(Poll::Ready(Grant::new(shared, &mut guest, grant).map_err(component)?)),
         }
     }
 }
 
 impl Acquisition {
-    pub(crate) fn new(shared: Shared, key: String, resource: ResourceAny) -> Self {
-        Acquisition { shared, key, resource }
+    pub(crate) fn new(shared: Shared, key: String, resource: ResourceAny, ride_out: Option<Duration>) -> Self {
+        Acquisition { shared, key, resource, waiting: Waiting::new(ride_out) }
     }
 
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<Poll, AcquireError> {
-        let mut guest = self.shared.enter();
-        let instance = &mut guest.instance;
-        let resource = instance.exports.kvlock_lock_mutex().acquisition();
-        let progress = resource.call_poll(&mut instance.store, self.resource);
-        Poll::of(&self.shared, &mut guest, &self.key, progress)
+        self.waiting.poll(&self.shared, &self.key, |guest| {
+            let instance = &mut guest.instance;
+            instance.exports.kvlock_lock_mutex().acquisition().call_poll(&mut instance.store, self.resource)
+        })
     }
 
     /// Waits until the lock is held or will not be.
     pub fn block(mut self) -> Result<Grant, AcquireError> {
-        let (clock, key) = (self.shared.clock.clone(), self.key.clone());
-        block(&*clock, &key, || self.poll())
+        let clock = self.shared.clock.clone();
+        block(&*clock, || self.poll())
     }
 }
 
@@ -196,20 +265,13 @@ impl Acquisition {
 /// kept while a call lasts.
 pub(crate) fn block(
     clock: &dyn Clock,
-    key: &str,
     mut poll: impl FnMut() -> Result<Poll, AcquireError>,
 ) -> Result<Grant, AcquireError> {
-    let mut reported = None;
     loop {
-        let (pause, waiting_for) = match poll()? {
+        match poll()? {
             Poll::Ready(grant) => return Ok(grant),
-            Poll::Pending { pause, waiting_for } => (pause, waiting_for),
-        };
-        let kind = std::mem::discriminant(&waiting_for);
-        if reported.replace(kind) != Some(kind) {
-            tracing::debug!(key, "waiting: {waiting_for}");
+            Poll::Pending { pause, .. } => clock.sleep(pause),
         }
-        clock.sleep(pause);
     }
 }
 

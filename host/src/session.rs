@@ -171,7 +171,11 @@ impl Session {
         let resource = instance.exports.kvlock_lock_mutex().session();
         let broken = resource.call_break(&mut instance.store, *session, key);
         let broken = broken.map_err(|error| KeyError::Component(trap(&error)))?;
-        Ok(broken.map_err(|error| KeyError::of(key, error))?.map(Holder::from))
+        let broken = broken.map_err(|error| KeyError::of(key, error))?.map(Holder::from);
+        if let Some(holder) = &broken {
+            tracing::info!(key, token = holder.token, "broken by force; it was {holder}");
+        }
+        Ok(broken)
     }
 }
 

@@ -12,6 +12,7 @@ mod release;
 mod renew;
 mod run;
 mod signals;
+mod soft;
 mod status;
 mod wait;
 

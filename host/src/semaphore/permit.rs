@@ -75,7 +75,7 @@ impl Permit {
             exports.call_acquire(&mut instance.store, *session, &self.name, options)
         };
         match begun {
-            Ok(Ok(resource)) => Ok(Acquisition::new(self.shared, self.name, resource)),
+            Ok(Ok(resource)) => Ok(Acquisition::new(self.shared, self.name, resource, None)),
             Ok(Err(text)) => Err(AcquireError::Invalid(text)),
             Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.name }),
         }

@@ -104,6 +104,13 @@ pub enum StoreError {
     Invalid(String),
 }
 
+impl StoreError {
+    /// Whether the same call may succeed later: an outage, not a refusal.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_) | StoreError::UnknownOutcome(_))
+    }
+}
+
 /// A store that locks can live in. Every session of a client calls it, from whatever thread the session is on.
 ///
 /// An implementation MUST

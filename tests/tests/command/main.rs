@@ -13,9 +13,11 @@ mod options;
 mod renewal;
 mod retry;
 mod signals;
+mod soft;
 mod stores;
 mod streams;
 mod terminal;
+mod verbose;
 
 use std::ops::Deref;
 use std::path::PathBuf;

@@ -5,6 +5,7 @@
 mod conflict_retry;
 mod contract;
 mod corrupt;
+mod decorators;
 mod eras;
 mod expiry;
 mod force;
@@ -14,7 +15,9 @@ mod nesting;
 mod outage;
 mod raii;
 mod resume;
+mod retried;
 mod round_trips;
+mod soft;
 mod traps;
 mod unknown;
 mod waiting;

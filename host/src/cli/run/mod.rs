@@ -1,13 +1,15 @@
 //! `kvlock run`.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use kvlock::{Grant, GrantError, Keep, Kept, Session, Status};
+use kvlock::store::StoreError;
+use kvlock::{Grant, GrantError, Keep, Kept, SOFT_PATIENCE, Session, Status};
 
 use self::retry::RetryArgs;
 use self::watch::{End, Times, Watch};
@@ -15,6 +17,7 @@ use super::args::{self, LockArgs};
 use super::child::{Child, Variable};
 use super::exit::{self, Exit};
 use super::signals::{self, Event, interrupts};
+use super::soft::{self, Soft};
 use super::{Global, output, wait};
 
 mod retry;
@@ -47,6 +50,10 @@ pub(super) struct Run {
     /// Run at once if this command runs under `kvlock run` of the same key already
     #[arg(long, env = "KVLOCK_REENTRANT")]
     reentrant: bool,
+    /// Run the command without the lock if the store is down, and let it go on if the store goes down; never because
+    /// the lock is busy or somebody else got it. Without the lock there is no KVLOCK_TOKEN
+    #[arg(long, env = "KVLOCK_SOFT", conflicts_with = "retry_on")]
+    soft: bool,
     #[command(flatten)]
     retry: RetryArgs,
     /// The command and its arguments; no shell is involved
@@ -57,19 +64,22 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
         let (sender, events) = signals::listen()?;
-        let session = global.session(self.lock.owner.as_deref())?;
         let runner = Runner { run: &self, global, sender, events: &events };
         if self.retry.is_wanted() {
-            return runner.retry(&session);
+            return runner.retry(&global.session(self.lock.owner.as_deref())?);
         }
-        if self.reentrant && is_held_by_parent(&session, &self.lock.key)? {
-            return runner.run_nested();
+        match runner.take() {
+            Ok(Taken::Now(session, grant)) => {
+                let soft = self.soft.then(|| Soft { session, key: self.lock.key.clone() });
+                let Ran { kept, end } = runner.run_under(grant, None, soft.as_ref())?;
+                finish(kept, end, |kept| kept.release().map(drop), global)
+            }
+            Ok(Taken::ByParent) => runner.run_nested(),
+            Err(error) => match soft::outage(&error).filter(|_| self.soft) {
+                Some(outage) => runner.run_unguarded(outage),
+                None => Err(error),
+            },
         }
-        let lock = self.lock.apply(session.lock(&self.lock.key));
-        let lock = if self.reentrant { lock.reentrant() } else { lock };
-        let grant = wait::acquire(lock, &self.lock, global, &events)?;
-        let Ran { kept, end } = runner.run_under(grant, None)?;
-        finish(kept, end, |kept| kept.release().map(drop), global)
     }
 
     fn spawn(&self, variables: &[Variable]) -> Result<Child> {
@@ -83,6 +93,11 @@ impl Run {
     fn times(&self) -> Times {
         Times::of(self.lock.lease, self.grace)
     }
+
+    /// When a command that runs without the lock is to end.
+    fn end_at(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.max_hold?)
+    }
 }
 
 /// Runs the command, once or several times.
@@ -93,6 +108,12 @@ struct Runner<'a> {
     events: &'a Receiver<Event>,
 }
 
+/// Who has taken the lock that the command runs under.
+enum Taken {
+    Now(Session, Grant),
+    ByParent,
+}
+
 /// The command has run under a lock.
 struct Ran {
     kept: Kept,
@@ -100,8 +121,25 @@ struct Ran {
 }
 
 impl Runner<'_> {
+    fn take(&self) -> Result<Taken> {
+        let Run { lock: args, reentrant, soft, .. } = self.run;
+        let session = self.global.session(args.owner.as_deref())?;
+        if *reentrant && is_held_by_parent(&session, &args.key)? {
+            return Ok(Taken::ByParent);
+        }
+        let mut lock = args.apply(session.lock(&args.key));
+        if *reentrant {
+            lock = lock.reentrant();
+        }
+        if *soft {
+            lock = lock.ride_out(SOFT_PATIENCE);
+        }
+        let grant = wait::acquire(lock, args, self.global, self.events)?;
+        Ok(Taken::Now(session, grant))
+    }
+
     /// Runs the command while the grant is renewed. The lock is released if it did not run.
-    fn run_under(&self, grant: Grant, number: Option<u32>) -> Result<Ran> {
+    fn run_under(&self, grant: Grant, number: Option<u32>, soft: Option<&Soft>) -> Result<Ran> {
         let variables = variables(&grant, number)?;
         let sender = self.sender.clone();
         let mut keep = Keep::default().on_lost(move |_| {
@@ -122,9 +160,35 @@ impl Runner<'_> {
                 return Err(error);
             }
         };
-        let end = Watch::new(&child, self.events, Some(&kept), self.run.times()).run()?;
+        let mut watch = Watch::new(&child, self.events, Some(&kept), self.run.times());
+        if let Some(soft) = soft {
+            watch = watch.softly(soft, self.run.end_at());
+        }
+        let end = watch.run()?;
         child.take_terminal();
         Ok(Ran { kept, end })
+    }
+
+    /// The store is down, and nobody has a lock.
+    fn run_unguarded(&self, outage: &StoreError) -> Result<ExitCode> {
+        if let Some(signal) = pending_interrupt(self.events) {
+            return Ok(exit::of_signal(signal).into());
+        }
+        let LockArgs { key, owner, .. } = &self.run.lock;
+        soft::say(key, "there is no lock, and the command runs all the same", outage);
+        let child = self.run.spawn(&[
+            ("KVLOCK_KEY", Some(key.into())),
+            ("KVLOCK_OWNER", owner.as_ref().map(Into::into)),
+            ("KVLOCK_TOKEN", None),
+            ("KVLOCK_DEADLINE", None),
+            ("KVLOCK_TRY", None),
+        ])?;
+        let end = Watch::new(&child, self.events, None, self.run.times()).ending_at(self.run.end_at()).run()?;
+        child.take_terminal();
+        match end.loss {
+            Some(loss) => Err(lost(key, loss).into()),
+            None => Ok(end.code.into()),
+        }
     }
 
     /// The lock is the parent's: it renews it, and ends this process group too should the lock be lost.
@@ -194,11 +258,19 @@ fn finish(
     give_back: impl FnOnce(Kept) -> Result<(), GrantError>,
     global: &Global,
 ) -> Result<ExitCode> {
+    if end.is_unguarded {
+        // That was told. If the lock is ours yet, this gives it back.
+        drop(kept);
+        return Ok(end.code.into());
+    }
     let key = kept.key().to_string();
-    let lost = |why: String| Exit::new(exit::LOST, format!("`{key}`: lock lost while the command ran: {why}"));
     match (end.loss.or_else(|| kept.lost()), release(kept, give_back, global)) {
-        (Some(loss), _) => Err(lost(loss.to_string()).into()),
-        (None, Err(error)) => Err(lost(error.to_string()).into()),
+        (Some(loss), _) => Err(lost(&key, loss).into()),
+        (None, Err(error)) => Err(lost(&key, error).into()),
         (None, Ok(())) => Ok(end.code.into()),
     }
+}
+
+fn lost(key: &str, why: impl Display) -> Exit {
+    Exit::new(exit::LOST, format!("`{key}`: lock lost while the command ran: {why}"))
 }

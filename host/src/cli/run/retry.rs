@@ -41,7 +41,7 @@ impl Runner<'_> {
         loop {
             let grant = wait::granted(|| retrying.poll(), lock, self.global, self.events)?;
             let number = retrying.tries();
-            let Ran { kept, end } = self.run_under(grant, Some(number))?;
+            let Ran { kept, end } = self.run_under(grant, Some(number), None)?;
             let may_go_on = !end.interrupted && end.loss.is_none() && kept.lost().is_none();
             if !may_go_on || !retry.retry_on.contains(&end.code) {
                 let work = Work::<(), ()>::Committed(());

@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::cli::child::{Change, Child};
 use crate::cli::signals::{Event, interrupts};
+use crate::cli::soft::{self, Soft};
 
 /// No more of a lease than this part is given to the grace: a short lease is for work, too.
 const GRACE_PER_LEASE: u32 = 4;
@@ -51,12 +52,14 @@ pub(super) struct End {
     pub(super) loss: Option<Loss>,
     /// Whether a signal was passed on to it that asks to end.
     pub(super) interrupted: bool,
+    /// Whether it went on without the lock, to its own end.
+    pub(super) is_unguarded: bool,
 }
 
 impl End {
     /// A signal that came before the command was started.
     pub(super) fn interrupted(code: u8) -> Self {
-        End { code, loss: None, interrupted: true }
+        End { code, loss: None, interrupted: true, is_unguarded: false }
     }
 }
 
@@ -66,6 +69,12 @@ pub(super) struct Watch<'a> {
     events: &'a Receiver<Event>,
     kept: Option<&'a Kept>,
     times: Times,
+    /// Whether the command goes on without the lock when the store goes down.
+    soft: Option<&'a Soft>,
+    /// It does go on without the lock.
+    is_unguarded: bool,
+    /// When to end a command that runs without the lock; of the lock that moment is told as a loss.
+    end_at: Option<Instant>,
     ending: Option<Ending>,
     interrupted: bool,
 }
@@ -78,7 +87,18 @@ struct Ending {
 
 impl<'a> Watch<'a> {
     pub(super) fn new(child: &'a Child, events: &'a Receiver<Event>, kept: Option<&'a Kept>, times: Times) -> Self {
-        Watch { child, events, kept, times, ending: None, interrupted: false }
+        let (soft, end_at) = (None, None);
+        Watch { child, events, kept, times, soft, is_unguarded: false, end_at, ending: None, interrupted: false }
+    }
+
+    /// Lets the command go on without the lock when the store goes down, until then.
+    pub(super) fn softly(self, soft: &'a Soft, end_at: Option<Instant>) -> Self {
+        Watch { soft: Some(soft), end_at, ..self }
+    }
+
+    /// Lets a command that runs without a lock go on until then.
+    pub(super) fn ending_at(self, end_at: Option<Instant>) -> Self {
+        Watch { is_unguarded: true, end_at, ..self }
     }
 
     /// Returns when the command has ended.
@@ -87,12 +107,15 @@ impl<'a> Watch<'a> {
             let change = self.child.change().context("cannot wait for the command");
             match change.inspect_err(|_| self.child.signal(Signal::SIGKILL))? {
                 Change::Ended(code) => {
-                    if self.ending.is_some() {
+                    match (&self.ending, self.kept.and_then(Kept::lost)) {
                         // What it left behind in its group would go on without the lock.
-                        self.child.signal(Signal::SIGKILL);
+                        (Some(_), _) => self.child.signal(Signal::SIGKILL),
+                        (None, Some(loss)) => _ = self.goes_on_after(&loss),
+                        (None, None) => {}
                     }
+                    let is_unguarded = self.is_unguarded && self.ending.is_none();
                     let loss = self.ending.map(|ending| ending.loss);
-                    return Ok(End { code, loss, interrupted: self.interrupted });
+                    return Ok(End { code, loss, interrupted: self.interrupted, is_unguarded });
                 }
                 Change::Stopped(signal) if self.child.has_terminal() => self.stop_along(signal),
                 Change::Stopped(_) | Change::None => {}
@@ -120,15 +143,17 @@ impl<'a> Watch<'a> {
     fn stop_along(&mut self, signal: Signal) {
         self.child.stop_along(signal);
         match self.kept.and_then(Kept::lost) {
-            Some(loss) => self.end(loss),
-            None => self.child.resume(),
+            Some(loss) if !self.goes_on_after(&loss) => self.end(loss),
+            _ => self.child.resume(),
         }
     }
 
     /// How long nothing needs to be done.
     fn pause(&self) -> Duration {
+        let until = |moment: Instant| moment.saturating_duration_since(Instant::now());
         let next = match &self.ending {
-            Some(ending) => ending.kill_at.saturating_duration_since(Instant::now()),
+            Some(ending) => until(ending.kill_at),
+            None if self.is_unguarded => self.end_at.map_or(LOOK_EVERY, until),
             None => {
                 self.valid_for().map_or(LOOK_EVERY, |left| left.saturating_sub(self.times.grace + self.times.margin))
             }
@@ -137,7 +162,7 @@ impl<'a> Watch<'a> {
     }
 
     fn valid_for(&self) -> Option<Duration> {
-        self.kept.and_then(Kept::valid_for)
+        self.kept.filter(|_| !self.is_unguarded).and_then(Kept::valid_for)
     }
 
     /// Asks the command to end when just enough of the lease is left, and ends it when the grace is over.
@@ -151,11 +176,23 @@ impl<'a> Watch<'a> {
         } else if self.valid_for().is_some_and(|left| left <= self.times.grace + self.times.margin) {
             let why = || Loss::Expired(self.kept.and_then(Kept::failure));
             self.end(self.kept.and_then(Kept::lost).unwrap_or_else(why));
+        } else if self.is_unguarded && self.end_at.is_some_and(|end| end <= Instant::now()) {
+            self.end(Loss::MaxHold);
         }
     }
 
+    /// Whether the command goes on although the lock is lost: in soft mode, if that comes of an outage.
+    fn goes_on_after(&mut self, loss: &Loss) -> bool {
+        let Some((soft, outage)) = self.soft.and_then(|soft| Some((soft, soft.outage(loss)?))) else { return false };
+        // Told twice, it is said once.
+        if !std::mem::replace(&mut self.is_unguarded, true) {
+            soft::say(&soft.key, "the lock cannot be renewed, and the command goes on without it", &outage);
+        }
+        true
+    }
+
     fn end(&mut self, loss: Loss) {
-        if self.ending.is_some() {
+        if self.ending.is_some() || self.goes_on_after(&loss) {
             return;
         }
         let left = self.valid_for().map_or(self.times.grace, |left| left.saturating_sub(self.times.margin));

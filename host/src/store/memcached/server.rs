@@ -22,9 +22,18 @@ const LOOK_AFTER: Duration = Duration::from_millis(10);
 pub(super) struct Server {
     address: Address,
     pub(super) timeouts: Timeouts,
-    idle: Mutex<Vec<Link>>,
+    idle: Mutex<Idle>,
     /// Whether its name has led somewhere: if it does not any more, it is no slip of the pen.
     found: AtomicBool,
+}
+
+/// Connections of earlier calls.
+#[derive(Debug, Default)]
+struct Idle {
+    links: Vec<Link>,
+    /// The process that opened them: on a connection that a fork shares with its parent, each would read the other's
+    /// replies.
+    process: u32,
 }
 
 impl fmt::Display for Server {
@@ -80,7 +89,7 @@ impl Server {
     fn pooled(&self) -> Option<Link> {
         loop {
             // Statement by itself, so that the pool is not locked while we look.
-            let link = self.idle().pop();
+            let link = self.idle().links.pop();
             let link = link?;
             if link.connection.idle() < LOOK_AFTER || link.connection.is_quiet() {
                 return Some(link);
@@ -97,16 +106,21 @@ impl Server {
         let answer = answer.map_err(explain)?;
         if link.connection.is_clean() {
             let mut idle = self.idle();
-            if idle.len() < MAX_IDLE {
-                idle.push(link);
+            if idle.links.len() < MAX_IDLE {
+                idle.links.push(link);
             }
         }
         Ok(answer)
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Link>> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
         // A panic elsewhere cannot leave a `Vec` of connections half changed.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = std::process::id();
+        if idle.process != process {
+            *idle = Idle { links: Vec::new(), process };
+        }
+        idle
     }
 
     /// What a failure means where nothing was to be changed.

@@ -1,0 +1,48 @@
+//! `--soft`: the command runs although the store is down.
+
+use kvlock::store::StoreError;
+use kvlock::{AcquireError, ConnectError, KeyError, Loss, Session};
+
+use super::output::one_line;
+
+/// What an outage is asked about while the command runs.
+pub(super) struct Soft {
+    pub(super) session: Session,
+    pub(super) key: String,
+}
+
+impl Soft {
+    /// The outage that a loss comes of, if it does: then nobody is known to have the lock, and the command goes on.
+    pub(super) fn outage(&self, loss: &Loss) -> Option<StoreError> {
+        match loss {
+            // The lease may have ended while a renewal waits for its answer, or while this machine was suspended.
+            Loss::Expired(None) => match self.session.status(&self.key) {
+                Err(KeyError::Store(error)) => Some(error).filter(StoreError::is_outage),
+                _ => None,
+            },
+            loss => loss.outage().cloned(),
+        }
+    }
+}
+
+/// The outage that is why there is no lock, if that is why.
+pub(super) fn outage(error: &anyhow::Error) -> Option<&StoreError> {
+    let connect = || match error.downcast_ref()? {
+        ConnectError::Store { error, .. } => Some(error),
+        _ => None,
+    };
+    let look = || match error.downcast_ref()? {
+        KeyError::Store(error) => Some(error),
+        _ => None,
+    };
+    let acquire = || match error.downcast_ref()? {
+        AcquireError::Store { error, .. } => Some(error),
+        _ => None,
+    };
+    connect().or_else(look).or_else(acquire).filter(|error| error.is_outage())
+}
+
+/// Says that the command runs without a lock, on one line; not even `--quiet` keeps that back.
+pub(super) fn say(key: &str, what: &str, error: &StoreError) {
+    eprintln!("kvlock: {}", one_line(format!("`{key}`: {what} (--soft), maybe at the same time as others: {error}")));
+}

@@ -1,0 +1,333 @@
+//! Functions behind a lock: wrapped once, locked at every call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::name::Name;
+use self::sessions::Sessions;
+use crate::conflict_retry::{ConflictRetry, Work};
+use crate::error::{AcquireError, CallError, GrantError, SessionError, WithLockError};
+use crate::lock::Lock;
+use crate::session::SessionBuilder;
+use crate::soft::Guard;
+use crate::store::Ttl;
+
+mod name;
+mod retried;
+mod sessions;
+
+pub use retried::Retried;
+
+/// Puts functions behind locks: their calls wait for each other where their keys are equal, in all threads, processes
+/// and machines that have the store.
+///
+/// ```
+/// use std::time::Duration;
+/// use kvlock::{Client, Key, Locks};
+///
+/// struct Entry { catalogue: String, text: String, draft: bool }
+///
+/// fn index(entry: Entry) -> usize {
+///     // Read the catalogue, add the entry, write the catalogue.
+///     entry.text.len()
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = Client::connect("memory:")?;
+/// let locks = Locks::new(client.session()).lease(Duration::from_secs(10)).wait(Duration::from_secs(60));
+///
+/// let index = locks.lock(
+///     |entry: &Entry| if entry.draft { Key::DontLock } else { Key::Of(entry.catalogue.clone()) },
+///     index,
+/// );
+/// let entry = Entry { catalogue: "books".into(), text: "On Locks".into(), draft: false };
+/// assert_eq!(index.call(entry)?, 8);
+///
+/// // Several arguments are a tuple. A closure needs a name.
+/// let add = locks.rlock(|(a, _): &(u32, u32)| a.to_string(), |(a, b)| a + b).named("add");
+/// assert_eq!(add.call((1, 2))?, 3);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// **Keys.** A call locks the key `function:key`, so equal keys of two functions are two locks. The function is named
+/// by [`std::any::type_name`], such as `shop::index`: its path, which tells functions apart but may change with the
+/// compiler. Where programs of several versions share a store, give the function a name of your own with
+/// [`Locked::named`]. A closure or a function pointer has no path, and gets no lock without a name:
+/// [`CallError::Unnamed`].
+///
+/// **Owners.** Each thread that calls is an owner of its own, with a session that ends with these `Locks` and all that
+/// was made of them; a process after a fork does not go on with those of its parent. So two threads never hold a lock
+/// together, and calls within calls of one thread meet as [`lock`](Self::lock) and [`rlock`](Self::rlock) say.
+///
+/// **While the function runs** the lease is renewed in the background. The lock is released whatever the function
+/// answers, and if it panics.
+#[derive(Clone)]
+pub struct Locks {
+    sessions: Arc<Sessions>,
+    options: Options,
+    soft: bool,
+}
+
+/// A function behind a lock: see [`Locks`].
+pub struct Locked<G, F> {
+    locks: Locks,
+    reentrant: bool,
+    name: Name,
+    get_key: G,
+    work: F,
+}
+
+/// What a call is to lock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// This key, among the keys of the function.
+    Of(String),
+    /// Nothing: the call needs no lock.
+    DontLock,
+}
+
+impl From<String> for Key {
+    fn from(key: String) -> Self {
+        Key::Of(key)
+    }
+}
+
+impl From<&str> for Key {
+    fn from(key: &str) -> Self {
+        Key::Of(key.to_string())
+    }
+}
+
+impl Locks {
+    /// Locks of an owner in each thread; `client.session()` has the options of owners: name, namespace, quarantine.
+    ///
+    /// Without a name, which then is that of all threads, owners are named after host, process and thread.
+    pub fn new(session: SessionBuilder) -> Self {
+        let sessions = Arc::new(Sessions::new(session));
+        Locks { sessions, options: Options::default(), soft: false }
+    }
+
+    /// How long a lock lasts unless renewed: see [`Lock::lease`].
+    pub fn lease(mut self, lease: impl Into<Ttl>) -> Self {
+        self.options.lease = Some(lease.into());
+        self
+    }
+
+    /// How long to wait for a lock at most: see [`Lock::wait`].
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.options.wait = Some(wait);
+        self
+    }
+
+    /// The longest pause between two tries: see [`Lock::interval`].
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.options.interval = Some(interval);
+        self
+    }
+
+    /// How long a key stays taken at least: see [`Lock::at_least`]. Conflict retry does without.
+    pub fn at_least(mut self, at_least: Duration) -> Self {
+        self.options.at_least = Some(at_least);
+        self
+    }
+
+    /// Runs functions without a lock when the store is down: see [`SoftLock`](crate::SoftLock).
+    pub fn soft(mut self) -> Self {
+        self.soft = true;
+        self
+    }
+
+    /// Puts a function behind a plain lock. A call within a call of the same key is refused at once, as
+    /// [`AcquireError::AlreadyHeld`].
+    pub fn lock<A, K: Into<Key>, R, G: Fn(&A) -> K, F: Fn(A) -> R>(&self, get_key: G, work: F) -> Locked<G, F> {
+        self.wrap(false, get_key, work)
+    }
+
+    /// Puts a function behind a re-entrant lock. Calls within calls of the same key go on, and the outermost frees it.
+    pub fn rlock<A, K: Into<Key>, R, G: Fn(&A) -> K, F: Fn(A) -> R>(&self, get_key: G, work: F) -> Locked<G, F> {
+        self.wrap(true, get_key, work)
+    }
+
+    /// As [`lock`](Self::lock), for a function that wants to know what it runs under: its fencing token, whether the
+    /// lock has been lost, whether there is one. It is called by [`Locked::call_guarded`].
+    pub fn lock_guarded<A, K, R, G, F>(&self, get_key: G, work: F) -> Locked<G, F>
+    where
+        K: Into<Key>,
+        G: Fn(&A) -> K,
+        F: Fn(&Guard, A) -> R,
+    {
+        self.wrap(false, get_key, work)
+    }
+
+    /// As [`rlock`](Self::rlock), for a function that wants to know what it runs under.
+    pub fn rlock_guarded<A, K, R, G, F>(&self, get_key: G, work: F) -> Locked<G, F>
+    where
+        K: Into<Key>,
+        G: Fn(&A) -> K,
+        F: Fn(&Guard, A) -> R,
+    {
+        self.wrap(true, get_key, work)
+    }
+
+    /// Puts a function behind [conflict retry](crate::ConflictRetry): it has a concurrency control of its own, and is
+    /// called again under the lock of its arguments' key while that tells of a conflict.
+    ///
+    /// ```
+    /// use kvlock::{Client, Locks, Work};
+    ///
+    /// struct Transfer { account: u32, amount: i64 }
+    ///
+    /// fn book(transfer: &Transfer) -> Work<i64, String> {
+    ///     // Begin a transaction; read, compute, write; commit, and tell what came of it.
+    ///     Work::Committed(transfer.amount)
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let locks = Locks::new(Client::connect("memory:")?.session());
+    /// let book = locks.conflict_retry(|transfer: &Transfer| transfer.account.to_string(), book).tries(5);
+    /// assert_eq!(book.call(Transfer { account: 7, amount: 100 })?, 100);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn conflict_retry<A, K, T, E, G, F>(&self, get_key: G, work: F) -> Retried<G, F>
+    where
+        K: Into<Key>,
+        G: Fn(&A) -> K,
+        F: Fn(&A) -> Work<T, E>,
+    {
+        Retried::new(self.clone(), get_key, work)
+    }
+
+    /// A function from a key, as it is, to a lock of the calling thread with these options. What an outage means is
+    /// the caller's to say.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let client = kvlock::Client::connect("memory:")?;
+    /// let lock_of = kvlock::Locks::new(client.session()).wait(std::time::Duration::ZERO).lock_getter();
+    /// let grant = lock_of("report")?.acquire()?;
+    /// assert!(std::thread::scope(|scope| {
+    ///     scope.spawn(|| lock_of("report").unwrap().acquire().is_err()).join().unwrap()
+    /// }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lock_getter(&self) -> impl Fn(&str) -> Result<Lock, SessionError> + Clone + Send + Sync + use<> {
+        self.getter(false)
+    }
+
+    /// The same for re-entrant locks.
+    pub fn rlock_getter(&self) -> impl Fn(&str) -> Result<Lock, SessionError> + Clone + Send + Sync + use<> {
+        self.getter(true)
+    }
+
+    fn getter(&self, reentrant: bool) -> impl Fn(&str) -> Result<Lock, SessionError> + Clone + Send + Sync + use<> {
+        let locks = self.clone();
+        move |key| locks.get(key.to_string(), reentrant)
+    }
+
+    fn wrap<G, F>(&self, reentrant: bool, get_key: G, work: F) -> Locked<G, F> {
+        Locked { locks: self.clone(), reentrant, name: Name::of::<F>(), get_key, work }
+    }
+
+    /// A lock of the calling thread.
+    fn get(&self, key: String, reentrant: bool) -> Result<Lock, SessionError> {
+        Ok(self.options.apply(self.sessions.of_this_thread()?.lock(key)).mode(reentrant))
+    }
+
+    fn run<R>(&self, lock: Lock, work: impl FnOnce(&Guard) -> R) -> Result<R, WithLockError<R>> {
+        if self.soft {
+            return lock.soft().with_lock(work);
+        }
+        let grant = lock.acquire().map_err(WithLockError::Acquire)?;
+        Guard::of(grant).run(work, |_, _| false)
+    }
+}
+
+impl<G, F> Locked<G, F> {
+    /// Names the function, before its keys in the store. All functions of one name have the same keys.
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Name::Own(name.into());
+        self
+    }
+
+    /// Calls the function under the lock of its arguments' key.
+    pub fn call<A, K: Into<Key>, R>(&self, args: A) -> Result<R, CallError<R>>
+    where
+        G: Fn(&A) -> K,
+        F: Fn(A) -> R,
+    {
+        self.run((self.get_key)(&args).into(), |_| (self.work)(args))
+    }
+
+    /// Calls the function of [`Locks::lock_guarded`] under the lock of its arguments' key.
+    pub fn call_guarded<A, K: Into<Key>, R>(&self, args: A) -> Result<R, CallError<R>>
+    where
+        G: Fn(&A) -> K,
+        F: Fn(&Guard, A) -> R,
+    {
+        self.run((self.get_key)(&args).into(), |guard| (self.work)(guard, args))
+    }
+
+    fn run<R>(&self, key: Key, work: impl FnOnce(&Guard) -> R) -> Result<R, CallError<R>> {
+        let Some(key) = self.name.key(key).map_err(CallError::Unnamed)? else { return Ok(work(&Guard::DontLock)) };
+        let lock = self.locks.get(key, self.reentrant).map_err(CallError::Session)?;
+        self.locks.run(lock, work).map_err(|error| {
+            let error = CallError::from(error);
+            if is_end_of_session(&error) {
+                self.locks.sessions.forget_this_thread();
+            }
+            error
+        })
+    }
+}
+
+/// A component that failed is of no more use to its session; the next call has another.
+fn is_end_of_session<R>(error: &CallError<R>) -> bool {
+    matches!(
+        error,
+        CallError::Acquire(AcquireError::Component { .. })
+            | CallError::Release { error: GrantError::Component { .. }, .. }
+    )
+}
+
+/// Options of locks; what is none has the default of [`Lock`].
+#[derive(Clone, Copy, Default)]
+struct Options {
+    lease: Option<Ttl>,
+    wait: Option<Duration>,
+    interval: Option<Duration>,
+    at_least: Option<Duration>,
+}
+
+impl Options {
+    fn apply(self, mut lock: Lock) -> Lock {
+        if let Some(lease) = self.lease {
+            lock = lock.lease(lease);
+        }
+        if let Some(wait) = self.wait {
+            lock = lock.wait(wait);
+        }
+        if let Some(interval) = self.interval {
+            lock = lock.interval(interval);
+        }
+        if let Some(at_least) = self.at_least {
+            lock = lock.at_least(at_least);
+        }
+        lock
+    }
+
+    fn apply_retry(self, mut retry: ConflictRetry) -> ConflictRetry {
+        if let Some(lease) = self.lease {
+            retry = retry.lease(lease);
+        }
+        if let Some(wait) = self.wait {
+            retry = retry.wait(wait);
+        }
+        if let Some(interval) = self.interval {
+            retry = retry.interval(interval);
+        }
+        retry
+    }
+}

@@ -1,0 +1,134 @@
+//! Soft mode: what is to be done is done, with the lock where there is one to have, without it when the store is down.
+
+use std::time::Duration;
+
+use crate::error::{AcquireError, GrantError, WithLockError};
+use crate::grant::Grant;
+use crate::keep::{Keep, Kept, Loss};
+use crate::lock::Lock;
+use crate::store::StoreError;
+
+/// How long soft mode rides out an outage of a store that had answered, when nobody says otherwise: a connection that
+/// was lost is not an outage yet.
+pub const SOFT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A lock to be had if there is a store to have it in: see [`Lock::soft`].
+///
+/// It is for work that is better done twice at a time than not at all. Only an outage makes it go on without the lock
+/// ([`StoreError::is_outage`]): a lock that is busy, a store that refuses, a record that is not ours are errors as ever.
+///
+/// ```
+/// use kvlock::{Client, Guard, store::Memory};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Memory::default();
+/// let session = Client::with_store(store.clone()).session().open()?;
+/// store.down();
+/// let guarded = session.lock("report").soft().with_lock(|guard| match guard {
+///     Guard::Locked(kept) => { println!("fencing token {}", kept.token()); true }
+///     Guard::Outage(error) => { println!("nobody keeps others away: {error}"); false }
+///     _ => false,
+/// })?;
+/// assert!(!guarded);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "nothing is locked until it is acquired"]
+pub struct SoftLock {
+    lock: Lock,
+}
+
+/// What a piece of work runs under.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Guard {
+    /// The lock, which is renewed in the background.
+    Locked(Box<Kept>),
+    /// Nothing: the store is down, and soft mode was chosen.
+    Outage(StoreError),
+    /// Nothing: the call needs no lock, says the function that gives its key.
+    DontLock,
+}
+
+impl SoftLock {
+    pub(crate) fn new(lock: Lock) -> Self {
+        SoftLock { lock: lock.ride_out_by_default(SOFT_PATIENCE) }
+    }
+
+    /// Acquires the lock and renews it in the background, or tells that the store is down.
+    pub fn acquire(self) -> Result<Guard, AcquireError> {
+        match self.lock.acquire() {
+            Ok(grant) => Ok(Guard::of(grant)),
+            Err(AcquireError::Store { key, error }) if error.is_outage() => {
+                tracing::warn!(key, "goes on without the lock: {error}");
+                Ok(Guard::Outage(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// As [`Lock::with_lock`] does, and without the lock when the store is down. An outage that begins while `work`
+    /// runs is no error; that somebody else got the lock meanwhile is.
+    pub fn with_lock<T>(self, work: impl FnOnce(&Guard) -> T) -> Result<T, WithLockError<T>> {
+        // What failed is in the log.
+        self.acquire().map_err(WithLockError::Acquire)?.run(work, is_outage)
+    }
+}
+
+impl Guard {
+    /// The lock of a grant, renewed from now on.
+    pub(crate) fn of(grant: Grant) -> Self {
+        Guard::Locked(Box::new(grant.keep(Keep::default())))
+    }
+
+    /// The grant; none if the work runs without a lock.
+    pub fn kept(&self) -> Option<&Kept> {
+        match self {
+            Guard::Locked(kept) => Some(kept),
+            Guard::Outage(_) | Guard::DontLock => None,
+        }
+    }
+
+    /// The fencing token, to be sent along with every change; none if the work runs without a lock.
+    pub fn token(&self) -> Option<u64> {
+        self.kept().map(Kept::token)
+    }
+
+    /// Why the lock is lost; none while it is held, or where there is none.
+    pub fn lost(&self) -> Option<Loss> {
+        self.kept().and_then(Kept::lost)
+    }
+
+    /// Gives the lock back, if there is one.
+    pub fn release(self) -> Result<(), GrantError> {
+        match self {
+            Guard::Locked(kept) => kept.release().map(|_| ()),
+            Guard::Outage(_) | Guard::DontLock => Ok(()),
+        }
+    }
+
+    /// Runs `work`, and gives the lock back, also if it panics. A failure of that is told, unless it is of the kind
+    /// that does not matter.
+    pub(crate) fn run<T>(
+        self,
+        work: impl FnOnce(&Guard) -> T,
+        does_not_matter: impl FnOnce(Option<&Loss>, &GrantError) -> bool,
+    ) -> Result<T, WithLockError<T>> {
+        let value = work(&self);
+        let loss = self.lost();
+        match self.release() {
+            Err(error) if !does_not_matter(loss.as_ref(), &error) => Err(WithLockError::Release { value, error }),
+            _ => Ok(value),
+        }
+    }
+}
+
+/// Whether a release failed for an outage: of this moment, or of earlier, when the lease ended for want of renewal.
+pub(crate) fn is_outage(loss: Option<&Loss>, error: &GrantError) -> bool {
+    match error {
+        GrantError::Store { error, .. } => error.is_outage(),
+        GrantError::Lost { holder: None, .. } => loss.and_then(Loss::outage).is_some(),
+        _ => false,
+    }
+}

@@ -1,0 +1,75 @@
+//! What a wait leaves in the log: what it waits for whenever that changes, and how it ended.
+
+use std::mem::{Discriminant, discriminant};
+use std::time::Duration;
+
+use crate::holder::{Holder, WaitingFor, seconds, shown};
+use crate::store::Ttl;
+
+#[derive(Default)]
+pub(crate) struct WaitLog {
+    since: Option<Duration>,
+    /// The kind of the obstacle that was told last, and the holder's token if it was one.
+    told: Option<(Discriminant<WaitingFor>, Option<u64>)>,
+    last_holder: Option<LastHolder>,
+}
+
+/// The holder as it was seen last.
+struct LastHolder {
+    holder: Holder,
+    /// When its record is gone unless it was renewed since, by the clock; none if that is not known.
+    ends: Option<Duration>,
+}
+
+impl WaitLog {
+    /// `asked` is when the store was asked: what time it says is left counts from then at the earliest.
+    pub(crate) fn waiting(&mut self, key: &str, asked: Duration, waiting_for: &WaitingFor) {
+        self.since.get_or_insert(asked);
+        let mut token = None;
+        if let WaitingFor::Holder(holder) = waiting_for {
+            token = Some(holder.token);
+            self.see(asked, holder);
+        }
+        let news = Some((discriminant(waiting_for), token));
+        if std::mem::replace(&mut self.told, news) != news {
+            tracing::debug!(key, "waiting: {waiting_for}");
+        }
+    }
+
+    fn see(&mut self, asked: Duration, holder: &Holder) {
+        // The store is not asked about the holder at each try. Told the same again, its end is the same: unless that
+        // has passed, and it was renewed.
+        if let Some(LastHolder { holder: last, ends: Some(ends) }) = &self.last_holder
+            && (last.token, last.time_left) == (holder.token, holder.time_left)
+            && asked < *ends
+        {
+            return;
+        }
+        let ends = match holder.time_left {
+            Some(Ttl::After(left)) => Some(asked.saturating_add(left)),
+            Some(Ttl::Forever) | None => None,
+        };
+        self.last_holder = Some(LastHolder { holder: holder.clone(), ends });
+    }
+
+    pub(crate) fn granted(&self, key: &str, now: Duration, token: u64) {
+        let Some(since) = self.since else {
+            tracing::debug!(key, token, "granted");
+            return;
+        };
+        if let Some(LastHolder { holder, ends: Some(ends) }) = &self.last_holder
+            && holder.depth > 0
+            && *ends <= now
+        {
+            // It crashed, or it came too late with its renewal.
+            tracing::warn!(key, token, "the lease of {} ended before the lock was released", shown(&holder.owner));
+        }
+        let waited = seconds(now.saturating_sub(since));
+        match &self.last_holder {
+            Some(LastHolder { holder, .. }) => {
+                tracing::debug!(key, token, "granted after {waited}; before that it was {holder}");
+            }
+            None => tracing::debug!(key, token, "granted after {waited}"),
+        }
+    }
+}
