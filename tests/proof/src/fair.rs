@@ -69,8 +69,6 @@ fn is_done(world: &World, scenario: &Scenario) -> bool {
     let mut owners = world.owners.iter().enumerate();
     owners.all(|(o, owner)| {
         let mut lanes = owner.lanes.iter().enumerate();
-        lanes.all(|(l, lane)| {
-            lane.op.is_none() && lane.next >= script(&scenario.owners[o], owner.crashes, l).len()
-        })
+        lanes.all(|(l, lane)| lane.op.is_none() && lane.next >= script(&scenario.owners[o], owner.crashes, l).len())
     })
 }

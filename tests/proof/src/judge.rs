@@ -167,9 +167,7 @@ impl<'w> Judge<'w> {
                 })
             }
             AcquireError::Store(error) => self.failed(error),
-            AcquireError::Corrupt(_) | AcquireError::Invalid(_) | AcquireError::OutOfOrder => {
-                Err(Promise::NoNonsense)
-            }
+            AcquireError::Corrupt(_) | AcquireError::Invalid(_) | AcquireError::OutOfOrder => Err(Promise::NoNonsense),
         }
     }
 

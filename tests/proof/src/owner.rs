@@ -26,21 +26,12 @@ pub(crate) struct Owner {
 }
 
 /// A script and its machine under way.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Lane {
     /// The next line of the script.
     pub next: usize,
     /// The machine under way.
     pub op: Option<Op>,
-    /// Whether it may do now what it does by itself; see `World::order`.
-    pub ready: bool,
-}
-
-impl Lane {
-    /// At the beginning of its script.
-    pub(crate) fn new() -> Self {
-        Lane { next: 0, op: None, ready: true }
-    }
 }
 
 /// A machine under way, and what there is to judge its outcome by.

@@ -112,8 +112,16 @@ pub struct Trouble {
 
 impl Trouble {
     /// Nothing goes wrong.
-    pub(crate) const NONE: Trouble =
-        Trouble { slow: 0, unanswered: 0, unavailable: 0, rejected: 0, evictions: 0, losses: 0, crashes: 0, dropped: 0 };
+    pub(crate) const NONE: Trouble = Trouble {
+        slow: 0,
+        unanswered: 0,
+        unavailable: 0,
+        rejected: 0,
+        evictions: 0,
+        losses: 0,
+        crashes: 0,
+        dropped: 0,
+    };
 }
 
 impl Scenario {

@@ -20,14 +20,8 @@ const fn secs(secs: u64) -> Duration {
 }
 
 /// A plain lock of `k` for 30 s, waited for without end.
-const K: Want = Want {
-    key: "k",
-    lease: Some(secs(30)),
-    wait: None,
-    nested: false,
-    adopt: false,
-    at_least: Duration::ZERO,
-};
+const K: Want =
+    Want { key: "k", lease: Some(secs(30)), wait: None, nested: false, adopt: false, at_least: Duration::ZERO };
 
 fn plan(name: &'static str, deeds: &[Deed]) -> Plan {
     Plan { name, lanes: vec![deeds.to_vec()], again: Vec::new() }

@@ -83,11 +83,24 @@ impl Store {
         self.written = 0;
     }
 
+    /// Answers a request that changes nothing.
+    pub(crate) fn read(&self, request: &Request, now: Duration) -> Reply {
+        match request {
+            Request::GetMany { keys } => Reply::Entries(Ok(keys.iter().map(|key| self.get(key)).collect())),
+            Request::Era { .. } => {
+                let lossless_for = self.age(now).unwrap_or(Duration::MAX);
+                Reply::Era(Ok(EraInfo { id: self.era, lossless_for }))
+            }
+            Request::Get { key }
+            | Request::Add { key, .. }
+            | Request::Replace { key, .. }
+            | Request::Delete { key, .. } => Reply::Entry(Ok(self.get(key))),
+        }
+    }
+
     /// Does what is asked.
     pub(crate) fn execute(&mut self, request: &Request, now: Duration) -> Reply {
         match request {
-            Request::Get { key } => Reply::Entry(Ok(self.read(key))),
-            Request::GetMany { keys } => Reply::Entries(Ok(keys.iter().map(|key| self.read(key)).collect())),
             Request::Add { key, value, ttl } => Reply::Write(Ok(match self.version(key) {
                 Some(version) => WriteOutcome::Conflict(Some(version)),
                 None => self.write(key, value, *ttl, now),
@@ -107,10 +120,7 @@ impl Store {
                 }
                 Some(version) => DeleteOutcome::Conflict(Some(version)),
             })),
-            Request::Era { .. } => {
-                let lossless_for = self.age(now).unwrap_or(Duration::MAX);
-                Reply::Era(Ok(EraInfo { id: self.era, lossless_for }))
-            }
+            Request::Get { .. } | Request::GetMany { .. } | Request::Era { .. } => self.read(request, now),
         }
     }
 
@@ -126,7 +136,7 @@ impl Store {
         }
     }
 
-    fn read(&self, key: &str) -> Option<Entry> {
+    fn get(&self, key: &str) -> Option<Entry> {
         let value = self.entries.get(key)?.value.clone();
         // A store need not tell the time that is left, and nothing is decided by it.
         Some(Entry { value, version: self.version(key)?, time_left: None })

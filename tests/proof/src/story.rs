@@ -49,7 +49,8 @@ impl Story {
             Act::Begin(o, _) => format!("{}: ", who(o)),
             Act::Execute(o, l) | Act::ExecuteSlowly(o, l) => {
                 let op = world.owners[*o].lanes[*l].op.as_ref();
-                let sent = op.and_then(|op| if let crate::owner::Phase::Sent(sent) = &op.phase { Some(sent) } else { None });
+                let sent =
+                    op.and_then(|op| if let crate::owner::Phase::Sent(sent) = &op.phase { Some(sent) } else { None });
                 format!("the store executes {}'s {}", who(o), sent.map(request).unwrap_or_default())
             }
             Act::Hear(o, _) => format!("{} hears the answer: ", who(o)),
@@ -82,7 +83,8 @@ impl Story {
                 let wait = want.wait.map_or("for ever".into(), |wait| format!("{wait:?}"));
                 let nested = if want.nested { ", re-entrant" } else { "" };
                 let adopt = if want.adopt { ", adopting" } else { "" };
-                let least = if want.at_least.is_zero() { String::new() } else { format!(", at least {:?}", want.at_least) };
+                let least =
+                    if want.at_least.is_zero() { String::new() } else { format!(", at least {:?}", want.at_least) };
                 format!("acquires {} (lease {lease}, waits {wait}{nested}{adopt}{least})", want.key)
             }
             Deed::Renew(key, lease) => format!("renews {key} (lease {lease:?})"),
@@ -98,6 +100,9 @@ impl Story {
 
     /// What each owner believes, and what is in the store.
     pub(crate) fn beliefs(&mut self, world: &World, scenario: &Scenario) {
+        if self.lines.is_none() {
+            return;
+        }
         let now = scenario.at(world.now);
         let mut beliefs = Vec::new();
         for (o, owner) in world.owners.iter().enumerate() {
@@ -152,7 +157,9 @@ pub(crate) fn request(request: &Request) -> String {
 pub(crate) fn reply(reply: &Reply) -> String {
     match reply {
         Reply::Entry(Ok(None)) => "nothing there".into(),
-        Reply::Entry(Ok(Some(entry))) => format!("{}, {}", version(&entry.version), record(&entry.value, entry.version)),
+        Reply::Entry(Ok(Some(entry))) => {
+            format!("{}, {}", version(&entry.version), record(&entry.value, entry.version))
+        }
         Reply::Entries(Ok(entries)) => format!("{} there", entries.iter().flatten().count()),
         Reply::Write(Ok(WriteOutcome::Written(at))) => format!("written, {}", version(at)),
         Reply::Write(Ok(WriteOutcome::Conflict(Some(at)))) => format!("conflict with {}", version(at)),

@@ -34,6 +34,8 @@ pub(crate) struct World {
     pub late: Vec<Flight>,
     /// What was written out, and for whom it is.
     pub word: Option<String>,
+    /// Who may do now what it does by itself; see [`order`](World::order).
+    pub ready: Ready,
     /// What may go wrong yet.
     pub left: Trouble,
     /// What really happened.
@@ -42,6 +44,31 @@ pub(crate) struct World {
     pub broken: Option<Promise>,
     /// What the last step brought. No part of the state.
     pub news: News,
+}
+
+/// A set of lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Ready(u32);
+
+impl Ready {
+    const ALL: Ready = Ready(u32::MAX);
+    const NONE: Ready = Ready(0);
+    /// More lanes than any owner has.
+    const LANES: usize = 4;
+
+    fn has(self, o: usize, l: usize) -> bool {
+        self.0 & 1 << (o * Ready::LANES + l) != 0
+    }
+
+    /// The lanes of one owner.
+    fn of(o: usize) -> Ready {
+        Ready(((1 << Ready::LANES) - 1) << (o * Ready::LANES))
+    }
+
+    /// The lanes of all owners with higher numbers.
+    fn above(o: usize) -> Ready {
+        Ready(u32::MAX << ((o + 1) * Ready::LANES))
+    }
 }
 
 /// A request under way that nobody waits for.
@@ -90,7 +117,7 @@ pub(crate) enum Act {
 
 impl PartialEq for World {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |world: &World| (world.now, world.left, world.broken);
+        let parts = |world: &World| (world.now, world.left, world.broken, world.ready);
         parts(self) == parts(other)
             && self.store == other.store
             && self.owners == other.owners
@@ -104,7 +131,7 @@ impl Eq for World {}
 
 impl Hash for World {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.now, self.left, self.broken).hash(state);
+        (self.now, self.left, self.broken, self.ready).hash(state);
         (&self.store, &self.owners, &self.late, &self.word, &self.truth).hash(state);
     }
 }
@@ -116,7 +143,7 @@ impl World {
         let owners = owners.map(|(index, plan)| Owner {
             session: open(scenario, index, Duration::ZERO),
             grants: Vec::new(),
-            lanes: vec![Lane::new(); plan.lanes.len()],
+            lanes: vec![Lane::default(); plan.lanes.len()],
             begun: 0,
             crashes: 0,
         });
@@ -126,6 +153,7 @@ impl World {
             owners: owners.map(Shared::new).collect(),
             late: Vec::new(),
             word: None,
+            ready: Ready::ALL,
             left: scenario.trouble,
             truth: Shared::new(Truth::default()),
             broken: None,
@@ -144,7 +172,7 @@ impl World {
                 self.acts_of(scenario, (o, l), owner, lane, acts);
             }
             let holds = !owner.grants.is_empty() || owner.is_busy();
-            if self.left.crashes > 0 && holds && owner.lanes.iter().any(|lane| lane.ready) {
+            if self.left.crashes > 0 && holds && self.ready.0 & Ready::of(o).0 != 0 {
                 acts.push(Act::Crash(o));
             }
         }
@@ -163,8 +191,9 @@ impl World {
     }
 
     fn acts_of(&self, scenario: &Scenario, (o, l): (usize, usize), owner: &Owner, lane: &Lane, acts: &mut Vec<Act>) {
+        let ready = self.ready.has(o, l);
         let Some(op) = &lane.op else {
-            if lane.ready && lane.next < script(&scenario.owners[o], owner.crashes, l).len() {
+            if ready && lane.next < script(&scenario.owners[o], owner.crashes, l).len() {
                 acts.push(Act::Begin(o, l));
             }
             return;
@@ -176,11 +205,11 @@ impl World {
                 let mut may = |condition: bool, act: Act| acts.extend(condition.then_some(act));
                 may(op.slow || left.slow > 0, Act::ExecuteSlowly(o, l));
                 may(left.unanswered > 0 && is_write(request), Act::LoseReply(o, l));
-                may(left.unanswered > 0 && lane.ready, Act::GiveUpOn(o, l));
-                may(left.unavailable > 0 && lane.ready, Act::CannotSend(o, l));
-                may(left.rejected > 0 && lane.ready && is_write(request), Act::Refuse(o, l));
+                may(left.unanswered > 0 && ready, Act::GiveUpOn(o, l));
+                may(left.unavailable > 0 && ready, Act::CannotSend(o, l));
+                may(left.rejected > 0 && ready && is_write(request), Act::Refuse(o, l));
             }
-            Phase::Answered(request, _) if lane.ready => {
+            Phase::Answered(request, _) if ready => {
                 acts.push(Act::Hear(o, l));
                 if left.unanswered > 0 && is_write(request) {
                     acts.push(Act::LoseReply(o, l));
@@ -188,7 +217,7 @@ impl World {
             }
             Phase::Answered(..) | Phase::Asleep(_) | Phase::Fresh => {}
         }
-        if left.dropped > 0 && lane.ready {
+        if left.dropped > 0 && ready {
             acts.push(Act::Drop(o, l));
         }
     }
@@ -267,28 +296,21 @@ impl World {
             Act::ExecuteSlowly(..) | Act::Arrive(_) | Act::Expire(_) | Act::Evict(_) | Act::LoseAll => (None, false),
             Act::Tick => return,
         };
-        for (o, owner) in self.owners.iter_mut().enumerate() {
-            for l in 0..owner.lanes.len() {
-                // Threads of one session do touch each other.
-                let ready = match actor {
-                    Some((other, _)) if other == o => true,
-                    Some((other, _)) => is_local && o > other && owner.lanes[l].ready,
-                    None => false,
-                };
-                if owner.lanes[l].ready != ready {
-                    owner.edit().lanes[l].ready = ready;
-                }
-            }
-        }
+        self.ready = match actor {
+            // Threads of one session do touch each other.
+            Some((o, _)) if is_local => Ready(Ready::of(o).0 | self.ready.0 & Ready::above(o).0),
+            Some((o, _)) => Ready::of(o),
+            None => Ready::NONE,
+        };
     }
 
     fn tick(&mut self, scenario: &Scenario, story: &mut Story) {
         self.now += 1;
         let now = scenario.at(self.now);
+        self.ready = Ready::ALL;
         for o in 0..self.owners.len() {
             for l in 0..self.owners[o].lanes.len() {
                 self.slow_down(o, l);
-                self.owners[o].edit().lanes[l].ready = true;
                 let op = self.owners[o].lanes[l].op.as_ref();
                 if op.is_some_and(|op| matches!(op.phase, Phase::Asleep(until) if until <= now)) {
                     story.wakes(scenario, o);
@@ -300,10 +322,13 @@ impl World {
 
     /// A request that takes longer than a tick, in either direction, is one of those that may.
     fn slow_down(&mut self, o: usize, l: usize) {
-        let under_way = |op: &&mut Op| matches!(op.phase, Phase::Sent(_) | Phase::Answered(..)) && !op.slow;
-        if let Some(op) = self.owners[o].edit().lanes[l].op.as_mut().filter(under_way) {
+        let under_way = |op: &Op| matches!(op.phase, Phase::Sent(_) | Phase::Answered(..)) && !op.slow;
+        if !self.owners[o].lanes[l].op.as_ref().is_some_and(under_way) {
+            return;
+        }
+        self.left.slow = self.left.slow.saturating_sub(1);
+        if let Some(op) = &mut self.owners[o].edit().lanes[l].op {
             op.slow = true;
-            self.left.slow = self.left.slow.saturating_sub(1);
         }
     }
 
@@ -379,9 +404,10 @@ impl World {
 
     /// The store executes what a machine has sent.
     fn execute(&mut self, scenario: &Scenario, o: usize, l: usize, story: &mut Story) {
-        let Some(op) = self.owners[o].lanes[l].op.clone() else { return };
-        let Phase::Sent(request) = op.phase else { return };
-        let reply = self.run(scenario, &op.source, &request, story);
+        let Some(op) = &self.owners[o].lanes[l].op else { return };
+        let Phase::Sent(request) = &op.phase else { return };
+        let (source, request) = (op.source.clone(), request.clone());
+        let reply = self.run(scenario, &source, &request, story);
         if let Some(op) = &mut self.owners[o].edit().lanes[l].op {
             op.phase = Phase::Answered(request, reply);
         }
@@ -391,7 +417,7 @@ impl World {
     fn run(&mut self, scenario: &Scenario, source: &Source, request: &Request, story: &mut Story) -> Reply {
         let now = scenario.at(self.now);
         if !is_write(request) {
-            let reply = self.store.clone().edit().execute(request, now);
+            let reply = self.store.read(request, now);
             story.executed(&reply);
             return reply;
         }
@@ -399,10 +425,8 @@ impl World {
         let before = self.mark(key);
         let reply = self.store.edit().execute(request, now);
         story.executed(&reply);
-        let written = matches!(
-            reply,
-            Reply::Write(Ok(WriteOutcome::Written(_))) | Reply::Delete(Ok(DeleteOutcome::Deleted))
-        );
+        let written =
+            matches!(reply, Reply::Write(Ok(WriteOutcome::Written(_))) | Reply::Delete(Ok(DeleteOutcome::Deleted)));
         if !written {
             return reply;
         }
@@ -456,9 +480,9 @@ impl World {
     /// Feeds a machine what it waits for, or a failure in its place.
     fn go_on(&mut self, scenario: &Scenario, o: usize, l: usize, failure: Option<StoreError>, story: &mut Story) {
         let now = scenario.at(self.now);
+        let before = self.owners[o].clone();
         let owner = self.owners[o].edit();
         let Some(mut op) = owner.lanes[l].op.take() else { return };
-        let before = owner.clone();
         let event = match (std::mem::replace(&mut op.phase, Phase::Fresh), failure) {
             (Phase::Sent(request) | Phase::Answered(request, _), Some(error)) => Event::Reply(fail(&request, error)),
             (Phase::Answered(_, reply), None) => Event::Reply(reply),
@@ -541,7 +565,7 @@ impl World {
         owner.crashes += 1;
         owner.grants.clear();
         owner.session = open(scenario, o, scenario.at(self.now));
-        owner.lanes = vec![Lane::new()];
+        owner.lanes = vec![Lane::default()];
         under_way.into_iter().for_each(|op| self.forsake(op));
     }
 
@@ -593,9 +617,8 @@ impl Op {
             }
             Deed::Renew(_, lease) => {
                 let grant = grant_at(owner).map(|index| owner.grants[index].clone()).expect("it has one");
-                let lease = lease.map(|lease| {
-                    kvlock_machine::Lease::new(kvlock_machine::Ttl::After(lease)).expect("a legal lease")
-                });
+                let lease = lease
+                    .map(|lease| kvlock_machine::Lease::new(kvlock_machine::Ttl::After(lease)).expect("a legal lease"));
                 (Work::Renew(Box::new(Renew::new(grant.clone(), lease)), grant), Doing::Renewing)
             }
             Deed::Release(_) => {

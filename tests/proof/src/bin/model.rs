@@ -11,11 +11,19 @@ fn main() -> ExitCode {
         if only.as_ref().is_some_and(|only| !scenario.name.contains(only.as_str())) {
             continue;
         }
-        let findings = search(&scenario, Effort { threads: 2, timeout: std::env::args().nth(2).and_then(|s| s.parse().ok()).map(std::time::Duration::from_secs) });
+        let findings = search(
+            &scenario,
+            Effort {
+                threads: 2,
+                timeout: std::env::args().nth(2).and_then(|s| s.parse().ok()).map(std::time::Duration::from_secs),
+            },
+        );
         println!("{}", findings.row());
         if !findings.is_proof() {
             println!("{}", findings.complaint());
-            if only.is_none() { return ExitCode::FAILURE; }
+            if only.is_none() {
+                return ExitCode::FAILURE;
+            }
         }
     }
     ExitCode::SUCCESS
