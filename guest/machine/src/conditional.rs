@@ -35,6 +35,8 @@ pub(crate) struct Conditional {
     action: Action,
     if_version: Version,
     nonce: Nonce,
+    /// The fencing token of the hold that the entry is the record of; none: any record with the nonce will do.
+    token: Option<u64>,
     /// Writes of others of our machines that were not answered.
     earlier: Option<Doubt>,
     /// When our first write was sent of which it is not known whether it happened.
@@ -89,6 +91,7 @@ impl Conditional {
             action,
             if_version,
             nonce,
+            token: None,
             earlier,
             in_doubt: None,
             sent: None,
@@ -98,6 +101,12 @@ impl Conditional {
             backoff,
             state,
         }
+    }
+
+    /// The entry is the record of the hold with this token. An `add` of its acquisition that is executed late has the
+    /// nonce too, but it is not the hold: that may have ended, and another's have been and gone.
+    pub(crate) fn of_hold(self, token: Option<u64>) -> Self {
+        Conditional { token, ..self }
     }
 
     pub(crate) fn start(&mut self, now: Time, until: Option<Time>) -> Ask {
@@ -188,7 +197,7 @@ impl Conditional {
         }
         // A record of ours in another era is a late `add`: it may not carry a grant of the era that ended.
         let same_era = entry.version.era == self.if_version.era;
-        if same_era && Record::decode(&entry.value).is_ok_and(|record| record.nonce == self.nonce) {
+        if same_era && self.is_ours(&entry) {
             if let (Action::Replace { value, .. }, Some(sent), None) = (&self.action, self.in_doubt, self.earlier)
                 && *value == entry.value
             {
@@ -199,6 +208,12 @@ impl Conditional {
             return self.retry(Then::Write, self.unresolved(), now);
         }
         ControlFlow::Break(if self.may_have_deleted() { Conclusion::Vanished } else { Conclusion::Gone(Some(entry)) })
+    }
+
+    fn is_ours(&self, entry: &Entry) -> bool {
+        let told = |record: Record| record.token.unwrap_or(entry.version.token());
+        let ours = |record: Record| record.nonce == self.nonce && self.token.is_none_or(|token| token == told(record));
+        Record::decode(&entry.value).is_ok_and(ours)
     }
 
     fn may_have_deleted(&self) -> bool {

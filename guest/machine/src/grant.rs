@@ -107,7 +107,8 @@ impl Release {
             return self.state.replace(&self.grant, held, write, Released::Kept(kept), now);
         }
         let key = self.grant.store_key.clone();
-        let mut write = Conditional::new(key, Action::Delete, held.version, held.record.nonce, held.in_doubt);
+        let write = Conditional::new(key, Action::Delete, held.version, held.record.nonce, held.in_doubt);
+        let mut write = write.of_hold(held.record.token);
         let ask = write.start(now, None);
         self.state = State::Deleting { write: Box::new(write), before: Before::of(held, Doubt::GivenUp) };
         ask.into()

@@ -50,7 +50,8 @@ impl Rewrite {
             Deadline::At(deadline) => Some(deadline),
             Deadline::Never | Deadline::Unconfirmed => None,
         };
-        let mut write = Conditional::new(store_key.into(), action, held.version, record.nonce, held.in_doubt);
+        let write = Conditional::new(store_key.into(), action, held.version, record.nonce, held.in_doubt);
+        let mut write = write.of_hold(record.token);
         let ask = write.start(now, until);
         let before = Before::of(held, doubt);
         // Once it has happened the new lease runs, however late the answer.

@@ -289,3 +289,29 @@ fn a_break_finds_out_and_tells_whose() {
         }
     });
 }
+
+/// Found by the model checker: the record read back had the nonce of the lost hold, and was taken for it.
+#[test]
+fn a_late_add_of_ours_does_not_bring_a_lost_lock_back() {
+    for force in ["break", "evict"] {
+        for doubt in [Fault::LostRequest, Fault::LostReply] {
+            let mut world = World::new();
+            let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+            world.script([Fault::Late(secs(3))]);
+            let grant = world.acquire(owner, "k", waiting(30, secs(60))).unwrap();
+            match force {
+                "break" => drop(world.break_lock(other, "k").unwrap()),
+                _ => world.servers.evict("k"),
+            }
+            let between = world.acquire(other, "k", once(30)).unwrap();
+            assert!(between.token() > grant.token());
+            assert_eq!(world.release(other, &between), Ok(Released::Freed));
+            world.advance(secs(3));
+            assert!(world.servers.text("k", world.now).is_some(), "the late add was executed");
+            world.script([doubt]);
+            let outcome = world.renew(owner, &grant);
+            assert!(matches!(outcome, Err(GrantError::Lost(_))), "{force}, {doubt:?}: {outcome:?}");
+            assert_eq!(world.validity(owner, &grant), Validity::Lost);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Whether what a user sees is true: every state, and every outcome against what really happened.
+
+use std::time::Duration;
+
+use kvlock_machine::{AcquireError, Grant, GrantError, Holder, KeyError, Released, Request, StoreError, Ttl};
+
+use crate::news::News;
+use crate::owner::{End, Op, Owner};
+use crate::plan::Scenario;
+use crate::promise::Promise;
+use crate::store::{DRIFT, surely};
+use crate::truth::{Doing, Fate, Hold};
+use crate::world::World;
+
+type Verdict = Result<(), Promise>;
+
+fn holds(promise: Promise, condition: bool) -> Verdict {
+    if condition { Ok(()) } else { Err(promise) }
+}
+
+/// The promise that a state breaks, if it breaks one.
+pub(crate) fn state(world: &World, scenario: &Scenario) -> Option<Promise> {
+    let now = scenario.at(world.now);
+    let mut holders: Vec<(&str, usize)> = Vec::new();
+    for (o, owner) in world.owners.iter().enumerate() {
+        for grant in owner.relied_on() {
+            let Some(until) = owner.valid_until(grant, now) else { continue };
+            let Some(hold) = world.truth.hold(grant.token()) else { return Some(Promise::HonestValidity) };
+            if !is_honest(world, hold, until) {
+                return Some(Promise::HonestValidity);
+            }
+            if hold.fate != Fate::Taken {
+                holders.push((grant.key(), o));
+            }
+            let count = || owner.grants.iter().filter(|other| *other == grant).count();
+            if !owner.is_busy() && owner.session.depth(grant) as usize != count() {
+                return Some(Promise::DepthIsRight);
+            }
+        }
+    }
+    let shared = |(key, o): &(&str, usize)| holders.iter().any(|(other, p)| other == key && p != o);
+    holders.iter().any(shared).then_some(Promise::OneHolder)
+}
+
+/// Nobody can know of force, or of a loss of everything, before the next call; of all else its holder is to know.
+fn is_honest(world: &World, hold: &Hold, until: Duration) -> bool {
+    match hold.fate {
+        Fate::Standing => {
+            let ends = world.store.entry(&hold.key).map(|stored| stored.ends);
+            ends.is_some_and(|ends| ends.is_none_or(|ends| until <= ends))
+        }
+        Fate::Taken | Fate::Forgotten => true,
+        Fate::GivenBack | Fate::Expired | Fate::Withdrawn => false,
+    }
+}
+
+/// The promise that a request breaks by itself.
+pub(crate) fn request(op: &Op, request: &Request, before: &Owner, now: Duration) -> Option<Promise> {
+    let Request::Replace { value, ttl: Ttl::After(ttl), .. } = request else { return None };
+    let text = String::from_utf8_lossy(value);
+    let nested = op.source.doing == Doing::Releasing && !text.contains("\ndepth: 0\n");
+    let until = op.sure_until.filter(|until| nested && *until != Duration::MAX)?;
+    // What the store must be asked for, so that it keeps the record for as long as the grant is valid.
+    let left = until.saturating_sub(now.max(op.began));
+    let longest = left + left / (DRIFT - 1) + Duration::from_nanos(1);
+    let single = before.lanes.len() == 1;
+    (single && *ttl > longest.max(until - op.began + (until - op.began) / (DRIFT - 1) + Duration::from_nanos(1)))
+        .then_some(Promise::NestedEndsInTime)
+}
+
+/// Judges how a machine ended, and enters what its user believes now.
+pub(crate) struct Judge<'w> {
+    world: &'w mut World,
+    now: Duration,
+    force: bool,
+    o: usize,
+    op: Op,
+    /// The owner before the machine's last step.
+    before: &'w Owner,
+}
+
+impl<'w> Judge<'w> {
+    pub(crate) fn new(world: &'w mut World, scenario: &Scenario, o: usize, op: Op, before: &'w Owner) -> Self {
+        let (now, force) = (scenario.at(world.now), scenario.has_force());
+        Judge { world, now, force, o, op, before }
+    }
+
+    pub(crate) fn end(mut self, end: End) -> Verdict {
+        if self.op.doubtful && matches!(end, End::Acquired(Ok(_)) | End::Renewed(Ok(())) | End::Released(Ok(_))) {
+            self.note(News::RESOLVED);
+        }
+        match end {
+            End::Acquired(Ok(grant)) if self.before.relied_on().any(|held| *held == grant) => self.nested(grant),
+            End::Acquired(Ok(grant)) => self.granted(grant),
+            End::Acquired(Err(error)) => self.not_granted(error),
+            End::Renewed(outcome) => self.renewed(outcome),
+            End::Released(outcome) => self.released(outcome),
+            End::Broke(outcome) => self.broke(outcome),
+        }
+    }
+
+    fn note(&mut self, news: News) {
+        self.world.news.note(news);
+    }
+
+    fn fate(&self, token: u64) -> Option<Fate> {
+        self.world.truth.hold(token).map(|hold| hold.fate)
+    }
+
+    fn valid_until(&self, grant: &Grant) -> Option<Duration> {
+        self.world.owners[self.o].valid_until(grant, self.now)
+    }
+
+    fn nested(&mut self, grant: Grant) -> Verdict {
+        self.note(News::NESTED);
+        holds(Promise::SuccessIsTrue, self.op.rewrote)?;
+        self.enter(grant);
+        Ok(())
+    }
+
+    fn granted(&mut self, grant: Grant) -> Verdict {
+        let token = grant.token();
+        let made = self.world.truth.hold(token);
+        let own = made.is_some_and(|hold| hold.owner == self.o && hold.nonce == self.op.source.nonce && !hold.granted);
+        holds(Promise::SuccessIsTrue, own)?;
+        let key = made.map(|hold| hold.key.clone()).unwrap_or_default();
+        let highest = self.world.truth.highest.get(&key).copied().unwrap_or(0);
+        holds(Promise::TokensGrow, token > self.op.floor && (self.force || token > highest))?;
+        let age = self.world.store.age(self.now).filter(|_| self.fate(token) != Some(Fate::Forgotten));
+        holds(Promise::QuarantineKept, age.is_none_or(|age| age >= self.op.quarantine))?;
+        self.note(News::GRANTED);
+        if highest > 0 {
+            self.note(News::NEXT);
+        }
+        self.world.truth.edit().highest.insert(key, token.max(highest));
+        self.enter(grant);
+        Ok(())
+    }
+
+    fn enter(&mut self, grant: Grant) {
+        let keep = (!self.op.at_least.is_zero()).then(|| self.op.began + surely(self.op.at_least));
+        if let Some(hold) = self.world.truth.edit().hold_mut(grant.token()) {
+            hold.granted = true;
+            hold.keep = hold.keep.max(keep);
+        }
+        self.world.owners[self.o].edit().grants.push(grant);
+    }
+
+    fn not_granted(&mut self, error: AcquireError) -> Verdict {
+        match error {
+            AcquireError::Busy { waited, .. } => {
+                self.note(News::BUSY);
+                let right = self.op.wait.is_some_and(|wait| waited >= wait);
+                holds(Promise::WaitsAsAsked, right && waited == self.now - self.op.began)
+            }
+            AcquireError::AlreadyHeld => {
+                let held = self.before.relied_on().any(|grant| self.op.key == grant.key());
+                holds(Promise::NoNonsense, held)
+            }
+            AcquireError::Lost(_) => {
+                let key = self.op.key;
+                let grants: Vec<Grant> = self.before.relied_on().filter(|grant| grant.key() == key).cloned().collect();
+                holds(Promise::NoNonsense, !grants.is_empty())?;
+                grants.iter().try_for_each(|grant| {
+                    let sure = self.before.valid_until(grant, self.now);
+                    self.lost(grant, sure)
+                })
+            }
+            AcquireError::Store(error) => self.failed(error),
+            AcquireError::Corrupt(_) | AcquireError::Invalid(_) | AcquireError::OutOfOrder => Err(Promise::NoNonsense),
+        }
+    }
+
+    /// Somebody is told of a loss, and could be sure until then.
+    fn lost(&mut self, grant: &Grant, sure_until: Option<Duration>) -> Verdict {
+        self.note(News::LOST);
+        let stands = self.fate(grant.token()) == Some(Fate::Standing);
+        let early = sure_until.is_some_and(|until| self.now < until);
+        holds(Promise::LossIsTrue, !(stands && early))?;
+        holds(Promise::HonestValidity, self.valid_until(grant).is_none())?;
+        self.world.owners[self.o].edit().grants.retain(|other| other != grant);
+        Ok(())
+    }
+
+    fn failed(&mut self, error: StoreError) -> Verdict {
+        match error {
+            StoreError::Unavailable(_) => holds(Promise::DoubtIsTold, !self.op.doubtful),
+            StoreError::UnknownOutcome(_) => {
+                self.note(News::UNKNOWN);
+                Ok(())
+            }
+            StoreError::Rejected(_) => Ok(()),
+            StoreError::Invalid(_) => Err(Promise::NoNonsense),
+        }
+    }
+
+    fn grant_failed(&mut self, grant: &Grant, error: GrantError, sure_until: Option<Duration>) -> Verdict {
+        match error {
+            GrantError::Lost(_) => self.lost(grant, sure_until),
+            GrantError::Store(error) => self.failed(error),
+            GrantError::Invalid(_) | GrantError::OutOfOrder => Err(Promise::NoNonsense),
+        }
+    }
+
+    fn renewed(&mut self, outcome: Result<(), GrantError>) -> Verdict {
+        let Some(grant) = self.op.work.grant().cloned() else { return Ok(()) };
+        let could_be_sure = self.before.valid_until(&grant, self.now);
+        if let Err(error) = outcome {
+            return self.grant_failed(&grant, error, could_be_sure);
+        }
+        self.note(News::RENEWED);
+        if self.op.sure_until.is_none() {
+            self.note(News::TAKEN_UP);
+        }
+        holds(Promise::SuccessIsTrue, self.op.rewrote)?;
+        let until = self.valid_until(&grant).ok_or(Promise::SuccessIsTrue)?;
+        // Another thread of the session may have renewed it for less; alone, one gets what one asked for.
+        let alone = self.before.lanes.len() == 1;
+        let asked = match self.op.lease {
+            Some(lease) => Some(self.op.began + surely(lease)),
+            None => self.op.sure_until,
+        };
+        holds(Promise::SuccessIsTrue, !alone || asked.is_none_or(|asked| until >= asked))
+    }
+
+    fn released(&mut self, outcome: Result<Released, GrantError>) -> Verdict {
+        let Some(grant) = self.op.work.grant().cloned() else { return Ok(()) };
+        let left = self.world.owners[self.o].not_given_back().filter(|other| **other == grant).count();
+        match outcome {
+            Ok(Released::Nested(depth)) => self.unnested(&grant, depth as usize, left),
+            Ok(freed_or_kept) => self.given_back(&grant, freed_or_kept, left),
+            Err(GrantError::Store(error)) => {
+                self.world.owners[self.o].edit().grants.push(grant);
+                self.failed(error)
+            }
+            Err(error) => self.grant_failed(&grant, error, self.op.sure_until),
+        }
+    }
+
+    fn unnested(&mut self, grant: &Grant, depth: usize, left: usize) -> Verdict {
+        self.note(News::UNNESTED);
+        let alone = self.before.lanes.len() == 1;
+        holds(Promise::DepthIsRight, depth > 0 && (!alone || depth == left))?;
+        holds(Promise::SuccessIsTrue, self.op.rewrote)?;
+        let until = self.valid_until(grant);
+        let later = until.zip(self.op.sure_until).is_some_and(|(until, before)| until > before);
+        holds(Promise::NestedEndsInTime, !(alone && later))
+    }
+
+    fn given_back(&mut self, grant: &Grant, outcome: Released, left: usize) -> Verdict {
+        holds(Promise::DepthIsRight, left == 0)?;
+        holds(Promise::HonestValidity, self.valid_until(grant).is_none())?;
+        let hold = self.world.truth.hold(grant.token()).ok_or(Promise::SuccessIsTrue)?;
+        let (fate, keep, in_doubt) = (hold.fate, hold.keep, hold.release_in_doubt);
+        let true_success = match fate {
+            Fate::GivenBack => true,
+            // It ended otherwise while its owner was giving it up: free of the owner it is.
+            Fate::Taken | Fate::Forgotten => in_doubt,
+            Fate::Standing | Fate::Expired | Fate::Withdrawn => false,
+        };
+        holds(Promise::SuccessIsTrue, true_success)?;
+        if outcome == Released::Freed {
+            self.note(News::FREED);
+            return holds(Promise::MinimumKept, keep.is_none_or(|keep| keep <= self.now));
+        }
+        self.note(News::KEPT);
+        holds(Promise::MinimumKept, keep.is_some())
+    }
+
+    fn broke(&mut self, outcome: Result<Option<Holder>, KeyError>) -> Verdict {
+        match outcome {
+            Ok(Some(holder)) => {
+                holds(Promise::OthersUntouched, self.op.broke.iter().all(|token| *token == holder.token))?;
+                holds(Promise::SuccessIsTrue, !self.world.truth.stands(holder.token))
+            }
+            Ok(None) => holds(Promise::SuccessIsTrue, self.op.broke.is_empty()),
+            Err(KeyError::Store(error)) => self.failed(error),
+            Err(KeyError::Corrupt(_) | KeyError::Invalid(_) | KeyError::OutOfOrder) => Err(Promise::NoNonsense),
+        }
+    }
+}

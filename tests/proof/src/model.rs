@@ -1,0 +1,204 @@
+//! A scenario as stateright explores it, and what came of that.
+
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ahash::RandomState;
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+use crate::fair;
+use crate::news::News;
+use crate::plan::Scenario;
+use crate::promise::Promise;
+use crate::story::Story;
+use crate::world::{Act, World};
+
+/// The world of a scenario.
+pub(crate) struct Search {
+    scenario: Scenario,
+    fair_runs: AtomicU64,
+}
+
+impl Model for Search {
+    type State = World;
+    type Action = Act;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(&self.scenario)]
+    }
+
+    fn actions(&self, world: &World, acts: &mut Vec<Act>) {
+        world.acts(&self.scenario, acts);
+    }
+
+    fn next_state(&self, world: &World, act: Act) -> Option<World> {
+        let mut next = world.clone();
+        next.act(&self.scenario, &act, &mut Story::silent());
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties: Vec<Property<Self>> = Vec::new();
+        promises::<0>(&mut properties);
+        let reaches = News::ALL.iter().zip(seen_functions()).filter(|((news, _), _)| self.scenario.reaches.has(*news));
+        properties.extend(reaches.map(|((_, text), seen)| Property::sometimes(text, seen)));
+        properties
+    }
+}
+
+/// One property for each promise. A property is a plain function, hence the number in its type.
+fn promises<const N: usize>(properties: &mut Vec<Property<Search>>) {
+    fn kept<const N: usize>(_: &Search, world: &World) -> bool {
+        world.broken.is_none_or(|broken| broken as usize != N)
+    }
+    macro_rules! each {
+        ($($n:literal)*) => {
+            $(if let Some(promise) = Promise::ALL.get($n).filter(|promise| **promise != Promise::EverybodyEnds) {
+                properties.push(Property::always(promise.text(), kept::<$n>));
+            })*
+        };
+    }
+    each!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23);
+    properties.push(Property::always(Promise::EverybodyEnds.text(), Search::ends_in_fairness));
+}
+
+fn seen_functions() -> [fn(&Search, &World) -> bool; 24] {
+    fn seen<const N: usize>(_: &Search, world: &World) -> bool {
+        News::ALL.get(N).is_some_and(|(news, _)| world.news.has(*news))
+    }
+    macro_rules! each {
+        ($($n:literal)*) => { [$(seen::<$n>,)*] };
+    }
+    each!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23)
+}
+
+impl Search {
+    /// Whether everybody comes to an end from here, once nothing more goes wrong. One state in so many is tried, and
+    /// which ones, their hashes decide.
+    fn ends_in_fairness(&self, world: &World) -> bool {
+        let hash = RandomState::with_seeds(5, 6, 7, 8).hash_one(world);
+        if world.broken.is_some() || !hash.is_multiple_of(self.scenario.fair_one_in) {
+            return true;
+        }
+        self.fair_runs.fetch_add(1, Ordering::Relaxed);
+        fair::run(world, &self.scenario, &mut Story::silent()).is_none()
+    }
+}
+
+/// How long to search, and with how much of the machine.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Threads.
+    pub threads: usize,
+    /// When to stop, if the end was not reached; none: never.
+    pub timeout: Option<Duration>,
+}
+
+/// What came of a search.
+#[derive(Debug, Clone)]
+pub struct Findings {
+    /// The scenario's name.
+    pub name: &'static str,
+    /// States, each counted once.
+    pub states: usize,
+    /// Steps from one to another.
+    pub steps: usize,
+    /// The longest shortest way to a state.
+    pub depth: usize,
+    /// Fair runs to the end.
+    pub fair_runs: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether every state was seen.
+    pub complete: bool,
+    /// What should have been seen and was not.
+    pub unseen: Vec<&'static str>,
+    /// The promise that is broken, and how.
+    pub broken: Option<(Promise, Vec<String>)>,
+}
+
+/// Searches a scenario.
+pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
+    let began = Instant::now();
+    let model = Search { scenario: scenario.clone(), fair_runs: AtomicU64::new(0) };
+    let builder = model.checker().threads(effort.threads).finish_when(HasDiscoveries::AnyFailures);
+    let builder = match effort.timeout {
+        Some(timeout) => builder.timeout(timeout),
+        None => builder,
+    };
+    let checker = builder.spawn_bfs().join();
+    let took = began.elapsed();
+    let discoveries = checker.discoveries();
+    let broken = Promise::ALL.iter().filter_map(|promise| Some((*promise, discoveries.get(promise.text())?)));
+    let broken = broken.map(|(promise, path)| (promise, path.clone().into_actions()));
+    let broken = broken.min_by_key(|(_, acts)| acts.len());
+    let broken = broken.map(|(promise, acts)| (promise, tell(scenario, promise, &acts)));
+    let reaches = News::ALL.iter().filter(|(news, _)| scenario.reaches.has(*news));
+    let unseen = reaches.map(|(_, text)| *text).filter(|text| !discoveries.contains_key(text)).collect();
+    Findings {
+        name: scenario.name,
+        states: checker.unique_state_count(),
+        steps: checker.state_count(),
+        depth: checker.max_depth(),
+        fair_runs: checker.model().fair_runs.load(Ordering::Relaxed),
+        took,
+        complete: effort.timeout.is_none_or(|timeout| took < timeout) && broken.is_none(),
+        unseen,
+        broken,
+    }
+}
+
+/// The counter-example, a line for each step.
+fn tell(scenario: &Scenario, promise: Promise, acts: &[Act]) -> Vec<String> {
+    let mut story = Story::told();
+    let mut world = World::new(scenario);
+    for act in acts {
+        world.act(scenario, act, &mut story);
+    }
+    let mut lines = story.into_lines();
+    if promise == Promise::EverybodyEnds {
+        lines.push("from here on nothing goes wrong any more:".into());
+        let mut story = Story::told();
+        let broken = fair::run(&world, scenario, &mut story);
+        // What goes round in circles need not be told to its end.
+        lines.extend(story.into_lines().into_iter().take(60));
+        lines.push(format!("broken: {}", broken.unwrap_or(promise)));
+    } else {
+        lines.push(format!("broken: {promise}"));
+    }
+    lines
+}
+
+impl Findings {
+    /// Whether all is as promised, and was seen.
+    pub fn is_proof(&self) -> bool {
+        self.broken.is_none() && self.unseen.is_empty()
+    }
+
+    /// A row of the table.
+    pub fn row(&self) -> String {
+        let Findings { name, states, steps, depth, fair_runs, .. } = self;
+        let end = if self.complete { "all" } else { "stopped" };
+        let took = self.took.as_secs_f64();
+        format!("{name:<24} {states:>9} {steps:>10} {depth:>6} {fair_runs:>9} {took:>8.1} s  {end}")
+    }
+
+    /// The heading of the table.
+    pub fn heading() -> String {
+        let names = ("scenario", "states", "steps", "depth", "fair runs", "time");
+        format!("{:<24} {:>9} {:>10} {:>6} {:>9} {:>10}", names.0, names.1, names.2, names.3, names.4, names.5)
+    }
+
+    /// What is wrong, for a person.
+    pub fn complaint(&self) -> String {
+        let mut text = String::new();
+        if let Some((promise, lines)) = &self.broken {
+            let _ = writeln!(text, "{}: broken: {promise}\n  {}", self.name, lines.join("\n  "));
+        }
+        if !self.unseen.is_empty() {
+            let _ = writeln!(text, "{}: never seen: {}", self.name, self.unseen.join(", "));
+        }
+        text
+    }
+}

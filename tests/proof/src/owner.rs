@@ -1,0 +1,223 @@
+//! An owner: its session, what its user believes to hold, and its machines under way.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use kvlock_machine::{
+    Acquire, AcquireError, Break, Event, Grant, GrantError, Holder, KeyError, Machine, Release, Released, Renew, Reply,
+    Request, Session, Step, StoreError, Time, Validity, WaitingFor,
+};
+
+use crate::truth::Source;
+
+/// An owner as it is at a moment.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Owner {
+    /// The real session.
+    pub session: Session,
+    /// What its user has been given and not given back, in that order.
+    pub grants: Vec<Grant>,
+    /// What is under way, and how far each script has come.
+    pub lanes: Vec<Lane>,
+    /// How many machines it has begun; a nonce is made of it.
+    pub begun: u32,
+    /// How often it has crashed.
+    pub crashes: u8,
+}
+
+/// A script and its machine under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Lane {
+    /// The next line of the script.
+    pub next: usize,
+    /// The machine under way.
+    pub op: Option<Op>,
+}
+
+/// A machine under way, and what there is to judge its outcome by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Op {
+    /// The real machine.
+    pub work: Work,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Who it is, to the store's history.
+    pub source: Source,
+    /// When it began.
+    pub began: Duration,
+    /// How long an acquisition may wait.
+    pub wait: Option<Duration>,
+    /// For how long an acquisition asks the key to stay taken.
+    pub at_least: Duration,
+    /// How long a renewal or release could be sure of its grant when it began.
+    pub sure_until: Option<Duration>,
+    /// The key.
+    pub key: &'static str,
+    /// The lease that a renewal asks for.
+    pub lease: Option<Duration>,
+    /// How old an era must be for it to grant anything.
+    pub quarantine: Duration,
+    /// The largest token reported when it began.
+    pub floor: u64,
+    /// The request under way takes, or took, longer than a tick.
+    pub slow: bool,
+    /// Pauses that began at the end of its wait or after it.
+    pub late_pauses: u8,
+    /// Calls since the last pause.
+    pub calls: u8,
+    /// A write of it changed the record of a hold that stood.
+    pub rewrote: bool,
+    /// A write of it was not answered.
+    pub doubtful: bool,
+    /// The tokens of the holds that it broke.
+    pub broke: VecDeque<u64>,
+}
+
+/// The real machine.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Work {
+    /// An acquisition.
+    Acquire(Box<Acquire>),
+    /// A renewal of a grant.
+    Renew(Box<Renew>, Grant),
+    /// A release of a grant.
+    Release(Box<Release>, Grant),
+    /// A break.
+    Break(Box<Break>),
+}
+
+/// Where a machine stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Phase {
+    /// It has not made its first step.
+    Fresh,
+    /// Its request has left, and the store has not seen it.
+    Sent(Request),
+    /// The store has answered, and the answer is on its way.
+    Answered(Request, Reply),
+    /// It sleeps until then.
+    Asleep(Duration),
+}
+
+/// How a machine ended.
+#[derive(Debug, Clone)]
+pub(crate) enum End {
+    /// An acquisition.
+    Acquired(Result<Grant, AcquireError>),
+    /// A renewal.
+    Renewed(Result<(), GrantError>),
+    /// A release.
+    Released(Result<Released, GrantError>),
+    /// A break.
+    Broke(Result<Option<Holder>, KeyError>),
+}
+
+/// What a machine does next.
+#[derive(Debug, Clone)]
+pub(crate) enum Next {
+    /// It calls.
+    Call(Request),
+    /// It sleeps.
+    Sleep(Duration),
+    /// It has ended.
+    End(End),
+}
+
+impl Work {
+    /// One step of the real machine.
+    pub(crate) fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Next {
+        match self {
+            Work::Acquire(machine) => step(&mut **machine, session, now, event, End::Acquired),
+            Work::Renew(machine, _) => step(&mut **machine, session, now, event, End::Renewed),
+            Work::Release(machine, _) => step(&mut **machine, session, now, event, End::Released),
+            Work::Break(machine) => step(&mut **machine, session, now, event, End::Broke),
+        }
+    }
+
+    /// The grant that it is about.
+    pub(crate) fn grant(&self) -> Option<&Grant> {
+        match self {
+            Work::Renew(_, grant) | Work::Release(_, grant) => Some(grant),
+            Work::Acquire(_) | Work::Break(_) => None,
+        }
+    }
+
+    /// What an acquisition waits for.
+    pub(crate) fn waiting_for(&self) -> Option<&WaitingFor> {
+        match self {
+            Work::Acquire(machine) => Some(machine.waiting_for()),
+            _ => None,
+        }
+    }
+}
+
+fn step<M: Machine>(
+    machine: &mut M,
+    session: &mut Session,
+    now: Time,
+    event: Event,
+    end: fn(M::Outcome) -> End,
+) -> Next {
+    match machine.step(session, now, event) {
+        Step::Call(request) => Next::Call(request),
+        Step::Sleep(pause) => Next::Sleep(pause),
+        Step::Done(outcome) => Next::End(end(outcome)),
+    }
+}
+
+/// A moment, as the machines are told it.
+pub(crate) fn time(now: Duration) -> Time {
+    Time::from_nanos(u64::try_from((Duration::from_secs(1000) + now).as_nanos()).expect("a small number of ticks"))
+}
+
+impl Owner {
+    /// Until when a grant is valid, as its user is told now; none if it cannot be relied on.
+    pub(crate) fn valid_until(&self, grant: &Grant, now: Duration) -> Option<Duration> {
+        match self.session.validity(grant, time(now)) {
+            Validity::Valid(left) => Some(now + left),
+            Validity::Unlimited => Some(Duration::MAX),
+            Validity::Unconfirmed | Validity::Lost => None,
+        }
+    }
+
+    /// The grants that its user may rely on: those it has, and those of machines under way.
+    pub(crate) fn relied_on(&self) -> impl Iterator<Item = &Grant> {
+        let under_way = self.lanes.iter().filter_map(|lane| lane.op.as_ref()?.work.grant());
+        self.grants.iter().chain(under_way)
+    }
+
+    /// The grants that its user has not got an answer for: each stands for one hold.
+    pub(crate) fn not_given_back(&self) -> impl Iterator<Item = &Grant> {
+        let releases = self.lanes.iter().filter_map(|lane| match &lane.op.as_ref()?.work {
+            Work::Release(_, grant) => Some(grant),
+            _ => None,
+        });
+        self.grants.iter().chain(releases)
+    }
+
+    /// What it got last of a key.
+    pub(crate) fn latest(&self, key: &str) -> Option<usize> {
+        self.grants.iter().rposition(|grant| grant.key() == key)
+    }
+
+    /// Whether a machine is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.op.is_some())
+    }
+}
+
+/// The answer of a store that fails.
+pub(crate) fn fail(request: &Request, error: StoreError) -> Reply {
+    match request {
+        Request::Get { .. } => Reply::Entry(Err(error)),
+        Request::GetMany { .. } => Reply::Entries(Err(error)),
+        Request::Add { .. } | Request::Replace { .. } => Reply::Write(Err(error)),
+        Request::Delete { .. } => Reply::Delete(Err(error)),
+        Request::Era { .. } => Reply::Era(Err(error)),
+    }
+}
+
+/// Whether a request changes anything.
+pub(crate) fn is_write(request: &Request) -> bool {
+    matches!(request, Request::Add { .. } | Request::Replace { .. } | Request::Delete { .. })
+}

@@ -1,0 +1,64 @@
+//! What is promised: each line is a property of every state that can be reached.
+
+use std::fmt;
+
+macro_rules! promises {
+    ($($(#[doc = $doc:literal])* $name:ident = $text:literal,)*) => {
+        /// A promise of the lock, seen from outside.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Promise {
+            $($(#[doc = $doc])* $name,)*
+        }
+
+        impl Promise {
+            /// All of them.
+            pub const ALL: &[Promise] = &[$(Promise::$name,)*];
+
+            /// The promise in words.
+            pub fn text(self) -> &'static str {
+                match self {
+                    $(Promise::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+promises! {
+    /// Two owners' grants of a key are valid at once, though nothing was taken by force.
+    OneHolder = "at most one valid grant for a key",
+    /// A grant says that it is valid and the store may have dropped or given away its record by then.
+    HonestValidity = "a grant is valid for no longer than the store surely keeps its record",
+    /// A grant's token is not larger than that of a grant that was given before.
+    TokensGrow = "the fencing token of a later grant is larger",
+    /// A grant, a renewal or a release is reported and the store never saw it, or the hold was over.
+    SuccessIsTrue = "what is reported as success happened",
+    /// A hold is said to be lost and the store has it.
+    LossIsTrue = "what is reported as lost is lost",
+    /// An error says that nothing happened, and something may have.
+    DoubtIsTold = "an error that says nothing happened is true",
+    /// A record was changed, deleted or replaced by somebody whose it is not.
+    OthersUntouched = "nobody's record is changed by somebody else unasked",
+    /// Something was granted in an era younger than the quarantine.
+    QuarantineKept = "nothing is granted in an era younger than the quarantine",
+    /// The key came free before its minimum time.
+    MinimumKept = "a minimum hold keeps the key taken",
+    /// The session's count of holds is not that of its user, or a nested hold freed the lock.
+    DepthIsRight = "the depth is the number of holds, and only the last release frees",
+    /// The end of a nested hold lengthened the lease.
+    NestedEndsInTime = "the end of a nested hold does not lengthen the lease",
+    /// A wait went on after its limit, or ended before it.
+    WaitsAsAsked = "a wait ends when it should",
+    /// Once faults stop a machine does not end, or a waiter who would wait for ever gets an error.
+    EverybodyEnds = "once faults stop, every waiter gets its turn or its error",
+    /// A machine calls and calls without a pause.
+    NoBusyLoop = "no machine calls on and on without a pause",
+    /// An outcome that no legal use may have.
+    NoNonsense = "no legal use ends with out-of-order, invalid or corrupt",
+}
+
+impl fmt::Display for Promise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
