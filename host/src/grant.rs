@@ -1,5 +1,6 @@
 //! Held locks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
@@ -18,7 +19,7 @@ use crate::store::Ttl;
 #[must_use = "a grant that is dropped is released"]
 pub struct Grant {
     pub(crate) handle: Handle,
-    owner: String,
+    owner: Arc<str>,
     token: u64,
     done: bool,
 }
@@ -56,13 +57,28 @@ pub enum Released {
 }
 
 impl Grant {
-    pub(crate) fn new(shared: &Shared, guest: &mut Guest, resource: ResourceAny) -> wasmtime::Result<Self> {
+    /// A grant of a lock that the session itself made; only the token has to be asked for.
+    pub(crate) fn own(
+        shared: &Shared,
+        guest: &mut Guest,
+        key: String,
+        resource: ResourceAny,
+    ) -> wasmtime::Result<Self> {
+        let instance = &mut guest.instance;
+        let token = instance.exports.kvlock_lock_mutex().grant().call_token(&mut instance.store, resource)?;
+        let owner = shared.owner.clone();
+        Ok(Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, done: false })
+    }
+
+    /// A grant that may have begun in another session, under another owner's name.
+    pub(crate) fn asked(shared: &Shared, guest: &mut Guest, resource: ResourceAny) -> wasmtime::Result<Self> {
         let instance = &mut guest.instance;
         let exports = instance.exports.kvlock_lock_mutex().grant();
         let key = exports.call_key(&mut instance.store, resource)?;
         let owner = exports.call_owner(&mut instance.store, resource)?;
-        let token = exports.call_token(&mut instance.store, resource)?;
-        Ok(Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, done: false })
+        let mut grant = Grant::own(shared, guest, key, resource)?;
+        grant.owner = owner.into();
+        Ok(grant)
     }
 
     /// The key.
@@ -148,13 +164,13 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if !self.handle.shared.is_own_process() {
-            return;
-        }
-        if !self.done
-            && let Err(error) = self.give_back()
-        {
-            tracing::warn!(key = self.handle.key, "release failed: {error}");
+        if !self.done {
+            if !self.handle.shared.is_own_process() {
+                return;
+            }
+            if let Err(error) = self.give_back() {
+                tracing::warn!(key = self.handle.key, "release failed: {error}");
+            }
         }
         // A resource of an instance that trapped cannot be dropped, and need not be.
         let _ = self.handle.resource.resource_drop(&mut self.handle.shared.enter().instance.store);

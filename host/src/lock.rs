@@ -111,7 +111,9 @@ impl Lock {
         };
         let begun = self.shared.enter().begin(&self.key, options);
         match begun {
-            Ok(Ok(resource)) => Ok(Acquisition { shared: self.shared, key: self.key, resource }),
+            Ok(Ok(resource)) => {
+                Ok(Acquisition { shared: self.shared, key: self.key, reentrant: self.reentrant, resource })
+            }
             Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
             Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
         }
@@ -133,6 +135,7 @@ impl Lock {
 pub struct Acquisition {
     shared: Shared,
     key: String,
+    reentrant: bool,
     resource: ResourceAny,
 }
 
@@ -187,7 +190,13 @@ impl Acquisition {
             wit::Progress::Pending(pending) => Ok(ControlFlow::Continue(pending)),
             wit::Progress::Failed(error) => Err(AcquireError::of(&self.key, error)),
             wit::Progress::Granted(grant) => {
-                let grant = Grant::new(&self.shared, &mut guest, grant).map_err(component)?;
+                // A nested one may be of a lock that was resumed, and be in the name of its first owner.
+                let grant = if self.reentrant {
+                    Grant::asked(&self.shared, &mut guest, grant)
+                } else {
+                    Grant::own(&self.shared, &mut guest, self.key.clone(), grant)
+                };
+                let grant = grant.map_err(component)?;
                 tracing::debug!(key = self.key, token = grant.token(), "granted");
                 Ok(ControlFlow::Break(grant))
             }

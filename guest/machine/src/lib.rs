@@ -38,6 +38,7 @@ mod record;
 mod rewrite;
 mod session;
 mod step;
+mod text;
 mod time;
 mod written;
 

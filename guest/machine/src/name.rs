@@ -1,13 +1,14 @@
-//! Names: what users call things, checked once, and what the store calls them.
+//! Names: what users call things, checked once, and what the store calls them. They are shared, not copied: every
+//! record and every grant has some.
 
-use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
-use core::fmt::Write;
+use alloc::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use crate::error::Invalid;
+use crate::text;
 
 /// Longest key: far beyond any real one, and a record that holds it still fits every store's entry.
 pub const MAX_KEY_BYTES: usize = 65_536;
@@ -20,14 +21,14 @@ pub const MAX_STORE_KEY_BYTES: usize = 250;
 
 /// A lock's key: any string that is not empty, as its user wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(String);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// Takes a user's string.
     pub fn new(key: &str) -> Result<Self, Invalid> {
         match key.len() {
             0 => Err(Invalid::new("the key is empty; give one of 1 to 65536 bytes")),
-            1..=MAX_KEY_BYTES => Ok(Key(key.to_owned())),
+            1..=MAX_KEY_BYTES => Ok(Key(key.into())),
             length => Err(Invalid::new(format!("the key has {length} bytes; at most {MAX_KEY_BYTES} are possible"))),
         }
     }
@@ -40,7 +41,7 @@ impl Key {
 
 /// The name of an owner, or a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Text(String);
+pub struct Text(Arc<str>);
 
 impl Text {
     /// Takes an owner's name, which must not be empty.
@@ -57,7 +58,7 @@ impl Text {
             let length = text.len();
             return Err(Invalid::new(format!("an owner's name or label has {length} bytes; at most 255 are possible")));
         }
-        Ok(Text(text.to_owned()))
+        Ok(Text(text.into()))
     }
 
     /// The string.
@@ -68,7 +69,7 @@ impl Text {
 
 /// The first part of every store key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Namespace(String);
+pub struct Namespace(Arc<str>);
 
 impl Namespace {
     /// Takes a user's namespace: printable ASCII without the characters that store keys are put together with.
@@ -79,7 +80,7 @@ impl Namespace {
                 "a namespace has 1 to 64 printable ASCII characters, without spaces, `:` and `#`",
             ));
         }
-        Ok(Namespace(name.to_owned()))
+        Ok(Namespace(name.into()))
     }
 
     /// The string.
@@ -90,15 +91,14 @@ impl Namespace {
     /// What the store calls a lock: `<namespace>:lock:<key>` where that is legal in every store, else
     /// `<namespace>:lock#<SHA-256 of the key>`. The two never meet: a namespace has neither `:` nor `#`.
     pub fn store_key(&self, key: &Key) -> String {
-        let plain = format!("{}:lock:{}", self.0, key.0);
+        let plain = [&*self.0, ":lock:", &*key.0].concat();
         let legal = |byte: u8| byte > b' ' && byte != 0x7f;
         if plain.len() <= MAX_STORE_KEY_BYTES && plain.bytes().all(legal) {
             return plain;
         }
-        let mut hashed = format!("{}:lock#", self.0);
+        let mut hashed = [&*self.0, ":lock#"].concat();
         for byte in Sha256::digest(key.0.as_bytes()) {
-            // Writing to a string does not fail.
-            let _ = write!(hashed, "{byte:02x}");
+            text::push_hex(&mut hashed, byte.into(), 2);
         }
         hashed
     }

@@ -17,16 +17,18 @@
 //! that it is the version of the entry itself).
 
 use alloc::format;
-use alloc::string::{String, ToString};
-use core::fmt::Write;
+use alloc::string::String;
 use core::time::Duration;
 
 use crate::calendar;
 use crate::kv::Ttl;
 use crate::name::{Key, Text};
-use crate::options::{Lease, Mode, in_seconds};
+use crate::options::{Lease, Mode, push_seconds};
+use crate::text::{push_decimal, push_escaped, push_hex};
 
 const HEADING: &str = "kvlock/1 lock";
+/// Room for all of a record but its names.
+const ROOM: usize = 200;
 /// How much of a foreign value is shown.
 const EXCERPT_CHARS: usize = 60;
 
@@ -52,30 +54,37 @@ pub struct Record {
 impl Record {
     /// The record as text.
     pub fn encode(&self) -> String {
-        let mut text = format!("{HEADING}\n");
-        let mut line = |name: &str, value: &str| {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{name}: {value}");
-        };
-        line("key", &escape(self.key.as_str()));
-        line("owner", &escape(self.owner.as_str()));
-        line("host", &escape(self.label.as_str()));
-        line("nonce", &format!("{:032x}", self.nonce.0));
-        line(
-            "mode",
-            match self.mode {
-                Mode::Plain => "plain",
-                Mode::Reentrant => "reentrant",
-            },
-        );
-        line("depth", &self.depth.to_string());
+        let names =
+            [("\nkey: ", self.key.as_str()), ("\nowner: ", self.owner.as_str()), ("\nhost: ", self.label.as_str())];
+        let room = names.iter().fold(ROOM, |room, (_, name)| room.saturating_add(name.len()));
+        let mut text = String::with_capacity(room);
+        text.push_str(HEADING);
+        for (line, name) in names {
+            text.push_str(line);
+            push_escaped(&mut text, name);
+        }
+        text.push_str("\nnonce: ");
+        push_hex(&mut text, (self.nonce.0 >> 64) as u64, 16);
+        push_hex(&mut text, self.nonce.0 as u64, 16);
+        text.push_str(match self.mode {
+            Mode::Plain => "\nmode: plain\ndepth: ",
+            Mode::Reentrant => "\nmode: reentrant\ndepth: ",
+        });
+        push_decimal(&mut text, self.depth.into(), 1);
         if let Some(since) = self.since {
-            line("since", &calendar::format_unix(since));
+            text.push_str("\nsince: ");
+            calendar::push_unix(&mut text, since);
         }
-        line("lease", &format_ttl(self.lease.ttl()));
+        text.push_str("\nlease: ");
+        match self.lease.ttl() {
+            Ttl::After(length) => push_seconds(&mut text, length),
+            Ttl::Forever => text.push_str("forever"),
+        }
         if let Some(token) = self.token {
-            line("token", &token.to_string());
+            text.push_str("\ntoken: ");
+            push_decimal(&mut text, token, 1);
         }
+        text.push('\n');
         text
     }
 
@@ -135,13 +144,6 @@ fn excerpt(value: &[u8]) -> String {
     format!("\"{}{more}\"", escape(&cut))
 }
 
-fn format_ttl(ttl: Ttl) -> String {
-    match ttl {
-        Ttl::After(length) => in_seconds(length),
-        Ttl::Forever => "forever".to_string(),
-    }
-}
-
 fn parse_ttl(text: &str) -> Option<Ttl> {
     if text == "forever" {
         return Some(Ttl::Forever);
@@ -155,16 +157,9 @@ fn parse_ttl(text: &str) -> Option<Ttl> {
     Some(Ttl::After(Duration::new(seconds.parse().ok()?, nanos)))
 }
 
-/// Keeps a value on its line: a backslash and control characters are written as escapes.
 fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        if character == '\\' || character.is_control() {
-            escaped.extend(character.escape_default());
-        } else {
-            escaped.push(character);
-        }
-    }
+    let mut escaped = String::new();
+    push_escaped(&mut escaped, text);
     escaped
 }
 
