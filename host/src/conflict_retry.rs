@@ -9,7 +9,7 @@ use crate::engine::convert;
 use crate::error::{AcquireError, GrantError, trap};
 use crate::grant::Grant;
 use crate::keep::{Keep, Kept, Loss};
-use crate::lock::{self, DEFAULT_INTERVAL, DEFAULT_LEASE, Poll, Waiting};
+use crate::lock::{self, DEFAULT_INTERVAL, DEFAULT_LEASE, Granted, Poll, Waiting};
 use crate::session::Shared;
 use crate::store::Ttl;
 
@@ -246,7 +246,7 @@ impl ConflictRetry {
         let begun = self.shared.enter().begin_retry(&self.key, options);
         match begun {
             Ok(Ok(resource)) => {
-                let waiting = Waiting::new(self.ride_out);
+                let waiting = Waiting::new(Granted::Own, self.ride_out);
                 Ok(Retrying { shared: self.shared, key: self.key, resource, granted: None, waiting })
             }
             Ok(Err(text)) => Err(AcquireError::Invalid(text)),

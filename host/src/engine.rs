@@ -39,6 +39,8 @@ const MAX_MEMORY_BYTES: usize = 512 << 20;
 pub(crate) struct Reach {
     store: Arc<dyn KvStore>,
     clock: Arc<dyn Clock>,
+    /// The other half of the randomness that was fetched last: a nonce is two halves.
+    random: Option<u64>,
     pollables: ResourceTable,
     limits: StoreLimits,
 }
@@ -59,7 +61,7 @@ impl Instance {
     pub(crate) fn new(store: Arc<dyn KvStore>, clock: Arc<dyn Clock>) -> wasmtime::Result<Self> {
         let pre = instance_pre()?;
         let limits = StoreLimitsBuilder::new().memory_size(MAX_MEMORY_BYTES).build();
-        let reach = Reach { store, clock, pollables: ResourceTable::new(), limits };
+        let reach = Reach { store, clock, random: None, pollables: ResourceTable::new(), limits };
         let mut store = Store::new(pre.engine(), reach);
         store.limiter(|reach| &mut reach.limits);
         let exports = pre.instantiate(&mut store)?;
@@ -160,6 +162,13 @@ impl wasi::io::poll::HostPollable for Reach {
 
 impl wasi::random::random::Host for Reach {
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        Ok(getrandom::u64()?)
+        if let Some(half) = self.random.take() {
+            return Ok(half);
+        }
+        let mut both = [[0; 8]; 2];
+        getrandom::fill(both.as_flattened_mut())?;
+        let [one, other] = both.map(u64::from_ne_bytes);
+        self.random = Some(other);
+        Ok(one)
     }
 }

@@ -1,5 +1,6 @@
 //! Held locks.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
@@ -18,7 +19,7 @@ use crate::store::Ttl;
 #[must_use = "a grant that is dropped is released"]
 pub struct Grant {
     pub(crate) handle: Handle,
-    owner: String,
+    owner: Arc<str>,
     token: u64,
     permit: Option<u32>,
     done: bool,
@@ -57,14 +58,29 @@ pub enum Released {
 }
 
 impl Grant {
-    pub(crate) fn new(shared: &Shared, guest: &mut Guest, resource: ResourceAny) -> wasmtime::Result<Self> {
+    /// A grant of a lock that the session itself made; only the token has to be asked for.
+    pub(crate) fn own(
+        shared: &Shared,
+        guest: &mut Guest,
+        key: String,
+        resource: ResourceAny,
+    ) -> wasmtime::Result<Self> {
+        let instance = &mut guest.instance;
+        let token = instance.exports.kvlock_lock_mutex().grant().call_token(&mut instance.store, resource)?;
+        let owner = shared.owner.clone();
+        Ok(Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, permit: None, done: false })
+    }
+
+    /// A grant that may have begun in another session, under another owner's name.
+    pub(crate) fn asked(shared: &Shared, guest: &mut Guest, resource: ResourceAny) -> wasmtime::Result<Self> {
         let instance = &mut guest.instance;
         let exports = instance.exports.kvlock_lock_mutex().grant();
         let key = exports.call_key(&mut instance.store, resource)?;
         let owner = exports.call_owner(&mut instance.store, resource)?;
-        let token = exports.call_token(&mut instance.store, resource)?;
         let permit = exports.call_permit(&mut instance.store, resource)?;
-        Ok(Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, permit, done: false })
+        let mut grant = Grant::own(shared, guest, key, resource)?;
+        (grant.owner, grant.permit) = (owner.into(), permit);
+        Ok(grant)
     }
 
     /// The key.

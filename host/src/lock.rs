@@ -127,7 +127,11 @@ impl Lock {
         };
         let begun = self.shared.enter().begin(&self.key, options);
         match begun {
-            Ok(Ok(resource)) => Ok(Acquisition::new(self.shared, self.key, resource, self.ride_out)),
+            Ok(Ok(resource)) => {
+                // A nested one may be of a lock that was resumed, and be in the name of its first owner.
+                let granted = if self.reentrant { Granted::Asked } else { Granted::Own };
+                Ok(Acquisition::new(self.shared, self.key, resource, Waiting::new(granted, self.ride_out)))
+            }
             Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
             Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
         }
@@ -177,8 +181,18 @@ pub enum Poll {
     Ready(Grant),
 }
 
+/// What is known of a grant before it is asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Granted {
+    /// It is a lock of this key in this session's name.
+    Own,
+    /// Nothing.
+    Asked,
+}
+
 /// What a wait remembers from one poll to the next.
 pub(crate) struct Waiting {
+    granted: Granted,
     ride_out: Option<Duration>,
     /// Since when the store has not answered, by the clock.
     outage_since: Option<Duration>,
@@ -186,8 +200,8 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    pub(crate) fn new(ride_out: Option<Duration>) -> Self {
-        Waiting { ride_out, outage_since: None, log: WaitLog::default() }
+    pub(crate) fn new(granted: Granted, ride_out: Option<Duration>) -> Self {
+        Waiting { granted, ride_out, outage_since: None, log: WaitLog::default() }
     }
 
     pub(crate) fn poll(
@@ -197,7 +211,7 @@ impl Waiting {
         call: impl FnOnce(&mut Guest) -> wasmtime::Result<wit::Progress>,
     ) -> Result<Poll, AcquireError> {
         let asked = shared.clock.now();
-        let polled = Poll::of(shared, key, call).and_then(|poll| self.bear(shared, key, poll));
+        let polled = Poll::of(shared, key, self.granted, call).and_then(|poll| self.bear(shared, key, poll));
         match &polled {
             Ok(Poll::Pending { waiting_for, .. }) => self.log.waiting(key, asked, waiting_for),
             Ok(Poll::Ready(grant)) => std::mem::take(&mut self.log).granted(key, shared.clock.now(), grant.token()),
@@ -227,6 +241,7 @@ impl Poll {
     fn of(
         shared: &Shared,
         key: &str,
+        granted: Granted,
         call: impl FnOnce(&mut Guest) -> wasmtime::Result<wit::Progress>,
     ) -> Result<Self, AcquireError> {
         let component = |error: wasmtime::Error| AcquireError::Component { text: trap(&error), key: key.to_string() };
@@ -236,14 +251,20 @@ impl Poll {
                 Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
             }
             wit::Progress::Failed(error) => Err(AcquireError::of(key, error)),
-            wit::Progress::Granted(grant) => Ok(Poll::Ready(Grant::new(shared, &mut guest, grant).map_err(component)?)),
+            wit::Progress::Granted(grant) => {
+                let grant = match granted {
+                    Granted::Own => Grant::own(shared, &mut guest, key.to_string(), grant),
+                    Granted::Asked => Grant::asked(shared, &mut guest, grant),
+                };
+                grant.map(Poll::Ready).map_err(component)
+            }
         }
     }
 }
 
 impl Acquisition {
-    pub(crate) fn new(shared: Shared, key: String, resource: ResourceAny, ride_out: Option<Duration>) -> Self {
-        Acquisition { shared, key, resource, waiting: Waiting::new(ride_out) }
+    pub(crate) fn new(shared: Shared, key: String, resource: ResourceAny, waiting: Waiting) -> Self {
+        Acquisition { shared, key, resource, waiting }
     }
 
     /// Goes on as far as it can without sleeping.

@@ -41,6 +41,8 @@ pub struct Session {
 pub(crate) struct Shared {
     guest: Arc<Mutex<Guest>>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// The owner's name.
+    pub(crate) owner: Arc<str>,
     /// The process that opened the session: a forked child must not release what its parent holds.
     process: u32,
 }
@@ -109,7 +111,7 @@ impl SessionBuilder {
         let session = resource.call_open(&mut instance.store, &options).map_err(component)?;
         let session = session.map_err(SessionError::Invalid)?;
         let guest = Arc::new(Mutex::new(Guest { instance, session }));
-        Ok(Session { shared: Shared { guest, clock: self.client.clock, process } })
+        Ok(Session { shared: Shared { guest, clock: self.client.clock, owner: options.owner.into(), process } })
     }
 }
 
@@ -142,7 +144,7 @@ impl Session {
         let resource = instance.exports.kvlock_lock_mutex().session();
         let resumed = resource.call_resume(&mut instance.store, *session, written);
         let grant = resumed.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)?;
-        Grant::new(&self.shared, &mut guest, grant).map_err(|error| SessionError::Component(trap(&error)))
+        Grant::asked(&self.shared, &mut guest, grant).map_err(|error| SessionError::Component(trap(&error)))
     }
 
     /// Tells how a key stands.

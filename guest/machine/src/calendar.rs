@@ -1,7 +1,8 @@
 //! Unix time as people read it. The machines decide nothing by it.
 
-use alloc::format;
 use alloc::string::String;
+
+use crate::text::push_decimal;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 const MILLIS_PER_DAY: u64 = 86_400_000;
@@ -11,16 +12,26 @@ const EPOCH_FROM_MARCH_OF_YEAR_ZERO: u64 = 719_468;
 const DAYS_PER_CYCLE: u64 = 146_097;
 
 /// Writes Unix nanoseconds as `2026-11-21T03:04:05.678Z`, cut to milliseconds.
-pub(crate) fn format_unix(nanos: u64) -> String {
+pub(crate) fn push_unix(text: &mut String, nanos: u64) {
     let millis = nanos / NANOS_PER_MILLI;
     let (day, time) = (millis / MILLIS_PER_DAY, millis % MILLIS_PER_DAY);
     let (year, month, day) = civil_from_days(day);
-    let (hour, minute) = (time / 3_600_000, time / 60_000 % 60);
-    let (second, milli) = (time / 1000 % 60, time % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z")
+    let parts = [
+        (year, 4, '-'),
+        (month, 2, '-'),
+        (day, 2, 'T'),
+        (time / 3_600_000, 2, ':'),
+        (time / 60_000 % 60, 2, ':'),
+        (time / 1000 % 60, 2, '.'),
+        (time % 1000, 3, 'Z'),
+    ];
+    for (number, width, after) in parts {
+        push_decimal(text, number, width);
+        text.push(after);
+    }
 }
 
-/// Reads what [`format_unix`] writes; none for anything else.
+/// Reads what [`push_unix`] writes; none for anything else.
 pub(crate) fn parse_unix(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let days = days_from_civil(number(0, 4)?, number(5, 7)?, number(8, 10)?)?;
@@ -29,6 +40,12 @@ pub(crate) fn parse_unix(text: &str) -> Option<u64> {
     let nanos = days.checked_mul(MILLIS_PER_DAY)?.checked_add(millis)?.checked_mul(NANOS_PER_MILLI)?;
     // One spelling for one moment: what does not read back the same was not written by us.
     (format_unix(nanos) == text).then_some(nanos)
+}
+
+fn format_unix(nanos: u64) -> String {
+    let mut text = String::new();
+    push_unix(&mut text, nanos);
+    text
 }
 
 /// The year begins in March here, so that the leap day is its last.

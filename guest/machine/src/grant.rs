@@ -92,18 +92,18 @@ impl Release {
         let Some(held) = valid(session, &self.grant, now) else { return Step::Done(Err(GrantError::Lost(None))) };
         let kept = held.taken_until.map(|until| now.until(until)).unwrap_or_default();
         let depth = held.record.depth.saturating_sub(1);
-        let record = Record { depth, ..held.record.clone() };
+        let record = |held: &Held| Record { depth, ..held.record.clone() };
         if depth > 0 {
             // The end of a nested hold does not lengthen the lease.
             let ttl = match held.deadline {
                 Deadline::At(deadline) => Ttl::After(to_trust(now.until(deadline))),
                 Deadline::Never | Deadline::Unconfirmed => held.record.lease.ttl(),
             };
-            let write = (record, ttl, Doubt::Rewritten, held.deadline);
+            let write = (record(held), ttl, Doubt::Rewritten, held.deadline);
             return self.state.replace(&self.grant, held, write, Released::Nested(depth), now);
         }
         if !kept.is_zero() {
-            let write = (record, Ttl::After(kept), Doubt::GivenUp, Deadline::Unconfirmed);
+            let write = (record(held), Ttl::After(kept), Doubt::GivenUp, Deadline::Unconfirmed);
             return self.state.replace(&self.grant, held, write, Released::Kept(kept), now);
         }
         let key = self.grant.store_key.clone();

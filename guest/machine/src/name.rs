@@ -1,13 +1,15 @@
-//! Names: what users call things, checked once, and what the store calls them.
+//! Names: what users call things, checked once, and what the store calls them. They are shared, not copied: every
+//! record and every grant has some.
 
-use alloc::borrow::ToOwned;
 use alloc::format;
 use alloc::string::String;
-use core::fmt::{self, Write};
+use alloc::sync::Arc;
+use core::fmt;
 
 use sha2::{Digest, Sha256};
 
 use crate::error::Invalid;
+use crate::text;
 
 /// Longest key: far beyond any real one, and a record that holds it still fits every store's entry.
 pub const MAX_KEY_BYTES: usize = 65_536;
@@ -20,14 +22,14 @@ pub const MAX_STORE_KEY_BYTES: usize = 250;
 
 /// A lock's key: any string that is not empty, as its user wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(String);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// Takes a user's string.
     pub fn new(key: &str) -> Result<Self, Invalid> {
         match key.len() {
             0 => Err(Invalid::new("the key is empty; give one of 1 to 65536 bytes")),
-            1..=MAX_KEY_BYTES => Ok(Key(key.to_owned())),
+            1..=MAX_KEY_BYTES => Ok(Key(key.into())),
             length => Err(Invalid::new(format!("the key has {length} bytes; at most {MAX_KEY_BYTES} are possible"))),
         }
     }
@@ -36,7 +38,7 @@ impl Key {
     pub fn semaphore(name: &str) -> Result<Self, Invalid> {
         match name.len() {
             0 => Err(Invalid::new("the semaphore's name is empty; give one of 1 to 255 bytes")),
-            1..=MAX_TEXT_BYTES => Ok(Key(name.to_owned())),
+            1..=MAX_TEXT_BYTES => Ok(Key(name.into())),
             length => Err(Invalid::new(format!("the semaphore's name has {length} bytes; at most 255 are possible"))),
         }
     }
@@ -77,7 +79,7 @@ impl fmt::Display for Place {
 
 /// The name of an owner, or a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Text(String);
+pub struct Text(Arc<str>);
 
 impl Text {
     /// Takes an owner's name, which must not be empty.
@@ -94,7 +96,7 @@ impl Text {
             let length = text.len();
             return Err(Invalid::new(format!("an owner's name or label has {length} bytes; at most 255 are possible")));
         }
-        Ok(Text(text.to_owned()))
+        Ok(Text(text.into()))
     }
 
     /// The string.
@@ -105,7 +107,7 @@ impl Text {
 
 /// The first part of every store key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Namespace(String);
+pub struct Namespace(Arc<str>);
 
 impl Namespace {
     /// Takes a user's namespace: printable ASCII without the characters that store keys are put together with.
@@ -116,7 +118,7 @@ impl Namespace {
                 "a namespace has 1 to 64 printable ASCII characters, without spaces, `:` and `#`",
             ));
         }
-        Ok(Namespace(name.to_owned()))
+        Ok(Namespace(name.into()))
     }
 
     /// The string.
@@ -127,37 +129,36 @@ impl Namespace {
     /// What the store calls a lock: `<namespace>:lock:<key>` where that is legal in every store, else
     /// `<namespace>:lock#<SHA-256 of the key>`. The two never meet: a namespace has neither `:` nor `#`.
     pub fn store_key(&self, key: &Key) -> String {
-        self.named(format_args!("lock"), key)
+        self.named(":lock", key)
     }
 
     /// What the store calls a lock, or a permit: `<namespace>:permit:<number>:<semaphore>`.
     pub(crate) fn place(&self, place: &Place) -> String {
-        match place.permit {
-            None => self.store_key(&place.key),
-            Some(number) => self.named(format_args!("permit:{number}"), &place.key),
-        }
+        let Some(number) = place.permit else { return self.store_key(&place.key) };
+        let mut kind = String::from(":permit:");
+        text::push_decimal(&mut kind, number.into(), 1);
+        self.named(&kind, &place.key)
     }
 
     /// What the store calls the definition of a semaphore.
     pub(crate) fn semaphore(&self, name: &Key) -> String {
-        self.named(format_args!("semaphore"), name)
+        self.named(":semaphore", name)
     }
 
     /// What the store calls the list of all semaphores.
     pub(crate) fn semaphores(&self) -> String {
-        format!("{}:semaphores", self.0)
+        [&*self.0, ":semaphores"].concat()
     }
 
-    fn named(&self, kind: core::fmt::Arguments<'_>, key: &Key) -> String {
-        let plain = format!("{}:{kind}:{}", self.0, key.0);
+    fn named(&self, kind: &str, key: &Key) -> String {
+        let plain = [&*self.0, kind, ":", &*key.0].concat();
         let legal = |byte: u8| byte > b' ' && byte != 0x7f;
         if plain.len() <= MAX_STORE_KEY_BYTES && plain.bytes().all(legal) {
             return plain;
         }
-        let mut hashed = format!("{}:{kind}#", self.0);
+        let mut hashed = [&*self.0, kind, "#"].concat();
         for byte in Sha256::digest(key.0.as_bytes()) {
-            // Writing to a string does not fail.
-            let _ = write!(hashed, "{byte:02x}");
+            text::push_hex(&mut hashed, byte.into(), 2);
         }
         hashed
     }

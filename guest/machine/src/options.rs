@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::error::Invalid;
 use crate::kv::Ttl;
+use crate::text::push_decimal;
 
 /// Shortest lease and interval: below it a network round trip eats the whole.
 pub const MIN_DURATION: Duration = Duration::from_millis(1);
@@ -126,11 +127,20 @@ pub(crate) fn within(what: &str, length: Duration, min: Duration, max: Duration)
     Ok(())
 }
 
-/// A duration as `30s` or `0.001s`: exact, and without the weight of floating point in the component.
-pub(crate) fn in_seconds(length: Duration) -> String {
-    let mut text = format!("{}.{:09}", length.as_secs(), length.subsec_nanos());
-    text.truncate(text.trim_end_matches('0').trim_end_matches('.').len());
+/// Writes a duration as `30s` or `0.001s`: exact, and without the weight of floating point in the component.
+pub(crate) fn push_seconds(text: &mut String, length: Duration) {
+    push_decimal(text, length.as_secs(), 1);
+    if length.subsec_nanos() > 0 {
+        text.push('.');
+        push_decimal(text, length.subsec_nanos().into(), 9);
+        text.truncate(text.trim_end_matches('0').len());
+    }
     text.push('s');
+}
+
+fn in_seconds(length: Duration) -> String {
+    let mut text = String::new();
+    push_seconds(&mut text, length);
     text
 }
 

@@ -18,18 +18,19 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
-use core::fmt::Write;
 use core::time::Duration;
 
 use crate::calendar;
 use crate::kv::Ttl;
 use crate::name::{Key, Place, Text};
-use crate::options::{Lease, Mode, in_seconds};
-use crate::text::{Lines, escape, excerpt, unescape};
+use crate::options::{Lease, Mode, push_seconds};
+use crate::text::{Lines, escape, excerpt, push_decimal, push_escaped, push_hex, unescape};
 
 const LOCK: &str = "kvlock/1 lock";
 /// That of a permit has one line more, `permit: 3`, and its key is the semaphore's name.
 const PERMIT: &str = "kvlock/1 permit";
+/// Room for all of a record but its names.
+const ROOM: usize = 200;
 
 /// 128 random bits that tell one acquisition from every other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,34 +54,42 @@ pub struct Record {
 impl Record {
     /// The record as text.
     pub fn encode(&self) -> String {
-        let heading = if self.place.permit.is_some() { PERMIT } else { LOCK };
-        let mut text = format!("{heading}\n");
-        let mut line = |name: &str, value: &str| {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "{name}: {value}");
-        };
-        line("key", &escape(self.place.key.as_str()));
+        let names = [self.place.key.as_str(), self.owner.as_str(), self.label.as_str()];
+        let room = names.iter().fold(ROOM, |room, name| room.saturating_add(name.len()));
+        let mut text = String::with_capacity(room);
+        text.push_str(if self.place.permit.is_some() { PERMIT } else { LOCK });
+        text.push_str("\nkey: ");
+        push_escaped(&mut text, self.place.key.as_str());
         if let Some(number) = self.place.permit {
-            line("permit", &number.to_string());
+            text.push_str("\npermit: ");
+            push_decimal(&mut text, number.into(), 1);
         }
-        line("owner", &escape(self.owner.as_str()));
-        line("host", &escape(self.label.as_str()));
-        line("nonce", &format!("{:032x}", self.nonce.0));
-        line(
-            "mode",
-            match self.mode {
-                Mode::Plain => "plain",
-                Mode::Reentrant => "reentrant",
-            },
-        );
-        line("depth", &self.depth.to_string());
+        text.push_str("\nowner: ");
+        push_escaped(&mut text, self.owner.as_str());
+        text.push_str("\nhost: ");
+        push_escaped(&mut text, self.label.as_str());
+        text.push_str("\nnonce: ");
+        push_hex(&mut text, (self.nonce.0 >> 64) as u64, 16);
+        push_hex(&mut text, self.nonce.0 as u64, 16);
+        text.push_str(match self.mode {
+            Mode::Plain => "\nmode: plain\ndepth: ",
+            Mode::Reentrant => "\nmode: reentrant\ndepth: ",
+        });
+        push_decimal(&mut text, self.depth.into(), 1);
         if let Some(since) = self.since {
-            line("since", &calendar::format_unix(since));
+            text.push_str("\nsince: ");
+            calendar::push_unix(&mut text, since);
         }
-        line("lease", &format_ttl(self.lease.ttl()));
+        text.push_str("\nlease: ");
+        match self.lease.ttl() {
+            Ttl::After(length) => push_seconds(&mut text, length),
+            Ttl::Forever => text.push_str("forever"),
+        }
         if let Some(token) = self.token {
-            line("token", &token.to_string());
+            text.push_str("\ntoken: ");
+            push_decimal(&mut text, token, 1);
         }
+        text.push('\n');
         text
     }
 
@@ -133,13 +142,6 @@ fn parse(value: &[u8]) -> Option<Record> {
         },
     };
     (record.encode().as_bytes() == value).then_some(record)
-}
-
-fn format_ttl(ttl: Ttl) -> String {
-    match ttl {
-        Ttl::After(length) => in_seconds(length),
-        Ttl::Forever => "forever".to_string(),
-    }
 }
 
 fn parse_ttl(text: &str) -> Option<Ttl> {

@@ -7,7 +7,7 @@ use crate::engine::convert;
 use crate::error::{AcquireError, WithLockError, trap};
 use crate::grant::Grant;
 use crate::keep::{Keep, Kept};
-use crate::lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
+use crate::lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Granted, Waiting};
 use crate::session::{Guest, Shared};
 use crate::store::Ttl;
 
@@ -75,7 +75,9 @@ impl Permit {
             exports.call_acquire(&mut instance.store, *session, &self.name, options)
         };
         match begun {
-            Ok(Ok(resource)) => Ok(Acquisition::new(self.shared, self.name, resource, None)),
+            Ok(Ok(resource)) => {
+                Ok(Acquisition::new(self.shared, self.name, resource, Waiting::new(Granted::Asked, None)))
+            }
             Ok(Err(text)) => Err(AcquireError::Invalid(text)),
             Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.name }),
         }

@@ -1,0 +1,87 @@
+//! What does not depend on the machine: instructions, allocations, system calls.
+//!
+//! Each is counted from outside over a short and a longer run of the same process, and the difference divided: what
+//! start and end cost falls out.
+
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use kvlock::{Client, Session};
+
+use crate::report::{Figure, Goal, Report};
+use crate::servers;
+use crate::spread::Spread;
+use crate::stores::Table;
+
+const GROUP: &str = "counted, acquire + release";
+/// The shorter run is as long as it takes until everything is warm.
+const RUNS: [u64; 2] = [1000, 3000];
+
+/// Acquires and releases.
+#[derive(clap::Args)]
+pub(crate) struct Pairs {
+    /// A store's URL; none for a table in memory.
+    #[arg(long)]
+    store: Option<String>,
+    #[arg(long)]
+    pairs: u64,
+}
+
+impl Pairs {
+    pub(crate) fn run(&self) -> Result<()> {
+        let client = match &self.store {
+            Some(url) => Client::connect(url)?,
+            None => Client::with_store(Table::default()),
+        };
+        let session: Session = client.session().quarantine(Duration::ZERO).open()?;
+        for _ in 0..self.pairs {
+            session.lock("k").acquire()?.release()?;
+        }
+        Ok(())
+    }
+}
+
+pub(crate) fn measure(report: &mut Report) -> Result<()> {
+    let count = |name: &str, value: f64, unit: &str| Figure::new(GROUP, name, Spread::exactly(value), unit);
+    let server = servers::memcached();
+    let calls = per_pair(Some(&server.url()), &["strace", "-f", "-qq"], |text| Some(text.lines().count() as u64))?;
+    // One write and one read for each of the two operations.
+    report.add(count("memcached: system calls", calls, "calls").goal(Goal::AtMost(4.0)));
+    let instructions = per_pair(None, &["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"], |text| {
+        number_after(text, "Collected :")
+    })?;
+    report.add(count("memory: instructions", instructions, "instructions"));
+    let allocations = per_pair(None, &["valgrind", "--tool=memcheck", "--undef-value-errors=no"], |text| {
+        number_after(text, "total heap usage:")
+    })?;
+    report.add(count("memory: allocations of the host", allocations, "allocations"));
+    let allocations =
+        per_pair(Some(&server.url()), &["valgrind", "--tool=memcheck", "--undef-value-errors=no"], |text| {
+            number_after(text, "total heap usage:")
+        })?;
+    report.add(count("memcached: allocations of the host", allocations, "allocations"));
+    Ok(())
+}
+
+/// What a tool counts, for one acquire and release.
+fn per_pair(store: Option<&str>, tool: &[&str], count: impl Fn(&str) -> Option<u64>) -> Result<f64> {
+    let counted = |pairs: u64| {
+        let mut command = Command::new(tool[0]);
+        command.args(&tool[1..]).arg(std::env::current_exe()?).args(["pairs", "--pairs", &pairs.to_string()]);
+        command.args(store.map(|url| format!("--store={url}"))).stdin(Stdio::null()).stdout(Stdio::null());
+        let output =
+            command.output().with_context(|| format!("{} is missing: cargo xtask bench installs it", tool[0]))?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{} failed: {text}", tool[0]);
+        count(&text).with_context(|| format!("{} tells no number: {text}", tool[0]))
+    };
+    let [short, long] = RUNS;
+    Ok(counted(long)?.saturating_sub(counted(short)?) as f64 / (long - short) as f64)
+}
+
+/// `… label 1,234 …`
+fn number_after(text: &str, label: &str) -> Option<u64> {
+    let (_, rest) = text.split_once(label)?;
+    rest.split_whitespace().next()?.replace(',', "").parse().ok()
+}

@@ -1,0 +1,129 @@
+//! Acquire and release of a lock that nobody else wants: a whole client against the bytes alone.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use kvlock::Client;
+use kvlock::store::{KvStore, Memcached};
+use memcache::exp::MetaClient;
+
+use crate::Effort;
+use crate::report::{Figure, Goal, Report};
+use crate::servers;
+use crate::spread::Spread;
+use crate::turns::{Contender, take_turns};
+
+const GROUP: &str = "uncontended acquire + release";
+const ROUNDS: usize = 200;
+/// Enough that a sample is longer than what disturbs it, short enough that turns are close together.
+const PAIRS: usize = 100;
+const LEASE: Duration = Duration::from_secs(30);
+
+pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
+    let (server, redis) = (servers::memcached(), servers::redis()?);
+    let bytes = captured(&server.addr())?;
+    let mut socket = Socket::connect(&server.addr(), bytes)?;
+    let session = Client::connect(&server.url())?.session().quarantine(Duration::ZERO).open()?;
+    let meta = MetaClient::connect(server.addr())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let manager = rslock::LockManager::new(vec![format!("redis://127.0.0.1:{}", redis.port)]);
+    let value = socket.value.clone();
+
+    let contenders = &mut [
+        Contender::new("bare socket, the same bytes", |times| socket.pairs(times)),
+        Contender::new("kvlock", |times| {
+            (0..times).try_for_each(|_| {
+                session.lock("k").acquire()?.release()?;
+                Ok(())
+            })
+        }),
+        Contender::new("MetaClient of the crate memcache", |times| {
+            (0..times).try_for_each(|_| {
+                let added = meta.set("kvlock:lock:m", &value).add().ttl_raw(32).return_cas().send()?;
+                ensure!(added.applied(), "it is held");
+                let cas = added.cas.context("it got no CAS value")?;
+                ensure!(meta.delete("kvlock:lock:m").compare_cas(cas).send()?.applied(), "it is not deleted");
+                Ok(())
+            })
+        }),
+        Contender::new("rslock on Redis", |times| {
+            runtime.block_on(async {
+                for _ in 0..times {
+                    let lock = manager.lock("k", LEASE).await?;
+                    manager.unlock(&lock).await;
+                }
+                Ok(())
+            })
+        }),
+    ];
+    let samples = take_turns(contenders, effort.rounds(ROUNDS), PAIRS)?;
+    let [socket, kvlock, meta, rslock] = samples.as_slice() else { bail!("four contenders") };
+    let figure = |name: &str, samples: &[f64]| Figure::new(GROUP, name, Spread::of(samples).scaled(1e6), "µs");
+    report.add(figure("bare socket, the same bytes", socket));
+    report.add(
+        figure("kvlock", kvlock).against("bare socket", Spread::of_ratios(kvlock, socket)).goal(Goal::AtMost(1.10)),
+    );
+    report.add(
+        figure("MetaClient of the crate memcache, ms + md", meta)
+            .against("kvlock", Spread::of_ratios(meta, kvlock))
+            .goal(Goal::AtLeast(1.0)),
+    );
+    report.add(
+        figure("rslock on Redis", rslock).against("kvlock", Spread::of_ratios(rslock, kvlock)).goal(Goal::AtLeast(1.5)),
+    );
+    Ok(())
+}
+
+/// The value that kvlock writes.
+fn captured(server: &str) -> Result<Vec<u8>> {
+    let store = Memcached::connect(server)?;
+    let session = Client::connect(&format!("memcached://{server}"))?.session().quarantine(Duration::ZERO).open()?;
+    let grant = session.lock("k").acquire()?;
+    let entry = store.get("kvlock:lock:k")?.context("the lock is not under the key that was expected")?;
+    grant.release()?;
+    Ok(entry.value)
+}
+
+/// A socket, and the bytes that kvlock sends on it.
+struct Socket {
+    stream: TcpStream,
+    value: Vec<u8>,
+    add: Vec<u8>,
+    reply: [u8; 4096],
+}
+
+impl Socket {
+    fn connect(address: &str, value: Vec<u8>) -> Result<Socket> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let mut add = format!("add kvlock:lock:s 2949534642 32 {}\r\n", value.len()).into_bytes();
+        add.extend_from_slice(&value);
+        add.extend_from_slice(b"\r\nmg kvlock:lock:s c f\r\nmg kvlock:epoch c\r\n");
+        Ok(Socket { stream, value, add, reply: [0; 4096] })
+    }
+
+    fn pairs(&mut self, times: usize) -> Result<()> {
+        for _ in 0..times {
+            self.stream.write_all(&self.add)?;
+            let reply = read(&mut self.stream, &mut self.reply, 3)?;
+            let cas = reply.strip_prefix("STORED\r\nHD c").and_then(|rest| rest.split(' ').next());
+            let delete = format!("md kvlock:lock:s C{}\r\n", cas.context("not stored")?);
+            self.stream.write_all(delete.as_bytes())?;
+            ensure!(read(&mut self.stream, &mut self.reply, 1)? == "HD\r\n", "not deleted");
+        }
+        Ok(())
+    }
+}
+
+fn read<'a>(stream: &mut TcpStream, buffer: &'a mut [u8], lines: usize) -> Result<&'a str> {
+    let mut length = 0;
+    while buffer[..length].iter().filter(|byte| **byte == b'\n').count() < lines {
+        match stream.read(&mut buffer[length..])? {
+            0 => bail!("the server has closed the connection"),
+            read => length += read,
+        }
+    }
+    Ok(std::str::from_utf8(&buffer[..length])?)
+}
