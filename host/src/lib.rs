@@ -24,7 +24,7 @@
 //! ```
 //!
 //! A [`Client`] has a store, a [`Session`] is an owner, a [`Lock`] says how to acquire, a [`Grant`] is the held lock;
-//! [`Grant::keep`] renews it in the background. What a lock means is decided in one place, the component
+//! [`Grant::keep`] renews it in the background, [`ConflictRetry`] tries work that may run into a conflict. What a lock means is decided in one place, the component
 //! ([`COMPONENT`]), which any host with a WebAssembly component runtime can run over a `kv-store` of its own.
 //!
 //! # Testing with a mock
@@ -55,6 +55,7 @@ pub mod clock;
 pub mod store;
 
 mod client;
+mod conflict_retry;
 mod engine;
 mod error;
 mod grant;
@@ -64,6 +65,9 @@ mod lock;
 mod session;
 
 pub use client::Client;
+pub use conflict_retry::{
+    Attempt, ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, Retrying, Verdict, Work,
+};
 pub use error::{AcquireError, ConnectError, GrantError, KeyError, SessionError, WithLockError};
 pub use grant::{Grant, Released, Validity};
 pub use holder::{Holder, WaitingFor};
@@ -72,7 +76,7 @@ pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};
 pub use session::{Session, SessionBuilder, Status};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
-/// exports `kvlock:lock/mutex`.
+/// exports `kvlock:lock/mutex` and `kvlock:lock/conflict-retry`.
 pub const COMPONENT: &[u8] = engine::COMPONENT;
 
 /// The README's examples compile.

@@ -1,17 +1,17 @@
 //! Acquiring: options, waiting, the scoped form.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
 
+use crate::clock::Clock;
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
 use crate::engine::convert;
 use crate::error::{AcquireError, WithLockError, trap};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::keep::{Keep, Kept};
-use crate::session::Shared;
+use crate::session::{Guest, Shared};
 use crate::store::Ttl;
 
 /// How long a grant lasts unless renewed, when nobody says otherwise.
@@ -149,49 +149,63 @@ pub enum Poll {
     Ready(Grant),
 }
 
+impl Poll {
+    pub(crate) fn of(
+        shared: &Shared,
+        guest: &mut Guest,
+        key: &str,
+        progress: wasmtime::Result<wit::Progress>,
+    ) -> Result<Self, AcquireError> {
+        let component = |error: wasmtime::Error| AcquireError::Component { text: trap(&error), key: key.to_string() };
+        match progress.map_err(component)? {
+            wit::Progress::Pending(wit::Pending { pause, waiting_for }) => {
+                Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
+            }
+            wit::Progress::Failed(error) => Err(AcquireError::of(key, error)),
+            wit::Progress::Granted(grant) => {
+                let grant = Grant::new(shared, guest, grant).map_err(component)?;
+                tracing::debug!(key, token = grant.token(), "granted");
+                Ok(Poll::Ready(grant))
+            }
+        }
+    }
+}
+
 impl Acquisition {
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<Poll, AcquireError> {
-        match self.advance()? {
-            ControlFlow::Break(grant) => Ok(Poll::Ready(grant)),
-            ControlFlow::Continue(wit::Pending { pause, waiting_for }) => {
-                Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
-            }
-        }
+        let mut guest = self.shared.enter();
+        let instance = &mut guest.instance;
+        let resource = instance.exports.kvlock_lock_mutex().acquisition();
+        let progress = resource.call_poll(&mut instance.store, self.resource);
+        Poll::of(&self.shared, &mut guest, &self.key, progress)
     }
 
     /// Waits until the lock is held or will not be.
     pub fn block(mut self) -> Result<Grant, AcquireError> {
-        let mut reported = None;
-        loop {
-            // Other calls of the session go on in the pauses: the instance is only kept while a call lasts.
-            let pending = match self.advance()? {
-                ControlFlow::Break(grant) => return Ok(grant),
-                ControlFlow::Continue(pending) => pending,
-            };
-            if reported.replace(std::mem::discriminant(&pending.waiting_for))
-                != Some(std::mem::discriminant(&pending.waiting_for))
-            {
-                tracing::debug!(key = self.key, "waiting: {}", WaitingFor::from(pending.waiting_for));
-            }
-            self.shared.clock.sleep(Duration::from_nanos(pending.pause));
-        }
+        let (clock, key) = (self.shared.clock.clone(), self.key.clone());
+        block(&*clock, &key, || self.poll())
     }
+}
 
-    fn advance(&mut self) -> Result<ControlFlow<Grant, wit::Pending>, AcquireError> {
-        let component = |error: wasmtime::Error| AcquireError::Component { text: trap(&error), key: self.key.clone() };
-        let mut guest = self.shared.enter();
-        let instance = &mut guest.instance;
-        let resource = instance.exports.kvlock_lock_mutex().acquisition();
-        match resource.call_poll(&mut instance.store, self.resource).map_err(component)? {
-            wit::Progress::Pending(pending) => Ok(ControlFlow::Continue(pending)),
-            wit::Progress::Failed(error) => Err(AcquireError::of(&self.key, error)),
-            wit::Progress::Granted(grant) => {
-                let grant = Grant::new(&self.shared, &mut guest, grant).map_err(component)?;
-                tracing::debug!(key = self.key, token = grant.token(), "granted");
-                Ok(ControlFlow::Break(grant))
-            }
+/// Polls until the lock is held or will not be. Other calls of the session go on in the pauses: the instance is only
+/// kept while a call lasts.
+pub(crate) fn block(
+    clock: &dyn Clock,
+    key: &str,
+    mut poll: impl FnMut() -> Result<Poll, AcquireError>,
+) -> Result<Grant, AcquireError> {
+    let mut reported = None;
+    loop {
+        let (pause, waiting_for) = match poll()? {
+            Poll::Ready(grant) => return Ok(grant),
+            Poll::Pending { pause, waiting_for } => (pause, waiting_for),
+        };
+        let kind = std::mem::discriminant(&waiting_for);
+        if reported.replace(kind) != Some(kind) {
+            tracing::debug!(key, "waiting: {waiting_for}");
         }
+        clock.sleep(pause);
     }
 }
 
