@@ -31,7 +31,7 @@ pub struct Retry {
     /// When the first try was begun: the wait counts from then.
     started: Option<Time>,
     tries: u32,
-    /// The hold of the last try, if it may stand yet.
+    /// The hold of the last try, which may stand yet.
     reserved: Option<Grant>,
     backoff: Backoff,
 }
@@ -291,13 +291,12 @@ impl Report {
                 return ask.into();
             }
         };
+        if outcome == Err(GrantError::OutOfOrder) {
+            return out_of_order();
+        }
         let Try { mut retry, grant } = *running;
-        retry.reserved = match outcome {
-            Err(GrantError::OutOfOrder) => return out_of_order(),
-            Err(GrantError::Lost(_)) => None,
-            // Where the store fails it may stand.
-            Ok(()) | Err(GrantError::Store(_) | GrantError::Invalid(_)) => Some(grant),
-        };
+        // Whether it stands the next try finds out, at no cost where it is known to be lost.
+        retry.reserved = Some(grant);
         let pause = retry.backoff.next();
         Step::Done(Ok(Verdict::RetryAfter(pause, retry)))
     }
