@@ -151,6 +151,23 @@ fn a_command_that_was_asked_to_end_is_not_run_again() {
 }
 
 #[test]
+fn a_signal_between_two_tries_ends_them_and_leaves_nothing_reserved() {
+    let world = World::memcached();
+    let options = ["-q", "--retry-on", "9", "--retries", "100000", "--reserve", "30s"];
+    for millis in [300, 500, 700, 900] {
+        let mut retrier = world.start_script("k", &options, "echo >> runs; exit 9");
+        world.await_line("runs");
+        std::thread::sleep(SECOND * millis / 1000);
+        retrier.signal(Signal::TERM);
+        // The command's own code, if it was just running and did not die of the signal.
+        let code = retrier.exit();
+        assert!([143, 9].contains(&code), "{code}");
+        assert!(world.is_free("k"));
+        std::fs::remove_file(world.path("runs")).unwrap();
+    }
+}
+
+#[test]
 fn a_wait_between_two_tries_counts_with_the_time_before() {
     let world = World::memcached();
     let script = "echo >> runs; $KVLOCK break k
