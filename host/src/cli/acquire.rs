@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use kvlock::Grant;
 
 use super::args::LockArgs;
 use super::output::GrantJson;
+use super::wait::Wanted;
 use super::{Global, signals, wait};
 
 /// Take a lock and print the grant, for `release` or `renew` in another process
@@ -21,16 +23,22 @@ pub(super) struct Acquire {
 impl Acquire {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
         let (_, events) = signals::listen()?;
-        let session = global.session(self.lock.owner.as_deref())?;
-        let lock = self.lock.apply(session.lock(&self.lock.key));
-        let grant = wait::acquire(lock, &self.lock, global, &events)?;
-        let grant = GrantJson::new(grant)?;
-        if let Err(error) = grant.print(global.json) {
-            // Nobody has the word now, and so nobody could release the lock.
-            // Another session, because to this one the word is its own grant.
-            global.session(None)?.resume(&grant.grant)?.release()?;
-            return Err(error);
-        }
-        Ok(ExitCode::SUCCESS)
+        let LockArgs { key, hold, .. } = &self.lock;
+        let session = global.session(hold.owner.as_deref())?;
+        let acquisition = self.lock.apply(session.lock(key)).begin()?;
+        let grant = wait::acquire(acquisition, &Wanted { name: key, hold, global }, &events)?;
+        print(grant, global)
     }
+}
+
+/// Prints a grant for another process to take up.
+pub(super) fn print(grant: Grant, global: &Global) -> Result<ExitCode> {
+    let grant = GrantJson::new(grant)?;
+    if let Err(error) = grant.print(global.json) {
+        // Nobody has the word now, and so nobody could release the lock.
+        // Another session, because to this one the word is its own grant.
+        global.session(None)?.resume(&grant.grant)?.release()?;
+        return Err(error);
+    }
+    Ok(ExitCode::SUCCESS)
 }

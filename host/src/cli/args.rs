@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::Ttl;
-use kvlock::{ConflictRetry, Lock};
+use kvlock::{ConflictRetry, Lock, Permit, Resize};
 
 /// How to lock.
 #[derive(clap::Args)]
@@ -11,7 +11,30 @@ pub(super) struct LockArgs {
     /// What to lock: any string
     #[arg(allow_hyphen_values = true)]
     pub(super) key: String,
-    /// How long the lock lasts unless renewed, or `forever`
+    #[command(flatten)]
+    pub(super) hold: HoldArgs,
+    /// Take the lock over from an earlier run with the same --owner
+    #[arg(long, env = "KVLOCK_ADOPT", requires = "owner")]
+    adopt: bool,
+    /// Keep the key taken for this long, even if it is released sooner
+    #[arg(long, env = "KVLOCK_AT_LEAST", value_name = "DURATION", default_value = "0", value_parser = duration, allow_negative_numbers = true)]
+    at_least: Duration,
+}
+
+/// How to acquire a permit.
+#[derive(clap::Args)]
+pub(super) struct PermitArgs {
+    /// The semaphore's name
+    #[arg(allow_hyphen_values = true)]
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) hold: HoldArgs,
+}
+
+/// How to wait and how to hold, of a lock and of a permit.
+#[derive(clap::Args)]
+pub(super) struct HoldArgs {
+    /// How long it is held unless renewed, or `forever`
     #[arg(long, env = "KVLOCK_LEASE", value_name = "DURATION", default_value = "30s", value_parser = lease, allow_negative_numbers = true)]
     pub(super) lease: Ttl,
     /// How long to wait for it; 0 tries once [default: forever]
@@ -23,15 +46,20 @@ pub(super) struct LockArgs {
     /// Your name, shown to whoever waits [default: host, process and thread]
     #[arg(long, env = "KVLOCK_OWNER", value_name = "NAME")]
     pub(super) owner: Option<String>,
-    /// Take the lock over from an earlier run with the same --owner
-    #[arg(long, env = "KVLOCK_ADOPT", requires = "owner")]
-    adopt: bool,
-    /// Keep the key taken for this long, even if it is released sooner
-    #[arg(long, env = "KVLOCK_AT_LEAST", value_name = "DURATION", default_value = "0", value_parser = duration, allow_negative_numbers = true)]
-    at_least: Duration,
-    /// Exit with this code instead of 75 when the lock is busy
+    /// Exit with this code instead of 75 when it is busy
     #[arg(long, env = "KVLOCK_CONFLICT_EXIT_CODE", value_name = "CODE", default_value_t = super::exit::BUSY)]
     pub(super) conflict_exit_code: u8,
+}
+
+/// How to wait for permits that have to come back.
+#[derive(clap::Args)]
+pub(super) struct ResizeArgs {
+    /// How long to wait for permits that have to come back; 0 looks once [default: forever]
+    #[arg(long, env = "KVLOCK_WAIT", value_name = "DURATION", value_parser = wait, allow_negative_numbers = true)]
+    wait: Option<Wait>,
+    /// The longest pause between two looks
+    #[arg(long, env = "KVLOCK_INTERVAL", value_name = "DURATION", default_value = "50ms", value_parser = duration, allow_negative_numbers = true)]
+    interval: Duration,
 }
 
 /// A limit on waiting.
@@ -42,20 +70,55 @@ enum Wait {
 }
 
 impl LockArgs {
-    pub(super) fn apply(&self, mut lock: Lock) -> Lock {
-        lock = lock.lease(self.lease).interval(self.interval).at_least(self.at_least);
-        if let Some(Wait::AtMost(wait)) = self.wait {
+    pub(super) fn apply(&self, lock: Lock) -> Lock {
+        let mut lock = lock.lease(self.hold.lease).interval(self.hold.interval).at_least(self.at_least);
+        if let Some(wait) = self.hold.limit() {
             lock = lock.wait(wait);
         }
         if self.adopt { lock.adopt() } else { lock }
     }
 
-    pub(super) fn apply_retry(&self, mut work: ConflictRetry) -> ConflictRetry {
-        work = work.lease(self.lease).interval(self.interval);
-        if let Some(Wait::AtMost(wait)) = self.wait {
+    pub(super) fn apply_retry(&self, work: ConflictRetry) -> ConflictRetry {
+        let mut work = work.lease(self.hold.lease).interval(self.hold.interval);
+        if let Some(wait) = self.hold.limit() {
             work = work.wait(wait);
         }
         if self.adopt { work.adopt() } else { work }
+    }
+}
+
+impl PermitArgs {
+    pub(super) fn apply(&self, permit: Permit) -> Permit {
+        let permit = permit.lease(self.hold.lease).interval(self.hold.interval);
+        match self.hold.limit() {
+            Some(wait) => permit.wait(wait),
+            None => permit,
+        }
+    }
+}
+
+impl HoldArgs {
+    fn limit(&self) -> Option<Duration> {
+        self.wait.and_then(Wait::limit)
+    }
+}
+
+impl ResizeArgs {
+    pub(super) fn apply(&self, resize: Resize) -> Resize {
+        let resize = resize.interval(self.interval);
+        match self.wait.and_then(Wait::limit) {
+            Some(wait) => resize.wait(wait),
+            None => resize,
+        }
+    }
+}
+
+impl Wait {
+    fn limit(self) -> Option<Duration> {
+        match self {
+            Wait::Forever => None,
+            Wait::AtMost(wait) => Some(wait),
+        }
     }
 }
 

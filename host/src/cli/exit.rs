@@ -1,7 +1,7 @@
 //! Exit codes: numbers that scripts may rely on, after BSD's sysexits and the shells' habits.
 
 use kvlock::store::StoreError;
-use kvlock::{AcquireError, ConnectError, GrantError, KeyError, SessionError};
+use kvlock::{AcquireError, ConnectError, GrantError, KeyError, ResizeError, SessionError};
 
 /// The arguments, or what they name, are wrong.
 pub(super) const USAGE: u8 = 64;
@@ -75,6 +75,14 @@ pub(super) fn code_of(error: &anyhow::Error) -> u8 {
             _ => INTERNAL,
         })
     };
+    let resize = || {
+        error.downcast_ref::<ResizeError>().map(|error| match error {
+            ResizeError::StillHeld { .. } | ResizeError::Superseded { .. } => BUSY,
+            ResizeError::Unknown { .. } | ResizeError::Corrupt { .. } | ResizeError::Invalid(_) => USAGE,
+            ResizeError::Store { error, .. } => of_store(error),
+            _ => INTERNAL,
+        })
+    };
     let session = || {
         error.downcast_ref::<SessionError>().map(|error| match error {
             SessionError::Invalid(_) => USAGE,
@@ -88,7 +96,7 @@ pub(super) fn code_of(error: &anyhow::Error) -> u8 {
             _ => INTERNAL,
         })
     };
-    acquire().or_else(grant).or_else(key).or_else(session).or_else(connect).unwrap_or(INTERNAL)
+    acquire().or_else(grant).or_else(key).or_else(resize).or_else(session).or_else(connect).unwrap_or(INTERNAL)
 }
 
 fn of_store(error: &StoreError) -> u8 {

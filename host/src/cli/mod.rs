@@ -11,6 +11,7 @@ mod output;
 mod release;
 mod renew;
 mod run;
+mod semaphore;
 mod signals;
 mod soft;
 mod status;
@@ -94,6 +95,7 @@ enum Command {
     Renew(renew::Renew),
     Status(status::Status),
     Break(break_lock::Break),
+    Semaphore(semaphore::Semaphore),
     /// Tell whether a store is fit to lock on
     Doctor,
     Component(component::Component),
@@ -143,6 +145,7 @@ impl Cli {
             Command::Renew(renew) => renew.run(global),
             Command::Status(status) => status.run(global),
             Command::Break(break_lock) => break_lock.run(global),
+            Command::Semaphore(semaphore) => semaphore.run(global),
             Command::Doctor => doctor::run(global),
             Command::Component(component) => component.run(),
             Command::Completions { shell } => {

@@ -62,6 +62,8 @@ pub(super) struct HolderJson<'a> {
     lease: Option<f64>,
     depth: u32,
     token: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permit: Option<u32>,
 }
 
 impl<'a> From<&'a Holder> for HolderJson<'a> {
@@ -78,6 +80,7 @@ impl<'a> From<&'a Holder> for HolderJson<'a> {
             lease,
             depth: holder.depth,
             token: holder.token,
+            permit: holder.permit,
         }
     }
 }
@@ -86,6 +89,8 @@ impl<'a> From<&'a Holder> for HolderJson<'a> {
 #[derive(Serialize)]
 pub(super) struct GrantJson {
     key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permit: Option<u32>,
     owner: String,
     token: u64,
     /// When the grant surely still stands; null for ever.
@@ -100,7 +105,7 @@ impl GrantJson {
             Validity::Unlimited | Validity::Unconfirmed | Validity::Lost => None,
         };
         let (key, owner, token) = (grant.key().to_string(), grant.owner().to_string(), grant.token());
-        Ok(GrantJson { key, owner, token, deadline, grant: grant.write_out()? })
+        Ok(GrantJson { key, permit: grant.permit(), owner, token, deadline, grant: grant.write_out()? })
     }
 
     pub(super) fn print(&self, as_json: bool) -> anyhow::Result<()> {

@@ -1,15 +1,16 @@
 //! Waiting for a lock as a person at a terminal sees it: one live line, and Ctrl-C ends it.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use kvlock::{AcquireError, Grant, Lock, Poll, WaitingFor};
+use kvlock::{AcquireError, Acquisition, Grant, Poll, ResizeError, ResizePoll, Resizing};
 
 use super::Global;
-use super::args::LockArgs;
+use super::args::HoldArgs;
 use super::exit::{self, Exit};
 use super::output::one_line;
 use super::signals::{Event, interrupts};
@@ -18,23 +19,29 @@ use super::signals::{Event, interrupts};
 const QUIET_FOR: Duration = Duration::from_millis(300);
 
 /// Acquires the lock; the error has the exit code that the arguments ask for.
-pub(super) fn acquire(lock: Lock, args: &LockArgs, global: &Global, events: &Receiver<Event>) -> Result<Grant> {
-    let mut acquisition = lock.begin()?;
-    granted(|| acquisition.poll(), args, global, events)
+pub(super) fn acquire(mut acquisition: Acquisition, wanted: &Wanted<'_>, events: &Receiver<Event>) -> Result<Grant> {
+    granted(|| acquisition.poll(), wanted, events)
+}
+
+/// What is waited for, and how it is told.
+pub(super) struct Wanted<'a> {
+    /// The key, or the semaphore.
+    pub(super) name: &'a str,
+    pub(super) hold: &'a HoldArgs,
+    pub(super) global: &'a Global,
 }
 
 /// Polls until the lock is held; the error has the exit code that the arguments ask for.
 pub(super) fn granted(
     poll: impl FnMut() -> Result<Poll, AcquireError>,
-    args: &LockArgs,
-    global: &Global,
+    wanted: &Wanted<'_>,
     events: &Receiver<Event>,
 ) -> Result<Grant> {
-    let line = Line::new(global);
+    let line = Line::new(wanted.global);
     match wait(poll, events, line) {
-        Err(Interrupted::By(signal)) => Err(interrupted(&args.key, signal)),
+        Err(Interrupted::By(signal)) => Err(interrupted(wanted.name, signal)),
         Err(Interrupted::Failed(error @ AcquireError::Busy { .. })) => {
-            Err(Exit::new(args.conflict_exit_code, error.to_string()).into())
+            Err(Exit::new(wanted.hold.conflict_exit_code, error.to_string()).into())
         }
         Err(Interrupted::Failed(error)) => Err(error.into()),
         Ok(grant) => Ok(grant),
@@ -58,6 +65,29 @@ pub(super) fn pause(pause: Duration, events: &Receiver<Event>) -> Option<i32> {
     }
 }
 
+/// Waits until enough permits are back; what the size was.
+pub(super) fn resized(
+    mut resizing: Resizing,
+    name: &str,
+    global: &Global,
+    events: &Receiver<Event>,
+) -> Result<Option<u32>> {
+    let mut line = Line::new(global);
+    loop {
+        let (length, status) = match resizing.poll() {
+            Ok(ResizePoll::Ready(before)) => return Ok(before),
+            Ok(ResizePoll::Pending { pause, status }) => (pause, status),
+            Err(error @ ResizeError::StillHeld { .. }) => return Err(Exit::new(exit::BUSY, error.to_string()).into()),
+            Err(error) => return Err(error.into()),
+        };
+        line.show(&status);
+        if let Some(signal) = pause(length, events) {
+            let text = format!("`{name}`: the wait was interrupted; the new size stands, and {status}");
+            return Err(Exit::new(exit::of_signal(signal), text).into());
+        }
+    }
+}
+
 enum Interrupted {
     By(i32),
     Failed(AcquireError),
@@ -73,7 +103,7 @@ fn wait(
             Poll::Ready(grant) => return Ok(grant),
             Poll::Pending { pause, waiting_for } => (pause, waiting_for),
         };
-        line.show(&waiting_for);
+        line.show(waiting_for);
         if let Some(signal) = pause(length, events) {
             return Err(Interrupted::By(signal));
         }
@@ -93,7 +123,7 @@ impl Line {
         Line { bar: None, started: Instant::now(), wanted }
     }
 
-    fn show(&mut self, waiting_for: &WaitingFor) {
+    fn show(&mut self, waiting_for: impl Display) {
         if !self.wanted || self.started.elapsed() < QUIET_FOR {
             return;
         }

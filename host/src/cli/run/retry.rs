@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::Result;
 use kvlock::{ConflictRetry, Poll, Retrying, Session, Verdict, Work};
 
-use super::{Ran, Runner, finish};
+use super::Run;
+use super::under::{Ran, Runner, finish};
 use crate::cli::{args, output, wait};
 
 /// Whether, and how often.
@@ -33,47 +34,47 @@ impl RetryArgs {
     }
 }
 
-impl Runner<'_> {
+impl Run {
     /// Runs the command until it ends otherwise than in a conflict, or has been run as often as it may.
-    pub(super) fn retry(&self, session: &Session) -> Result<ExitCode> {
-        let (lock, retry) = (&self.run.lock, &self.run.retry);
+    pub(super) fn retry(&self, runner: &Runner<'_>, session: &Session) -> Result<ExitCode> {
+        let Run { lock, retry, .. } = self;
         let mut retrying = retry.apply(lock.apply_retry(session.conflict_retry(&lock.key))).begin()?;
         loop {
-            let grant = wait::granted(|| retrying.poll(), lock, self.global, self.events)?;
+            let grant = wait::granted(|| retrying.poll(), &self.wanted(runner.global), runner.events)?;
             let number = retrying.tries();
-            let Ran { kept, end } = self.run_under(grant, Some(number), None)?;
+            let Ran { kept, end } = runner.run_under(grant, Some(number), None)?;
             let may_go_on = !end.interrupted && end.loss.is_none() && kept.lost().is_none();
             if !may_go_on || !retry.retry_on.contains(&end.code) {
                 let work = Work::<(), ()>::Committed(());
-                return finish(kept, end, |kept| retrying.report(kept.stop(), &work).map(drop), self.global);
+                return finish(kept, end, |kept| retrying.report(kept.stop(), &work).map(drop), runner.global);
             }
             match retrying.report(kept.stop(), &Work::<(), u8>::Conflict(end.code))? {
                 Verdict::RetryAfter(pause) => {
-                    self.tell(number, end.code, "trying again");
-                    self.pause(&mut retrying, pause)?;
+                    self.tell(runner, number, end.code, "trying again");
+                    self.pause(runner, &mut retrying, pause)?;
                 }
                 Verdict::Exhausted | Verdict::Finished => {
-                    self.tell(number, end.code, "giving up");
+                    self.tell(runner, number, end.code, "giving up");
                     return Ok(end.code.into());
                 }
             }
         }
     }
 
-    fn tell(&self, number: u32, code: u8, next: &str) {
-        if !self.global.quiet {
-            let key = output::one_line(&self.run.lock.key);
-            let tries = self.run.retry.retries + 1;
+    fn tell(&self, runner: &Runner<'_>, number: u32, code: u8, next: &str) {
+        if !runner.global.quiet {
+            let key = output::one_line(&self.lock.key);
+            let tries = self.retry.retries + 1;
             eprintln!("kvlock: `{key}`: try {number} of {tries} exited with {code}, a conflict: {next}");
         }
     }
 
     /// A signal ends the pause, and leaves nothing behind.
-    fn pause(&self, retrying: &mut Retrying, pause: Duration) -> Result<()> {
-        let Some(signal) = wait::pause(pause, self.events) else { return Ok(()) };
+    fn pause(&self, runner: &Runner<'_>, retrying: &mut Retrying, pause: Duration) -> Result<()> {
+        let Some(signal) = wait::pause(pause, runner.events) else { return Ok(()) };
         if let Ok(Poll::Ready(grant)) = retrying.poll() {
             drop(grant);
         }
-        Err(wait::interrupted(&self.run.lock.key, signal))
+        Err(wait::interrupted(&self.lock.key, signal))
     }
 }

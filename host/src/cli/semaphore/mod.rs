@@ -1,0 +1,208 @@
+//! `kvlock semaphore`.
+
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+use kvlock::SemaphoreStatus;
+use serde_json::{Value, json};
+
+use super::args::{PermitArgs, ResizeArgs};
+use super::exit::Exit;
+use super::output::{self, HolderJson};
+use super::wait::{self, Wanted};
+use super::{Global, acquire, signals};
+
+const EXAMPLES: &str = "\
+Examples:
+  At most four of these at a time, on however many machines:
+    kvlock semaphore make encoders 4
+    kvlock semaphore run encoders -- ./encode.sh
+
+  One more, or two fewer once they are done:
+    kvlock semaphore make encoders 5
+    kvlock semaphore make encoders 2
+
+  Who has permits?
+    kvlock semaphore list
+    kvlock semaphore status encoders";
+
+/// Semaphores: at most so many holders at a time
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Semaphore {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a semaphore, or give it another size
+    ///
+    /// It grows at once, and shrinks as permits come back, the free ones first: from the start nobody gets in while
+    /// more than the new size are held. If the wait for that is given up, the new size stands, and the exit code is 75.
+    Make {
+        /// The semaphore's name: 1 to 255 bytes
+        #[arg(allow_hyphen_values = true)]
+        name: String,
+        /// How many permits: 1 to 1000000
+        #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PERMITS)))]
+        permits: u32,
+        #[command(flatten)]
+        resize: ResizeArgs,
+    },
+    /// Destroy a semaphore
+    ///
+    /// Nobody gets in any more, and it is gone when all permits are back. If the wait for that is given up, it stays
+    /// closed, and the exit code is 75.
+    Destroy {
+        /// The semaphore's name
+        #[arg(allow_hyphen_values = true)]
+        name: String,
+        #[command(flatten)]
+        resize: ResizeArgs,
+    },
+    /// Tell of all semaphores, how many permits they have and how many are held
+    List,
+    /// Tell of one semaphore, and who holds its permits
+    Status {
+        /// The semaphore's name
+        #[arg(allow_hyphen_values = true)]
+        name: String,
+    },
+    Run(run::Run),
+    /// Take a permit and print the grant, for `kvlock release` or `renew` in another process
+    ///
+    /// The grant is one word on stdout. The permit is held for --lease from now on, and nothing renews it but `kvlock
+    /// renew`. Whoever has the word can release it.
+    Acquire(PermitArgs),
+    /// End somebody's permit by force, and tell whose it was
+    ///
+    /// The holder learns it at its next renewal, and may be at work until then: the permit is free at once.
+    Break {
+        /// The semaphore's name
+        #[arg(allow_hyphen_values = true)]
+        name: String,
+        /// The permit's number, as `status` tells it
+        permit: u32,
+    },
+}
+
+/// Most permits of a semaphore; the component refuses more, and this is for the help.
+const MAX_PERMITS: u32 = 1_000_000;
+
+impl Semaphore {
+    pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
+        match self.command {
+            Command::Make { name, permits, resize } => make(&name, permits, &resize, global),
+            Command::Destroy { name, resize } => destroy(&name, &resize, global),
+            Command::List => list(global),
+            Command::Status { name } => status(&name, global),
+            Command::Run(run) => run.run(global),
+            Command::Acquire(permit) => {
+                let (_, events) = signals::listen()?;
+                let PermitArgs { name, hold } = &permit;
+                let session = global.session(hold.owner.as_deref())?;
+                let acquisition = permit.apply(session.semaphore(name).permit()).begin()?;
+                acquire::print(wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?, global)
+            }
+            Command::Break { name, permit } => break_permit(&name, permit, global),
+        }
+    }
+}
+
+fn make(name: &str, permits: u32, resize: &ResizeArgs, global: &Global) -> Result<ExitCode> {
+    let (_, events) = signals::listen()?;
+    let session = global.session(None)?;
+    let resizing = resize.apply(session.semaphore(name).make(permits)).begin()?;
+    let before = wait::resized(resizing, name, global, &events)?;
+    if global.json {
+        output::json(&json!({ "semaphore": name, "size": permits, "before": before }))?;
+    } else {
+        output::line(match before {
+            None => format!("{name}: made, {permits} permits"),
+            Some(before) if before == permits => format!("{name}: {permits} permits, as before"),
+            Some(before) => format!("{name}: {permits} permits, {before} before"),
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn destroy(name: &str, resize: &ResizeArgs, global: &Global) -> Result<ExitCode> {
+    let (_, events) = signals::listen()?;
+    let session = global.session(None)?;
+    let resizing = resize.apply(session.semaphore(name).destroy()).begin()?;
+    let before = wait::resized(resizing, name, global, &events)?;
+    if global.json {
+        output::json(&json!({ "semaphore": name, "size": 0, "before": before }))?;
+    } else {
+        output::line(format_args!("{name}: destroyed"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(global: &Global) -> Result<ExitCode> {
+    for status in global.session(None)?.semaphores()? {
+        if global.json {
+            output::json(&as_json(&status))?;
+        } else {
+            output::line(format_args!("{}{}", headline(&status), owners(&status)))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(name: &str, global: &Global) -> Result<ExitCode> {
+    let Some(status) = global.session(None)?.semaphore(name).status()? else {
+        return Err(Exit::usage(format!("there is no semaphore `{name}`: make it first")).into());
+    };
+    if global.json {
+        output::json(&as_json(&status))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(headline(&status))?;
+    for holder in &status.holders {
+        let permit = holder.permit.unwrap_or_default();
+        output::line(format_args!("  permit {permit}: {holder}; token {}", holder.token))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn headline(SemaphoreStatus { name, size, holders, .. }: &SemaphoreStatus) -> String {
+    let held = holders.len();
+    match size {
+        0 => format!("{name}: being destroyed, {held} held"),
+        size => format!("{name}: {held} of {size} permits held"),
+    }
+}
+
+/// So many owners are named on a line; of more, their number is told.
+const NAMED: usize = 5;
+
+fn owners(SemaphoreStatus { holders, .. }: &SemaphoreStatus) -> String {
+    if holders.is_empty() {
+        return String::new();
+    }
+    let named: Vec<_> = holders.iter().take(NAMED).map(|holder| holder.owner.as_str()).collect();
+    let more = holders.len().checked_sub(NAMED).filter(|more| *more > 0);
+    format!(": {}{}", named.join(", "), more.map(|more| format!(" and {more} more")).unwrap_or_default())
+}
+
+fn as_json(SemaphoreStatus { name, size, holders, .. }: &SemaphoreStatus) -> Value {
+    let holders: Vec<_> = holders.iter().map(HolderJson::from).collect();
+    json!({ "semaphore": name, "size": size, "held": holders.len(), "holders": holders })
+}
+
+fn break_permit(name: &str, permit: u32, global: &Global) -> Result<ExitCode> {
+    let broken = global.session(None)?.semaphore(name).break_permit(permit)?;
+    if global.json {
+        output::json(&json!({ "semaphore": name, "permit": permit, "broken": broken.as_ref().map(HolderJson::from) }))?;
+    } else if let Some(holder) = broken {
+        output::line(format_args!("{name}: permit {permit} broken; it was {holder}"))?;
+    } else {
+        output::line(format_args!("{name}: permit {permit} is free, nothing to break"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

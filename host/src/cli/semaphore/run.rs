@@ -1,0 +1,37 @@
+//! `kvlock semaphore run`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::cli::args::PermitArgs;
+use crate::cli::run::under::{CommandArgs, Runner};
+use crate::cli::wait::{self, Wanted};
+use crate::cli::{Global, signals};
+
+/// Run a command while holding a permit
+///
+/// The lease is renewed in the background for as long as the command runs. If the permit is lost all the same, the
+/// command and all that it started get TERM, and KILL before the lease could have ended; the exit code is then 74.
+///
+/// The command finds KVLOCK_KEY (the semaphore), KVLOCK_PERMIT (the permit's number, from 0), KVLOCK_OWNER, KVLOCK_TOKEN
+/// (the fencing token, of this permit number) and KVLOCK_DEADLINE in its environment, as under `kvlock run`.
+#[derive(clap::Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    permit: PermitArgs,
+    #[command(flatten)]
+    command: CommandArgs,
+}
+
+impl Run {
+    pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
+        let (sender, events) = signals::listen()?;
+        let PermitArgs { name, hold } = &self.permit;
+        let session = global.session(hold.owner.as_deref())?;
+        let acquisition = self.permit.apply(session.semaphore(name).permit()).begin()?;
+        let grant = wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?;
+        let runner = Runner { command: &self.command, lease: hold.lease, global, sender, events: &events };
+        runner.run(grant, None)
+    }
+}
