@@ -131,6 +131,11 @@ impl Grant {
         Kept::new(self, options)
     }
 
+    /// What tells this grant from every other of its session.
+    pub(crate) fn resource(&self) -> ResourceAny {
+        self.handle.resource
+    }
+
     pub(crate) fn give_back(&mut self) -> Result<Released, GrantError> {
         let released = self.try_give_back();
         match &released {

@@ -32,7 +32,14 @@ type OnLost = Box<dyn FnOnce(&Loss) + Send>;
 /// A grant that a background thread renews. Dropping it ends the thread, then releases the lock.
 #[must_use = "a kept grant that is dropped is released"]
 pub struct Kept {
+    // Dropped first: nothing renews what is being released.
+    keeping: Keeping,
     grant: Grant,
+}
+
+/// The thread that renews a grant. Dropping it ends the thread.
+struct Keeping {
+    handle: Handle,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -128,16 +135,13 @@ impl Kept {
         };
         let on_lost = options.on_lost;
         let thread = std::thread::Builder::new().name("kvlock-keep".to_string()).spawn(move || keeper.run(on_lost));
-        match thread {
-            Ok(thread) => Kept { grant, shared, thread: Some(thread) },
-            Err(error) => {
-                // Without a thread the lease runs out unrenewed: say so at once rather than then.
-                let loss = Loss::Component(format!("no thread to renew with: {error}"));
-                tracing::warn!(key = grant.key(), "lock lost: {loss}");
-                shared.lock().lost = Some(loss);
-                Kept { grant, shared, thread: None }
-            }
-        }
+        // Without a thread the lease runs out unrenewed: say so at once rather than then.
+        let thread = thread.map_err(|error| {
+            let loss = Loss::Component(format!("no thread to renew with: {error}"));
+            tracing::warn!(key = grant.key(), "lock lost: {loss}");
+            shared.lock().lost = Some(loss);
+        });
+        Kept { keeping: Keeping { handle: grant.handle.clone(), shared, thread: thread.ok() }, grant }
     }
 
     /// The key.
@@ -157,49 +161,53 @@ impl Kept {
 
     /// Why the lock is lost; none while it is held.
     pub fn lost(&self) -> Option<Loss> {
-        self.shared.lost()
+        self.keeping.shared.lost()
     }
 
     /// Why the last renewal failed; none if it did not.
     pub fn failure(&self) -> Option<StoreError> {
-        self.shared.lock().failure.clone()
+        self.keeping.shared.lock().failure.clone()
     }
 
     /// How long the lock is surely held; none if without end. Does not wait for a renewal under way.
     pub fn valid_for(&self) -> Option<Duration> {
-        let state = self.shared.lock();
+        let Keeping { shared, .. } = &self.keeping;
+        let state = shared.lock();
         match (&state.lost, state.until) {
-            (Some(Loss::MaxHold) | None, Until::At(deadline)) => Some(deadline.saturating_sub(self.shared.clock.now())),
+            (Some(Loss::MaxHold) | None, Until::At(deadline)) => Some(deadline.saturating_sub(shared.clock.now())),
             (Some(Loss::MaxHold) | None, Until::Released) => None,
             (Some(_), _) | (None, Until::Unconfirmed) => Some(Duration::ZERO),
         }
     }
 
     /// Stops renewing and gives the lock back; tells if it had been lost.
-    pub fn release(mut self) -> Result<Released, GrantError> {
+    pub fn release(self) -> Result<Released, GrantError> {
         if !self.grant.handle.shared.is_own_process() {
             // A fork has neither the thread that renews nor the lock: its parent has them.
             return Err(GrantError::Lost { key: self.grant.key().to_string(), holder: None });
         }
-        self.stop();
-        self.grant.give_back()
+        self.stop().release()
     }
 
-    fn stop(&mut self) {
+    /// Stops renewing.
+    pub fn stop(self) -> Grant {
+        let Kept { keeping, grant } = self;
+        drop(keeping);
+        grant
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        if !self.handle.shared.is_own_process() {
+            return;
+        }
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!(key = self.grant.key(), "the renewing thread panicked");
-        }
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        if self.grant.handle.shared.is_own_process() {
-            self.stop();
+            tracing::error!(key = self.handle.key, "the renewing thread panicked");
         }
     }
 }

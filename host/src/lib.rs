@@ -24,7 +24,7 @@
 //! ```
 //!
 //! A [`Client`] has a store, a [`Session`] is an owner, a [`Lock`] says how to acquire, a [`Grant`] is the held lock;
-//! [`Grant::keep`] renews it in the background. What a lock means is decided in one place, the component
+//! [`Grant::keep`] renews it in the background, [`ConflictRetry`] tries work that may run into a conflict. What a lock means is decided in one place, the component
 //! ([`COMPONENT`]), which any host with a WebAssembly component runtime can run over a `kv-store` of its own.
 //!
 //! # Testing with a mock
@@ -69,6 +69,7 @@ pub mod clock;
 pub mod store;
 
 mod client;
+mod conflict_retry;
 mod decorate;
 mod engine;
 mod error;
@@ -81,6 +82,9 @@ mod soft;
 mod wait_log;
 
 pub use client::Client;
+pub use conflict_retry::{
+    Attempt, ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, Retrying, Verdict, Work,
+};
 pub use decorate::{Key, Locked, Locks};
 pub use error::{AcquireError, CallError, ConnectError, GrantError, KeyError, SessionError, WithLockError};
 pub use grant::{Grant, Released, Validity};
@@ -91,7 +95,7 @@ pub use session::{Session, SessionBuilder, Status};
 pub use soft::{Guard, SOFT_PATIENCE, SoftLock};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
-/// exports `kvlock:lock/mutex`.
+/// exports `kvlock:lock/mutex` and `kvlock:lock/conflict-retry`.
 pub const COMPONENT: &[u8] = engine::COMPONENT;
 
 /// The README's examples compile.

@@ -1,17 +1,17 @@
 //! Acquiring: options, waiting, the scoped form.
 
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
 
+use crate::clock::Clock;
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
 use crate::engine::convert;
 use crate::error::{AcquireError, WithLockError, trap};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::keep::{Keep, Kept};
-use crate::session::Shared;
+use crate::session::{Guest, Shared};
 use crate::soft::SoftLock;
 use crate::store::Ttl;
 use crate::wait_log::WaitLog;
@@ -96,11 +96,6 @@ impl Lock {
         self
     }
 
-    pub(crate) fn ride_out_by_default(mut self, longest: Duration) -> Self {
-        self.ride_out.get_or_insert(longest);
-        self
-    }
-
     /// Soft mode: what is to be done is done without the lock when the store is down.
     pub fn soft(self) -> SoftLock {
         SoftLock::new(self)
@@ -132,17 +127,18 @@ impl Lock {
         };
         let begun = self.shared.enter().begin(&self.key, options);
         match begun {
-            Ok(Ok(resource)) => Ok(Acquisition {
-                shared: self.shared,
-                key: self.key,
-                resource,
-                ride_out: self.ride_out,
-                outage_since: None,
-                log: WaitLog::default(),
-            }),
+            Ok(Ok(resource)) => {
+                let waiting = Waiting { ride_out: self.ride_out, ..Waiting::default() };
+                Ok(Acquisition { shared: self.shared, key: self.key, resource, waiting })
+            }
             Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
             Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
         }
+    }
+
+    pub(crate) fn ride_out_by_default(mut self, longest: Duration) -> Self {
+        self.ride_out.get_or_insert(longest);
+        self
     }
 
     /// Makes the lock re-entrant or plain.
@@ -168,10 +164,7 @@ pub struct Acquisition {
     shared: Shared,
     key: String,
     resource: ResourceAny,
-    ride_out: Option<Duration>,
-    /// Since when the store has not answered, by the clock.
-    outage_since: Option<Duration>,
-    log: WaitLog,
+    waiting: Waiting,
 }
 
 /// How a wait stands.
@@ -187,70 +180,93 @@ pub enum Poll {
     Ready(Grant),
 }
 
+/// What a wait remembers from one poll to the next.
+#[derive(Default)]
+pub(crate) struct Waiting {
+    ride_out: Option<Duration>,
+    /// Since when the store has not answered, by the clock.
+    outage_since: Option<Duration>,
+    log: WaitLog,
+}
+
+impl Waiting {
+    pub(crate) fn poll(
+        &mut self,
+        shared: &Shared,
+        key: &str,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<wit::Progress>,
+    ) -> Result<Poll, AcquireError> {
+        let asked = shared.clock.now();
+        let polled = Poll::of(shared, key, call).and_then(|poll| self.bear(shared, key, poll));
+        match &polled {
+            Ok(Poll::Pending { waiting_for, .. }) => self.log.waiting(key, asked, waiting_for),
+            Ok(Poll::Ready(grant)) => std::mem::take(&mut self.log).granted(key, shared.clock.now(), grant.token()),
+            Err(error) => tracing::debug!(key, "not granted: {error}"),
+        }
+        polled
+    }
+
+    /// Gives up if an outage has lasted longer than is to be ridden out.
+    fn bear(&mut self, shared: &Shared, key: &str, poll: Poll) -> Result<Poll, AcquireError> {
+        let Poll::Pending { waiting_for: WaitingFor::Outage(error), .. } = &poll else {
+            self.outage_since = None;
+            return Ok(poll);
+        };
+        let now = shared.clock.now();
+        let since = *self.outage_since.get_or_insert(now);
+        match self.ride_out {
+            Some(longest) if now.saturating_sub(since) >= longest => {
+                Err(AcquireError::Store { key: key.to_string(), error: error.clone() })
+            }
+            _ => Ok(poll),
+        }
+    }
+}
+
+impl Poll {
+    fn of(
+        shared: &Shared,
+        key: &str,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<wit::Progress>,
+    ) -> Result<Self, AcquireError> {
+        let component = |error: wasmtime::Error| AcquireError::Component { text: trap(&error), key: key.to_string() };
+        let mut guest = shared.enter();
+        match call(&mut guest).map_err(component)? {
+            wit::Progress::Pending(wit::Pending { pause, waiting_for }) => {
+                Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
+            }
+            wit::Progress::Failed(error) => Err(AcquireError::of(key, error)),
+            wit::Progress::Granted(grant) => Ok(Poll::Ready(Grant::new(shared, &mut guest, grant).map_err(component)?)),
+        }
+    }
+}
+
 impl Acquisition {
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<Poll, AcquireError> {
-        match self.advance()? {
-            ControlFlow::Break(grant) => Ok(Poll::Ready(grant)),
-            ControlFlow::Continue(wit::Pending { pause, waiting_for }) => {
-                Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
-            }
-        }
+        self.waiting.poll(&self.shared, &self.key, |guest| {
+            let instance = &mut guest.instance;
+            instance.exports.kvlock_lock_mutex().acquisition().call_poll(&mut instance.store, self.resource)
+        })
     }
 
     /// Waits until the lock is held or will not be.
     pub fn block(mut self) -> Result<Grant, AcquireError> {
-        loop {
-            // Other calls of the session go on in the pauses: the instance is only kept while a call lasts.
-            match self.advance()? {
-                ControlFlow::Break(grant) => return Ok(grant),
-                ControlFlow::Continue(pending) => self.shared.clock.sleep(Duration::from_nanos(pending.pause)),
-            }
-        }
+        let clock = self.shared.clock.clone();
+        block(&*clock, || self.poll())
     }
+}
 
-    fn advance(&mut self) -> Result<ControlFlow<Grant, wit::Pending>, AcquireError> {
-        let asked = self.shared.clock.now();
-        let advanced = self.call().and_then(|progress| match progress {
-            ControlFlow::Continue(pending) => self.bear(pending).map(ControlFlow::Continue),
-            granted => Ok(granted),
-        });
-        match &advanced {
-            Ok(ControlFlow::Break(grant)) => self.log.granted(&self.key, self.shared.clock.now(), grant.token()),
-            Ok(ControlFlow::Continue(pending)) => self.log.waiting(&self.key, asked, &pending.waiting_for),
-            Err(error) => self.log.failed(&self.key, error),
-        }
-        advanced
-    }
-
-    fn call(&mut self) -> Result<ControlFlow<Grant, wit::Pending>, AcquireError> {
-        let component = |error: wasmtime::Error| AcquireError::Component { text: trap(&error), key: self.key.clone() };
-        let mut guest = self.shared.enter();
-        let instance = &mut guest.instance;
-        let resource = instance.exports.kvlock_lock_mutex().acquisition();
-        match resource.call_poll(&mut instance.store, self.resource).map_err(component)? {
-            wit::Progress::Pending(pending) => Ok(ControlFlow::Continue(pending)),
-            wit::Progress::Failed(error) => Err(AcquireError::of(&self.key, error)),
-            wit::Progress::Granted(grant) => {
-                let grant = Grant::new(&self.shared, &mut guest, grant).map_err(component)?;
-                Ok(ControlFlow::Break(grant))
-            }
-        }
-    }
-
-    /// Gives up if an outage has lasted longer than is to be ridden out.
-    fn bear(&mut self, pending: wit::Pending) -> Result<wit::Pending, AcquireError> {
-        let wit::WaitingFor::Outage(error) = &pending.waiting_for else {
-            self.outage_since = None;
-            return Ok(pending);
-        };
-        let now = self.shared.clock.now();
-        let since = *self.outage_since.get_or_insert(now);
-        match self.ride_out {
-            Some(longest) if now.saturating_sub(since) >= longest => {
-                Err(AcquireError::of(&self.key, wit::AcquireError::Store(error.clone())))
-            }
-            _ => Ok(pending),
+/// Polls until the lock is held or will not be. Other calls of the session go on in the pauses: the instance is only
+/// kept while a call lasts.
+pub(crate) fn block(
+    clock: &dyn Clock,
+    mut poll: impl FnMut() -> Result<Poll, AcquireError>,
+) -> Result<Grant, AcquireError> {
+    loop {
+        match poll()? {
+            Poll::Ready(grant) => return Ok(grant),
+            Poll::Pending { pause, .. } => clock.sleep(pause),
         }
     }
 }

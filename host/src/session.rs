@@ -7,6 +7,8 @@ use wasmtime::component::ResourceAny;
 
 use crate::client::Client;
 use crate::clock::Clock;
+use crate::conflict_retry::ConflictRetry;
+use crate::engine::bindings::exports::kvlock::lock::conflict_retry::RetryOptions;
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
 use crate::engine::{Instance, convert};
 use crate::error::{KeyError, SessionError, trap};
@@ -116,6 +118,11 @@ impl Session {
         Lock::new(self.shared.clone(), key.into())
     }
 
+    /// Begins to try work that may run into a conflict, under the lock of a key.
+    pub fn conflict_retry(&self, key: impl Into<String>) -> ConflictRetry {
+        ConflictRetry::new(self.shared.clone(), key.into())
+    }
+
     /// Takes up a grant that was written out, by this process or another. Nothing is sent: renew the grant to learn
     /// whether it still stands.
     pub fn resume(&self, written: &str) -> Result<Grant, SessionError> {
@@ -181,6 +188,15 @@ impl Guest {
     ) -> wasmtime::Result<Result<ResourceAny, wit::AcquireError>> {
         let resource = self.instance.exports.kvlock_lock_mutex().session();
         resource.call_lock(&mut self.instance.store, self.session, key, options)
+    }
+
+    pub(crate) fn begin_retry(
+        &mut self,
+        key: &str,
+        options: RetryOptions,
+    ) -> wasmtime::Result<Result<ResourceAny, wit::AcquireError>> {
+        let retrying = self.instance.exports.kvlock_lock_conflict_retry();
+        retrying.call_begin(&mut self.instance.store, self.session, key, options)
     }
 }
 

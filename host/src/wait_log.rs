@@ -3,9 +3,6 @@
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
-use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
-use crate::engine::convert;
-use crate::error::AcquireError;
 use crate::holder::{Holder, WaitingFor, seconds, shown};
 use crate::store::Ttl;
 
@@ -13,7 +10,7 @@ use crate::store::Ttl;
 pub(crate) struct WaitLog {
     since: Option<Duration>,
     /// The kind of the obstacle that was told last, and the holder's token if it was one.
-    told: Option<(Discriminant<wit::WaitingFor>, Option<u64>)>,
+    told: Option<(Discriminant<WaitingFor>, Option<u64>)>,
     last_holder: Option<LastHolder>,
 }
 
@@ -26,34 +23,33 @@ struct LastHolder {
 
 impl WaitLog {
     /// `asked` is when the store was asked: what time it says is left counts from then at the earliest.
-    pub(crate) fn waiting(&mut self, key: &str, asked: Duration, waiting_for: &wit::WaitingFor) {
+    pub(crate) fn waiting(&mut self, key: &str, asked: Duration, waiting_for: &WaitingFor) {
         self.since.get_or_insert(asked);
         let mut token = None;
-        if let wit::WaitingFor::Holder(holder) = waiting_for {
+        if let WaitingFor::Holder(holder) = waiting_for {
             token = Some(holder.token);
             self.see(asked, holder);
         }
         let news = Some((discriminant(waiting_for), token));
         if std::mem::replace(&mut self.told, news) != news {
-            tracing::debug!(key, "waiting: {}", WaitingFor::from(waiting_for.clone()));
+            tracing::debug!(key, "waiting: {waiting_for}");
         }
     }
 
-    fn see(&mut self, asked: Duration, holder: &wit::Holder) {
-        let time_left = holder.time_left.map(convert::ttl);
+    fn see(&mut self, asked: Duration, holder: &Holder) {
         // The store is not asked about the holder at each try. Told the same again, its end is the same: unless that
         // has passed, and it was renewed.
         if let Some(LastHolder { holder: last, ends: Some(ends) }) = &self.last_holder
-            && (last.token, last.time_left) == (holder.token, time_left)
+            && (last.token, last.time_left) == (holder.token, holder.time_left)
             && asked < *ends
         {
             return;
         }
-        let ends = match time_left {
+        let ends = match holder.time_left {
             Some(Ttl::After(left)) => Some(asked.saturating_add(left)),
             Some(Ttl::Forever) | None => None,
         };
-        self.last_holder = Some(LastHolder { holder: holder.clone().into(), ends });
+        self.last_holder = Some(LastHolder { holder: holder.clone(), ends });
     }
 
     pub(crate) fn granted(&self, key: &str, now: Duration, token: u64) {
@@ -75,9 +71,5 @@ impl WaitLog {
             }
             None => tracing::debug!(key, token, "granted after {waited}"),
         }
-    }
-
-    pub(crate) fn failed(&self, key: &str, error: &AcquireError) {
-        tracing::debug!(key, "not granted: {error}");
     }
 }

@@ -3,10 +3,12 @@
 
 pub mod kvlock;
 pub mod memcached;
+pub mod postgres;
 pub mod proxy;
 pub mod terminal;
 
 pub use kvlock::Kvlock;
 pub use memcached::MemcachedServer;
+pub use postgres::PostgresServer;
 pub use proxy::{Mode, Proxy};
 pub use terminal::Terminal;

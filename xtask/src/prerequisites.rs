@@ -1,5 +1,6 @@
 //! What the tests need from the machine, installed where that is possible and named where it is not.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -15,12 +16,18 @@ struct Need {
     otherwise: &'static str,
 }
 
-const NEEDS: [Need; 3] = [
+const NEEDS: [Need; 4] = [
     Need {
         what: "memcached, which the tests start by themselves",
         packages: &["memcached"],
         is_there: || runs("memcached", &["-V"]),
         otherwise: "install memcached 1.6.13 or newer",
+    },
+    Need {
+        what: "PostgreSQL, beside which conflict retry is tested, and which the tests start by themselves",
+        packages: &["postgresql"],
+        is_there: has_postgres,
+        otherwise: "install PostgreSQL 12 or newer, with initdb and postgres on the path",
     },
     Need {
         what: "a compiler for wasm32-unknown-unknown, which rebuilds the component",
@@ -62,6 +69,14 @@ pub(crate) fn provide() -> Result<()> {
 /// Whether the example of a Node host can run here. It is one of two in other languages, and Debian 12 has no Node 20.
 pub(crate) fn has_node() -> bool {
     runs("node", &["-e", "process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)"]) && runs("npm", &["--version"])
+}
+
+/// Debian has the server's programs off the path, in a folder for each version; as the tests look for them.
+fn has_postgres() -> bool {
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|version| version.path());
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders = debian.map(|version| version.join("bin")).chain(std::env::split_paths(&path));
+    folders.any(|folder| ["initdb", "postgres"].iter().all(|program| folder.join(program).exists()))
 }
 
 /// Only root on Debian may, and then nobody else is asked.

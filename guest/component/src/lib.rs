@@ -7,6 +7,7 @@
 #![allow(clippy::result_large_err)]
 extern crate alloc;
 
+mod conflict_retry;
 mod convert;
 mod driver;
 mod mutex;

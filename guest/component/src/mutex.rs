@@ -22,7 +22,7 @@ impl wit::Guest for Component {
 }
 
 /// A machine session. The borrows below never meet: an instance cannot be entered while it is inside a call.
-type Shared = Rc<RefCell<kvlock_machine::Session>>;
+pub(crate) type Shared = Rc<RefCell<kvlock_machine::Session>>;
 
 /// The resource `session`.
 pub(crate) struct Session(Shared);
@@ -44,6 +44,12 @@ pub(crate) struct Grant {
     session: Shared,
     grant: kvlock_machine::Grant,
     released: Cell<bool>,
+}
+
+impl Session {
+    pub(crate) fn shared(&self) -> Shared {
+        self.0.clone()
+    }
 }
 
 impl wit::GuestSession for Session {
@@ -84,7 +90,7 @@ impl wit::GuestSession for Session {
 
 impl Acquisition {
     /// Goes on until there is an outcome or a pause to make.
-    fn advance(&self) -> ControlFlow<Result<wit::Grant, wit::AcquireError>, wit::Pending> {
+    fn advance(&self) -> Advanced {
         let mut session = self.session.borrow_mut();
         let (mut acquire, event) = match self.progress.replace(Progress::Ended) {
             Progress::Fresh(acquire) => (acquire, Event::Start),
@@ -108,25 +114,36 @@ impl Acquisition {
 
 impl wit::GuestAcquisition for Acquisition {
     fn poll(&self) -> wit::Progress {
-        match self.advance() {
-            ControlFlow::Continue(pending) => wit::Progress::Pending(pending),
-            ControlFlow::Break(Ok(grant)) => wit::Progress::Granted(grant),
-            ControlFlow::Break(Err(error)) => wit::Progress::Failed(error),
-        }
+        progress(self.advance())
     }
 
     fn block(&self) -> Result<wit::Grant, wit::AcquireError> {
-        loop {
-            match self.advance() {
-                ControlFlow::Continue(pending) => driver::sleep(pending.pause),
-                ControlFlow::Break(outcome) => return outcome,
-            }
+        block(|| self.advance())
+    }
+}
+
+/// How a wait stands: a pause to make, or its outcome.
+type Advanced = ControlFlow<Result<wit::Grant, wit::AcquireError>, wit::Pending>;
+
+pub(crate) fn progress(advanced: Advanced) -> wit::Progress {
+    match advanced {
+        ControlFlow::Continue(pending) => wit::Progress::Pending(pending),
+        ControlFlow::Break(Ok(grant)) => wit::Progress::Granted(grant),
+        ControlFlow::Break(Err(error)) => wit::Progress::Failed(error),
+    }
+}
+
+pub(crate) fn block(mut advance: impl FnMut() -> Advanced) -> Result<wit::Grant, wit::AcquireError> {
+    loop {
+        match advance() {
+            ControlFlow::Continue(pending) => driver::sleep(pending.pause),
+            ControlFlow::Break(outcome) => return outcome,
         }
     }
 }
 
 impl Grant {
-    fn resource(session: &Shared, grant: kvlock_machine::Grant) -> wit::Grant {
+    pub(crate) fn resource(session: &Shared, grant: kvlock_machine::Grant) -> wit::Grant {
         wit::Grant::new(Grant { session: session.clone(), grant, released: Cell::new(false) })
     }
 

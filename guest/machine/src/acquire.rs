@@ -25,7 +25,7 @@ use crate::time::Time;
 /// How many failed tries go by between two looks at who holds the lock.
 const TRIES_PER_LOOK: u32 = 16;
 /// The shortest pause while the store does not answer: a server that comes back must not meet a storm.
-const OUTAGE_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const OUTAGE_PAUSE: Duration = Duration::from_millis(100);
 
 type Outcome = Result<Grant, AcquireError>;
 

@@ -5,7 +5,8 @@
 //! on a virtual clock, or a model checker that tries every order of events. [`Machine`] shows the whole driver.
 //!
 //! A [`Session`] is an owner and what it holds. [`Acquire`] makes a [`Grant`], [`Renew`] and [`Release`] use it,
-//! [`Status`] and [`Break`] look at anybody's.
+//! [`Status`] and [`Break`] look at anybody's. A [`Retry`] is work that may conflict, tried under a lock: [`BeginTry`]
+//! makes a [`Try`], [`Report`] tells what it came to.
 //!
 //! # Invariants
 //!
@@ -27,6 +28,7 @@ mod acquire;
 mod backoff;
 mod calendar;
 mod conditional;
+mod conflict_retry;
 mod error;
 mod grant;
 mod holder;
@@ -35,6 +37,7 @@ mod look;
 mod name;
 mod options;
 mod record;
+mod retry_options;
 mod rewrite;
 mod session;
 mod step;
@@ -42,6 +45,7 @@ mod time;
 mod written;
 
 pub use acquire::Acquire;
+pub use conflict_retry::{BeginTry, Report, Retry, Try, Unreported, Verdict, Work};
 pub use error::{AcquireError, GrantError, Invalid, KeyError, WaitingFor};
 pub use grant::{Release, Released, Renew};
 pub use holder::Holder;
@@ -50,6 +54,7 @@ pub use look::{Break, KeyStatus, Status};
 pub use name::{Key, MAX_KEY_BYTES, MAX_NAMESPACE_BYTES, MAX_STORE_KEY_BYTES, MAX_TEXT_BYTES, Namespace, Text};
 pub use options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_INTERVAL, MAX_LEASE, MAX_WAIT, MIN_DURATION, Mode};
 pub use record::{Nonce, Record};
+pub use retry_options::{MAX_RESERVE, MAX_TRIES, RetryOptions};
 pub use session::{Grant, Session, SessionOptions, Validity};
 pub use step::{Event, Machine, Step};
 pub use time::Time;

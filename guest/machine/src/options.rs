@@ -20,6 +20,8 @@ pub const DEFAULT_QUARANTINE: Duration = Duration::from_secs(30);
 /// A lease is trusted for one part in so many less, because two clocks drift apart: 2,000 ppm, four times what
 /// an operating system corrects at most.
 const DRIFT_DIVISOR: u32 = 500;
+/// How long a lock stays reserved after a conflict when nobody says otherwise: time to begin anew, no more.
+pub(crate) const DEFAULT_RESERVE: Lease = Lease(Ttl::After(Duration::from_secs(1)));
 
 /// How long a grant lasts unless renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,5 +1,6 @@
 //! How a driver and a machine talk.
 
+use core::ops::ControlFlow;
 use core::time::Duration;
 
 use crate::kv::{Reply, Request};
@@ -29,6 +30,17 @@ impl<O> From<Ask> for Step<O> {
         match ask {
             Ask::Call(request) => Step::Call(request),
             Ask::Sleep(pause) => Step::Sleep(pause),
+        }
+    }
+}
+
+impl<O> Step<O> {
+    /// For a machine that is made of others: what an inner one asks for, or what it came to.
+    pub(crate) fn split(self) -> ControlFlow<O, Ask> {
+        match self {
+            Step::Call(request) => ControlFlow::Continue(Ask::Call(request)),
+            Step::Sleep(pause) => ControlFlow::Continue(Ask::Sleep(pause)),
+            Step::Done(outcome) => ControlFlow::Break(outcome),
         }
     }
 }

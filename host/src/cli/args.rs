@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use kvlock::Lock;
 use kvlock::store::Ttl;
+use kvlock::{ConflictRetry, Lock};
 
 /// How to lock.
 #[derive(clap::Args)]
@@ -48,6 +48,14 @@ impl LockArgs {
             lock = lock.wait(wait);
         }
         if self.adopt { lock.adopt() } else { lock }
+    }
+
+    pub(super) fn apply_retry(&self, mut work: ConflictRetry) -> ConflictRetry {
+        work = work.lease(self.lease).interval(self.interval);
+        if let Some(Wait::AtMost(wait)) = self.wait {
+            work = work.wait(wait);
+        }
+        if self.adopt { work.adopt() } else { work }
     }
 }
 

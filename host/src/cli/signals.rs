@@ -3,7 +3,6 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result};
-use kvlock::Loss;
 use signal_hook::consts::signal::*;
 use signal_hook::iterator::Signals;
 
@@ -11,8 +10,8 @@ use signal_hook::iterator::Signals;
 pub(super) enum Event {
     /// A signal came.
     Signal(i32),
-    /// The lock is lost.
-    Lost(Loss),
+    /// A lock is lost; it tells why.
+    Lost,
 }
 
 /// Signals that are passed on to the command, and end a wait.

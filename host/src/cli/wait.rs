@@ -19,11 +19,20 @@ const QUIET_FOR: Duration = Duration::from_millis(300);
 
 /// Acquires the lock; the error has the exit code that the arguments ask for.
 pub(super) fn acquire(lock: Lock, args: &LockArgs, global: &Global, events: &Receiver<Event>) -> Result<Grant> {
+    let mut acquisition = lock.begin()?;
+    granted(|| acquisition.poll(), args, global, events)
+}
+
+/// Polls until the lock is held; the error has the exit code that the arguments ask for.
+pub(super) fn granted(
+    poll: impl FnMut() -> Result<Poll, AcquireError>,
+    args: &LockArgs,
+    global: &Global,
+    events: &Receiver<Event>,
+) -> Result<Grant> {
     let line = Line::new(global);
-    match poll(lock, events, line) {
-        Err(Interrupted::By(signal)) => {
-            Err(Exit::new(exit::of_signal(signal), format!("`{}`: the wait was interrupted", args.key)).into())
-        }
+    match wait(poll, events, line) {
+        Err(Interrupted::By(signal)) => Err(interrupted(&args.key, signal)),
         Err(Interrupted::Failed(error @ AcquireError::Busy { .. })) => {
             Err(Exit::new(args.conflict_exit_code, error.to_string()).into())
         }
@@ -32,26 +41,41 @@ pub(super) fn acquire(lock: Lock, args: &LockArgs, global: &Global, events: &Rec
     }
 }
 
+/// The error of a wait that a signal ended.
+pub(super) fn interrupted(key: &str, signal: i32) -> anyhow::Error {
+    Exit::new(exit::of_signal(signal), format!("`{key}`: the wait was interrupted")).into()
+}
+
+/// Pauses; tells the signal that ended the pause.
+pub(super) fn pause(pause: Duration, events: &Receiver<Event>) -> Option<i32> {
+    let until = Instant::now() + pause;
+    loop {
+        match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(Event::Signal(signal)) if interrupts(signal) => return Some(signal),
+            Ok(_) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
 enum Interrupted {
     By(i32),
     Failed(AcquireError),
 }
 
-fn poll(lock: Lock, events: &Receiver<Event>, mut line: Line) -> Result<Grant, Interrupted> {
-    let mut acquisition = lock.begin().map_err(Interrupted::Failed)?;
+fn wait(
+    mut poll: impl FnMut() -> Result<Poll, AcquireError>,
+    events: &Receiver<Event>,
+    mut line: Line,
+) -> Result<Grant, Interrupted> {
     loop {
-        let (pause, waiting_for) = match acquisition.poll().map_err(Interrupted::Failed)? {
+        let (length, waiting_for) = match poll().map_err(Interrupted::Failed)? {
             Poll::Ready(grant) => return Ok(grant),
             Poll::Pending { pause, waiting_for } => (pause, waiting_for),
         };
         line.show(&waiting_for);
-        let until = Instant::now() + pause;
-        loop {
-            match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Event::Signal(signal)) if interrupts(signal) => return Err(Interrupted::By(signal)),
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
+        if let Some(signal) = pause(length, events) {
+            return Err(Interrupted::By(signal));
         }
     }
 }

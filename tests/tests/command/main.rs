@@ -11,6 +11,7 @@ mod looking;
 mod nested;
 mod options;
 mod renewal;
+mod retry;
 mod signals;
 mod soft;
 mod stores;

@@ -14,7 +14,7 @@ const IMPORTS: [&str; 4] = [
     "wasi:io/poll@0.2.0",
     "wasi:random/random@0.2.0",
 ];
-const EXPORTS: [&str; 1] = ["kvlock:lock/mutex@0.1.0"];
+const EXPORTS: [&str; 2] = ["kvlock:lock/conflict-retry@0.1.0", "kvlock:lock/mutex@0.1.0"];
 /// Small enough to be sent to a browser, or compiled at start.
 const MAX_BYTES: usize = 150_000;
 
@@ -32,7 +32,7 @@ fn surface(component: &[u8]) -> Result<[Vec<String>; 2], String> {
 }
 
 #[test]
-fn the_component_imports_a_store_a_clock_and_random_numbers_and_exports_the_mutex() {
+fn the_component_imports_a_store_a_clock_and_random_numbers_and_exports_the_lock() {
     let [imports, exports] = surface(COMPONENT).unwrap();
     assert_eq!(imports, IMPORTS);
     assert_eq!(exports, EXPORTS);

@@ -2,6 +2,7 @@
 //!
 //! Time is virtual, so an hour of waiting takes no time; only [`keep`], where threads sleep, runs in real time.
 
+mod conflict_retry;
 mod contract;
 mod corrupt;
 mod decorators;

@@ -1,0 +1,142 @@
+//! The exported interface `conflict-retry`.
+
+use alloc::string::{String, ToString};
+use core::cell::RefCell;
+use core::ops::ControlFlow;
+use core::time::Duration;
+
+use kvlock_machine::{BeginTry, Event, Invalid, Key, Lease, Retry, RetryOptions, Try, Verdict, Work};
+
+use crate::bindings::exports::kvlock::lock::conflict_retry as wit;
+use crate::bindings::exports::kvlock::lock::mutex::{
+    AcquireError, Grant, GrantError, Pending, Progress, SessionBorrow,
+};
+use crate::convert;
+use crate::driver;
+use crate::mutex::{self, Component, Session, Shared};
+
+/// What a caller is told that begins a try, or reports one, out of order.
+const RUNS: &str = "a try runs: report what its work came to";
+const NONE_RUNS: &str = "no try runs: poll until one is granted";
+const ENDED: &str = "these tries have ended; begin anew";
+
+/// The resource `retry`.
+pub(crate) struct Resource {
+    session: Shared,
+    state: RefCell<State>,
+}
+
+enum State {
+    Between(Retry),
+    Beginning(BeginTry),
+    Running(Try),
+    /// How many tries there were.
+    Ended(u32),
+}
+
+impl wit::Guest for Component {
+    type Retry = Resource;
+
+    fn begin(session: SessionBorrow<'_>, key: String, options: wit::RetryOptions) -> Result<wit::Retry, AcquireError> {
+        let invalid = |invalid: Invalid| AcquireError::Invalid(invalid.to_string());
+        let key = Key::new(&key).map_err(invalid)?;
+        let retry = Retry::new(key, retry_options(options).map_err(invalid)?, driver::nonce().0);
+        let session = session.get::<Session>().shared();
+        Ok(wit::Retry::new(Resource { session, state: RefCell::new(State::Between(retry)) }))
+    }
+}
+
+impl Resource {
+    /// Goes on until there is an outcome or a pause to make.
+    fn advance(&self) -> ControlFlow<Result<Grant, AcquireError>, Pending> {
+        let mut state = self.state.borrow_mut();
+        let (mut begin, event) = match core::mem::replace(&mut *state, State::Ended(0)) {
+            State::Between(retry) => (retry.begin(driver::nonce()), Event::Start),
+            State::Beginning(begin) => (begin, Event::Woken),
+            other => {
+                let text = if matches!(other, State::Running(_)) { RUNS } else { ENDED };
+                *state = other;
+                return ControlFlow::Break(Err(AcquireError::Invalid(text.to_string())));
+            }
+        };
+        match driver::advance(&mut begin, &mut self.session.borrow_mut(), event) {
+            ControlFlow::Break(Ok(running)) => {
+                let grant = mutex::Grant::resource(&self.session, running.grant().clone());
+                *state = State::Running(running);
+                ControlFlow::Break(Ok(grant))
+            }
+            ControlFlow::Break(Err(error)) => {
+                *state = State::Ended(begin.tries());
+                ControlFlow::Break(Err(convert::acquire_error(error)))
+            }
+            ControlFlow::Continue(pause) => {
+                let waiting_for = convert::waiting_for(begin.waiting_for().clone());
+                *state = State::Beginning(begin);
+                ControlFlow::Continue(Pending { pause: convert::nanos(pause), waiting_for })
+            }
+        }
+    }
+}
+
+impl wit::GuestRetry for Resource {
+    fn poll(&self) -> Progress {
+        mutex::progress(self.advance())
+    }
+
+    fn block(&self) -> Result<Grant, AcquireError> {
+        mutex::block(|| self.advance())
+    }
+
+    fn report(&self, work: wit::Work) -> Result<wit::Verdict, GrantError> {
+        let mut state = self.state.borrow_mut();
+        let running = match core::mem::replace(&mut *state, State::Ended(0)) {
+            State::Running(running) => running,
+            other => {
+                let text = if matches!(other, State::Ended(_)) { ENDED } else { NONE_RUNS };
+                *state = other;
+                return Err(GrantError::Invalid(text.to_string()));
+            }
+        };
+        *state = State::Ended(running.number());
+        match driver::run(running.report(work_in(work)), &mut self.session.borrow_mut()) {
+            Ok(Verdict::Finished) => Ok(wit::Verdict::Finished),
+            Ok(Verdict::Exhausted) => Ok(wit::Verdict::Exhausted),
+            Ok(Verdict::RetryAfter(pause, retry)) => {
+                *state = State::Between(*retry);
+                Ok(wit::Verdict::RetryAfter(convert::nanos(pause)))
+            }
+            Err(unreported) => {
+                if let Some(running) = unreported.again {
+                    *state = State::Running(*running);
+                }
+                Err(convert::grant_error(unreported.error))
+            }
+        }
+    }
+
+    fn tries(&self) -> u32 {
+        match &*self.state.borrow() {
+            State::Between(retry) => retry.tries(),
+            State::Beginning(begin) => begin.tries(),
+            State::Running(running) => running.number(),
+            State::Ended(tries) => *tries,
+        }
+    }
+}
+
+fn retry_options(options: wit::RetryOptions) -> Result<RetryOptions, Invalid> {
+    RetryOptions::new(Lease::new(convert::ttl_in(options.lease))?)
+        .adopt(options.adopt)
+        .wait(options.wait.map(Duration::from_nanos))?
+        .interval(Duration::from_nanos(options.interval))?
+        .tries(options.tries)?
+        .reserve(Duration::from_nanos(options.reserve))
+}
+
+fn work_in(work: wit::Work) -> Work {
+    match work {
+        wit::Work::Committed => Work::Committed,
+        wit::Work::Conflict => Work::Conflict,
+        wit::Work::Failed => Work::Failed,
+    }
+}

@@ -1,0 +1,257 @@
+//! Random schedules of owners that try work under one lock, on a store that fails in any way.
+//!
+//! What holds in all of them:
+//! - the lock of at most one try is valid;
+//! - a try has the token of the try before only if nobody had the lock in between, else a larger one than anybody had;
+//! - what is told as finished was released; what is told as lost is;
+//! - there are no more tries than were asked for;
+//! - when the store is well again, the lock can be had.
+//!
+//! A failure names the seed; [`one`] runs it alone.
+
+mod support;
+
+use std::panic::{catch_unwind, resume_unwind};
+use std::time::Duration;
+
+use kvlock_machine::{
+    AcquireError, BeginTry, GrantError, Key, Report, Retry, RetryOptions, Try, Unreported, Validity, Verdict, Work,
+};
+use support::{Drive, Fault, Op, Owner, World, lease, millis, secs, waiting};
+
+const SEEDS: u64 = 2000;
+const MOVES: u32 = 200;
+const TRIES: u32 = 4;
+
+#[test]
+fn no_schedule_breaks_what_a_conflict_retry_promises() {
+    let mut reserved = 0;
+    for seed in 0..SEEDS {
+        reserved += catch_unwind(|| one(seed)).unwrap_or_else(|panic| {
+            eprintln!("seed {seed}");
+            resume_unwind(panic)
+        });
+    }
+    assert!(reserved > SEEDS, "reservations are found: {reserved}");
+}
+
+/// Tells how often a try found its reservation.
+fn one(seed: u64) -> u64 {
+    let mut game = Game::new(seed);
+    for _ in 0..MOVES {
+        game.play();
+        game.check();
+    }
+    game.end();
+    game.reserved
+}
+
+/// A linear congruential generator (Knuth's MMIX); its upper bits are random enough.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+struct Game {
+    world: World,
+    random: Random,
+    players: Vec<Player>,
+    /// The largest token that anybody was given.
+    token: u64,
+    reserved: u64,
+    lost_at: Duration,
+}
+
+struct Player {
+    owner: Owner,
+    at: At,
+    /// The token of the try before.
+    token: Option<u64>,
+    /// The line that marks records of the present try's hold, and of the acquisition under way.
+    nonces: [String; 2],
+}
+
+impl Player {
+    fn new(owner: Owner) -> Self {
+        Player { owner, at: At::Nowhere, token: None, nonces: Default::default() }
+    }
+}
+
+enum At {
+    Nowhere,
+    Between(Retry),
+    Beginning(Op<BeginTry>),
+    Running(Try),
+    Reporting { op: Op<Report>, work: Work, running: Try },
+}
+
+impl Game {
+    fn new(seed: u64) -> Self {
+        let (mut world, mut random) = (World::new(), Random(seed));
+        world.servers.slack = secs(random.below(2) * 2);
+        let players = (0..3).map(|_| Player::new(world.owner("same"))).collect();
+        Game { world, random, players, token: 0, reserved: 0, lost_at: Duration::ZERO }
+    }
+
+    fn play(&mut self) {
+        self.world.weather = self.weather();
+        match self.random.below(500) {
+            0 => {
+                self.world.servers.lose(0, self.world.now);
+                self.lost_at = self.world.now;
+            }
+            1..=30 => {
+                let pause = millis(self.random.below(1500));
+                self.world.advance(pause);
+            }
+            31..=35 => {
+                // It crashed, and another takes its place.
+                let index = self.random.below(3) as usize;
+                self.players[index] = Player::new(self.world.owner("same"));
+            }
+            _ => self.go_on(),
+        }
+    }
+
+    fn weather(&mut self) -> Fault {
+        let delay = millis(self.random.below(3000));
+        match self.random.below(100) {
+            0..=4 => Fault::Unavailable,
+            5..=8 => Fault::LostRequest,
+            9..=12 => Fault::LostReply,
+            13..=17 => Fault::Late(delay),
+            18..=20 => Fault::SlowRequest(delay),
+            21..=23 => Fault::SlowReply(delay),
+            _ => Fault::Fine,
+        }
+    }
+
+    /// Moves whoever is due first, or anybody, late.
+    fn go_on(&mut self) {
+        let due = |player: &Player| match &player.at {
+            At::Beginning(op) => op.due(),
+            At::Reporting { op, .. } => op.due(),
+            At::Nowhere | At::Between(_) | At::Running(_) => Some(Duration::ZERO),
+        };
+        let late = self.random.below(4) == 0;
+        let first = (0..3).min_by_key(|index| due(&self.players[*index])).filter(|_| !late);
+        let index = first.unwrap_or(self.random.below(3) as usize);
+        let owner = self.players[index].owner;
+        let at = std::mem::replace(&mut self.players[index].at, At::Nowhere);
+        self.players[index].at = match at {
+            At::Nowhere => {
+                self.players[index].token = None;
+                At::Between(self.new_retry())
+            }
+            At::Between(retry) => {
+                let nonce = self.world.nonce();
+                self.players[index].nonces[1] = format!("nonce: {:032x}\n", nonce.0);
+                At::Beginning(Op::new(&self.world, owner, retry.begin(nonce)))
+            }
+            At::Beginning(mut op) => {
+                op.step(&mut self.world);
+                match op.outcome() {
+                    Some(begun) => self.begun(index, begun),
+                    None => At::Beginning(op),
+                }
+            }
+            At::Running(running) => {
+                let work = [Work::Conflict, Work::Conflict, Work::Committed, Work::Failed];
+                let work = work[self.random.below(4) as usize];
+                At::Reporting { op: Op::new(&self.world, owner, running.clone().report(work)), work, running }
+            }
+            At::Reporting { mut op, work, running } => {
+                op.step(&mut self.world);
+                match op.outcome() {
+                    Some(reported) => self.reported(index, work, &running, reported),
+                    None => At::Reporting { op, work, running },
+                }
+            }
+        };
+    }
+
+    fn new_retry(&mut self) -> Retry {
+        let (length, wait) = (secs(1 + self.random.below(5)), secs(self.random.below(20)));
+        let options = RetryOptions::new(lease(length)).wait(Some(wait)).unwrap().tries(TRIES).unwrap();
+        let options = options.reserve(millis(1 + self.random.below(3000))).unwrap();
+        Retry::new(Key::new("k").unwrap(), options, self.random.below(u64::MAX).into())
+    }
+
+    fn begun(&mut self, index: usize, begun: Result<Try, AcquireError>) -> At {
+        match begun {
+            Ok(running) => {
+                let token = running.grant().token();
+                assert!(running.number() <= TRIES);
+                if self.players[index].token.replace(token) == Some(token) {
+                    assert_eq!(token, self.token, "somebody else had the lock in between");
+                    self.reserved += 1;
+                } else {
+                    assert!(token > self.token, "{token} after {}", self.token);
+                    self.token = token;
+                    self.players[index].nonces.swap(0, 1);
+                }
+                At::Running(running)
+            }
+            Err(AcquireError::Busy { .. } | AcquireError::Store(_) | AcquireError::AlreadyHeld) => At::Nowhere,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn reported(&mut self, index: usize, work: Work, running: &Try, reported: Result<Verdict, Unreported>) -> At {
+        let owner = self.players[index].owner;
+        let validity = self.world.validity(owner, running.grant());
+        match reported {
+            Ok(Verdict::Finished) => {
+                assert_ne!(work, Work::Conflict);
+                assert_eq!(validity, Validity::Lost, "it is released");
+                let nonce = &self.players[index].nonces[0];
+                let is_ours = |value: &[u8]| String::from_utf8_lossy(value).contains(nonce);
+                let mut history = self.world.servers.history.iter();
+                let released =
+                    history.any(|write| write.after.is_none() && write.before.as_deref().is_some_and(is_ours));
+                // What the store lost while the answer was awaited is free as well.
+                assert!(released || self.lost_at > Duration::ZERO, "a release that did not happen");
+                At::Nowhere
+            }
+            Ok(Verdict::RetryAfter(pause, retry)) => {
+                assert!(work == Work::Conflict && running.number() < TRIES && pause <= millis(100));
+                At::Between(*retry)
+            }
+            Ok(Verdict::Exhausted) => {
+                assert_eq!((work, running.number(), validity), (Work::Conflict, TRIES, Validity::Lost));
+                At::Nowhere
+            }
+            Err(Unreported { error: GrantError::Lost(_), again: None }) => {
+                assert_ne!(work, Work::Conflict);
+                assert_eq!(validity, Validity::Lost);
+                At::Nowhere
+            }
+            Err(Unreported { error: GrantError::Store(_), again: Some(running) }) => {
+                assert_ne!(work, Work::Conflict);
+                At::Running(*running)
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn check(&self) {
+        let holds = |player: &&Player| {
+            let (At::Running(running) | At::Reporting { running, .. }) = &player.at else { return false };
+            matches!(self.world.validity(player.owner, running.grant()), Validity::Valid(_))
+        };
+        assert!(self.players.iter().filter(holds).count() <= 1, "the locks of two tries are valid");
+    }
+
+    /// The store is well again, and all that was held is over.
+    fn end(&mut self) {
+        self.world.weather = Fault::Fine;
+        self.world.advance(secs(60));
+        let last = self.world.acquainted("last");
+        let grant = self.world.acquire(last, "k", waiting(5, secs(1))).unwrap();
+        assert!(grant.token() > self.token);
+    }
+}

@@ -1,0 +1,79 @@
+//! Running a command again that ran into a conflict.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use kvlock::{ConflictRetry, Poll, Retrying, Session, Verdict, Work};
+
+use super::{Ran, Runner, finish};
+use crate::cli::{args, output, wait};
+
+/// Whether, and how often.
+#[derive(clap::Args)]
+pub(super) struct RetryArgs {
+    /// Run the command again when it exits with this code: it ran into a conflict; may be given several times
+    #[arg(long, env = "KVLOCK_RETRY_ON", value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..), conflicts_with_all = ["reentrant", "at_least"])]
+    retry_on: Vec<u8>,
+    /// Run it again at most so often
+    #[arg(long, env = "KVLOCK_RETRIES", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..1_000_000), requires = "retry_on", allow_negative_numbers = true)]
+    retries: u32,
+    /// Keep the lock reserved for this long after a conflict, should the command never be run again
+    #[arg(long, env = "KVLOCK_RESERVE", value_name = "DURATION", default_value = "1s", value_parser = args::duration, requires = "retry_on", allow_negative_numbers = true)]
+    reserve: Duration,
+}
+
+impl RetryArgs {
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.retry_on.is_empty()
+    }
+
+    fn apply(&self, work: ConflictRetry) -> ConflictRetry {
+        work.tries(self.retries + 1).reserve(self.reserve)
+    }
+}
+
+impl Runner<'_> {
+    /// Runs the command until it ends otherwise than in a conflict, or has been run as often as it may.
+    pub(super) fn retry(&self, session: &Session) -> Result<ExitCode> {
+        let (lock, retry) = (&self.run.lock, &self.run.retry);
+        let mut retrying = retry.apply(lock.apply_retry(session.conflict_retry(&lock.key))).begin()?;
+        loop {
+            let grant = wait::granted(|| retrying.poll(), lock, self.global, self.events)?;
+            let number = retrying.tries();
+            let Ran { kept, end } = self.run_under(grant, Some(number), None)?;
+            let may_go_on = !end.interrupted && end.loss.is_none() && kept.lost().is_none();
+            if !may_go_on || !retry.retry_on.contains(&end.code) {
+                let work = Work::<(), ()>::Committed(());
+                return finish(kept, end, |kept| retrying.report(kept.stop(), &work).map(drop), self.global);
+            }
+            match retrying.report(kept.stop(), &Work::<(), u8>::Conflict(end.code))? {
+                Verdict::RetryAfter(pause) => {
+                    self.tell(number, end.code, "trying again");
+                    self.pause(&mut retrying, pause)?;
+                }
+                Verdict::Exhausted | Verdict::Finished => {
+                    self.tell(number, end.code, "giving up");
+                    return Ok(end.code.into());
+                }
+            }
+        }
+    }
+
+    fn tell(&self, number: u32, code: u8, next: &str) {
+        if !self.global.quiet {
+            let key = output::one_line(&self.run.lock.key);
+            let tries = self.run.retry.retries + 1;
+            eprintln!("kvlock: `{key}`: try {number} of {tries} exited with {code}, a conflict: {next}");
+        }
+    }
+
+    /// A signal ends the pause, and leaves nothing behind.
+    fn pause(&self, retrying: &mut Retrying, pause: Duration) -> Result<()> {
+        let Some(signal) = wait::pause(pause, self.events) else { return Ok(()) };
+        if let Ok(Poll::Ready(grant)) = retrying.poll() {
+            drop(grant);
+        }
+        Err(wait::interrupted(&self.run.lock.key, signal))
+    }
+}

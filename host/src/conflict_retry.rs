@@ -1,0 +1,361 @@
+//! Conflict retry: work that has its own optimistic concurrency control, tried under a lock until it commits.
+
+use std::time::Duration;
+
+use wasmtime::component::ResourceAny;
+
+use crate::engine::bindings::exports::kvlock::lock::conflict_retry as wit;
+use crate::engine::convert;
+use crate::error::{AcquireError, GrantError, trap};
+use crate::grant::Grant;
+use crate::keep::{Keep, Kept, Loss};
+use crate::lock::{self, DEFAULT_INTERVAL, DEFAULT_LEASE, Poll, Waiting};
+use crate::session::Shared;
+use crate::store::Ttl;
+
+/// How often work is tried in all, when nobody says otherwise: once, and ten times more.
+pub const DEFAULT_TRIES: u32 = 11;
+/// How long the lock stays reserved after a conflict, when nobody says otherwise: time to begin anew, no more.
+pub const DEFAULT_RESERVE: Duration = Duration::from_secs(1);
+
+/// How to try work that may run into a conflict: a transaction of a database that serialises, a commit to a
+/// repository, an upload with a precondition.
+///
+/// The work runs while its lock is held, so that those who ask for the lock do not run into each other, and throw no
+/// work away. If it conflicts all the same, with a writer that asks for no lock, the lock stays reserved for a moment,
+/// and the next try goes first.
+///
+/// Each option has a default that serves: a lease of 30 s, renewed while the work runs; eleven tries; a reservation of
+/// a second; and waiting for ever.
+///
+/// ```
+/// use kvlock::{Client, ConflictRetryError, Work};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let session = Client::connect("memory:")?.session().open()?;
+/// let mut somebody_else = 2;
+/// let sum = session.conflict_retry("account:7").tries(5).run(|attempt| {
+///     // Begin the transaction; read, compute, write; commit, and tell what came of it:
+///     if somebody_else > 0 {
+///         somebody_else -= 1;
+///         return Work::Conflict("could not serialize access");
+///     }
+///     Work::Committed(40 + attempt.number())
+/// })?;
+/// assert_eq!(sum, 43);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "nothing runs until it is run"]
+pub struct ConflictRetry {
+    shared: Shared,
+    key: String,
+    lease: Ttl,
+    wait: Option<Duration>,
+    interval: Duration,
+    tries: u32,
+    reserve: Duration,
+    adopt: bool,
+}
+
+/// What the work of a try came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work<T, E> {
+    /// Done.
+    Committed(T),
+    /// Its own concurrency control refused it, and it has changed nothing: it can be tried again.
+    Conflict(E),
+    /// It failed otherwise: trying again does not help.
+    Failed(E),
+}
+
+/// What follows a try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The lock is released. Nothing more to do.
+    Finished,
+    /// Poll again after this long: the lock is reserved until then and somewhat longer.
+    RetryAfter(Duration),
+    /// That was the last try: the lock is released.
+    Exhausted,
+}
+
+/// Why work did not simply commit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConflictRetryError<T, E> {
+    /// There was no lock for a try, and it did not run.
+    #[error("{error}")]
+    Acquire {
+        /// Why there was none.
+        error: AcquireError,
+        /// What the try before ran into, if there was one.
+        conflict: Option<E>,
+    },
+    /// Each try ran into a conflict. Try again later.
+    #[error("a conflict in each of {tries} tries, the last: {conflict}")]
+    Exhausted {
+        /// What the last ran into.
+        conflict: E,
+        /// How many there were.
+        tries: u32,
+    },
+    /// The work failed otherwise.
+    #[error("{error}")]
+    Failed {
+        /// What the work says.
+        error: E,
+        /// What became of the lock, if it was lost while the work ran or could not be released.
+        lock: Option<GrantError>,
+    },
+    /// The work has committed, and the lock was lost before, or could not be released. Work that relies on its own
+    /// concurrency control alone is as good as any: see [`committed`](Self::committed).
+    #[error("committed; but {error}")]
+    Release {
+        /// What the work gave.
+        value: T,
+        /// What became of the lock.
+        error: GrantError,
+    },
+}
+
+/// A try that runs, as its work sees it. The lease is renewed in the background.
+#[derive(Debug)]
+pub struct Attempt {
+    number: u32,
+    kept: Kept,
+}
+
+/// Work that is tried step by step, for callers with an event loop: [`poll`](Self::poll) until a grant says that the
+/// work is to run, [`report`](Self::report) what it came to, and so on.
+///
+/// Dropping it releases nothing: a reservation ends by itself. Until then its session cannot lock the key.
+pub struct Retrying {
+    shared: Shared,
+    key: String,
+    resource: ResourceAny,
+    /// The grant of the try that runs.
+    granted: Option<ResourceAny>,
+    waiting: Waiting,
+}
+
+impl ConflictRetry {
+    pub(crate) fn new(shared: Shared, key: String) -> Self {
+        ConflictRetry {
+            shared,
+            key,
+            lease: Ttl::After(DEFAULT_LEASE),
+            wait: None,
+            interval: DEFAULT_INTERVAL,
+            tries: DEFAULT_TRIES,
+            reserve: DEFAULT_RESERVE,
+            adopt: false,
+        }
+    }
+
+    /// How long the lock is held for each try unless renewed: 1 ms to a year.
+    pub fn lease(mut self, lease: impl Into<Ttl>) -> Self {
+        self.lease = lease.into();
+        self
+    }
+
+    /// How long to wait for the lock at most, over all tries and counted from the first on; zero never waits. A try
+    /// that finds its reservation goes all the same.
+    pub fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    /// The longest pause between two looks at a lock that is busy: 1 ms to an hour. For work that takes milliseconds
+    /// choose a few of them.
+    pub fn interval(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
+    /// How often to try in all: 1 to a million.
+    pub fn tries(mut self, tries: u32) -> Self {
+        self.tries = tries;
+        self
+    }
+
+    /// How long the lock stays reserved after a conflict, should the next try never come: 1 ms to an hour.
+    pub fn reserve(mut self, reserve: Duration) -> Self {
+        self.reserve = reserve;
+        self
+    }
+
+    /// Takes the lock over from another session of the same owner name: for platforms where each try is a new process.
+    pub fn adopt(mut self) -> Self {
+        self.adopt = true;
+        self
+    }
+
+    /// Runs `work` under the lock until it commits, fails, or has run into a conflict as often as it may. If it
+    /// panics, the lock is released.
+    pub fn run<T, E>(self, mut work: impl FnMut(&Attempt) -> Work<T, E>) -> Result<T, ConflictRetryError<T, E>> {
+        let mut conflict = None;
+        let mut retrying = self.begin().map_err(|error| ConflictRetryError::Acquire { error, conflict: None })?;
+        loop {
+            let grant = match retrying.block() {
+                Ok(grant) => grant,
+                Err(error) => return Err(ConflictRetryError::Acquire { error, conflict }),
+            };
+            let attempt = Attempt { number: retrying.tries(), kept: grant.keep(Keep::default()) };
+            let outcome = work(&attempt);
+            let reported = retrying.report(attempt.kept.stop(), &outcome);
+            match (outcome, reported) {
+                (Work::Committed(value), Ok(_)) => return Ok(value),
+                (Work::Committed(value), Err(error)) => return Err(ConflictRetryError::Release { value, error }),
+                (Work::Failed(error), reported) => {
+                    return Err(ConflictRetryError::Failed { error, lock: reported.err() });
+                }
+                (Work::Conflict(conflict), Ok(Verdict::Exhausted)) => {
+                    return Err(ConflictRetryError::Exhausted { conflict, tries: retrying.tries() });
+                }
+                (Work::Conflict(error), Ok(Verdict::RetryAfter(pause))) => {
+                    conflict = Some(error);
+                    retrying.shared.clock.sleep(pause);
+                }
+                // A conflict is never finished, and only a component that failed does not take its report: the next
+                // poll tells.
+                (Work::Conflict(error), Ok(Verdict::Finished) | Err(_)) => conflict = Some(error),
+            }
+        }
+    }
+
+    /// Begins to try step by step. Nothing is sent until it is polled.
+    pub fn begin(self) -> Result<Retrying, AcquireError> {
+        let options = wit::RetryOptions {
+            lease: convert::ttl_out(self.lease),
+            wait: self.wait.map(convert::nanos),
+            interval: convert::nanos(self.interval),
+            tries: self.tries,
+            reserve: convert::nanos(self.reserve),
+            adopt: self.adopt,
+        };
+        let begun = self.shared.enter().begin_retry(&self.key, options);
+        match begun {
+            Ok(Ok(resource)) => {
+                let waiting = Waiting::default();
+                Ok(Retrying { shared: self.shared, key: self.key, resource, granted: None, waiting })
+            }
+            Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
+            Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
+        }
+    }
+}
+
+impl<T, E> ConflictRetryError<T, E> {
+    /// The value of work that committed, whatever became of the lock: for work whose own concurrency control is all
+    /// that it relies on.
+    pub fn committed(self) -> Result<T, Self> {
+        match self {
+            ConflictRetryError::Release { value, .. } => Ok(value),
+            other => Err(other),
+        }
+    }
+}
+
+impl Attempt {
+    /// The number of the try; the first is 1.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The key.
+    pub fn key(&self) -> &str {
+        self.kept.key()
+    }
+
+    /// The fencing token: see [`Grant::token`]. A try that found its reservation has that of the try before.
+    pub fn token(&self) -> u64 {
+        self.kept.token()
+    }
+
+    /// Whether the lock is held yet.
+    pub fn is_held(&self) -> bool {
+        self.lost().is_none()
+    }
+
+    /// Why the lock is lost; none while it is held.
+    pub fn lost(&self) -> Option<Loss> {
+        self.kept.lost()
+    }
+
+    /// How long the lock is surely held; none if without end.
+    pub fn valid_for(&self) -> Option<Duration> {
+        self.kept.valid_for()
+    }
+}
+
+impl Retrying {
+    /// Begins the next try, as far as it can without sleeping; with a grant it runs. The grant does not renew itself:
+    /// see [`Grant::keep`].
+    pub fn poll(&mut self) -> Result<Poll, AcquireError> {
+        let poll = self.waiting.poll(&self.shared, &self.key, |guest| {
+            let instance = &mut guest.instance;
+            instance.exports.kvlock_lock_conflict_retry().retry().call_poll(&mut instance.store, self.resource)
+        })?;
+        if let Poll::Ready(grant) = &poll {
+            self.granted = Some(grant.resource());
+        }
+        Ok(poll)
+    }
+
+    /// Begins the next try, waiting for the lock.
+    pub fn block(&mut self) -> Result<Grant, AcquireError> {
+        let clock = self.shared.clock.clone();
+        lock::block(&*clock, || self.poll())
+    }
+
+    /// Tells what the work of the present try came to, and reserves the lock or gives it back. Takes the grant that
+    /// came with the try. An error tells that the lock had been lost while work ran that committed or failed, or could
+    /// not be given back, and ends with its lease.
+    pub fn report<T, E>(&mut self, grant: Grant, work: &Work<T, E>) -> Result<Verdict, GrantError> {
+        if self.granted != Some(grant.resource()) {
+            // The drop releases it.
+            return Err(GrantError::Invalid("this grant is not the one of the try that runs".to_string()));
+        }
+        self.granted = None;
+        grant.forget();
+        let work = match work {
+            Work::Committed(_) => wit::Work::Committed,
+            Work::Conflict(_) => wit::Work::Conflict,
+            Work::Failed(_) => wit::Work::Failed,
+        };
+        let reported = {
+            let instance = &mut self.shared.enter().instance;
+            let resource = instance.exports.kvlock_lock_conflict_retry().retry();
+            resource.call_report(&mut instance.store, self.resource, work)
+        };
+        let component = |error| GrantError::Component { key: self.key.clone(), text: trap(&error) };
+        let verdict = reported.map_err(component).and_then(|verdict| {
+            verdict.map_err(|error| GrantError::of(&self.key, error)) // the lock had been lost, or the store fails
+        });
+        match verdict.inspect_err(|error| tracing::warn!(key = self.key, "release failed: {error}"))? {
+            wit::Verdict::Finished => Ok(Verdict::Finished),
+            wit::Verdict::Exhausted => Ok(Verdict::Exhausted),
+            wit::Verdict::RetryAfter(pause) => {
+                let pause = Duration::from_nanos(pause);
+                tracing::debug!(key = self.key, "conflict: the next try follows in {pause:?}");
+                Ok(Verdict::RetryAfter(pause))
+            }
+        }
+    }
+
+    /// How many tries have begun; 0 where the component failed.
+    pub fn tries(&self) -> u32 {
+        let instance = &mut self.shared.enter().instance;
+        let resource = instance.exports.kvlock_lock_conflict_retry().retry();
+        resource.call_tries(&mut instance.store, self.resource).unwrap_or_default()
+    }
+}
+
+impl Drop for Retrying {
+    fn drop(&mut self) {
+        // A resource of an instance that trapped cannot be dropped, and need not be.
+        let _ = self.resource.resource_drop(&mut self.shared.enter().instance.store);
+    }
+}

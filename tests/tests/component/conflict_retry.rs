@@ -1,0 +1,335 @@
+//! Conflict retry: work that is tried under a lock until it commits, with a reservation between two tries.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use kvlock::store::{Op, Ttl};
+use kvlock::{
+    AcquireError, ConflictRetry, ConflictRetryError, Grant, GrantError, Loss, Poll, Retrying, Session, Verdict, Work,
+};
+
+use crate::world::{World, busy, millis, refused, secs};
+
+/// A step by step retry's grant, which must come without a pause.
+#[track_caller]
+fn granted(retrying: &mut Retrying) -> Grant {
+    match retrying.poll().unwrap() {
+        Poll::Ready(grant) => grant,
+        Poll::Pending { waiting_for, .. } => panic!("{waiting_for}"),
+    }
+}
+
+fn conflict(retrying: &mut Retrying, grant: Grant) -> Result<Verdict, GrantError> {
+    retrying.report(grant, &Work::<(), ()>::Conflict(()))
+}
+
+fn commit(retrying: &mut Retrying, grant: Grant) -> Result<Verdict, GrantError> {
+    retrying.report(grant, &Work::<(), ()>::Committed(()))
+}
+
+/// Work that never runs.
+fn never(session: &Session, options: impl Fn(ConflictRetry) -> ConflictRetry) -> AcquireError {
+    let work = options(session.conflict_retry("k"));
+    match refused(work.run(|_| -> Work<(), ()> { panic!("it runs") })) {
+        ConflictRetryError::Acquire { error, conflict: None } => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn work_that_commits_at_once_costs_an_add_and_a_delete() {
+    let world = World::new();
+    let session = world.session("one");
+    let value = session.conflict_retry("k").run(|attempt| -> Work<_, ()> {
+        assert_eq!((attempt.number(), attempt.key(), attempt.is_held()), (1, "k", true));
+        assert!(attempt.valid_for().is_some_and(|left| left > secs(29)));
+        Work::Committed(attempt.token())
+    });
+    assert!(value.unwrap() > 0);
+    assert_eq!(world.calls(), ["add kvlock:lock:k -> written", "delete kvlock:lock:k -> deleted"]);
+}
+
+#[test]
+fn conflicts_are_retried_under_one_hold_until_the_work_commits() {
+    let world = World::new();
+    let (session, other) = (world.session("one"), world.session("two"));
+    let (mut tokens, mut numbers) = (Vec::new(), Vec::new());
+    let (value, took) = world.timed(|| {
+        session.conflict_retry("k").run(|attempt| {
+            tokens.push(attempt.token());
+            numbers.push(attempt.number());
+            assert!(other.lock("k").try_acquire().unwrap().is_none());
+            if attempt.number() < 4 { Work::Conflict("again") } else { Work::Committed("done") }
+        })
+    });
+    assert_eq!((value, numbers), (Ok("done"), vec![1, 2, 3, 4]));
+    tokens.dedup();
+    assert_eq!(tokens.len(), 1, "nobody got in between");
+    assert!(took > Duration::ZERO && took < millis(10), "{took:?}");
+    assert!(world.holder("k").is_none());
+}
+
+#[test]
+fn the_next_try_finds_its_reservation_while_a_contender_waits() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let mut retrying = one.conflict_retry("k").reserve(secs(2)).begin().unwrap();
+    let grant = granted(&mut retrying);
+    let mut contender = two.lock("k").begin().unwrap();
+    assert!(matches!(contender.poll(), Ok(Poll::Pending { .. })));
+    let Ok(Verdict::RetryAfter(pause)) = conflict(&mut retrying, grant) else { panic!("to be retried") };
+    assert!(pause <= millis(1), "{pause:?}");
+    assert_eq!(world.holder("k").unwrap().lease, Ttl::After(secs(2)));
+    for _ in 0..10 {
+        world.clock.advance(millis(100));
+        assert!(matches!(contender.poll(), Ok(Poll::Pending { .. })));
+    }
+    let grant = granted(&mut retrying);
+    assert_eq!(retrying.tries(), 2);
+    assert_eq!(world.holder("k").unwrap().lease, Ttl::After(secs(30)));
+    assert_eq!(commit(&mut retrying, grant), Ok(Verdict::Finished));
+    let (waited, _) = world.run_until_one_ends(&mut [contender]);
+    assert_eq!(waited, 0);
+}
+
+#[test]
+fn the_reservation_of_a_retrier_that_never_comes_back_ends() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let mut retrying = one.conflict_retry("k").reserve(secs(1)).begin().unwrap();
+    let grant = granted(&mut retrying);
+    conflict(&mut retrying, grant).unwrap();
+    drop(retrying);
+    let (_, waited) = world.timed(|| two.lock("k").acquire().unwrap());
+    assert!(waited >= secs(1) && waited < millis(1100), "{waited:?}");
+}
+
+#[test]
+fn the_last_conflict_is_given_to_the_caller_with_the_number_of_tries() {
+    let world = World::new();
+    let session = world.session("one");
+    let outcome = session
+        .conflict_retry("k")
+        .tries(3)
+        .run(|attempt| -> Work<(), _> { Work::Conflict(format!("conflict {}", attempt.number())) });
+    assert_eq!(outcome, Err(ConflictRetryError::Exhausted { conflict: "conflict 3".to_string(), tries: 3 }));
+    assert!(outcome.unwrap_err().to_string().contains("3 tries"));
+    assert!(world.holder("k").is_none());
+}
+
+#[test]
+fn work_that_fails_is_not_tried_again() {
+    let world = World::new();
+    let session = world.session("one");
+    let mut tries = 0;
+    let outcome = session.conflict_retry("k").run(|_| -> Work<(), _> {
+        tries += 1;
+        Work::Failed("broken")
+    });
+    assert_eq!(outcome, Err(ConflictRetryError::Failed { error: "broken", lock: None }));
+    assert_eq!(tries, 1);
+    assert!(world.holder("k").is_none());
+}
+
+#[test]
+fn a_lock_lost_while_the_work_ran_is_told_and_what_it_committed_is_given() {
+    let world = World::new();
+    let (session, operator) = (world.session("one"), world.session("operator"));
+    let work = || {
+        session.conflict_retry("k").run(|_| -> Work<_, ()> {
+            operator.break_lock("k").unwrap();
+            Work::Committed(42)
+        })
+    };
+    let outcome = work();
+    assert!(
+        matches!(outcome, Err(ConflictRetryError::Release { value: 42, error: GrantError::Lost { .. } })),
+        "{outcome:?}"
+    );
+    assert_eq!(work().or_else(ConflictRetryError::committed), Ok(42));
+}
+
+#[test]
+fn work_that_failed_hears_of_a_lost_lock_too() {
+    let world = World::new();
+    let (session, operator) = (world.session("one"), world.session("operator"));
+    let outcome = session.conflict_retry("k").run(|_| -> Work<(), _> {
+        operator.break_lock("k").unwrap();
+        Work::Failed("broken")
+    });
+    let Err(ConflictRetryError::Failed { error: "broken", lock: Some(GrantError::Lost { .. }) }) = outcome else {
+        panic!("{outcome:?}")
+    };
+}
+
+#[test]
+fn work_sees_that_its_lease_has_ended() {
+    let world = World::new();
+    let session = world.session("one");
+    let outcome = session.conflict_retry("k").lease(secs(10)).run(|attempt| -> Work<_, ()> {
+        world.clock.advance(secs(10));
+        assert!(!attempt.is_held());
+        Work::Committed(attempt.lost())
+    });
+    let Err(ConflictRetryError::Release { value: Some(Loss::Expired(_)), .. }) = outcome else { panic!("{outcome:?}") };
+}
+
+#[test]
+fn a_conflict_of_work_that_lost_its_lock_is_tried_again_under_a_new_one() {
+    let world = World::new();
+    let (session, operator) = (world.session("one"), world.session("operator"));
+    let mut tokens = Vec::new();
+    let outcome = session.conflict_retry("k").run(|attempt| {
+        tokens.push(attempt.token());
+        if attempt.number() == 1 {
+            operator.break_lock("k").unwrap();
+            return Work::Conflict(());
+        }
+        Work::Committed(())
+    });
+    assert_eq!(outcome, Ok(()));
+    assert!(tokens[1] > tokens[0], "{tokens:?}");
+}
+
+#[test]
+fn work_that_panics_releases_the_lock() {
+    let world = World::new();
+    let session = world.session("one");
+    let work = || session.conflict_retry("k").run(|_| -> Work<(), ()> { panic!("on purpose") });
+    let outcome = catch_unwind(AssertUnwindSafe(work));
+    assert_eq!(outcome.err().unwrap().downcast_ref::<&str>(), Some(&"on purpose"));
+    assert!(world.holder("k").is_none());
+    let again = session.conflict_retry("k").wait(Duration::ZERO).run(|_| -> Work<_, ()> { Work::Committed(()) });
+    assert_eq!(again, Ok(()));
+}
+
+#[test]
+fn a_busy_lock_is_waited_for_as_long_as_asked_and_the_work_does_not_run_without_it() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let held = one.lock("k").acquire().unwrap();
+    for wait in [Duration::ZERO, secs(3)] {
+        let (error, took) = world.timed(|| never(&two, |work| work.wait(wait)));
+        assert_eq!((busy::<()>(Err(error)).0, took), (wait, wait));
+    }
+    held.release().unwrap();
+    let value = two.conflict_retry("k").wait(Duration::ZERO).run(|_| -> Work<_, ()> { Work::Committed(1) });
+    assert_eq!(value, Ok(1));
+}
+
+#[test]
+fn a_conflict_is_not_forgotten_when_the_next_try_finds_no_lock() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let mut held = None;
+    let outcome = one.conflict_retry("k").wait(secs(3)).run(|_| -> Work<(), _> {
+        two.break_lock("k").unwrap();
+        held = Some(two.lock("k").acquire().unwrap());
+        Work::Conflict("the first")
+    });
+    let Err(ConflictRetryError::Acquire { error: AcquireError::Busy { .. }, conflict: Some("the first") }) = outcome
+    else {
+        panic!("{outcome:?}")
+    };
+}
+
+#[test]
+fn a_commit_whose_release_failed_keeps_its_value() {
+    let world = World::new();
+    let session = world.session("one");
+    let outcome = session.conflict_retry("k").run(|_| -> Work<_, ()> {
+        world.store.down();
+        Work::Committed(42)
+    });
+    let Err(ConflictRetryError::Release { value: 42, error: GrantError::Store { .. } }) = outcome else {
+        panic!("{outcome:?}")
+    };
+    world.store.up();
+    assert_eq!(world.holder("k").unwrap().owner, "one", "until its lease ends");
+}
+
+#[test]
+fn an_outage_between_two_tries_is_ridden_out() {
+    let world = World::new();
+    let session = world.session("one");
+    let mut retrying = session.conflict_retry("k").begin().unwrap();
+    let grant = granted(&mut retrying);
+    world.store.down();
+    assert!(matches!(conflict(&mut retrying, grant), Ok(Verdict::RetryAfter(_))));
+    assert!(matches!(retrying.poll(), Ok(Poll::Pending { .. })));
+    world.store.up();
+    let grant = retrying.block().unwrap();
+    assert_eq!(retrying.tries(), 2);
+    assert_eq!(commit(&mut retrying, grant), Ok(Verdict::Finished));
+}
+
+#[test]
+fn an_adopting_session_of_the_same_name_finds_the_reservation() {
+    let world = World::new();
+    let (first, second, other) = (world.session("worker"), world.session("worker"), world.session("other"));
+    let mut retrying = first.conflict_retry("k").begin().unwrap();
+    let grant = granted(&mut retrying);
+    conflict(&mut retrying, grant).unwrap();
+    let adopting = |work: ConflictRetry| work.adopt().wait(Duration::ZERO);
+    assert!(matches!(never(&other, adopting), AcquireError::Busy { .. }));
+    let run = adopting(second.conflict_retry("k")).run(|_| -> Work<_, ()> { Work::Committed(()) });
+    assert_eq!(run, Ok(()));
+}
+
+#[test]
+fn wrong_options_are_named_and_nothing_is_sent() {
+    let world = World::new();
+    let session = world.session("one");
+    type Wrong = (&'static str, fn(ConflictRetry) -> ConflictRetry);
+    let wrong: [Wrong; 7] = [
+        ("tries", |work| work.tries(0)),
+        ("tries", |work| work.tries(1_000_001)),
+        ("reservation", |work| work.reserve(Duration::ZERO)),
+        ("reservation", |work| work.reserve(secs(3601))),
+        ("lease", |work| work.lease(Duration::ZERO)),
+        ("interval", |work| work.interval(Duration::ZERO)),
+        ("wait", |work| work.wait(Duration::MAX)),
+    ];
+    for (part, options) in wrong {
+        let AcquireError::Invalid(text) = never(&session, options) else { panic!("{part}") };
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(matches!(session.conflict_retry("").begin(), Err(AcquireError::Invalid(_))));
+    assert!(world.calls().is_empty());
+}
+
+#[test]
+fn what_is_called_out_of_turn_is_refused_and_changes_nothing() {
+    let world = World::new();
+    let (session, other) = (world.session("one"), world.session("two"));
+    let mut retrying = session.conflict_retry("k").begin().unwrap();
+    let stranger = other.lock("other").acquire().unwrap();
+    assert!(matches!(commit(&mut retrying, stranger), Err(GrantError::Invalid(_))), "no try runs");
+    assert!(world.holder("other").is_none(), "a grant that is not the try's is released like any that is dropped");
+    let grant = granted(&mut retrying);
+    let AcquireError::Invalid(text) = refused(retrying.poll()) else { panic!("a try runs") };
+    assert!(text.contains("a try runs"), "{text}");
+    assert_eq!(commit(&mut retrying, grant), Ok(Verdict::Finished));
+    let AcquireError::Invalid(text) = refused(retrying.poll()) else { panic!("it has ended") };
+    assert!(text.contains("ended"), "{text}");
+    assert_eq!(retrying.tries(), 1);
+}
+
+#[test]
+fn a_session_that_holds_the_lock_otherwise_is_told_so() {
+    let world = World::new();
+    let session = world.session("one");
+    let _held = session.lock("k").acquire().unwrap();
+    assert!(matches!(never(&session, |work| work), AcquireError::AlreadyHeld { .. }));
+}
+
+#[test]
+fn a_reservation_is_one_replace_and_finding_it_another() {
+    let world = World::new();
+    let session = world.session("one");
+    let run = session
+        .conflict_retry("k")
+        .run(|attempt| if attempt.number() == 1 { Work::Conflict(()) } else { Work::Committed(()) });
+    assert_eq!(run, Ok(()));
+    assert_eq!(world.ops(), [Op::Add, Op::Replace, Op::Replace, Op::Delete]);
+}
