@@ -57,6 +57,7 @@ pub struct ConflictRetry {
     tries: u32,
     reserve: Duration,
     adopt: bool,
+    ride_out: Option<Duration>,
 }
 
 /// What the work of a try came to.
@@ -151,6 +152,7 @@ impl ConflictRetry {
             tries: DEFAULT_TRIES,
             reserve: DEFAULT_RESERVE,
             adopt: false,
+            ride_out: None,
         }
     }
 
@@ -189,6 +191,12 @@ impl ConflictRetry {
     /// Takes the lock over from another session of the same owner name: for platforms where each try is a new process.
     pub fn adopt(mut self) -> Self {
         self.adopt = true;
+        self
+    }
+
+    /// How long an outage of the store is ridden out while waiting: see [`Lock::ride_out`](crate::Lock::ride_out).
+    pub fn ride_out(mut self, longest: Duration) -> Self {
+        self.ride_out = Some(longest);
         self
     }
 
@@ -238,7 +246,7 @@ impl ConflictRetry {
         let begun = self.shared.enter().begin_retry(&self.key, options);
         match begun {
             Ok(Ok(resource)) => {
-                let waiting = Waiting::default();
+                let waiting = Waiting::new(self.ride_out);
                 Ok(Retrying { shared: self.shared, key: self.key, resource, granted: None, waiting })
             }
             Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
@@ -331,9 +339,8 @@ impl Retrying {
             resource.call_report(&mut instance.store, self.resource, work)
         };
         let component = |error| GrantError::Component { key: self.key.clone(), text: trap(&error) };
-        let verdict = reported.map_err(component).and_then(|verdict| {
-            verdict.map_err(|error| GrantError::of(&self.key, error)) // the lock had been lost, or the store fails
-        });
+        let verdict = reported.map_err(component);
+        let verdict = verdict.and_then(|verdict| verdict.map_err(|error| GrantError::of(&self.key, error)));
         match verdict.inspect_err(|error| tracing::warn!(key = self.key, "release failed: {error}"))? {
             wit::Verdict::Finished => Ok(Verdict::Finished),
             wit::Verdict::Exhausted => Ok(Verdict::Exhausted),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::conflict_retry::ConflictRetryError;
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
 use crate::engine::convert;
 use crate::holder::{Holder, WaitingFor, seconds, shown};
@@ -213,6 +214,27 @@ impl<R> From<WithLockError<R>> for CallError<R> {
             WithLockError::Acquire(error) => CallError::Acquire(error),
             WithLockError::Release { value, error } => CallError::Release { value, error },
         }
+    }
+}
+
+/// Why a function behind conflict retry, a [`Retried`](crate::Retried), did not simply commit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RetryCallError<T, E> {
+    /// The function has no name that tells its keys from those of another; it did not run.
+    #[error("`{0}` is no name of one function only: give the function one with `named`")]
+    Unnamed(&'static str),
+    /// No session could be opened for the calling thread; the function did not run.
+    #[error("{0}")]
+    Session(SessionError),
+    /// What came of the tries.
+    #[error("{0}")]
+    Retry(ConflictRetryError<T, E>),
+}
+
+impl<T, E> From<ConflictRetryError<T, E>> for RetryCallError<T, E> {
+    fn from(error: ConflictRetryError<T, E>) -> Self {
+        RetryCallError::Retry(error)
     }
 }
 

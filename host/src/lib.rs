@@ -24,8 +24,9 @@
 //! ```
 //!
 //! A [`Client`] has a store, a [`Session`] is an owner, a [`Lock`] says how to acquire, a [`Grant`] is the held lock;
-//! [`Grant::keep`] renews it in the background, [`ConflictRetry`] tries work that may run into a conflict. What a lock means is decided in one place, the component
-//! ([`COMPONENT`]), which any host with a WebAssembly component runtime can run over a `kv-store` of its own.
+//! [`Grant::keep`] renews it in the background, [`ConflictRetry`] tries work that may run into a conflict, and
+//! [`Locks`] put functions behind either. What a lock means is decided in one place, the component ([`COMPONENT`]),
+//! which any host with a WebAssembly component runtime can run over a `kv-store` of its own.
 //!
 //! # Testing with a mock
 //!
@@ -85,8 +86,10 @@ pub use client::Client;
 pub use conflict_retry::{
     Attempt, ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, Retrying, Verdict, Work,
 };
-pub use decorate::{Key, Locked, Locks};
-pub use error::{AcquireError, CallError, ConnectError, GrantError, KeyError, SessionError, WithLockError};
+pub use decorate::{Key, Locked, Locks, Retried};
+pub use error::{
+    AcquireError, CallError, ConnectError, GrantError, KeyError, RetryCallError, SessionError, WithLockError,
+};
 pub use grant::{Grant, Released, Validity};
 pub use holder::{Holder, WaitingFor};
 pub use keep::{Keep, Kept, Loss};

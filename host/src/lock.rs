@@ -128,7 +128,7 @@ impl Lock {
         let begun = self.shared.enter().begin(&self.key, options);
         match begun {
             Ok(Ok(resource)) => {
-                let waiting = Waiting { ride_out: self.ride_out, ..Waiting::default() };
+                let waiting = Waiting::new(self.ride_out);
                 Ok(Acquisition { shared: self.shared, key: self.key, resource, waiting })
             }
             Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
@@ -181,7 +181,6 @@ pub enum Poll {
 }
 
 /// What a wait remembers from one poll to the next.
-#[derive(Default)]
 pub(crate) struct Waiting {
     ride_out: Option<Duration>,
     /// Since when the store has not answered, by the clock.
@@ -190,6 +189,10 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
+    pub(crate) fn new(ride_out: Option<Duration>) -> Self {
+        Waiting { ride_out, outage_since: None, log: WaitLog::default() }
+    }
+
     pub(crate) fn poll(
         &mut self,
         shared: &Shared,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{AcquireError, GrantError, WithLockError};
+use crate::grant::Grant;
 use crate::keep::{Keep, Kept, Loss};
 use crate::lock::Lock;
 use crate::store::StoreError;
@@ -43,7 +44,7 @@ pub struct SoftLock {
 #[non_exhaustive]
 pub enum Guard {
     /// The lock, which is renewed in the background.
-    Locked(Kept),
+    Locked(Box<Kept>),
     /// Nothing: the store is down, and soft mode was chosen.
     Outage(StoreError),
     /// Nothing: the call needs no lock, says the function that gives its key.
@@ -58,7 +59,7 @@ impl SoftLock {
     /// Acquires the lock and renews it in the background, or tells that the store is down.
     pub fn acquire(self) -> Result<Guard, AcquireError> {
         match self.lock.acquire() {
-            Ok(grant) => Ok(Guard::Locked(grant.keep(Keep::default()))),
+            Ok(grant) => Ok(Guard::of(grant)),
             Err(AcquireError::Store { key, error }) if error.is_outage() => {
                 tracing::warn!(key, "goes on without the lock: {error}");
                 Ok(Guard::Outage(error))
@@ -76,6 +77,11 @@ impl SoftLock {
 }
 
 impl Guard {
+    /// The lock of a grant, renewed from now on.
+    pub(crate) fn of(grant: Grant) -> Self {
+        Guard::Locked(Box::new(grant.keep(Keep::default())))
+    }
+
     /// The grant; none if the work runs without a lock.
     pub fn kept(&self) -> Option<&Kept> {
         match self {
@@ -119,7 +125,7 @@ impl Guard {
 }
 
 /// Whether a release failed for an outage: of this moment, or of earlier, when the lease ended for want of renewal.
-fn is_outage(loss: Option<&Loss>, error: &GrantError) -> bool {
+pub(crate) fn is_outage(loss: Option<&Loss>, error: &GrantError) -> bool {
     match error {
         GrantError::Store { error, .. } => error.is_outage(),
         GrantError::Lost { holder: None, .. } => loss.and_then(Loss::outage).is_some(),

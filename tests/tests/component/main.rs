@@ -15,6 +15,7 @@ mod nesting;
 mod outage;
 mod raii;
 mod resume;
+mod retried;
 mod round_trips;
 mod soft;
 mod traps;

@@ -1,18 +1,22 @@
 //! Functions behind a lock: wrapped once, locked at every call.
 
-use std::cell::RefCell;
 use std::sync::Arc;
-use std::thread::ThreadId;
 use std::time::Duration;
 
-use thread_local::ThreadLocal;
-
+use self::name::Name;
+use self::sessions::Sessions;
+use crate::conflict_retry::{ConflictRetry, Work};
 use crate::error::{AcquireError, CallError, GrantError, SessionError, WithLockError};
-use crate::keep::Keep;
 use crate::lock::Lock;
-use crate::session::{Session, SessionBuilder};
+use crate::session::SessionBuilder;
 use crate::soft::Guard;
 use crate::store::Ttl;
+
+mod name;
+mod retried;
+mod sessions;
+
+pub use retried::Retried;
 
 /// Puts functions behind locks: their calls wait for each other where their keys are equal, in all threads, processes
 /// and machines that have the store.
@@ -100,7 +104,7 @@ impl Locks {
     ///
     /// Without a name, which then is that of all threads, owners are named after host, process and thread.
     pub fn new(session: SessionBuilder) -> Self {
-        let sessions = Arc::new(Sessions { builder: session, of_threads: ThreadLocal::new() });
+        let sessions = Arc::new(Sessions::new(session));
         Locks { sessions, options: Options::default(), soft: false }
     }
 
@@ -122,7 +126,7 @@ impl Locks {
         self
     }
 
-    /// How long a key stays taken at least: see [`Lock::at_least`].
+    /// How long a key stays taken at least: see [`Lock::at_least`]. Conflict retry does without.
     pub fn at_least(mut self, at_least: Duration) -> Self {
         self.options.at_least = Some(at_least);
         self
@@ -164,6 +168,35 @@ impl Locks {
         F: Fn(&Guard, A) -> R,
     {
         self.wrap(true, get_key, work)
+    }
+
+    /// Puts a function behind [conflict retry](crate::ConflictRetry): it has a concurrency control of its own, and is
+    /// called again under the lock of its arguments' key while that tells of a conflict.
+    ///
+    /// ```
+    /// use kvlock::{Client, Locks, Work};
+    ///
+    /// struct Transfer { account: u32, amount: i64 }
+    ///
+    /// fn book(transfer: &Transfer) -> Work<i64, String> {
+    ///     // Begin a transaction; read, compute, write; commit, and tell what came of it.
+    ///     Work::Committed(transfer.amount)
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let locks = Locks::new(Client::connect("memory:")?.session());
+    /// let book = locks.conflict_retry(|transfer: &Transfer| transfer.account.to_string(), book).tries(5);
+    /// assert_eq!(book.call(Transfer { account: 7, amount: 100 })?, 100);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn conflict_retry<A, K, T, E, G, F>(&self, get_key: G, work: F) -> Retried<G, F>
+    where
+        K: Into<Key>,
+        G: Fn(&A) -> K,
+        F: Fn(&A) -> Work<T, E>,
+    {
+        Retried::new(self.clone(), get_key, work)
     }
 
     /// A function from a key, as it is, to a lock of the calling thread with these options. What an outage means is
@@ -208,7 +241,7 @@ impl Locks {
             return lock.soft().with_lock(work);
         }
         let grant = lock.acquire().map_err(WithLockError::Acquire)?;
-        Guard::Locked(grant.keep(Keep::default())).run(work, |_, _| false)
+        Guard::of(grant).run(work, |_, _| false)
     }
 }
 
@@ -238,12 +271,8 @@ impl<G, F> Locked<G, F> {
     }
 
     fn run<R>(&self, key: Key, work: impl FnOnce(&Guard) -> R) -> Result<R, CallError<R>> {
-        let name = match &self.name {
-            Name::Own(name) => name,
-            Name::None(type_name) => return Err(CallError::Unnamed(type_name)),
-        };
-        let Key::Of(key) = key else { return Ok(work(&Guard::DontLock)) };
-        let lock = self.locks.get(format!("{name}:{key}"), self.reentrant).map_err(CallError::Session)?;
+        let Some(key) = self.name.key(key).map_err(CallError::Unnamed)? else { return Ok(work(&Guard::DontLock)) };
+        let lock = self.locks.get(key, self.reentrant).map_err(CallError::Session)?;
         self.locks.run(lock, work).map_err(|error| {
             let error = CallError::from(error);
             if is_end_of_session(&error) {
@@ -261,24 +290,6 @@ fn is_end_of_session<R>(error: &CallError<R>) -> bool {
         CallError::Acquire(AcquireError::Component { .. })
             | CallError::Release { error: GrantError::Component { .. }, .. }
     )
-}
-
-/// What stands before a function's keys.
-#[derive(Clone)]
-enum Name {
-    Own(String),
-    /// Only a type name, which other functions may have, too.
-    None(&'static str),
-}
-
-impl Name {
-    fn of<F>() -> Self {
-        let name = std::any::type_name::<F>();
-        // The type of a named function has no other value; that of a function pointer, or of a closure that captures
-        // something, has. All closures of one function have the same type name, and what is defined in them has, too.
-        let is_function = size_of::<F>() == 0 && !name.contains("{{closure}}");
-        if is_function { Name::Own(name.to_string()) } else { Name::None(name) }
-    }
 }
 
 /// Options of locks; what is none has the default of [`Lock`].
@@ -306,36 +317,17 @@ impl Options {
         }
         lock
     }
-}
 
-/// A session for each thread that asks for one.
-struct Sessions {
-    builder: SessionBuilder,
-    /// A place that its thread left is given to a new thread, with what is in it.
-    of_threads: ThreadLocal<RefCell<Option<OfThread>>>,
-}
-
-struct OfThread {
-    thread: ThreadId,
-    session: Session,
-}
-
-impl Sessions {
-    fn of_this_thread(&self) -> Result<Session, SessionError> {
-        let thread = std::thread::current().id();
-        let mut place = self.of_threads.get_or_default().borrow_mut();
-        if let Some(known) = &*place
-            && known.thread == thread
-            && known.session.shared.is_own_process()
-        {
-            return Ok(known.session.clone());
+    fn apply_retry(self, mut retry: ConflictRetry) -> ConflictRetry {
+        if let Some(lease) = self.lease {
+            retry = retry.lease(lease);
         }
-        let session = self.builder.clone().open()?;
-        *place = Some(OfThread { thread, session: session.clone() });
-        Ok(session)
-    }
-
-    fn forget_this_thread(&self) {
-        self.of_threads.get_or_default().take();
+        if let Some(wait) = self.wait {
+            retry = retry.wait(wait);
+        }
+        if let Some(interval) = self.interval {
+            retry = retry.interval(interval);
+        }
+        retry
     }
 }

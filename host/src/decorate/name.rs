@@ -1,0 +1,30 @@
+//! How functions are told apart.
+
+use super::Key;
+
+/// What stands before a function's keys.
+#[derive(Clone)]
+pub(super) enum Name {
+    Own(String),
+    /// Only a type name, which other functions may have, too.
+    None(&'static str),
+}
+
+impl Name {
+    pub(super) fn of<F>() -> Self {
+        let name = std::any::type_name::<F>();
+        // The type of a named function has no other value; that of a function pointer, or of a closure that captures
+        // something, has. All closures of one function have the same type name, and what is defined in them has, too.
+        let is_function = size_of::<F>() == 0 && !name.contains("{{closure}}");
+        if is_function { Name::Own(name.to_string()) } else { Name::None(name) }
+    }
+
+    /// What a call locks, if anything; the error is the type name.
+    pub(super) fn key(&self, key: Key) -> Result<Option<String>, &'static str> {
+        match (self, key) {
+            (Name::Own(name), Key::Of(key)) => Ok(Some(format!("{name}:{key}"))),
+            (Name::Own(_), Key::DontLock) => Ok(None),
+            (Name::None(type_name), _) => Err(type_name),
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Functions behind conflict retry.
+
+use std::time::Duration;
+
+use super::name::Name;
+use super::{Key, Locks};
+use crate::conflict_retry::{ConflictRetry, ConflictRetryError, Work};
+use crate::error::{AcquireError, GrantError, RetryCallError};
+use crate::soft::{SOFT_PATIENCE, is_outage};
+
+/// A function behind conflict retry: see [`Locks::conflict_retry`].
+pub struct Retried<G, F> {
+    locks: Locks,
+    name: Name,
+    tries: Option<u32>,
+    reserve: Option<Duration>,
+    get_key: G,
+    work: F,
+}
+
+impl<G, F> Retried<G, F> {
+    pub(super) fn new(locks: Locks, get_key: G, work: F) -> Self {
+        Retried { locks, name: Name::of::<F>(), tries: None, reserve: None, get_key, work }
+    }
+
+    /// Names the function: see [`Locked::named`](super::Locked::named).
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Name::Own(name.into());
+        self
+    }
+
+    /// How often to try in all: see [`ConflictRetry::tries`].
+    pub fn tries(mut self, tries: u32) -> Self {
+        self.tries = Some(tries);
+        self
+    }
+
+    /// How long the lock stays reserved after a conflict: see [`ConflictRetry::reserve`].
+    pub fn reserve(mut self, reserve: Duration) -> Self {
+        self.reserve = Some(reserve);
+        self
+    }
+
+    /// Calls the function under the lock of its arguments' key until it commits, fails, or has run into a conflict as
+    /// often as it may. Without a lock, because it needs none or in soft mode, it is called once.
+    pub fn call<A, K: Into<Key>, T, E>(&self, args: A) -> Result<T, RetryCallError<T, E>>
+    where
+        G: Fn(&A) -> K,
+        F: Fn(&A) -> Work<T, E>,
+    {
+        let key = self.name.key((self.get_key)(&args).into()).map_err(RetryCallError::Unnamed)?;
+        let Some(key) = key else { return once((self.work)(&args)) };
+        let session = self.locks.sessions.of_this_thread().map_err(RetryCallError::Session)?;
+        match self.options(session.conflict_retry(key)).run(|_| (self.work)(&args)) {
+            Err(error) if is_end_of_session(&error) => {
+                self.locks.sessions.forget_this_thread();
+                Err(error.into())
+            }
+            Err(ConflictRetryError::Acquire { error: AcquireError::Store { key, error }, .. })
+                if self.locks.soft && error.is_outage() =>
+            {
+                tracing::warn!(key, "goes on without the lock: {error}");
+                once((self.work)(&args))
+            }
+            // What failed is in the log.
+            Err(ConflictRetryError::Release { value, error }) if self.locks.soft && is_outage(None, &error) => {
+                Ok(value)
+            }
+            other => other.map_err(RetryCallError::Retry),
+        }
+    }
+
+    fn options(&self, retry: ConflictRetry) -> ConflictRetry {
+        let mut retry = self.locks.options.apply_retry(retry);
+        if let Some(tries) = self.tries {
+            retry = retry.tries(tries);
+        }
+        if let Some(reserve) = self.reserve {
+            retry = retry.reserve(reserve);
+        }
+        if self.locks.soft { retry.ride_out(SOFT_PATIENCE) } else { retry }
+    }
+}
+
+/// What came of work that was tried once.
+fn once<T, E>(work: Work<T, E>) -> Result<T, RetryCallError<T, E>> {
+    Err(RetryCallError::Retry(match work {
+        Work::Committed(value) => return Ok(value),
+        Work::Conflict(conflict) => ConflictRetryError::Exhausted { conflict, tries: 1 },
+        Work::Failed(error) => ConflictRetryError::Failed { error, lock: None },
+    }))
+}
+
+/// A component that failed is of no more use to its session; the next call has another.
+fn is_end_of_session<T, E>(error: &ConflictRetryError<T, E>) -> bool {
+    matches!(
+        error,
+        ConflictRetryError::Acquire { error: AcquireError::Component { .. }, .. }
+            | ConflictRetryError::Release { error: GrantError::Component { .. }, .. }
+            | ConflictRetryError::Failed { lock: Some(GrantError::Component { .. }), .. }
+    )
+}
