@@ -1,4 +1,4 @@
-//! Building the component from its sources: shared by build.rs and `cargo xtask component`.
+//! Building components from their sources: shared by build.rs and `cargo xtask component`.
 //!
 //! Two compilers can: rustup's, where `rustup target add wasm32-unknown-unknown` has been run, and Debian's `rustc-web`
 //! with `rust-web-src`, which brings the sources of the standard library along.
@@ -16,10 +16,32 @@ pub(crate) const HELP: &str = "the component has changed and no compiler for was
     With rustup: rustup target add wasm32-unknown-unknown\n\
     or go back to the sources that the checked-in component was built from";
 
-/// The component checked in, relative to the host crate.
-pub(crate) const CHECKED_IN: &str = "component/kvlock.wasm";
-/// The digest of the sources that it was built from, and the compiler that built it.
-pub(crate) const PROVENANCE: &str = "component/kvlock.provenance";
+/// A component of ours.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    /// Where it is checked in.
+    pub(crate) checked_in: &'static str,
+    /// The digest of the sources that it was built from, and the compiler that built it.
+    pub(crate) provenance: &'static str,
+    /// Its crate.
+    pub(crate) folder: &'static str,
+    /// What cargo calls it.
+    pub(crate) library: &'static str,
+    /// All that it is made of, besides this file.
+    pub(crate) sources: &'static [&'static str],
+    /// Largest component: it is downloaded and compiled by whoever embeds it.
+    pub(crate) max_bytes: usize,
+}
+
+/// The lock.
+pub(crate) const LOCK: Guest = Guest {
+    checked_in: "host/component/kvlock.wasm",
+    provenance: "host/component/kvlock.provenance",
+    folder: "guest/component",
+    library: "kvlock_component",
+    sources: &["wit", "guest/machine", "guest/component"],
+    max_bytes: 200_000,
+};
 
 const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
@@ -70,14 +92,14 @@ impl Compiler {
         })
     }
 
-    /// Builds the component in `target_dir` and answers where it is.
-    pub(crate) fn build(self, workspace: &Path, target_dir: &Path) -> io::Result<PathBuf> {
+    /// Builds a component in `target_dir` and answers where it is.
+    pub(crate) fn build(self, guest: &Guest, workspace: &Path, target_dir: &Path) -> io::Result<PathBuf> {
         let tools = sysroot()?.join("lib/rustlib").join(host_triple()?).join("bin");
         let mut paths = vec![tools.join("gcc-ld")];
         paths.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
         let mut flags: Vec<String> = RUSTFLAGS.iter().map(|flag| flag.to_string()).collect();
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(workspace.join("guest/component"));
+        cargo.current_dir(workspace.join(guest.folder));
         // Only for WebAssembly is it a library to be linked: the names of its exports are none that other linkers take.
         cargo.args([
             "rustc",
@@ -113,27 +135,30 @@ impl Compiler {
         if !output.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
         }
-        Ok(target_dir.join(TARGET).join("component/kvlock_component.wasm"))
+        Ok(target_dir.join(TARGET).join("component").join(guest.library).with_extension("wasm"))
     }
 }
 
-/// The digest of all that the component is made of.
-pub(crate) fn source_digest(workspace: &Path) -> io::Result<String> {
-    let mut files = Vec::new();
-    for folder in ["wit", "guest/machine", "guest/component"] {
-        collect(&workspace.join(folder), &mut files)?;
+impl Guest {
+    /// The digest of all that the component is made of.
+    pub(crate) fn source_digest(&self, workspace: &Path) -> io::Result<String> {
+        let mut files = Vec::new();
+        for source in self.sources {
+            let source = workspace.join(source);
+            if source.is_dir() { collect(&source, &mut files)? } else { files.push(source) }
+        }
+        // How it is built counts, too: this file.
+        files.push(workspace.join("host/build/guest.rs"));
+        files.sort();
+        let mut digest = Sha256::new();
+        for file in files {
+            let name = file.strip_prefix(workspace).unwrap_or(&file).to_string_lossy().into_owned();
+            let content = fs::read(&file)?;
+            digest.update(format!("{name} {}\n", content.len()));
+            digest.update(content);
+        }
+        Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
-    // How it is built counts, too: this file.
-    files.push(workspace.join("host/build/guest.rs"));
-    files.sort();
-    let mut digest = Sha256::new();
-    for file in files {
-        let name = file.strip_prefix(workspace).unwrap_or(&file).to_string_lossy().into_owned();
-        let content = fs::read(&file)?;
-        digest.update(format!("{name} {}\n", content.len()));
-        digest.update(content);
-    }
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {

@@ -37,19 +37,19 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 fn component(host: &Path, out: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
-    let checked_in = host.join(guest::CHECKED_IN);
+    let guest = &guest::LOCK;
     let Some(workspace) = host.parent().filter(|workspace| workspace.join("guest/component").is_dir()) else {
         // The crate by itself, without the workspace around it.
-        return Ok(fs::read(checked_in)?);
+        return Ok(fs::read(host.join("component/kvlock.wasm"))?);
     };
-    for sources in ["wit", "guest/machine", "guest/component"] {
+    for sources in guest.sources {
         println!("cargo::rerun-if-changed={}", workspace.join(sources).display());
     }
-    let digest = guest::source_digest(workspace)?;
-    let provenance = fs::read_to_string(host.join(guest::PROVENANCE)).unwrap_or_default();
+    let digest = guest.source_digest(workspace)?;
+    let provenance = fs::read_to_string(workspace.join(guest.provenance)).unwrap_or_default();
     if provenance.lines().any(|line| line.strip_prefix("sources: ") == Some(&digest)) {
-        return Ok(fs::read(checked_in)?);
+        return Ok(fs::read(workspace.join(guest.checked_in))?);
     }
     let compiler = guest::Compiler::found().first().copied().ok_or(guest::HELP)?;
-    Ok(fs::read(compiler.build(workspace, &out.join("guest"))?)?)
+    Ok(fs::read(compiler.build(guest, workspace, &out.join("guest"))?)?)
 }

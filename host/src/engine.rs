@@ -6,6 +6,7 @@ use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
+use crate::client::Client;
 use crate::clock::Clock;
 use crate::store::KvStore;
 use bindings::kvlock::lock::kv_store;
@@ -35,13 +36,26 @@ static PRECOMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kvlock.cwa
 /// the largest keys. Beyond it the instance traps, and the host goes on.
 const MAX_MEMORY_BYTES: usize = 512 << 20;
 
-/// What an instance can reach: a store, a clock, random numbers. Nothing else is linked.
-pub(crate) struct Reach {
+/// What the component imports: a store, a clock, random numbers.
+pub struct Imports {
     store: Arc<dyn KvStore>,
     clock: Arc<dyn Clock>,
     /// The other half of the randomness that was fetched last: a nonce is two halves.
     random: Option<u64>,
     pollables: ResourceTable,
+}
+
+impl Imports {
+    /// The store and the clock of a client.
+    pub fn new(client: &Client) -> Self {
+        let (store, clock) = (client.store.clone(), client.clock.clone());
+        Imports { store, clock, random: None, pollables: ResourceTable::new() }
+    }
+}
+
+/// What an instance of ours can reach. Nothing else is linked.
+pub(crate) struct Reach {
+    imports: Imports,
     limits: StoreLimits,
 }
 
@@ -58,10 +72,10 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(store: Arc<dyn KvStore>, clock: Arc<dyn Clock>) -> wasmtime::Result<Self> {
+    pub(crate) fn new(client: &Client) -> wasmtime::Result<Self> {
         let pre = instance_pre()?;
         let limits = StoreLimitsBuilder::new().memory_size(MAX_MEMORY_BYTES).build();
-        let reach = Reach { store, clock, random: None, pollables: ResourceTable::new(), limits };
+        let reach = Reach { imports: Imports::new(client), limits };
         let mut store = Store::new(pre.engine(), reach);
         store.limiter(|reach| &mut reach.limits);
         let exports = pre.instantiate(&mut store)?;
@@ -79,12 +93,12 @@ fn instance_pre() -> wasmtime::Result<&'static bindings::KvlockPre<Reach>> {
     // with the same settings, and are part of this program; wasmtime checks its version and the settings.
     let component = unsafe { Component::deserialize(&engine, PRECOMPILED)? };
     let mut linker = Linker::new(&engine);
-    bindings::Kvlock::add_to_linker::<Reach, HasSelf<Reach>>(&mut linker, |reach| reach)?;
+    bindings::Kvlock::add_to_linker::<Reach, HasSelf<Imports>>(&mut linker, |reach| &mut reach.imports)?;
     let pre = bindings::KvlockPre::new(linker.instantiate_pre(&component)?)?;
     Ok(PRE.get_or_init(|| pre))
 }
 
-impl kv_store::Host for Reach {
+impl kv_store::Host for Imports {
     fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<kv_store::Entry>, kv_store::Error>> {
         Ok(self.store.get(&key).map(|entry| entry.map(convert::entry)).map_err(convert::error))
     }
@@ -131,7 +145,7 @@ impl kv_store::Host for Reach {
     }
 }
 
-impl wasi::clocks::monotonic_clock::Host for Reach {
+impl wasi::clocks::monotonic_clock::Host for Imports {
     fn now(&mut self) -> wasmtime::Result<u64> {
         Ok(convert::nanos(self.clock.now()))
     }
@@ -142,9 +156,9 @@ impl wasi::clocks::monotonic_clock::Host for Reach {
     }
 }
 
-impl wasi::io::poll::Host for Reach {}
+impl wasi::io::poll::Host for Imports {}
 
-impl wasi::io::poll::HostPollable for Reach {
+impl wasi::io::poll::HostPollable for Imports {
     fn block(&mut self, pollable: Resource<Pollable>) -> wasmtime::Result<()> {
         let due = self.pollables.get(&pollable)?.due;
         let left = due.saturating_sub(self.clock.now());
@@ -160,7 +174,7 @@ impl wasi::io::poll::HostPollable for Reach {
     }
 }
 
-impl wasi::random::random::Host for Reach {
+impl wasi::random::random::Host for Imports {
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
         if let Some(half) = self.random.take() {
             return Ok(half);

@@ -67,6 +67,7 @@
 //! | trace | renewed |
 
 pub mod clock;
+pub mod embed;
 pub mod store;
 
 mod client;

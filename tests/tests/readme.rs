@@ -43,7 +43,7 @@ fn every_feature_of_the_seeds_has_its_row() {
 #[test]
 fn every_feature_that_works_names_a_test_that_exists() {
     let mut code = String::new();
-    for folder in ["guest", "host", "tests"] {
+    for folder in ["examples", "guest", "host", "tests"] {
         sources(&workspace().join(folder), &mut code);
     }
     for (number, cells) in rows() {

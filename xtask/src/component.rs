@@ -5,53 +5,66 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use crate::guest::{self, Compiler};
+use crate::guest::{self, Compiler, Guest};
 
-/// Largest component: it is downloaded and compiled by whoever embeds it.
-const MAX_BYTES: usize = 200_000;
+/// The component of the example.
+const CATALOGUE: Guest = Guest {
+    checked_in: "examples/catalogue/catalogue.wasm",
+    provenance: "examples/catalogue/catalogue.provenance",
+    folder: "examples/catalogue/guest",
+    library: "kvlock_catalogue_guest",
+    sources: &["wit/mutex.wit", "wit/kv-store.wit", "examples/catalogue/wit", "examples/catalogue/guest"],
+    max_bytes: 40_000,
+};
 
-/// Builds the component from source and puts it where the host crate finds it.
+/// Builds the components from source and puts them where their hosts find them.
 pub(crate) fn refresh(workspace: &Path) -> Result<()> {
-    let (compiler, component) = build(workspace)?;
-    let host = workspace.join("host");
-    fs::write(host.join(guest::CHECKED_IN), &component)?;
-    let provenance = format!("sources: {}\ncompiler: {}\n", guest::source_digest(workspace)?, compiler.version()?);
-    fs::write(host.join(guest::PROVENANCE), provenance)?;
-    eprintln!("host/{}: {} bytes, by {}", guest::CHECKED_IN, component.len(), compiler.version()?);
+    for guest in [&guest::LOCK, &CATALOGUE] {
+        let (compiler, component) = build(guest, workspace)?;
+        fs::write(workspace.join(guest.checked_in), &component)?;
+        let (sources, version) = (guest.source_digest(workspace)?, compiler.version()?);
+        fs::write(workspace.join(guest.provenance), format!("sources: {sources}\ncompiler: {version}\n"))?;
+        eprintln!("{}: {} bytes, by {version}", guest.checked_in, component.len());
+    }
     Ok(())
 }
 
-/// Builds the component from source and compares: the digest of its sources, and every byte where the compiler is the
+/// Builds the components from source and compares: the digest of the sources, and every byte where the compiler is the
 /// one that built what is checked in.
 pub(crate) fn check(workspace: &Path) -> Result<()> {
-    let host = workspace.join("host");
-    let provenance = fs::read_to_string(host.join(guest::PROVENANCE)).context("no component is checked in")?;
+    [&guest::LOCK, &CATALOGUE].into_iter().try_for_each(|guest| check_one(guest, workspace))
+}
+
+fn check_one(guest: &Guest, workspace: &Path) -> Result<()> {
+    let name = guest.checked_in;
+    let provenance = fs::read_to_string(workspace.join(guest.provenance));
+    let provenance = provenance.with_context(|| format!("{name} is not checked in"))?;
     let field = |name: &str| provenance.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-    if field("sources: ") != guest::source_digest(workspace)? {
-        bail!("the checked-in component is stale: its sources have changed. Run `cargo xtask component`");
+    if field("sources: ") != guest.source_digest(workspace)? {
+        bail!("{name} is stale: its sources have changed. Run `cargo xtask component`");
     }
-    let (compiler, component) = build(workspace)?;
+    let (compiler, component) = build(guest, workspace)?;
     let version = compiler.version()?;
     if field("compiler: ") != version {
-        eprintln!("component: built by {version}, which is not the checked-in one's compiler; sources agree");
-    } else if component != fs::read(host.join(guest::CHECKED_IN))? {
-        bail!("the checked-in component is not what its sources build to. Run `cargo xtask component`");
+        eprintln!("{name}: built by {version}, which is not the checked-in one's compiler; sources agree");
+    } else if component != fs::read(workspace.join(name))? {
+        bail!("{name} is not what its sources build to. Run `cargo xtask component`");
     } else {
-        eprintln!("component: what is checked in is what its sources build to, byte for byte");
+        eprintln!("{name}: what is checked in is what its sources build to, byte for byte");
     }
     Ok(())
 }
 
-fn build(workspace: &Path) -> Result<(Compiler, Vec<u8>)> {
+fn build(guest: &Guest, workspace: &Path) -> Result<(Compiler, Vec<u8>)> {
     let found = Compiler::found();
     // Debian's is the one that CI has, and makes the smaller component.
     let compiler = found.iter().copied().find(|one| *one == Compiler::Debian).or(found.first().copied());
     let compiler = compiler.context(guest::HELP)?;
-    eprintln!("component: building with {} ...", compiler.version()?);
-    let built = compiler.build(workspace, &workspace.join("target/guest"))?;
+    eprintln!("{}: building with {} ...", guest.checked_in, compiler.version()?);
+    let built = compiler.build(guest, workspace, &workspace.join("target/guest"))?;
     let component = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
-    if component.len() > MAX_BYTES {
-        bail!("the component has {} bytes; at most {MAX_BYTES} are allowed", component.len());
+    if component.len() > guest.max_bytes {
+        bail!("{} has {} bytes; at most {} are allowed", guest.checked_in, component.len(), guest.max_bytes);
     }
     Ok((compiler, component))
 }

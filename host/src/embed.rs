@@ -1,0 +1,44 @@
+//! The component's imports for a wasmtime host of your own, which runs it composed with other components, or by itself.
+//!
+//! Whoever only wants a lock needs none of this: see [`Client`](crate::Client). The types of wasmtime here are those of
+//! the version that this crate is built with.
+//!
+//! ```
+//! use kvlock::{Client, embed};
+//! use wasmtime::component::Linker;
+//! use wasmtime::{Engine, Store};
+//!
+//! struct Host {
+//!     lock: embed::Imports, // and what else your components reach
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::connect("memory:")?;
+//! let engine = Engine::default();
+//! let mut linker = Linker::new(&engine);
+//! embed::add_to_linker::<Host>(&mut linker, |host| &mut host.lock)?;
+//! let store = Store::new(&engine, Host { lock: embed::Imports::new(&client) });
+//! // Load a component that has `kvlock::COMPONENT` in it, and instantiate it with the linker and the store.
+//! # let _ = (linker, store);
+//! # Ok(())
+//! # }
+//! ```
+
+use wasmtime::component::{HasSelf, Linker};
+
+pub use crate::engine::Imports;
+use crate::engine::bindings;
+
+/// Links all that the component imports: `kvlock:lock/kv-store`, and of WASI 0.2 the monotonic clock, poll and random
+/// numbers. A wait blocks the thread that runs the component.
+pub fn add_to_linker<T: 'static>(linker: &mut Linker<T>, imports: fn(&mut T) -> &mut Imports) -> wasmtime::Result<()> {
+    bindings::Kvlock::add_to_linker::<T, HasSelf<Imports>>(linker, imports)
+}
+
+/// Links only `kvlock:lock/kv-store`, for a host that has a WASI of its own.
+pub fn add_store_to_linker<T: 'static>(
+    linker: &mut Linker<T>,
+    imports: fn(&mut T) -> &mut Imports,
+) -> wasmtime::Result<()> {
+    bindings::kvlock::lock::kv_store::add_to_linker::<T, HasSelf<Imports>>(linker, imports)
+}
