@@ -137,9 +137,8 @@ impl Kept {
         let thread = std::thread::Builder::new().name("kvlock-keep".to_string()).spawn(move || keeper.run(on_lost));
         // Without a thread the lease runs out unrenewed: say so at once rather than then.
         let thread = thread.map_err(|error| {
-            let loss = Loss::Component(format!("no thread to renew with: {error}"));
-            tracing::warn!(key = grant.key(), "lock lost: {loss}");
-            shared.lock().lost = Some(loss);
+            tracing::warn!(key = grant.key(), "lock lost: no thread to renew it with: {error}");
+            shared.lock().lost = Some(Loss::Expired(None));
         });
         Kept { keeping: Keeping { handle: grant.handle.clone(), shared, thread: thread.ok() }, grant }
     }

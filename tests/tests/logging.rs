@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kvlock::clock::VirtualClock;
 use kvlock::store::{Memory, Ttl};
-use kvlock::{Client, Keep, Lock, Session};
+use kvlock::{Client, ConflictRetryError, Keep, Lock, Session, Work};
 
 static LOG: Mutex<String> = Mutex::new(String::new());
 
@@ -204,6 +204,29 @@ fn work_that_goes_on_without_its_lock_is_told() {
     world.store.down();
     world.one.lock("soft").soft().with_lock(|_| ()).unwrap();
     told("soft", "WARN", &["goes on without the lock", "store unavailable"]);
+}
+
+#[test]
+fn the_tries_of_conflict_retry_and_what_they_wait_for_are_told() {
+    let world = World::new();
+    let _held = world.one.lock("retried").lease(Duration::from_secs(5)).acquire().unwrap();
+    let mut conflicts = 1;
+    let committed = world.two.conflict_retry("retried").run(|_| {
+        conflicts -= 1;
+        if conflicts == 0 {
+            return Work::Conflict("on purpose");
+        }
+        world.store.down();
+        Work::Committed(())
+    });
+    assert!(matches!(committed, Err(ConflictRetryError::Release { .. })));
+    told("retried", "DEBUG", &["waiting: held by one"]);
+    told("retried", "WARN", &["the lease of one ended"]);
+    told("retried", "DEBUG", &["granted after 5.0 s"]);
+    told("retried", "DEBUG", &["conflict: the next try follows in"]);
+    told("retried", "WARN", &["release failed", "store unavailable"]);
+    let grants = events("retried").iter().filter(|event| event.contains("granted")).count();
+    assert_eq!(grants, 3, "the holder's, and one for each try: {:?}", events("retried"));
 }
 
 #[test]

@@ -256,11 +256,11 @@ fn the_lease_is_renewed_while_the_function_runs() {
     let client = Client::with_store(store.clone());
     let other = client.session().open().unwrap();
     let work = |_: u32| {
-        std::thread::sleep(millis(1500));
+        std::thread::sleep(millis(2500));
         other.lock("work:1").try_acquire().unwrap().is_none()
     };
-    let work = Locks::new(client.session()).lease(millis(500)).lock(key, work).named("work");
-    assert!(work.call(1).unwrap(), "still held three leases later");
+    let work = Locks::new(client.session()).lease(secs(1)).lock(key, work).named("work");
+    assert!(work.call(1).unwrap(), "still held after more than two leases");
 }
 
 #[test]
