@@ -198,8 +198,10 @@ impl Conditional {
         // A record of ours in another era is a late `add`: it may not carry a grant of the era that ended.
         let same_era = entry.version.era == self.if_version.era;
         if same_era && self.is_ours(&entry) {
+            // Without a token it may as well be a late `add` of the same text, and its lease began when that arrived.
             if let (Action::Replace { value, .. }, Some(sent), None) = (&self.action, self.in_doubt, self.earlier)
                 && *value == entry.value
+                && self.token.is_some()
             {
                 return ControlFlow::Break(Conclusion::Replaced { version: entry.version, sent });
             }

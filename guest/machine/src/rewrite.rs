@@ -31,6 +31,7 @@ pub(crate) struct Rewrite {
 /// What a hold was before a write of it left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Before {
+    write: u32,
     deadline: Deadline,
     in_doubt: Option<Doubt>,
 }
@@ -105,14 +106,17 @@ impl Rewrite {
 impl Before {
     /// Remembers what the hold is, and puts it in doubt.
     pub(crate) fn of(held: &mut Held, doubt: Doubt) -> Self {
-        let before = Before { deadline: held.deadline, in_doubt: held.in_doubt };
+        held.writes = held.writes.wrapping_add(1);
+        let before = Before { write: held.writes, deadline: held.deadline, in_doubt: held.in_doubt };
         held.in_doubt = held.in_doubt.max(Some(doubt));
         before
     }
 
-    /// The write did not happen, and will not.
+    /// The write did not happen, and will not. What another one has brought since, or may have, stands.
     pub(crate) fn restore(self, held: &mut Held) {
-        (held.deadline, held.in_doubt) = (self.deadline, self.in_doubt);
+        if held.writes == self.write {
+            (held.deadline, held.in_doubt) = (self.deadline, self.in_doubt);
+        }
     }
 }
 

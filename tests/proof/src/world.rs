@@ -193,7 +193,7 @@ impl World {
     fn acts_of(&self, scenario: &Scenario, (o, l): (usize, usize), owner: &Owner, lane: &Lane, acts: &mut Vec<Act>) {
         let ready = self.ready.has(o, l);
         let Some(op) = &lane.op else {
-            if ready && lane.next < script(&scenario.owners[o], owner.crashes, l).len() {
+            if ready && self.may_begin(scenario, (o, l), owner, lane) {
                 acts.push(Act::Begin(o, l));
             }
             return;
@@ -220,6 +220,16 @@ impl World {
         if left.dropped > 0 && ready {
             acts.push(Act::Drop(o, l));
         }
+    }
+
+    /// A release has its session for itself: nothing else begins meanwhile.
+    pub(crate) fn may_begin(&self, scenario: &Scenario, (o, l): (usize, usize), owner: &Owner, lane: &Lane) -> bool {
+        let rest = &script(&scenario.owners[o], owner.crashes, l)[lane.next..];
+        let others = || owner.lanes.iter().filter_map(|lane| lane.op.as_ref());
+        let releases = matches!(sensible(rest, owner, self.word.is_some()), Some((_, Deed::Release(_))));
+        !rest.is_empty()
+            && !others().any(|op| op.source.doing == Doing::Releasing)
+            && !(releases && others().next().is_some())
     }
 
     fn ops(&self) -> impl Iterator<Item = &Op> {
@@ -660,18 +670,18 @@ impl Op {
 /// The next line of a script that makes sense now: who has no grant cannot renew or release one.
 fn next_deed(scenario: &Scenario, owner: &mut Owner, o: usize, l: usize, written: bool) -> Option<Deed> {
     let script = script(&scenario.owners[o], owner.crashes, l);
-    while let Some(deed) = script.get(owner.lanes[l].next) {
-        let makes_sense = match deed {
-            Deed::Acquire(_) | Deed::Break(_) => true,
-            Deed::Renew(key, _) | Deed::Release(key) | Deed::HandOver(key) => owner.latest(key).is_some(),
-            Deed::TakeUp => written,
-        };
-        owner.lanes[l].next += 1;
-        if makes_sense {
-            return Some(deed.clone());
-        }
-    }
-    None
+    let next = owner.lanes[l].next;
+    let found = sensible(&script[next..], owner, written);
+    owner.lanes[l].next = found.map_or(script.len(), |(index, _)| next + index + 1);
+    found.map(|(_, deed)| deed.clone())
+}
+
+fn sensible<'d>(rest: &'d [Deed], owner: &Owner, written: bool) -> Option<(usize, &'d Deed)> {
+    rest.iter().enumerate().find(|(_, deed)| match deed {
+        Deed::Acquire(_) | Deed::Break(_) => true,
+        Deed::Renew(key, _) | Deed::Release(key) | Deed::HandOver(key) => owner.latest(key).is_some(),
+        Deed::TakeUp => written,
+    })
 }
 
 /// What an owner does on a lane: after a crash there is one, with the script for that.
