@@ -4,7 +4,7 @@
 mod support;
 
 use kvlock_machine::{Grant, GrantError, Released, Renew, StoreError, Ttl, Validity};
-use support::{Drive, Fault, Op, Owner, World, lease, once, secs};
+use support::{Drive, Fault, Op, Owner, World, kind, lease, millis, nested, once, secs};
 
 /// A session that holds `k` for a minute.
 fn held() -> (World, Owner, Grant) {
@@ -69,4 +69,44 @@ fn a_renewal_that_could_not_be_sent_does_not_undo_the_doubt_of_another_one() {
     assert!(world.finish(long).is_err());
     assert_honest(&mut world, owner, &grant);
     assert_eq!(world.release(owner, &grant), Ok(Released::Freed));
+}
+
+/// Found by the model checker: what the renewal confirmed made an end of the doubt, and the acquisition went on.
+#[test]
+fn a_nested_acquisition_that_goes_on_after_a_renewal_is_in_doubt_again() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let grant = world.acquire(owner, "k", nested(60)).unwrap();
+    let mut nesting = world.acquiring(owner, "k", nested(60));
+    world.script([Fault::LostRequest, Fault::Fine]);
+    nesting.run_to_call(&mut world);
+    nesting.step(&mut world);
+    assert_eq!(world.renew(owner, &grant), Ok(()));
+    // Now it finds another version, and writes under that one; the answer is lost.
+    world.script([Fault::Fine, Fault::Fine, Fault::LostReply, Fault::Unavailable]);
+    while world.log.iter().filter(|call| kind(&call.request) == "replace").count() < 4 {
+        nesting.step(&mut world);
+    }
+    nesting.step(&mut world);
+    assert_eq!(world.renew(owner, &grant), Ok(()));
+    let inner = world.finish(nesting).unwrap();
+    assert_honest(&mut world, owner, &grant);
+    assert_eq!(world.release(owner, &inner), Ok(Released::Nested(1)));
+    assert_eq!(world.release(owner, &grant), Ok(Released::Freed));
+}
+
+/// Found by the model checker: the lease was counted from the first of its requests, and was over by that.
+#[test]
+fn a_nested_acquisition_that_is_read_back_counts_from_the_request_that_happened() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    let grant = world.acquire(owner, "k", nested(3)).unwrap();
+    let mut nesting = world.acquiring(owner, "k", nested(3));
+    world.script([Fault::LostRequest, Fault::SlowReply(millis(1500))]);
+    nesting.run_to_call(&mut world);
+    nesting.step(&mut world);
+    assert_eq!(world.renew(owner, &grant), Ok(()));
+    world.script([Fault::Fine, Fault::Fine, Fault::LostReply, Fault::SlowReply(millis(1400))]);
+    let inner = world.finish(nesting).unwrap();
+    assert_honest(&mut world, owner, &inner);
 }

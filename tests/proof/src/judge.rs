@@ -160,7 +160,8 @@ impl<'w> Judge<'w> {
             AcquireError::Lost(_) => {
                 let key = self.op.key;
                 let grants: Vec<Grant> = self.before.relied_on().filter(|grant| grant.key() == key).cloned().collect();
-                holds(Promise::NoNonsense, !grants.is_empty())?;
+                // Another thread of the session may have been told before.
+                holds(Promise::NoNonsense, !grants.is_empty() || self.before.lanes.len() > 1)?;
                 grants.iter().try_for_each(|grant| {
                     let sure = self.before.valid_until(grant, self.now);
                     self.lost(grant, sure)

@@ -274,20 +274,22 @@ fn two_keys() -> Scenario {
     }
 }
 
-/// Machines of one session that are under way at once.
+/// Threads that share a session: one waits for a nested hold, while another renews.
 fn threads() -> Scenario {
-    let again = Want { nested: true, wait: Some(secs(15)), ..K };
+    let short = Want { lease: Some(Duration::from_millis(1500)), nested: true, ..K };
     let lanes = vec![
-        vec![acquire(again), Deed::Renew("k", Some(secs(60))), RELEASE],
-        vec![Deed::Renew("k", Some(secs(30))), acquire(again), RELEASE],
+        vec![acquire(short), acquire(short), RELEASE, RELEASE],
+        vec![Deed::Renew("k", None), Deed::Renew("k", Some(secs(1)))],
     ];
     let a = Plan { name: "a", lanes, again: Vec::new() };
-    let b = plan("b", &[acquire(K), RELEASE]);
+    let b = plan("b", &[acquire(Want { wait: Some(Duration::ZERO), ..short })]);
     Scenario {
-        horizon: 2,
-        trouble: Trouble { slow: 2, unanswered: 1, ..Trouble::NONE },
-        reaches: all(&[News::NESTED, News::RENEWED, News::NEXT]),
-        ..base("threads", "two machines of one session at once", vec![a, b])
+        tick: SHORT,
+        horizon: 3,
+        quarantine: Some(Duration::from_millis(1500)),
+        trouble: Trouble { unanswered: 2, unavailable: 1, ..Trouble::NONE },
+        reaches: all(&[News::NESTED, News::RENEWED, News::NEXT, News::UNKNOWN]),
+        ..base("threads", "an acquisition of a session that sleeps while another thread renews", vec![a, b])
     }
 }
 
