@@ -51,26 +51,27 @@ fn base(name: &'static str, about: &'static str, owners: Vec<Plan>) -> Scenario 
 
 /// All of them, within bounds that a few seconds each suffice for.
 pub fn small() -> Vec<Scenario> {
+    // Those that end soonest come first: whoever breaks something is told soon.
     vec![
-        alone(),
-        two_owners(),
-        three_owners(),
+        for_ever(),
         limited_waits(),
-        nested(),
-        eras(),
-        late_requests_and_eras(),
-        long_leases_and_eras(),
-        minimum_hold(),
+        finding_out(),
         breaks(),
-        adoption(),
-        crashes(),
         dropped(),
         evictions(),
-        two_keys(),
+        late_requests_and_eras(),
+        minimum_hold(),
+        adoption(),
+        three_owners(),
+        alone(),
         threads(),
         hand_over(),
-        finding_out(),
-        for_ever(),
+        crashes(),
+        two_keys(),
+        long_leases_and_eras(),
+        nested(),
+        two_owners(),
+        eras(),
     ]
 }
 
@@ -100,7 +101,7 @@ fn alone() -> Scenario {
     let a = plan("a", &[acquire(short), Deed::Renew("k", Some(secs(1))), RELEASE]);
     Scenario {
         tick: SHORT,
-        horizon: 6,
+        horizon: 5,
         quarantine: Some(Duration::from_millis(1500)),
         trouble: Trouble { slow: 1, unanswered: 2, unavailable: 1, evictions: 1, ..Trouble::NONE },
         reaches: all(&[News::RENEWED, News::UNKNOWN, News::LOST, News::LATE, News::RESOLVED, News::EVICTED]),
@@ -157,8 +158,8 @@ fn nested() -> Scenario {
 }
 
 fn eras() -> Scenario {
-    let a = plan("a", &[acquire(K), RENEW, RELEASE]);
-    let b = plan("b", &[acquire(K), RELEASE]);
+    let a = plan("a", &[acquire(K), RENEW]);
+    let b = plan("b", &[acquire(K)]);
     Scenario {
         horizon: 5,
         acquainted: false,
@@ -197,7 +198,7 @@ fn minimum_hold() -> Scenario {
     let b = plan("b", &[acquire(K), RELEASE]);
     Scenario {
         horizon: 4,
-        trouble: Trouble { slow: 1, unanswered: 1, ..Trouble::NONE },
+        trouble: Trouble { unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::KEPT, News::FREED, News::WAITED, News::NEXT]),
         ..base("minimum hold", "a lock stays taken after its release", vec![a, b])
     }
@@ -232,7 +233,7 @@ fn crashes() -> Scenario {
     let a = Plan { again, ..plan("a", &[acquire(K), RENEW, RELEASE]) };
     let b = plan("b", &[acquire(K), RELEASE]);
     Scenario {
-        horizon: 3,
+        horizon: 2,
         trouble: Trouble { unanswered: 1, crashes: 1, ..Trouble::NONE },
         reaches: all(&[News::CRASHED, News::EXPIRED, News::NEXT, News::ADOPTED]),
         ..base("crashes", "an owner crashes and comes back", vec![a, b])
@@ -282,14 +283,13 @@ fn threads() -> Scenario {
         vec![Deed::Renew("k", None), Deed::Renew("k", Some(secs(1)))],
     ];
     let a = Plan { name: "a", lanes, again: Vec::new() };
-    let b = plan("b", &[acquire(Want { wait: Some(Duration::ZERO), ..short })]);
     Scenario {
         tick: SHORT,
         horizon: 3,
         quarantine: Some(Duration::from_millis(1500)),
         trouble: Trouble { unanswered: 2, unavailable: 1, ..Trouble::NONE },
-        reaches: all(&[News::NESTED, News::RENEWED, News::NEXT, News::UNKNOWN]),
-        ..base("threads", "an acquisition of a session that sleeps while another thread renews", vec![a, b])
+        reaches: all(&[News::NESTED, News::RENEWED, News::UNKNOWN]),
+        ..base("threads", "an acquisition of a session that sleeps while another thread renews", vec![a])
     }
 }
 
