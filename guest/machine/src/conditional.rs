@@ -39,7 +39,7 @@ pub(crate) struct Conditional {
     token: Option<u64>,
     /// Writes of others of our machines that were not answered.
     earlier: Option<Doubt>,
-    /// When our first write was sent of which it is not known whether it happened.
+    /// When our first write under this version was sent of which it is not known whether it happened.
     in_doubt: Option<Time>,
     sent: Option<Time>,
     give_up: Option<Time>,
@@ -198,13 +198,16 @@ impl Conditional {
         // A record of ours in another era is a late `add`: it may not carry a grant of the era that ended.
         let same_era = entry.version.era == self.if_version.era;
         if same_era && self.is_ours(&entry) {
+            // Without a token it may as well be a late `add` of the same text, and its lease began when that arrived.
             if let (Action::Replace { value, .. }, Some(sent), None) = (&self.action, self.in_doubt, self.earlier)
                 && *value == entry.value
+                && self.token.is_some()
             {
                 return ControlFlow::Break(Conclusion::Replaced { version: entry.version, sent });
             }
-            // An earlier write of ours was executed after all.
+            // An earlier write of ours was executed after all. What is read back from now on was sent from now on.
             self.if_version = entry.version;
+            self.in_doubt = self.in_doubt.map(|_| now);
             return self.retry(Then::Write, self.unresolved(), now);
         }
         ControlFlow::Break(if self.may_have_deleted() { Conclusion::Vanished } else { Conclusion::Gone(Some(entry)) })

@@ -10,7 +10,7 @@ use core::ops::ControlFlow;
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::GrantError;
 use crate::holder::Holder;
-use crate::kv::{Entry, Ttl};
+use crate::kv::{Entry, Request, Ttl};
 use crate::record::Record;
 use crate::session::{Deadline, Doubt, Held, Session};
 use crate::step::{Ask, Event};
@@ -22,6 +22,7 @@ pub(crate) struct Rewrite {
     store_key: String,
     hold: u64,
     record: Record,
+    doubt: Doubt,
     /// The new deadline is not to be later.
     at_most: Deadline,
     before: Before,
@@ -31,6 +32,7 @@ pub(crate) struct Rewrite {
 /// What a hold was before a write of it left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Before {
+    write: u32,
     deadline: Deadline,
     in_doubt: Option<Doubt>,
 }
@@ -54,9 +56,22 @@ impl Rewrite {
         let mut write = write.of_hold(record.token);
         let ask = write.start(now, until);
         let before = Before::of(held, doubt);
-        // Once it has happened the new lease runs, however late the answer.
-        held.deadline = held.deadline.at_most(Deadline::of(record.lease, now));
-        (Rewrite { store_key: store_key.into(), hold: held.grant, record, at_most, before, write }, ask)
+        let rewrite = Rewrite { store_key: store_key.into(), hold: held.grant, record, doubt, at_most, before, write };
+        rewrite.shorten(held, now);
+        (rewrite, ask)
+    }
+
+    /// Once it has happened the new lease runs, however late the answer.
+    fn shorten(&self, held: &mut Held, now: Time) {
+        held.deadline = held.deadline.at_most(Deadline::of(self.record.lease, now));
+    }
+
+    /// It writes once more. What another machine of the session confirmed meanwhile is in doubt again.
+    fn leaves_again(&mut self, held: &mut Held, now: Time) {
+        if held.writes != self.before.write {
+            self.before = Before::of(held, self.doubt);
+            self.shorten(held, now);
+        }
     }
 
     pub(crate) fn step(
@@ -66,7 +81,13 @@ impl Rewrite {
         event: Event,
     ) -> ControlFlow<Result<(), GrantError>, Ask> {
         match self.write.step(now, event) {
-            ControlFlow::Continue(ask) => ControlFlow::Continue(ask),
+            ControlFlow::Continue(ask) => {
+                let held = session.hold_mut(&self.store_key, self.hold);
+                if let (Ask::Call(Request::Replace { .. }), Some(held)) = (&ask, held) {
+                    self.leaves_again(held, now);
+                }
+                ControlFlow::Continue(ask)
+            }
             ControlFlow::Break(end) => ControlFlow::Break(self.conclude(session, end, now)),
         }
     }
@@ -105,14 +126,17 @@ impl Rewrite {
 impl Before {
     /// Remembers what the hold is, and puts it in doubt.
     pub(crate) fn of(held: &mut Held, doubt: Doubt) -> Self {
-        let before = Before { deadline: held.deadline, in_doubt: held.in_doubt };
+        held.writes = held.writes.wrapping_add(1);
+        let before = Before { write: held.writes, deadline: held.deadline, in_doubt: held.in_doubt };
         held.in_doubt = held.in_doubt.max(Some(doubt));
         before
     }
 
-    /// The write did not happen, and will not.
+    /// The write did not happen, and will not. What another one has brought since, or may have, stands.
     pub(crate) fn restore(self, held: &mut Held) {
-        (held.deadline, held.in_doubt) = (self.deadline, self.in_doubt);
+        if held.writes == self.write {
+            (held.deadline, held.in_doubt) = (self.deadline, self.in_doubt);
+        }
     }
 }
 

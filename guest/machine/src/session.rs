@@ -61,6 +61,8 @@ pub(crate) struct Held {
     pub(crate) deadline: Deadline,
     /// Until when the key stays taken even if it is released.
     pub(crate) taken_until: Option<Time>,
+    /// How many writes of the record have left.
+    pub(crate) writes: u32,
     /// Writes of the record that left and were not answered.
     pub(crate) in_doubt: Option<Doubt>,
 }
@@ -201,7 +203,7 @@ impl Session {
             now.after(minimum.left.saturating_sub(Duration::from_nanos(elapsed)))
         });
         let deadline = Deadline::Unconfirmed;
-        let held = Held { grant: 0, namespace, record, version, deadline, taken_until, in_doubt: None };
+        let held = Held { grant: 0, namespace, record, version, deadline, taken_until, writes: 0, in_doubt: None };
         Ok(self.hold(store_key, held))
     }
 
@@ -247,6 +249,7 @@ impl Session {
             deadline: Deadline::of(record.lease, sent),
             version,
             taken_until,
+            writes: 0,
             in_doubt: None,
             record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
         };

@@ -3,7 +3,7 @@
 
 mod support;
 
-use kvlock_machine::{AcquireError, GrantError, Released, Renew, StoreError, Validity};
+use kvlock_machine::{AcquireError, GrantError, Released, Renew, StoreError, Ttl, Validity};
 use support::{Drive, Fault, World, lease, millis, nested, once, secs, waiting};
 
 const DOUBTS: [Fault; 5] =
@@ -314,4 +314,18 @@ fn a_late_add_of_ours_does_not_bring_a_lost_lock_back() {
             assert_eq!(world.validity(owner, &grant), Validity::Lost);
         }
     }
+}
+
+/// Found by the model checker: a grant was said to be valid for longer than the store kept its record, because a late
+/// `add` was taken for the replace that followed it.
+#[test]
+fn a_late_add_of_the_same_text_is_not_taken_for_a_take_over() {
+    let mut world = World::new();
+    let owner = world.timeless("a");
+    // The second add is executed, and its answer takes longer than its lease: the late one takes its place.
+    world.script([Fault::Late(secs(3)), Fault::Fine, Fault::SlowReply(secs(4)), Fault::LostReply]);
+    let grant = world.acquire(owner, "k", waiting(2, secs(60))).unwrap();
+    let kept = world.servers.entry("k", world.now).unwrap().time_left.unwrap();
+    let Validity::Valid(valid) = world.validity(owner, &grant) else { panic!("valid") };
+    assert!(Ttl::After(valid) < kept, "valid for {valid:?}, kept for {kept:?}");
 }

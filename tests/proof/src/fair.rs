@@ -53,7 +53,7 @@ fn next(world: &World, scenario: &Scenario) -> Option<Act> {
     for (o, owner) in world.owners.iter().enumerate() {
         for (l, lane) in owner.lanes.iter().enumerate() {
             match lane.op.as_ref().map(|op| &op.phase) {
-                None if lane.next < script(&scenario.owners[o], owner.crashes, l).len() => {
+                None if world.may_begin(scenario, (o, l), owner, lane) => {
                     return Some(Act::Begin(o, l));
                 }
                 Some(Phase::Sent(_)) => return Some(Act::Execute(o, l)),

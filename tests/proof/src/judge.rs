@@ -9,8 +9,8 @@ use crate::owner::{End, Op, Owner};
 use crate::plan::Scenario;
 use crate::promise::Promise;
 use crate::store::{DRIFT, surely};
-use crate::truth::{Doing, Fate, Hold};
-use crate::world::World;
+use crate::truth::{Doing, Fate, Hold, Source};
+use crate::world::{Flight, World};
 
 type Verdict = Result<(), Promise>;
 
@@ -160,7 +160,8 @@ impl<'w> Judge<'w> {
             AcquireError::Lost(_) => {
                 let key = self.op.key;
                 let grants: Vec<Grant> = self.before.relied_on().filter(|grant| grant.key() == key).cloned().collect();
-                holds(Promise::NoNonsense, !grants.is_empty())?;
+                // Another thread of the session may have been told before.
+                holds(Promise::NoNonsense, !grants.is_empty() || self.before.lanes.len() > 1)?;
                 grants.iter().try_for_each(|grant| {
                     let sure = self.before.valid_until(grant, self.now);
                     self.lost(grant, sure)
@@ -184,7 +185,7 @@ impl<'w> Judge<'w> {
 
     fn failed(&mut self, error: StoreError) -> Verdict {
         match error {
-            StoreError::Unavailable(_) => holds(Promise::DoubtIsTold, !self.op.doubtful),
+            StoreError::Unavailable(_) => holds(Promise::DoubtIsTold, !self.may_have_happened()),
             StoreError::UnknownOutcome(_) => {
                 self.note(News::UNKNOWN);
                 Ok(())
@@ -192,6 +193,26 @@ impl<'w> Judge<'w> {
             StoreError::Rejected(_) => Ok(()),
             StoreError::Invalid(_) => Err(Promise::NoNonsense),
         }
+    }
+
+    /// Whether a write of this machine was executed without its caller being told, or may be yet. What an acquisition
+    /// takes back does not count.
+    fn may_have_happened(&self) -> bool {
+        let Source { owner, op, doing, nonce, .. } = self.op.source;
+        let acquires = matches!(doing, Doing::Acquiring { .. });
+        let own = |flight: &&Flight| flight.source.owner == owner && flight.source.op == op;
+        let counts = |flight: &Flight| !(acquires && matches!(flight.request, Request::Delete { .. }));
+        if self.world.late.iter().filter(own).any(counts) {
+            return true;
+        }
+        let holds = &self.world.truth.holds;
+        let happened = match doing {
+            Doing::Acquiring { .. } => holds.iter().any(|hold| hold.nonce == nonce && hold.fate == Fate::Standing),
+            Doing::Renewing => self.op.rewrote,
+            Doing::Releasing => holds.iter().any(|hold| hold.nonce == nonce && hold.fate == Fate::GivenBack),
+            Doing::Breaking => !self.op.broke.is_empty(),
+        };
+        self.op.doubtful && happened
     }
 
     fn grant_failed(&mut self, grant: &Grant, error: GrantError, sure_until: Option<Duration>) -> Verdict {

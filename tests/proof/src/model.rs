@@ -133,7 +133,7 @@ pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
     let broken = Promise::ALL.iter().filter_map(|promise| Some((*promise, discoveries.get(promise.text())?)));
     let broken = broken.map(|(promise, path)| (promise, path.clone().into_actions()));
     let broken = broken.min_by_key(|(_, acts)| acts.len());
-    let broken = broken.map(|(promise, acts)| (promise, tell(scenario, promise, &acts)));
+    let broken = broken.map(|(promise, acts)| (promise, tell(scenario, promise, &shrink(scenario, promise, acts))));
     let reaches = News::ALL.iter().filter(|(news, _)| scenario.reaches.has(*news));
     let unseen = reaches.map(|(_, text)| *text).filter(|text| !discoveries.contains_key(text)).collect();
     Findings {
@@ -146,6 +146,39 @@ pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
         complete: effort.timeout.is_none_or(|timeout| took < timeout) && broken.is_none(),
         unseen,
         broken,
+    }
+}
+
+/// Leaves out every step without which the promise is broken all the same.
+fn shrink(scenario: &Scenario, promise: Promise, mut acts: Vec<Act>) -> Vec<Act> {
+    let mut index = acts.len();
+    while index > 0 {
+        index -= 1;
+        let mut fewer = acts.clone();
+        fewer.remove(index);
+        if breaks(scenario, promise, &fewer) {
+            acts = fewer;
+            index = acts.len().min(index + 1);
+        }
+    }
+    acts
+}
+
+/// Whether these steps are possible one after the other, and break the promise.
+fn breaks(scenario: &Scenario, promise: Promise, acts: &[Act]) -> bool {
+    let mut world = World::new(scenario);
+    let mut possible = Vec::new();
+    for act in acts {
+        possible.clear();
+        world.acts(scenario, &mut possible);
+        if !possible.contains(act) {
+            return false;
+        }
+        world.act(scenario, act, &mut Story::silent());
+    }
+    match promise {
+        Promise::EverybodyEnds => world.broken.is_none() && fair::run(&world, scenario, &mut Story::silent()).is_some(),
+        promise => world.broken == Some(promise),
     }
 }
 

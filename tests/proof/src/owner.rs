@@ -123,6 +123,12 @@ pub(crate) enum Next {
     End(End),
 }
 
+impl Op {
+    fn is_inside(&self) -> bool {
+        !matches!((&self.work, &self.phase), (Work::Acquire(_), Phase::Asleep(_)))
+    }
+}
+
 impl Work {
     /// One step of the real machine.
     pub(crate) fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Next {
@@ -198,6 +204,20 @@ impl Owner {
     /// What it got last of a key.
     pub(crate) fn latest(&self, key: &str) -> Option<usize> {
         self.grants.iter().rposition(|grant| grant.key() == key)
+    }
+
+    /// Whether a machine keeps the session for itself: all do but an acquisition that sleeps.
+    pub(crate) fn is_inside(&self) -> bool {
+        self.lanes.iter().filter_map(|lane| lane.op.as_ref()).any(Op::is_inside)
+    }
+
+    /// The lane of a machine whose pause is over, if it may move.
+    pub(crate) fn due(&self, now: Duration) -> Option<usize> {
+        let is_due = |op: &Op| matches!(op.phase, Phase::Asleep(until) if until <= now);
+        let lane = |found: fn(&Op) -> bool| {
+            self.lanes.iter().position(|lane| lane.op.as_ref().is_some_and(|op| is_due(op) && found(op)))
+        };
+        lane(Op::is_inside).or_else(|| if self.is_inside() { None } else { lane(|_| true) })
     }
 
     /// Whether a machine is under way.

@@ -51,24 +51,27 @@ fn base(name: &'static str, about: &'static str, owners: Vec<Plan>) -> Scenario 
 
 /// All of them, within bounds that a few seconds each suffice for.
 pub fn small() -> Vec<Scenario> {
+    // Those that end soonest come first: whoever breaks something is told soon.
     vec![
-        two_owners(),
-        three_owners(),
+        for_ever(),
         limited_waits(),
-        nested(),
-        eras(),
-        long_leases_and_eras(),
-        minimum_hold(),
+        finding_out(),
         breaks(),
-        adoption(),
-        crashes(),
         dropped(),
         evictions(),
-        two_keys(),
+        late_requests_and_eras(),
+        minimum_hold(),
+        adoption(),
+        three_owners(),
+        alone(),
         threads(),
         hand_over(),
-        finding_out(),
-        for_ever(),
+        crashes(),
+        two_keys(),
+        long_leases_and_eras(),
+        nested(),
+        two_owners(),
+        eras(),
     ]
 }
 
@@ -92,6 +95,20 @@ pub fn large() -> Vec<Scenario> {
     small().into_iter().map(larger).collect()
 }
 
+/// Nobody else is there: what a grant says of itself is held against the store alone, with everything going wrong.
+fn alone() -> Scenario {
+    let short = Want { lease: Some(Duration::from_millis(1500)), ..K };
+    let a = plan("a", &[acquire(short), Deed::Renew("k", Some(secs(1))), RELEASE]);
+    Scenario {
+        tick: SHORT,
+        horizon: 5,
+        quarantine: Some(Duration::from_millis(1500)),
+        trouble: Trouble { slow: 1, unanswered: 2, unavailable: 1, evictions: 1, ..Trouble::NONE },
+        reaches: all(&[News::RENEWED, News::UNKNOWN, News::LOST, News::LATE, News::RESOLVED, News::EVICTED]),
+        ..base("alone", "one owner, short leases, and everything that may go wrong", vec![a])
+    }
+}
+
 fn two_owners() -> Scenario {
     let holder = plan("a", &[acquire(K), RENEW, RELEASE]);
     let waiter = plan("b", &[acquire(K), RELEASE]);
@@ -108,7 +125,7 @@ fn three_owners() -> Scenario {
     let once = |name| plan(name, &[acquire(K), RELEASE]);
     Scenario {
         horizon: 3,
-        trouble: Trouble { slow: 1, unanswered: 1, ..Trouble::NONE },
+        trouble: Trouble { unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::GRANTED, News::WAITED, News::FREED, News::NEXT]),
         ..base("three owners", "two wait for one", vec![once("a"), once("b"), once("c")])
     }
@@ -120,8 +137,8 @@ fn limited_waits() -> Scenario {
     let b = plan("b", &[waits(secs(20)), RELEASE]);
     let c = plan("c", &[waits(Duration::ZERO), RELEASE]);
     Scenario {
-        horizon: 4,
-        trouble: Trouble { slow: 1, unavailable: 1, rejected: 1, ..Trouble::NONE },
+        horizon: 3,
+        trouble: Trouble { unavailable: 1, rejected: 1, ..Trouble::NONE },
         reaches: all(&[News::GRANTED, News::WAITED, News::BUSY, News::NEXT]),
         ..base("limited waits", "waits that end, tries without waiting, refusals", vec![a, b, c])
     }
@@ -133,7 +150,7 @@ fn nested() -> Scenario {
     let a = plan("a", &[acquire(again), acquire(longer), RELEASE, RELEASE]);
     let b = plan("b", &[acquire(K), RELEASE]);
     Scenario {
-        horizon: 4,
+        horizon: 3,
         trouble: Trouble { slow: 1, unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::NESTED, News::UNNESTED, News::FREED, News::NEXT, News::LOST]),
         ..base("nested", "a hold within a hold, and somebody who waits", vec![a, b])
@@ -141,14 +158,25 @@ fn nested() -> Scenario {
 }
 
 fn eras() -> Scenario {
-    let a = plan("a", &[acquire(K), RENEW, RELEASE]);
-    let b = plan("b", &[acquire(K), RELEASE]);
+    let a = plan("a", &[acquire(K), RENEW]);
+    let b = plan("b", &[acquire(K)]);
     Scenario {
         horizon: 5,
         acquainted: false,
-        trouble: Trouble { slow: 1, unanswered: 1, losses: 1, ..Trouble::NONE },
+        trouble: Trouble { slow: 1, losses: 1, ..Trouble::NONE },
         reaches: all(&[News::GRANTED, News::FORGOTTEN, News::QUARANTINE, News::LOST, News::NEXT]),
         ..base("eras", "the store loses everything, once", vec![a, b])
+    }
+}
+
+fn late_requests_and_eras() -> Scenario {
+    let a = plan("a", &[acquire(K), RENEW, RELEASE]);
+    let b = plan("b", &[acquire(K)]);
+    Scenario {
+        horizon: 4,
+        trouble: Trouble { unanswered: 1, losses: 1, ..Trouble::NONE },
+        reaches: all(&[News::GRANTED, News::FORGOTTEN, News::QUARANTINE, News::LOST, News::LATE]),
+        ..base("late requests and eras", "requests of one era that are executed in the next", vec![a, b])
     }
 }
 
@@ -170,7 +198,7 @@ fn minimum_hold() -> Scenario {
     let b = plan("b", &[acquire(K), RELEASE]);
     Scenario {
         horizon: 4,
-        trouble: Trouble { slow: 1, unanswered: 1, ..Trouble::NONE },
+        trouble: Trouble { unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::KEPT, News::FREED, News::WAITED, News::NEXT]),
         ..base("minimum hold", "a lock stays taken after its release", vec![a, b])
     }
@@ -178,11 +206,11 @@ fn minimum_hold() -> Scenario {
 
 fn breaks() -> Scenario {
     let a = plan("a", &[acquire(K), RENEW, RELEASE, RELEASE]);
-    let b = plan("b", &[acquire(K), RELEASE]);
+    let b = plan("b", &[acquire(K)]);
     let c = plan("c", &[Deed::Break("k")]);
     Scenario {
-        horizon: 2,
-        trouble: Trouble { slow: 1, unanswered: 1, ..Trouble::NONE },
+        horizon: 3,
+        trouble: Trouble { unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::BROKEN, News::LOST, News::NEXT, News::RENEWED, News::FREED]),
         ..base("breaks", "an operator breaks whatever grant there is", vec![a, b, c])
     }
@@ -191,10 +219,10 @@ fn breaks() -> Scenario {
 fn adoption() -> Scenario {
     let a = plan("worker", &[acquire(K), RENEW, RELEASE]);
     let again = plan("worker", &[acquire(Want { adopt: true, ..K }), RENEW, RELEASE]);
-    let other = plan("other", &[acquire(K), RELEASE]);
+    let other = plan("other", &[acquire(K)]);
     Scenario {
         horizon: 2,
-        trouble: Trouble { slow: 1, unanswered: 1, ..Trouble::NONE },
+        trouble: Trouble { unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::ADOPTED, News::LOST, News::NEXT, News::RENEWED, News::FREED]),
         ..base("adoption", "a worker takes its lock back, and somebody else's never", vec![a, again, other])
     }
@@ -205,8 +233,8 @@ fn crashes() -> Scenario {
     let a = Plan { again, ..plan("a", &[acquire(K), RENEW, RELEASE]) };
     let b = plan("b", &[acquire(K), RELEASE]);
     Scenario {
-        horizon: 3,
-        trouble: Trouble { slow: 1, unanswered: 1, crashes: 1, ..Trouble::NONE },
+        horizon: 2,
+        trouble: Trouble { unanswered: 1, crashes: 1, ..Trouble::NONE },
         reaches: all(&[News::CRASHED, News::EXPIRED, News::NEXT, News::ADOPTED]),
         ..base("crashes", "an owner crashes and comes back", vec![a, b])
     }
@@ -217,8 +245,8 @@ fn dropped() -> Scenario {
     let a = plan("a", &[acquire(again), acquire(again), RENEW, RELEASE, RELEASE]);
     let b = plan("b", &[acquire(K), RELEASE]);
     Scenario {
-        horizon: 3,
-        trouble: Trouble { slow: 1, unanswered: 1, dropped: 1, ..Trouble::NONE },
+        horizon: 2,
+        trouble: Trouble { unanswered: 1, dropped: 1, ..Trouble::NONE },
         reaches: all(&[News::LATE, News::NESTED, News::NEXT]),
         ..base("dropped machines", "what was given up on its way, and its request", vec![a, b])
     }
@@ -228,8 +256,8 @@ fn evictions() -> Scenario {
     let a = plan("a", &[acquire(K), RENEW, RELEASE]);
     let b = plan("b", &[acquire(K), RELEASE]);
     Scenario {
-        horizon: 3,
-        trouble: Trouble { slow: 1, unanswered: 2, evictions: 1, ..Trouble::NONE },
+        horizon: 2,
+        trouble: Trouble { unanswered: 2, evictions: 1, ..Trouble::NONE },
         reaches: all(&[News::EVICTED, News::LOST, News::NEXT]),
         ..base("evictions", "a full store drops an entry", vec![a, b])
     }
@@ -241,26 +269,27 @@ fn two_keys() -> Scenario {
     let b = plan("b", &[acquire(other), acquire(Want { wait: Some(secs(15)), ..K }), Deed::Release("l"), RELEASE]);
     Scenario {
         horizon: 3,
-        trouble: Trouble { slow: 1, unanswered: 1, ..Trouble::NONE },
+        trouble: Trouble { unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::GRANTED, News::WAITED, News::BUSY, News::NEXT]),
         ..base("two keys", "two keys, taken in opposite order", vec![a, b])
     }
 }
 
-/// Machines of one session that are under way at once.
+/// Threads that share a session: one waits for a nested hold, while another renews.
 fn threads() -> Scenario {
-    let again = Want { nested: true, wait: Some(secs(15)), ..K };
+    let short = Want { lease: Some(Duration::from_millis(1500)), nested: true, ..K };
     let lanes = vec![
-        vec![acquire(again), Deed::Renew("k", Some(secs(60))), RELEASE],
-        vec![Deed::Renew("k", Some(secs(30))), acquire(again), RELEASE],
+        vec![acquire(short), acquire(short), RELEASE, RELEASE],
+        vec![Deed::Renew("k", None), Deed::Renew("k", Some(secs(1)))],
     ];
     let a = Plan { name: "a", lanes, again: Vec::new() };
-    let b = plan("b", &[acquire(K), RELEASE]);
     Scenario {
-        horizon: 2,
-        trouble: Trouble { slow: 2, unanswered: 1, ..Trouble::NONE },
-        reaches: all(&[News::NESTED, News::RENEWED, News::NEXT]),
-        ..base("threads", "two machines of one session at once", vec![a, b])
+        tick: SHORT,
+        horizon: 3,
+        quarantine: Some(Duration::from_millis(1500)),
+        trouble: Trouble { unanswered: 2, unavailable: 1, ..Trouble::NONE },
+        reaches: all(&[News::NESTED, News::RENEWED, News::UNKNOWN]),
+        ..base("threads", "an acquisition of a session that sleeps while another thread renews", vec![a])
     }
 }
 
@@ -280,12 +309,12 @@ fn hand_over() -> Scenario {
 fn finding_out() -> Scenario {
     let short = Want { lease: Some(Duration::from_millis(1500)), ..K };
     let a = plan("a", &[acquire(short), Deed::Renew("k", Some(secs(1))), RELEASE]);
-    let b = plan("b", &[acquire(short), RELEASE]);
+    let b = plan("b", &[acquire(Want { wait: Some(Duration::ZERO), ..short })]);
     Scenario {
         tick: SHORT,
         horizon: 5,
         quarantine: Some(Duration::from_millis(1500)),
-        trouble: Trouble { slow: 1, unanswered: 2, ..Trouble::NONE },
+        trouble: Trouble { unanswered: 2, ..Trouble::NONE },
         reaches: all(&[News::RENEWED, News::UNKNOWN, News::NEXT, News::LOST, News::RESOLVED]),
         ..base("finding out", "leases shorter than the time to find out", vec![a, b])
     }
@@ -297,7 +326,7 @@ fn for_ever() -> Scenario {
     let b = plan("b", &[acquire(Want { wait: Some(secs(40)), ..K }), RELEASE]);
     Scenario {
         horizon: 3,
-        trouble: Trouble { slow: 1, unanswered: 1, unavailable: 1, ..Trouble::NONE },
+        trouble: Trouble { unanswered: 1, unavailable: 1, ..Trouble::NONE },
         reaches: all(&[News::RENEWED, News::FREED, News::WAITED, News::BUSY]),
         ..base("for ever", "a lease without end", vec![a, b])
     }

@@ -193,7 +193,7 @@ impl World {
     fn acts_of(&self, scenario: &Scenario, (o, l): (usize, usize), owner: &Owner, lane: &Lane, acts: &mut Vec<Act>) {
         let ready = self.ready.has(o, l);
         let Some(op) = &lane.op else {
-            if ready && lane.next < script(&scenario.owners[o], owner.crashes, l).len() {
+            if ready && self.may_begin(scenario, (o, l), owner, lane) {
                 acts.push(Act::Begin(o, l));
             }
             return;
@@ -222,6 +222,13 @@ impl World {
         }
     }
 
+    /// An instance of the component is entered by one thread at a time: while a machine is inside a call, or in a pause
+    /// of a renewal or release, no other of its session moves. An acquisition that sleeps is outside.
+    pub(crate) fn may_begin(&self, scenario: &Scenario, (o, l): (usize, usize), owner: &Owner, lane: &Lane) -> bool {
+        let left = script(&scenario.owners[o], owner.crashes, l).len() > lane.next;
+        left && !owner.is_inside()
+    }
+
     fn ops(&self) -> impl Iterator<Item = &Op> {
         self.owners.iter().flat_map(|owner| owner.lanes.iter().filter_map(|lane| lane.op.as_ref()))
     }
@@ -232,7 +239,7 @@ impl World {
         let now = scenario.at(self.now);
         story.begin(self, scenario, act);
         match act {
-            Act::Tick => self.tick(scenario, story),
+            Act::Tick => self.tick(),
             Act::Begin(o, l) => self.begin(scenario, *o, *l, story),
             Act::Execute(o, l) => {
                 self.execute(scenario, *o, *l, story);
@@ -277,6 +284,7 @@ impl World {
             }
             Act::LoseAll => self.lose_all(now),
         }
+        self.wake(scenario, story);
         self.order(act);
         self.settle(scenario);
         story.beliefs(self, scenario);
@@ -304,18 +312,23 @@ impl World {
         };
     }
 
-    fn tick(&mut self, scenario: &Scenario, story: &mut Story) {
+    fn tick(&mut self) {
         self.now += 1;
-        let now = scenario.at(self.now);
         self.ready = Ready::ALL;
         for o in 0..self.owners.len() {
             for l in 0..self.owners[o].lanes.len() {
                 self.slow_down(o, l);
-                let op = self.owners[o].lanes[l].op.as_ref();
-                if op.is_some_and(|op| matches!(op.phase, Phase::Asleep(until) if until <= now)) {
-                    story.wakes(scenario, o);
-                    self.go_on(scenario, o, l, None, story);
-                }
+            }
+        }
+    }
+
+    /// Whose pause is over wakes as soon as its session has nothing else to do.
+    fn wake(&mut self, scenario: &Scenario, story: &mut Story) {
+        let now = scenario.at(self.now);
+        for o in 0..self.owners.len() {
+            while let Some(l) = self.owners[o].due(now) {
+                story.wakes(scenario, o);
+                self.go_on(scenario, o, l, None, story);
             }
         }
     }
@@ -660,18 +673,14 @@ impl Op {
 /// The next line of a script that makes sense now: who has no grant cannot renew or release one.
 fn next_deed(scenario: &Scenario, owner: &mut Owner, o: usize, l: usize, written: bool) -> Option<Deed> {
     let script = script(&scenario.owners[o], owner.crashes, l);
-    while let Some(deed) = script.get(owner.lanes[l].next) {
-        let makes_sense = match deed {
-            Deed::Acquire(_) | Deed::Break(_) => true,
-            Deed::Renew(key, _) | Deed::Release(key) | Deed::HandOver(key) => owner.latest(key).is_some(),
-            Deed::TakeUp => written,
-        };
-        owner.lanes[l].next += 1;
-        if makes_sense {
-            return Some(deed.clone());
-        }
-    }
-    None
+    let next = owner.lanes[l].next;
+    let found = script[next..].iter().enumerate().find(|(_, deed)| match deed {
+        Deed::Acquire(_) | Deed::Break(_) => true,
+        Deed::Renew(key, _) | Deed::Release(key) | Deed::HandOver(key) => owner.latest(key).is_some(),
+        Deed::TakeUp => written,
+    });
+    owner.lanes[l].next = found.map_or(script.len(), |(index, _)| next + index + 1);
+    found.map(|(_, deed)| deed.clone())
 }
 
 /// What an owner does on a lane: after a crash there is one, with the script for that.

@@ -86,12 +86,23 @@ impl World {
     }
 
     pub(crate) fn owner_with(&mut self, name: &str, quarantine: Option<Duration>) -> Owner {
+        self.open(name, quarantine, Some(1_795_230_245_678_000_000))
+    }
+
+    /// Opens a session that has no wall clock, so that all its records of a key are the same text.
+    pub(crate) fn timeless(&mut self, name: &str) -> Owner {
+        let owner = self.open(name, None, None);
+        self.acquaint(owner);
+        owner
+    }
+
+    fn open(&mut self, name: &str, quarantine: Option<Duration>, unix_time: Option<u64>) -> Owner {
         let options = SessionOptions {
             owner: Text::owner(name).unwrap(),
             label: Text::label("host").unwrap(),
             namespace: Namespace::new("n").unwrap(),
             quarantine,
-            unix_time: Some(1_795_230_245_678_000_000),
+            unix_time,
         };
         self.sessions.push(Session::open(options, self.time()).unwrap());
         Owner(self.sessions.len() - 1)

@@ -1,0 +1,18 @@
+//! The machines, explored to the end in every small world. `--nocapture` shows the table.
+
+use std::time::Instant;
+
+use kvlock_proof::{Effort, Findings, scenarios, search};
+
+#[test]
+fn no_small_world_breaks_a_promise_and_each_shows_what_it_is_about() {
+    let began = Instant::now();
+    println!("{}", Findings::heading());
+    for scenario in scenarios::small() {
+        let findings = search(&scenario, Effort { threads: 2, timeout: None });
+        println!("{}", findings.row());
+        assert!(findings.is_proof() && findings.complete, "{}", findings.complaint());
+        assert!(findings.fair_runs > 0, "no run of {} was followed to its end", findings.name);
+    }
+    println!("in all {:.1} s", began.elapsed().as_secs_f64());
+}
