@@ -168,7 +168,9 @@ impl<'w> Judge<'w> {
                 })
             }
             AcquireError::Store(error) => self.failed(error),
-            AcquireError::Corrupt(_) | AcquireError::Invalid(_) | AcquireError::OutOfOrder => Err(Promise::NoNonsense),
+            AcquireError::Corrupt(_) | AcquireError::Unknown | AcquireError::Invalid(_) | AcquireError::OutOfOrder => {
+                Err(Promise::NoNonsense)
+            }
         }
     }
 
