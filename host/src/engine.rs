@@ -6,6 +6,7 @@ use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
+use crate::client::Random;
 use crate::clock::Clock;
 use crate::store::KvStore;
 use bindings::kvlock::lock::kv_store;
@@ -39,6 +40,7 @@ const MAX_MEMORY_BYTES: usize = 512 << 20;
 pub(crate) struct Reach {
     store: Arc<dyn KvStore>,
     clock: Arc<dyn Clock>,
+    random: Option<Random>,
     pollables: ResourceTable,
     limits: StoreLimits,
 }
@@ -56,10 +58,14 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    pub(crate) fn new(store: Arc<dyn KvStore>, clock: Arc<dyn Clock>) -> wasmtime::Result<Self> {
+    pub(crate) fn new(
+        store: Arc<dyn KvStore>,
+        clock: Arc<dyn Clock>,
+        random: Option<Random>,
+    ) -> wasmtime::Result<Self> {
         let pre = instance_pre()?;
         let limits = StoreLimitsBuilder::new().memory_size(MAX_MEMORY_BYTES).build();
-        let reach = Reach { store, clock, pollables: ResourceTable::new(), limits };
+        let reach = Reach { store, clock, random, pollables: ResourceTable::new(), limits };
         let mut store = Store::new(pre.engine(), reach);
         store.limiter(|reach| &mut reach.limits);
         let exports = pre.instantiate(&mut store)?;
@@ -160,6 +166,10 @@ impl wasi::io::poll::HostPollable for Reach {
 
 impl wasi::random::random::Host for Reach {
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        Ok(getrandom::u64()?)
+        match &self.random {
+            // A panic of the function left nothing half done.
+            Some(random) => Ok(random.lock().unwrap_or_else(|poisoned| poisoned.into_inner())()),
+            None => Ok(getrandom::u64()?),
+        }
     }
 }

@@ -101,7 +101,8 @@ impl SessionBuilder {
             unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(convert::nanos),
         };
         let component = |error: wasmtime::Error| SessionError::Component(trap(&error));
-        let mut instance = Instance::new(self.client.store.clone(), self.client.clock.clone()).map_err(component)?;
+        let Client { store, clock, random } = self.client.clone();
+        let mut instance = Instance::new(store, clock, random).map_err(component)?;
         let resource = instance.exports.kvlock_lock_mutex().session();
         let session = resource.call_open(&mut instance.store, &options).map_err(component)?;
         let session = session.map_err(SessionError::Invalid)?;
