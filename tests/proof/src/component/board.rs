@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kvlock::clock::{Clock, VirtualClock};
-use kvlock::store::{Fault, KvStore, Memory};
+use kvlock::store::{Entry, Fault, KvStore, Memory};
 use kvlock::{Client, Session};
 
 use super::chaos::{self, Chaos};
 use super::dice::Dice;
 use super::player::{KEYS, Player};
 use crate::promise::Promise;
-use crate::truth::Mark;
 
 /// Moves of a schedule.
 const MOVES: u32 = 60;
@@ -26,11 +25,11 @@ const QUARANTINE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Played {
     /// Moves of sessions.
-    pub moves: u32,
+    pub moves: u64,
     /// Grants given.
-    pub grants: u32,
+    pub grants: u64,
     /// Calls that met a fault.
-    pub faults: u32,
+    pub faults: u64,
 }
 
 /// A broken promise.
@@ -208,7 +207,7 @@ impl Board {
             return None;
         }
         let fault = self.roll(chaos::fault);
-        lock(&self.facts).played.faults += u32::from(fault.is_some());
+        lock(&self.facts).played.faults += u64::from(fault.is_some());
         fault
     }
 
@@ -230,19 +229,27 @@ impl Board {
     }
 
     fn deliver_late(&self) {
-        let marks = || KEYS.map(|key| self.memory.peek(&store_key(key)).as_ref().and_then(chaos::mark));
-        let before = marks();
+        let entries = || KEYS.map(|key| self.memory.peek(&store_key(key)));
+        let before = entries();
         self.memory.deliver_late();
-        for ((key, before), after) in KEYS.into_iter().zip(before).zip(marks()) {
-            self.changed(&store_key(key), before, after);
+        for ((key, before), after) in KEYS.into_iter().zip(before).zip(entries()) {
+            let nonce = |entry: &Option<Entry>| entry.as_ref().and_then(chaos::mark).map(|mark| mark.nonce);
+            if nonce(&before) == nonce(&after) {
+                self.changed(&store_key(key), before, after);
+            } else {
+                // Several were executed at once: a delete and an add look like a replace.
+                self.changed(&store_key(key), before, None);
+            }
         }
     }
 
-    /// A call changed what is under a key.
-    pub(crate) fn changed(&self, key: &str, before: Option<Mark>, after: Option<Mark>) {
-        if before == after && before.is_none() {
+    /// A call may have changed what is under a key.
+    pub(crate) fn changed(&self, key: &str, before: Option<Entry>, after: Option<Entry>) {
+        let version = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.version);
+        if version(&before) == version(&after) {
             return;
         }
+        let [before, after] = [before, after].map(|entry| entry.as_ref().and_then(chaos::mark));
         let mut facts = lock(&self.facts);
         match (&before, &after) {
             (Some(before), Some(after)) if before.nonce != after.nonce && !self.force => {
@@ -296,6 +303,13 @@ impl Board {
         match sure {
             Some(sure) => drop(facts.sure.insert((player, key), sure)),
             None => drop(facts.sure.remove(&(player, key))),
+        }
+    }
+
+    /// Who asks for a shorter lease relies on that from then on, whenever it is written.
+    pub(crate) fn rely_until(&self, player: usize, key: &'static str, until: Duration) {
+        if let Some((sure, _)) = lock(&self.facts).sure.get_mut(&(player, key)) {
+            *sure = until.min(*sure);
         }
     }
 

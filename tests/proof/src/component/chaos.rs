@@ -35,7 +35,7 @@ impl Chaos {
         }
         let before = self.memory.peek(key);
         let answer = call();
-        board.changed(key, before.as_ref().and_then(mark), self.memory.peek(key).as_ref().and_then(mark));
+        board.changed(key, before, self.memory.peek(key));
         let outcome = if answer.is_ok() { "answered" } else { "failed" };
         board.tell(|| match fault {
             Some(fault) => format!("    {what} {key}: {outcome} ({fault})"),

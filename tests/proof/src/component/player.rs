@@ -7,6 +7,7 @@ use kvlock::{AcquireError, Acquisition, Grant, GrantError, Poll, Released, Sessi
 
 use super::board::Board;
 use crate::promise::Promise;
+use crate::store::surely;
 
 /// The two keys of a schedule.
 pub(crate) const KEYS: [&str; 2] = ["k", "l"];
@@ -120,7 +121,8 @@ impl Player {
         board.tell(|| format!("{} is granted {key}, token {token}", self.number));
         let outer = self.held.iter().any(|held| held.key == key && held.grant.token() == token);
         self.held.push(Held { key, grant });
-        if outer {
+        // The session may hold yet what it failed to release.
+        if outer || self.unsure.contains(&token) {
             return Ok(());
         }
         // Who was given it before us could be told after us, where locks are taken by force.
@@ -137,7 +139,10 @@ impl Player {
         let (key, token) = (held.key, held.grant.token());
         board.tell(|| format!("{} renews {key}, lease {lease:?}", self.number));
         let outcome = match lease {
-            Some(lease) => held.grant.renew_for(lease),
+            Some(lease) => {
+                board.rely_until(self.number, key, board.now() + surely(lease));
+                held.grant.renew_for(lease)
+            }
             None => held.grant.renew(),
         };
         board.tell(|| format!("{} is told of its renewal: {outcome:?}", self.number));
