@@ -9,4 +9,4 @@ mod chaos;
 mod dice;
 mod player;
 
-pub use board::{Played, Violation, play};
+pub use board::{Played, Violation, play, play_on_an_unfit_store};

@@ -76,10 +76,19 @@ struct Facts {
 
 /// Plays the schedule of a seed.
 pub fn play(seed: u64) -> Result<Played, Box<Violation>> {
-    let board = Board::new(seed, false);
+    play_on(seed, true)
+}
+
+/// The same on a store that forgets entries before their time: a control, for it must break a promise.
+pub fn play_on_an_unfit_store(seed: u64) -> Result<Played, Box<Violation>> {
+    play_on(seed, false)
+}
+
+fn play_on(seed: u64, fit: bool) -> Result<Played, Box<Violation>> {
+    let board = Board::new(seed, fit, false);
     board.run().map_err(|promise| {
         // Once more, and told.
-        let board = Board::new(seed, true);
+        let board = Board::new(seed, fit, true);
         let again = board.run().err();
         let mut story = board.story.as_ref().map(|story| lock(story).clone()).unwrap_or_default();
         story.push(format!("broken: {}", again.unwrap_or(promise)));
@@ -92,7 +101,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Board {
-    fn new(seed: u64, told: bool) -> Arc<Board> {
+    fn new(seed: u64, fit: bool, told: bool) -> Arc<Board> {
         let mut dice = Dice::new(seed);
         let (force, nested, same_name) = (dice.percent(40), dice.percent(50), dice.percent(50));
         let players = 2 + dice.below(2) as usize;
@@ -100,7 +109,7 @@ impl Board {
         let clock = Arc::new(VirtualClock::new());
         let memory = Memory::new(clock.clone());
         let board = Arc::new_cyclic(|board| {
-            let chaos = Chaos { board: board.clone(), memory: memory.clone() };
+            let chaos = Chaos { board: board.clone(), memory: memory.clone(), fit };
             let client = Client::with_store(chaos).with_clock(clock.clone());
             Board {
                 force,

@@ -16,6 +16,8 @@ use crate::truth::Mark;
 pub(crate) struct Chaos {
     pub(crate) board: Weak<Board>,
     pub(crate) memory: Memory,
+    /// Whether it keeps entries for as long as it was asked to.
+    pub(crate) fit: bool,
 }
 
 /// Reads the mark of a value in the mock.
@@ -48,7 +50,7 @@ impl Chaos {
     /// How long an entry is really kept: at worst by a clock that runs too fast, at best for seconds more.
     fn ttl(&self, ttl: Ttl) -> Ttl {
         let (Ttl::After(length), Some(board)) = (ttl, self.board.upgrade()) else { return ttl };
-        let shortest = length - length / DRIFT;
+        let shortest = if self.fit { length - length / DRIFT } else { length / 2 };
         let longer = board.roll(|dice| if dice.percent(50) { Duration::ZERO } else { dice.millis(3000) });
         Ttl::After(shortest + longer)
     }
