@@ -1,7 +1,7 @@
 //! The way in: a store, and sessions on it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::clock::{BootClock, Clock};
 use crate::error::ConnectError;
@@ -17,7 +17,11 @@ const DEFAULT_SERVER: &str = "127.0.0.1:11211";
 pub struct Client {
     pub(crate) store: Arc<dyn KvStore>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: Option<Random>,
 }
+
+/// Where random numbers come from, if not from the system.
+pub(crate) type Random = Arc<Mutex<dyn FnMut() -> u64 + Send>>;
 
 impl Client {
     /// Takes a store by its URL: `memcached://host:port[,host:port…]`, `local:PATH` or `memory:`.
@@ -47,12 +51,18 @@ impl Client {
 
     /// Takes a store of your own. [`crate::store::conformance`] tests whether it is fit.
     pub fn with_store(store: impl KvStore) -> Self {
-        Client { store: Arc::new(store), clock: Arc::new(BootClock) }
+        Client { store: Arc::new(store), clock: Arc::new(BootClock), random: None }
     }
 
     /// Replaces the clock, for tests: see [`VirtualClock`](crate::clock::VirtualClock).
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
         Client { clock, ..self }
+    }
+
+    /// Replaces the system's random numbers, so that a test repeats to the nanosecond. Never elsewhere: a nonce that can
+    /// be guessed, or comes twice, is none.
+    pub fn with_random(self, random: impl FnMut() -> u64 + Send + 'static) -> Self {
+        Client { random: Some(Arc::new(Mutex::new(random))), ..self }
     }
 
     /// The store, to look at what is in it or whether it is fit to lock on.

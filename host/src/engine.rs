@@ -6,7 +6,7 @@ use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
 
-use crate::client::Client;
+use crate::client::{Client, Random};
 use crate::clock::Clock;
 use crate::store::KvStore;
 use bindings::kvlock::lock::kv_store;
@@ -40,16 +40,17 @@ const MAX_MEMORY_BYTES: usize = 512 << 20;
 pub struct Imports {
     store: Arc<dyn KvStore>,
     clock: Arc<dyn Clock>,
+    random: Option<Random>,
     /// The other half of the randomness that was fetched last: a nonce is two halves.
-    random: Option<u64>,
+    half: Option<u64>,
     pollables: ResourceTable,
 }
 
 impl Imports {
     /// The store and the clock of a client.
     pub fn new(client: &Client) -> Self {
-        let (store, clock) = (client.store.clone(), client.clock.clone());
-        Imports { store, clock, random: None, pollables: ResourceTable::new() }
+        let Client { store, clock, random } = client.clone();
+        Imports { store, clock, random, half: None, pollables: ResourceTable::new() }
     }
 }
 
@@ -176,13 +177,17 @@ impl wasi::io::poll::HostPollable for Imports {
 
 impl wasi::random::random::Host for Imports {
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        if let Some(half) = self.random.take() {
+        if let Some(random) = &self.random {
+            // A panic of the function left nothing half done.
+            return Ok(random.lock().unwrap_or_else(|poisoned| poisoned.into_inner())());
+        }
+        if let Some(half) = self.half.take() {
             return Ok(half);
         }
         let mut both = [[0; 8]; 2];
         getrandom::fill(both.as_flattened_mut())?;
         let [one, other] = both.map(u64::from_ne_bytes);
-        self.random = Some(other);
+        self.half = Some(other);
         Ok(one)
     }
 }

@@ -1,4 +1,5 @@
-//! What a contributor of kvlock runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask component`.
+//! What a contributor of kvlock runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask component`,
+//! `cargo xtask prove`.
 
 mod component;
 #[path = "../../host/build/guest.rs"]
@@ -19,6 +20,15 @@ enum Task {
     Test,
     /// Check formatting and lints.
     Lint,
+    /// Prove the lock: search the machines' small worlds to their end, then play random schedules of the component.
+    Prove {
+        /// How long to go on: 10m
+        #[arg(long)]
+        budget: Option<String>,
+        /// The seed to begin with; to repeat a failure, its seed.
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Build the component from source and check it in, in host/component.
     Component {
         /// Change nothing; fail if what is checked in is stale.
@@ -32,6 +42,7 @@ fn main() -> Result<()> {
     match Task::parse() {
         Task::Test => test(workspace),
         Task::Lint => lint(workspace),
+        Task::Prove { budget, seed } => prove(workspace, budget, seed),
         Task::Component { check: false } => component::refresh(workspace),
         Task::Component { check: true } => component::check(workspace),
     }
@@ -49,6 +60,14 @@ fn test(workspace: &Path) -> Result<()> {
         eprintln!("not run: the component in a Node host, which needs Node 20 or newer with npm");
     }
     cargo(workspace, &["test", "--locked", "--workspace", "--no-fail-fast"])
+}
+
+fn prove(workspace: &Path, budget: Option<String>, seed: Option<u64>) -> Result<()> {
+    let budget = budget.map(|budget| ["--budget".to_string(), budget]);
+    let seed = seed.map(|seed| ["--seed".to_string(), seed.to_string()]);
+    let options: Vec<String> = budget.into_iter().chain(seed).flatten().collect();
+    let run = ["run", "--quiet", "--locked", "--package", "kvlock-proof", "--bin", "kvlock-proof", "--"];
+    cargo(workspace, &run.into_iter().chain(options.iter().map(String::as_str)).collect::<Vec<_>>())
 }
 
 fn lint(workspace: &Path) -> Result<()> {

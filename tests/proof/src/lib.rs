@@ -10,6 +10,8 @@
 //! something else may happen instead: the answer is lost, the request is late, the owner crashes. Time goes on in
 //! ticks.
 
+#[cfg(feature = "component")]
+pub mod component;
 mod fair;
 mod judge;
 mod model;

@@ -1,0 +1,101 @@
+//! The store that a schedule sees: the mock, with faults, late requests, entries kept for longer or for as short as
+//! clocks allow, and others who move while a call is under way.
+
+use std::sync::Weak;
+use std::time::Duration;
+
+use kvlock::store::{
+    DeleteOutcome, Entry, EraInfo, Fault, Finding, KvStore, Memory, StoreError, Ttl, Version, WriteOutcome,
+};
+
+use super::board::Board;
+use crate::store::DRIFT;
+use crate::truth::Mark;
+
+/// A store between the board and the mock.
+pub(crate) struct Chaos {
+    pub(crate) board: Weak<Board>,
+    pub(crate) memory: Memory,
+    /// Whether it keeps entries for as long as it was asked to.
+    pub(crate) fit: bool,
+}
+
+/// Reads the mark of a value in the mock.
+pub(crate) fn mark(entry: &Entry) -> Option<Mark> {
+    let version = kvlock_machine::Version { era: entry.version.era, number: entry.version.number };
+    Mark::read(&entry.value, version)
+}
+
+impl Chaos {
+    /// One call: what others do before it arrives, what goes wrong, what it changes, what others do before the answer.
+    fn call<T>(&self, what: &str, key: &str, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let Some(board) = self.board.upgrade() else { return call() };
+        board.meanwhile();
+        let fault = board.fault();
+        if let Some(fault) = fault {
+            self.memory.script(fault);
+        }
+        let before = self.memory.peek(key);
+        let answer = call();
+        board.changed(key, before, self.memory.peek(key));
+        let outcome = if answer.is_ok() { "answered" } else { "failed" };
+        board.tell(|| match fault {
+            Some(fault) => format!("    {what} {key}: {outcome} ({fault})"),
+            None => format!("    {what} {key}: {outcome}"),
+        });
+        board.meanwhile();
+        answer
+    }
+
+    /// How long an entry is really kept: at worst by a clock that runs too fast, at best for seconds more.
+    fn ttl(&self, ttl: Ttl) -> Ttl {
+        let (Ttl::After(length), Some(board)) = (ttl, self.board.upgrade()) else { return ttl };
+        let shortest = if self.fit { length - length / DRIFT } else { length / 2 };
+        let longer = board.roll(|dice| if dice.percent(50) { Duration::ZERO } else { dice.millis(3000) });
+        Ttl::After(shortest + longer)
+    }
+}
+
+impl KvStore for Chaos {
+    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        self.call("get", key, || self.memory.get(key))
+    }
+
+    fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
+        self.call("get-many", keys.first().map_or("", String::as_str), || self.memory.get_many(keys))
+    }
+
+    fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError> {
+        let ttl = self.ttl(ttl);
+        self.call("add", key, || self.memory.add(key, value, ttl))
+    }
+
+    fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
+        let ttl = self.ttl(ttl);
+        self.call("replace", key, || self.memory.replace(key, value, ttl, if_version))
+    }
+
+    fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
+        self.call("delete", key, || self.memory.delete(key, if_version))
+    }
+
+    fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
+        self.call("era", key, || self.memory.era(key))
+    }
+
+    fn diagnose(&self) -> Vec<Finding> {
+        self.memory.diagnose()
+    }
+}
+
+/// What may go wrong with a call.
+pub(crate) fn fault(dice: &mut super::dice::Dice) -> Option<Fault> {
+    match dice.below(100) {
+        0..=4 => Some(Fault::Unavailable),
+        5..=9 => Some(Fault::LostReply),
+        10..=13 => Some(Fault::LostRequest),
+        14..=18 => Some(Fault::Late),
+        19..=21 => Some(Fault::Slow(dice.millis(5000))),
+        _ => None,
+    }
+}
