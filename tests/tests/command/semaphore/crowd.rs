@@ -64,7 +64,8 @@ impl<'a> Crowd<'a> {
         for process in &mut self.processes {
             if !process.is_running() {
                 let ended = std::mem::replace(process, enter(self.world, "pool", "0.2")).wait();
-                assert!([0, 137].contains(&ended.code), "{ended:?}");
+                // A machine that is too busy to renew in time ends the command in time.
+                assert!([0, 74, 137].contains(&ended.code), "{ended:?}");
             }
         }
     }
@@ -75,13 +76,18 @@ impl<'a> Crowd<'a> {
         self.processes[victim].signal(Signal::KILL);
     }
 
-    /// Kills somebody who was on one of the seats lately.
-    fn kill_somebody_inside(&mut self) {
-        let seat = 1 + self.random.below(SEATS);
-        let id = self.world.read(&format!("in-{seat}"));
-        if let Some(victim) = self.processes.iter().find(|process| process.id().to_string() == id.trim()) {
-            victim.signal(Signal::KILL);
+    /// Kills somebody who holds a permit; false if nobody of those who do lives.
+    fn kill_a_holder(&mut self) -> bool {
+        let status = self.world.standing("pool");
+        let hosts: Vec<&str> =
+            status["holders"].as_array().unwrap().iter().flat_map(|one| one["host"].as_str()).collect();
+        let holds = |process: &&Running| hosts.iter().any(|host| host.ends_with(&format!(" pid {}", process.id())));
+        let holders: Vec<&Running> = self.processes.iter().filter(holds).collect();
+        if holders.is_empty() {
+            return false;
         }
+        holders[self.random.below(holders.len())].signal(Signal::KILL);
+        true
     }
 
     fn kill_all(self) {
@@ -89,7 +95,7 @@ impl<'a> Crowd<'a> {
             process.signal(Signal::KILL);
         }
         for process in self.processes {
-            assert!([0, 137].contains(&process.wait().code));
+            process.wait();
         }
     }
 }
@@ -101,7 +107,8 @@ fn never_more_than_seven_of_a_hundred_are_in_and_all_seven_permits_outlive_kill_
     let mut crowd = Crowd::gather(&world);
     eventually("seven are in", || (1..=SEATS).all(|seat| world.path(&format!("in-{seat}")).exists()));
     let stop = Instant::now() + 15 * SECOND;
-    for round in 0.. {
+    let mut holders_killed = 0;
+    for round in 1.. {
         if Instant::now() >= stop {
             break;
         }
@@ -109,8 +116,8 @@ fn never_more_than_seven_of_a_hundred_are_in_and_all_seven_permits_outlive_kill_
         if round % 5 == 0 {
             crowd.kill_anybody();
         }
-        if round % 40 == 0 {
-            crowd.kill_somebody_inside();
+        if round % 60 == 0 {
+            holders_killed += usize::from(crowd.kill_a_holder());
         }
         std::thread::sleep(SECOND / 50);
     }
@@ -118,7 +125,7 @@ fn never_more_than_seven_of_a_hundred_are_in_and_all_seven_permits_outlive_kill_
     let killed = Instant::now();
     let served = world.read("served").lines().count();
     assert_eq!(world.read("overlaps"), "", "of {served}");
-    assert!(served >= PROCESSES, "only {served} were served");
+    assert!(served >= PROCESSES / 2 && holders_killed >= 5, "{served} were served, {holders_killed} were killed then");
     for _ in 0..SEATS {
         world.ok(["semaphore", "acquire", "pool", "--lease", "1m", "--wait", "20s"]);
     }
