@@ -287,6 +287,24 @@ fn a_semaphore_its_namesakes_elsewhere_and_a_lock_of_its_name_do_not_meet() {
 }
 
 #[test]
+fn a_free_permit_is_four_calls_and_a_release_one_delete() {
+    let world = World::new();
+    let one = made(&world, 2);
+    let grant = one.permit().acquire().unwrap();
+    let number = grant.permit().unwrap();
+    let part = format!("kvlock:permit:{number}:pool");
+    let calls = world.calls();
+    assert_eq!(calls[0], "get-many kvlock:semaphore:pool -> 1 found");
+    assert!(
+        calls[1].starts_with("get-many kvlock:semaphore:pool,kvlock:permit:") && calls[1].contains(&part),
+        "{calls:?}"
+    );
+    assert_eq!(calls[2..], [format!("add {part} -> written"), "get kvlock:semaphore:pool -> found".into()]);
+    grant.release().unwrap();
+    assert_eq!(world.calls(), [format!("delete {part} -> deleted")]);
+}
+
+#[test]
 fn a_thousand_permits_of_one_semaphore_cost_a_handful_of_calls_each() {
     let world = World::new();
     let one = made(&world, 1000);
