@@ -1,5 +1,7 @@
 //! Sizes: make, list, status, destroy.
 
+use std::time::Duration;
+
 use kvlock_tests::kvlock::{Running, eventually};
 use rustix::process::Signal;
 
@@ -126,7 +128,7 @@ fn a_shrinking_whose_time_is_up_gives_75_and_tells_whom_it_waits_for() {
     in_both(|world| {
         world.make("pool", 3);
         let holders = ["alice", "bob"].map(|owner| world.hold_permit("pool", &["--owner", owner]));
-        for (wait, least) in [("0", SECOND * 0), ("1s", SECOND)] {
+        for (wait, least) in [("0", Duration::ZERO), ("1s", SECOND)] {
             let output = world.semaphore(&["make", "pool", "1", "--wait", wait]);
             assert_eq!((output.code, output.stdout.as_str()), (75, ""), "{output:?}");
             assert!(output.took >= least && output.took < least + SECOND, "{output:?}");
