@@ -87,8 +87,11 @@ fn an_empty_variable_is_none() {
 #[test]
 fn every_option_of_every_subcommand_has_a_variable() {
     let world = World::local();
-    for subcommand in ["run", "acquire", "release", "renew", "status", "break", "doctor", "component", "completions"] {
-        let help = world.ok([subcommand, "--help"]);
+    let plain = ["run", "acquire", "release", "renew", "status", "break", "doctor", "component", "completions"];
+    let semaphore =
+        ["make", "destroy", "list", "status", "run", "acquire", "break"].map(|name| format!("semaphore {name}"));
+    for subcommand in plain.map(String::from).into_iter().chain(semaphore) {
+        let help = world.ok(subcommand.split(' ').chain(["--help"]));
         let options = help.split_once("\nOptions:\n").unwrap_or_else(|| panic!("{help}")).1;
         let mut blocks: Vec<String> = Vec::new();
         for line in options.lines() {

@@ -12,6 +12,7 @@ mod nested;
 mod options;
 mod renewal;
 mod retry;
+mod semaphore;
 mod signals;
 mod soft;
 mod stores;
@@ -71,8 +72,18 @@ impl World {
 
     /// Starts a command that holds a key until it is ended, and waits until it holds it.
     fn hold(&self, key: &str, options: &[&str]) -> Running {
+        self.hold_by(&["run", key], options)
+    }
+
+    /// Starts a command that holds a permit until it is ended, and waits until it holds it.
+    fn hold_permit(&self, name: &str, options: &[&str]) -> Running {
+        self.hold_by(&["semaphore", "run", name], options)
+    }
+
+    fn hold_by(&self, subcommand: &[&str], options: &[&str]) -> Running {
         let ready = format!("ready-{}", std::fs::read_dir(self.folder.path()).unwrap().count());
-        let running = self.start_script(key, options, &format!("echo $$ > {ready}; exec sleep 60"));
+        let script = format!("echo $$ > {ready}; exec sleep 60");
+        let running = self.start(subcommand.iter().chain(options).chain(&["--", "sh", "-c", &script]));
         self.await_line(&ready);
         running
     }

@@ -267,3 +267,35 @@ fn several_locks_of_one_session_are_kept_at_a_time_while_it_waits_for_another() 
     assert!(!lost.load(Ordering::SeqCst));
     drop(waited);
 }
+
+#[test]
+fn a_kept_permit_of_a_semaphore_is_held_far_beyond_its_lease() {
+    let (store, one, two) = open();
+    let (one, two) = (one.semaphore("pool"), two.semaphore("pool"));
+    one.make(1).run().unwrap();
+    let kept = one.permit().lease(LEASE).acquire().unwrap().keep(Keep::default());
+    wait_until("ten renewals", || {
+        assert!(two.permit().try_acquire().unwrap().is_none(), "{:?}", store.calls());
+        renewals(&store) >= 10
+    });
+    assert_eq!(kept.lost(), None);
+    assert_eq!(kept.release(), Ok(Released::Freed));
+    assert!(two.permit().try_acquire().unwrap().is_some());
+}
+
+#[test]
+fn a_kept_permit_of_a_semaphore_that_is_broken_is_told_once() {
+    let (_, one, two) = open();
+    let (one, two) = (one.semaphore("pool"), two.semaphore("pool"));
+    one.make(2).run().unwrap();
+    let (options, losses) = listener();
+    let broken = one.permit().lease(LEASE).acquire().unwrap();
+    let number = broken.permit().unwrap();
+    let broken = broken.keep(options);
+    let other = one.permit().lease(LEASE).acquire().unwrap().keep(Keep::default());
+    two.break_permit(number).unwrap();
+    assert_eq!(losses.recv_timeout(PATIENCE).unwrap(), Loss::Gone(None));
+    assert!(matches!(refused(broken.release()), GrantError::Lost { .. }));
+    assert!(losses.recv().is_err(), "told twice");
+    assert_eq!((other.lost(), other.release()), (None, Ok(Released::Freed)));
+}
