@@ -12,6 +12,7 @@
 
 #[cfg(feature = "component")]
 pub mod component;
+pub mod crowd;
 mod fair;
 mod judge;
 mod model;

@@ -53,6 +53,10 @@ promises! {
     EverybodyEnds = "once faults stop, every waiter gets its turn or its error",
     /// A machine calls and calls without a pause.
     NoBusyLoop = "no machine calls on and on without a pause",
+    /// More permits of a semaphore are valid than it has had lately.
+    NeverAboveItsSize = "no permit is granted beyond the semaphore's size",
+    /// A try found its reservation taken, before its time was over.
+    ReservationStands = "a reservation goes to whoever made it",
     /// An outcome that no legal use may have.
     NoNonsense = "no legal use ends with out-of-order, invalid or corrupt",
 }

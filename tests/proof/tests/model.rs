@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kvlock_proof::{Effort, Findings, scenarios, search};
+use kvlock_proof::{Effort, Findings, crowd, scenarios, search};
 
 #[test]
 fn no_small_world_breaks_a_promise_and_each_shows_what_it_is_about() {
@@ -13,6 +13,11 @@ fn no_small_world_breaks_a_promise_and_each_shows_what_it_is_about() {
         println!("{}", findings.row());
         assert!(findings.is_proof() && findings.complete, "{}", findings.complaint());
         assert!(findings.fair_runs > 0, "no run of {} was followed to its end", findings.name);
+    }
+    for scenario in crowd::all() {
+        let findings = crowd::search(&scenario, Effort { threads: 2, timeout: None });
+        println!("{}", findings.row());
+        assert!(findings.is_proof() && findings.complete, "{}", findings.complaint());
     }
     println!("in all {:.1} s", began.elapsed().as_secs_f64());
 }

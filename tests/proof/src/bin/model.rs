@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use kvlock_proof::{Effort, Findings, scenarios, search};
+use kvlock_proof::{Effort, Findings, crowd, scenarios, search};
 
 fn main() -> ExitCode {
     let only = std::env::args().nth(1);
@@ -18,6 +18,19 @@ fn main() -> ExitCode {
                 timeout: std::env::args().nth(2).and_then(|s| s.parse().ok()).map(std::time::Duration::from_secs),
             },
         );
+        println!("{}", findings.row());
+        if !findings.is_proof() {
+            println!("{}", findings.complaint());
+            if only.is_none() {
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    for scenario in crowd::all() {
+        if only.as_ref().is_some_and(|only| !scenario.name.contains(only.as_str())) {
+            continue;
+        }
+        let findings = crowd::search(&scenario, Effort { threads: 2, timeout: None });
         println!("{}", findings.row());
         if !findings.is_proof() {
             println!("{}", findings.complaint());

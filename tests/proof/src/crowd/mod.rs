@@ -1,0 +1,185 @@
+//! Semaphores and conflict retry, searched like the locks: the real machines of several members on one store.
+//!
+//! The world is smaller than that of the locks, whose renewals, releases and records these machines are made of: what is
+//! asked here is whether a semaphore is ever above its size, and whether a reservation goes to whom it belongs.
+
+mod scenarios;
+mod work;
+mod world;
+
+pub use scenarios::all;
+
+use std::time::{Duration, Instant};
+
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+use crate::model::{Effort, Findings};
+use crate::promise::Promise;
+use world::{Act, World};
+
+/// What a member does, one after the other.
+#[derive(Debug, Clone)]
+pub(crate) enum Deed {
+    /// Acquires a permit, waiting so long; none waits for ever.
+    Permit(Option<Duration>),
+    /// Gives back the permit or lock that it has had longest; nothing, if it has none.
+    GiveBack,
+    /// Makes the semaphore this size, waiting so long.
+    Make(u32, Option<Duration>),
+    /// Destroys the semaphore, waiting so long.
+    Destroy(Option<Duration>),
+    /// Acquires the lock for good.
+    Lock,
+    /// Begins a try of work.
+    Try,
+    /// Tells what the work of the try came to.
+    Report(kvlock_machine::Work),
+}
+
+/// A world to be searched.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// What each member does.
+    members: Vec<Vec<Deed>>,
+    /// The size of the semaphore at the beginning; 0: there is none.
+    size: u32,
+    /// How many ticks there are.
+    horizon: u32,
+    /// Writes that are not answered: executed, or late.
+    unanswered: u8,
+    /// Requests that take longer than a tick.
+    slow: u8,
+    /// Members that crash.
+    crashes: u8,
+    /// Losses of everything.
+    losses: u8,
+    /// What must be seen somewhere.
+    reaches: &'static [Seen],
+}
+
+/// Something that happened in a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Seen {
+    Granted,
+    GrantedAfterPause,
+    Exhausted,
+    Unknown,
+    Resized,
+    StillHeld,
+    Superseded,
+    Late,
+    Withdrawn,
+    RetriedOnReservation,
+    RetriedAnew,
+}
+
+impl Seen {
+    const ALL: [(Seen, &str); 11] = [
+        (Seen::Granted, "a permit is granted"),
+        (Seen::GrantedAfterPause, "a permit is granted to one who waited"),
+        (Seen::Exhausted, "all permits are held"),
+        (Seen::Unknown, "there is no such semaphore"),
+        (Seen::Resized, "a resizing ends"),
+        (Seen::StillHeld, "a resizing gives up"),
+        (Seen::Superseded, "a resizing is overtaken"),
+        (Seen::Late, "a request is executed late"),
+        (Seen::Withdrawn, "a permit that was added is given back ungranted"),
+        (Seen::RetriedOnReservation, "a try finds its reservation"),
+        (Seen::RetriedAnew, "a try finds its reservation gone"),
+    ];
+}
+
+const PROMISES: [Promise; 6] = [
+    Promise::NeverAboveItsSize,
+    Promise::OneHolder,
+    Promise::ReservationStands,
+    Promise::TokensGrow,
+    Promise::NoBusyLoop,
+    Promise::NoNonsense,
+];
+
+struct Search(Scenario);
+
+impl Model for Search {
+    type State = World;
+    type Action = Act;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(&self.0)]
+    }
+
+    fn actions(&self, world: &World, acts: &mut Vec<Act>) {
+        world.acts(&self.0, acts);
+    }
+
+    fn next_state(&self, world: &World, act: Act) -> Option<World> {
+        let mut next = world.clone();
+        next.act(&self.0, &act);
+        Some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        fn kept<const N: usize>(_: &Search, world: &World) -> bool {
+            world.broken.is_none_or(|broken| broken != PROMISES[N])
+        }
+        fn seen<const N: usize>(_: &Search, world: &World) -> bool {
+            world.has_seen(Seen::ALL[N].0)
+        }
+        let kept: [fn(&Search, &World) -> bool; 6] = [kept::<0>, kept::<1>, kept::<2>, kept::<3>, kept::<4>, kept::<5>];
+        let seen: [fn(&Search, &World) -> bool; 11] = [
+            seen::<0>, seen::<1>, seen::<2>, seen::<3>, seen::<4>, seen::<5>, seen::<6>, seen::<7>, seen::<8>,
+            seen::<9>, seen::<10>,
+        ];
+        let promises = PROMISES.iter().zip(kept).map(|(promise, kept)| Property::always(promise.text(), kept));
+        let reaches = Seen::ALL.iter().zip(seen).filter(|((seen, _), _)| self.0.reaches.contains(seen));
+        let ends = Property::always(Promise::EverybodyEnds.text(), |search: &Search, world: &World| {
+            !world.is_sample() || world.ends_in_fairness(&search.0)
+        });
+        let reaches = reaches.map(|((_, text), seen)| Property::sometimes(text, seen));
+        promises.chain(reaches).chain([ends]).collect()
+    }
+}
+
+/// Searches a scenario.
+pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
+    let began = Instant::now();
+    let builder = Search(scenario.clone()).checker().threads(effort.threads).finish_when(HasDiscoveries::AnyFailures);
+    let builder = match effort.timeout {
+        Some(timeout) => builder.timeout(timeout),
+        None => builder,
+    };
+    let checker = builder.spawn_bfs().join();
+    let took = began.elapsed();
+    let discoveries = checker.discoveries();
+    let broken = Promise::ALL.iter().filter_map(|promise| Some((*promise, discoveries.get(promise.text())?)));
+    let broken = broken.map(|(promise, path)| (promise, path.clone().into_actions()));
+    let broken = broken.min_by_key(|(_, acts)| acts.len());
+    let reaches = Seen::ALL.iter().filter(|(seen, _)| scenario.reaches.contains(seen));
+    Findings {
+        name: scenario.name,
+        states: checker.unique_state_count(),
+        steps: checker.state_count(),
+        depth: checker.max_depth(),
+        fair_runs: 0,
+        took,
+        complete: effort.timeout.is_none_or(|timeout| took < timeout) && broken.is_none(),
+        unseen: reaches.map(|(_, text)| *text).filter(|text| !discoveries.contains_key(text)).collect(),
+        broken: broken.map(|(promise, acts)| (promise, tell(scenario, promise, &acts))),
+    }
+}
+
+/// The counter-example, a line for each step.
+fn tell(scenario: &Scenario, promise: Promise, acts: &[Act]) -> Vec<String> {
+    let mut world = World::new(scenario);
+    let mut lines = Vec::new();
+    for act in acts {
+        let before = world.clone();
+        world.act(scenario, act);
+        lines.push(before.tell(act, &world));
+    }
+    lines.push(format!("broken: {promise}"));
+    lines
+}

@@ -1,0 +1,73 @@
+//! The worlds that are searched.
+
+use std::time::Duration;
+
+use kvlock_machine::Work::{Committed, Conflict};
+
+use super::{Deed, Scenario, Seen};
+
+const ONCE: Option<Duration> = Some(Duration::ZERO);
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    vec![shrinking(), growing_and_shrinking(), destroying(), exhausted(), lost_era(), retry(), retry_with_faults()]
+}
+
+fn base(name: &'static str, size: u32, members: Vec<Vec<Deed>>, reaches: &'static [Seen]) -> Scenario {
+    Scenario { name, members, size, horizon: 3, unanswered: 0, slow: 0, crashes: 0, losses: 0, reaches }
+}
+
+/// Somebody comes while the semaphore shrinks to one, and a request may be late.
+fn shrinking() -> Scenario {
+    let members = vec![vec![Deed::Permit(None), Deed::GiveBack], vec![Deed::Permit(ONCE)], vec![Deed::Make(1, ONCE)]];
+    let reaches =
+        &[Seen::Granted, Seen::Resized, Seen::StillHeld, Seen::Withdrawn, Seen::GrantedAfterPause, Seen::Late];
+    Scenario { unanswered: 1, horizon: 1, ..base("a semaphore shrinks", 2, members, reaches) }
+}
+
+/// Two people change the size at once.
+fn growing_and_shrinking() -> Scenario {
+    let members =
+        vec![vec![Deed::Permit(ONCE), Deed::Permit(ONCE)], vec![Deed::Make(1, None)], vec![Deed::Make(3, None)]];
+    let reaches = &[Seen::Granted, Seen::Resized, Seen::Superseded];
+    Scenario { horizon: 1, ..base("two sizes at once", 2, members, reaches) }
+}
+
+fn destroying() -> Scenario {
+    let members = vec![
+        vec![Deed::Permit(None), Deed::GiveBack],
+        vec![Deed::Destroy(None)],
+        vec![Deed::Make(1, ONCE), Deed::Permit(ONCE)],
+    ];
+    let reaches = &[Seen::Granted, Seen::Unknown, Seen::Resized, Seen::Superseded];
+    Scenario { unanswered: 1, horizon: 2, ..base("a semaphore is destroyed", 1, members, reaches) }
+}
+
+/// A holder crashes, another is slow.
+fn exhausted() -> Scenario {
+    let comes = |wait| vec![Deed::Permit(wait), Deed::GiveBack];
+    let members = vec![comes(None), comes(None), comes(ONCE)];
+    let reaches = &[Seen::Granted, Seen::GrantedAfterPause, Seen::Exhausted];
+    Scenario { crashes: 1, horizon: 3, ..base("an exhausted semaphore", 1, members, reaches) }
+}
+
+fn lost_era() -> Scenario {
+    let members = vec![vec![Deed::Permit(None)], vec![Deed::Make(1, ONCE), Deed::Permit(None)]];
+    let reaches = &[Seen::Granted, Seen::GrantedAfterPause, Seen::Unknown];
+    Scenario { losses: 1, horizon: 5, ..base("a semaphore is lost", 1, members, reaches) }
+}
+
+/// Somebody waits for the lock while a try runs into a conflict.
+fn retry() -> Scenario {
+    let tries = vec![Deed::Try, Deed::Report(Conflict), Deed::Try, Deed::Report(Committed)];
+    let members = vec![tries.clone(), tries, vec![Deed::Lock, Deed::GiveBack]];
+    let reaches = &[Seen::RetriedOnReservation];
+    Scenario { horizon: 2, ..base("two that retry", 0, members, reaches) }
+}
+
+fn retry_with_faults() -> Scenario {
+    let tries = vec![Deed::Try, Deed::Report(Conflict), Deed::Try, Deed::Report(Committed)];
+    let members = vec![tries, vec![Deed::Lock, Deed::GiveBack]];
+    let reaches = &[Seen::RetriedOnReservation, Seen::RetriedAnew, Seen::Late];
+    Scenario { unanswered: 1, horizon: 2, ..base("retry with faults", 0, members, reaches) }
+}

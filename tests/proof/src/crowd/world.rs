@@ -1,0 +1,572 @@
+//! A state of the world, and everything that may happen to it.
+
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use ahash::RandomState;
+use kvlock_machine::{
+    Acquire, AcquireError, AcquirePermit, Event, Grant, GrantError, Key, Lease, LockOptions, Namespace, Nonce, Release,
+    Reply, Request, Resize, ResizeError, Retry, RetryOptions, Session, SessionOptions, Size, StoreError, Text, Try,
+    Ttl, Validity, Verdict, WaitingFor,
+};
+
+use super::work::{End, Next, Op, Work};
+use super::{Deed, Scenario, Seen};
+use crate::owner::{Phase, fail, is_write, time};
+use crate::promise::Promise;
+use crate::store::{Store, surely};
+
+/// What of the lease is sure, halved.
+const TICK: Duration = Duration::from_millis(14_970);
+const LEASE: Duration = Duration::from_secs(30);
+/// A reservation is sure for one tick.
+const RESERVE: Duration = Duration::from_secs(15);
+/// More calls than this without a pause are a busy loop.
+const CALLS_WITHOUT_PAUSE: u8 = 60;
+const FAIR_STEPS: u32 = 2000;
+const FAIR_TICKS: u32 = 40;
+
+/// Everything there is at a moment.
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    now: u32,
+    store: Store,
+    members: Vec<Member>,
+    /// Requests whose callers have given them up, and that may be executed yet.
+    late: Vec<Request>,
+    unanswered: u8,
+    slow: u8,
+    crashes: u8,
+    losses: u8,
+    /// Everything was lost: who still is at work then is known to nobody.
+    lost: bool,
+    /// The largest token of each permit number, or of the lock.
+    tokens: Vec<(Option<u32>, u64)>,
+    /// The promise that the last step broke.
+    pub(crate) broken: Option<Promise>,
+    /// What the last step brought. No part of the state.
+    seen: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Member {
+    session: Session,
+    next: usize,
+    begun: u32,
+    op: Option<Op>,
+    grants: Vec<Grant>,
+    retry: Option<Retry>,
+    running: Option<Try>,
+    /// The token of a reservation, and until when it surely stands.
+    reserved: Option<(u64, Duration)>,
+}
+
+/// Something that may happen. Members by their numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Act {
+    /// Time goes on.
+    Tick,
+    /// The next deed begins.
+    Begin(usize),
+    /// The store executes the request, and its machine goes on.
+    Execute(usize),
+    /// The store executes the request; the answer takes until another tick.
+    ExecuteSlowly(usize),
+    /// The answer arrives.
+    Hear(usize),
+    /// The store executes a write, and the answer is lost.
+    LoseReply(usize),
+    /// A write is not answered, and may be executed later.
+    GiveUpOn(usize),
+    /// A member is gone, with all that it knows.
+    Crash(usize),
+    /// A late request is executed.
+    Arrive(usize),
+    /// The time of an entry is over.
+    Expire(String),
+    /// The store loses everything.
+    LoseAll,
+}
+
+impl World {
+    fn parts(&self) -> impl PartialEq + Hash {
+        let left = (self.unanswered, self.slow, self.crashes, self.losses, self.lost);
+        (self.now, left, self.broken, self.late.clone(), self.tokens.clone())
+    }
+
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let mut world = World {
+            now: 0,
+            store: Store::new(),
+            members: scenario.members.iter().enumerate().map(|(index, _)| member(index)).collect(),
+            late: Vec::new(),
+            unanswered: scenario.unanswered,
+            slow: scenario.slow,
+            crashes: scenario.crashes,
+            losses: scenario.losses,
+            lost: false,
+            tokens: Vec::new(),
+            broken: None,
+            seen: 0,
+        };
+        if scenario.size > 0 {
+            world.make(scenario.size);
+        }
+        world
+    }
+
+    /// The semaphore is there when the world begins.
+    fn make(&mut self, size: u32) {
+        let mut session = member(99).session;
+        let mut machine = Work::Resize(resize(size, Some(Duration::ZERO), 1), size);
+        let mut event = Event::Start;
+        while let Next::Call(request) = machine.step(&mut session, time(Duration::ZERO), event) {
+            event = Event::Reply(self.store.execute(&request, Duration::ZERO));
+        }
+    }
+
+    pub(crate) fn has_seen(&self, seen: Seen) -> bool {
+        self.seen & 1 << seen as u8 != 0
+    }
+
+    fn see(&mut self, seen: Seen) {
+        self.seen |= 1 << seen as u8;
+    }
+
+    fn at(&self) -> Duration {
+        TICK * self.now
+    }
+
+    pub(super) fn acts(&self, scenario: &Scenario, acts: &mut Vec<Act>) {
+        if self.broken.is_some() {
+            return;
+        }
+        for (m, member) in self.members.iter().enumerate() {
+            match member.op.as_ref().map(|op| (&op.phase, op.slow)) {
+                None if member.next < scenario.members[m].len() => acts.push(Act::Begin(m)),
+                Some((Phase::Sent(request), slow)) => {
+                    acts.push(Act::Execute(m));
+                    if slow || self.slow > 0 {
+                        acts.push(Act::ExecuteSlowly(m));
+                    }
+                    if self.unanswered > 0 && is_write(request) {
+                        acts.extend([Act::LoseReply(m), Act::GiveUpOn(m)]);
+                    }
+                }
+                Some((Phase::Answered(..), _)) => acts.push(Act::Hear(m)),
+                _ => {}
+            }
+            if self.crashes > 0 && (member.op.is_some() || !member.grants.is_empty()) {
+                acts.push(Act::Crash(m));
+            }
+        }
+        acts.extend((0..self.late.len()).map(Act::Arrive));
+        acts.extend(self.store.ending(self.at()).cloned().map(Act::Expire));
+        if self.losses > 0 {
+            acts.push(Act::LoseAll);
+        }
+        if self.now < scenario.horizon && self.newly_slow() <= usize::from(self.slow) {
+            acts.push(Act::Tick);
+        }
+    }
+
+    /// How many requests would become slow if time went on.
+    fn newly_slow(&self) -> usize {
+        let ops = self.members.iter().filter_map(|member| member.op.as_ref());
+        ops.filter(|op| matches!(op.phase, Phase::Sent(_)) && !op.slow).count()
+    }
+
+    pub(super) fn act(&mut self, scenario: &Scenario, act: &Act) {
+        self.seen = 0;
+        match act {
+            Act::Tick => self.tick(),
+            Act::Begin(m) => self.begin(scenario, *m),
+            Act::Execute(m) => {
+                let reply = self.execute(*m);
+                self.go_on(*m, Event::Reply(reply));
+            }
+            Act::ExecuteSlowly(m) => {
+                let reply = self.execute(*m);
+                if let Some(op) = &mut self.members[*m].op {
+                    let Phase::Sent(request) = op.phase.clone() else { return };
+                    self.slow -= u8::from(!op.slow);
+                    (op.slow, op.phase) = (true, Phase::Answered(request, reply));
+                }
+            }
+            Act::Hear(m) => {
+                let Some(Phase::Answered(_, reply)) = self.members[*m].op.as_ref().map(|op| op.phase.clone()) else {
+                    return;
+                };
+                self.go_on(*m, Event::Reply(reply));
+            }
+            Act::LoseReply(m) => {
+                self.execute(*m);
+                self.unanswered(*m);
+            }
+            Act::GiveUpOn(m) => {
+                if let Some(Phase::Sent(request)) = self.members[*m].op.as_ref().map(|op| op.phase.clone()) {
+                    self.late.push(request);
+                }
+                self.unanswered(*m);
+            }
+            Act::Crash(m) => {
+                self.crashes -= 1;
+                // Its script is over, too.
+                let next = scenario.members[*m].len();
+                self.members[*m] = Member { next, ..member(*m) };
+            }
+            Act::Arrive(index) => {
+                self.see(Seen::Late);
+                let request = self.late.remove(*index);
+                self.run(&request);
+            }
+            Act::Expire(key) => self.store.drop_entry(key),
+            Act::LoseAll => {
+                self.losses -= 1;
+                self.lost = true;
+                self.store.lose_all(self.at());
+                self.note_size();
+            }
+        }
+        self.late.retain(|request| self.store.may_take_effect(request));
+        self.late.sort_by_key(|request| format!("{request:?}"));
+    }
+
+    fn tick(&mut self) {
+        self.now += 1;
+        for m in 0..self.members.len() {
+            if let Some(op) = &mut self.members[m].op
+                && matches!(op.phase, Phase::Sent(_))
+                && !op.slow
+            {
+                op.slow = true;
+                self.slow -= 1;
+            }
+        }
+        for m in 0..self.members.len() {
+            if self.members[m]
+                .op
+                .as_ref()
+                .is_some_and(|op| matches!(op.phase, Phase::Asleep(until) if until <= self.at()))
+            {
+                self.go_on(m, Event::Woken);
+            }
+        }
+    }
+
+    fn begin(&mut self, scenario: &Scenario, m: usize) {
+        let deed = scenario.members[m][self.members[m].next].clone();
+        let member = &mut self.members[m];
+        member.next += 1;
+        member.begun += 1;
+        let nonce = Nonce(m as u128 * 1000 + u128::from(member.begun));
+        let key = Key::new("k").expect("a legal key");
+        let work = match deed {
+            Deed::Permit(wait) => {
+                let options = options().wait(wait).expect("a legal wait");
+                Work::Permit(Box::new(AcquirePermit::new(pool(), options, nonce)))
+            }
+            Deed::Make(size, wait) => Work::Resize(resize(size, wait, nonce.0), size),
+            Deed::Destroy(wait) => Work::Resize(resize(0, wait, nonce.0), 0),
+            Deed::Lock => Work::Lock(Box::new(Acquire::new(&member.session, key, options(), nonce))),
+            Deed::GiveBack if member.grants.is_empty() => return,
+            Deed::GiveBack => {
+                let grant = member.grants.remove(0);
+                Work::GiveBack(Box::new(Release::new(grant.clone())), grant)
+            }
+            Deed::Try => {
+                let options = RetryOptions::new(lease()).reserve(RESERVE).expect("a legal reservation");
+                let retry = member.retry.take().unwrap_or_else(|| Retry::new(key, options, nonce.0));
+                Work::Begin(Box::new(retry.begin(nonce)))
+            }
+            Deed::Report(came_to) => match member.running.take() {
+                Some(running) => {
+                    let grant = running.grant().clone();
+                    Work::Report(Box::new(running.report(came_to)), grant)
+                }
+                None => return,
+            },
+        };
+        let (phase, began) = (Phase::Fresh, self.at());
+        let largest = self.size();
+        let op = Op { work, phase, began, largest, slow: false, paused: false, doubtful: false, calls: 0 };
+        self.members[m].op = Some(op);
+        self.go_on(m, Event::Start);
+    }
+
+    fn execute(&mut self, m: usize) -> Reply {
+        let Some(Phase::Sent(request)) = self.members[m].op.as_ref().map(|op| op.phase.clone()) else {
+            unreachable!("it has sent something")
+        };
+        let reply = self.run(&request);
+        let size = self.size();
+        if let Some(op) = &mut self.members[m].op {
+            op.largest = size;
+            if matches!((&op.work, &request), (Work::Permit(_), Request::Delete { .. })) {
+                self.see(Seen::Withdrawn);
+            }
+        }
+        reply
+    }
+
+    fn run(&mut self, request: &Request) -> Reply {
+        let reply = self.store.execute(request, self.at());
+        self.note_size();
+        reply
+    }
+
+    /// Whoever is about to be granted something may have read this size.
+    fn note_size(&mut self) {
+        let size = self.size();
+        for op in self.members.iter_mut().filter_map(|member| member.op.as_mut()) {
+            op.largest = op.largest.max(size);
+        }
+    }
+
+    /// The size of the semaphore, as the store has it.
+    fn size(&self) -> u32 {
+        let Some(stored) = self.store.entry("n:semaphore:pool") else { return 0 };
+        let text = String::from_utf8_lossy(&stored.value);
+        let size = text.lines().find_map(|line| line.strip_prefix("permits: "));
+        size.and_then(|size| size.parse().ok()).unwrap_or(0)
+    }
+
+    fn unanswered(&mut self, m: usize) {
+        self.unanswered -= 1;
+        let Some(op) = &mut self.members[m].op else { return };
+        op.doubtful = true;
+        let Phase::Sent(request) = &op.phase else { return };
+        let reply = fail(request, StoreError::UnknownOutcome(String::new()));
+        self.go_on(m, Event::Reply(reply));
+    }
+
+    fn go_on(&mut self, m: usize, event: Event) {
+        let now = self.at();
+        let member = &mut self.members[m];
+        let Some(op) = &mut member.op else { return };
+        op.slow = false;
+        match op.work.step(&mut member.session, time(now), event) {
+            Next::Call(request) => {
+                op.calls += 1;
+                op.phase = Phase::Sent(request);
+                if op.calls > CALLS_WITHOUT_PAUSE {
+                    self.broken = Some(Promise::NoBusyLoop);
+                }
+            }
+            Next::Sleep(pause) => {
+                (op.calls, op.paused) = (0, true);
+                op.phase = Phase::Asleep(now + pause);
+            }
+            Next::End(end) => {
+                if let Some(op) = member.op.take() {
+                    self.ended(m, op, *end);
+                }
+            }
+        }
+    }
+
+    fn ended(&mut self, m: usize, op: Op, end: End) {
+        match end {
+            End::Granted(Ok(grant)) => {
+                self.see(if op.paused { Seen::GrantedAfterPause } else { Seen::Granted });
+                self.granted(m, &op, grant);
+            }
+            End::Granted(Err(error)) => self.refused(&error),
+            End::Resized(outcome) => self.resized(&op, outcome),
+            End::GivenBack(outcome) => {
+                if matches!(outcome, Err(GrantError::OutOfOrder | GrantError::Invalid(_))) {
+                    self.broken = Some(Promise::NoNonsense);
+                }
+            }
+            End::Begun(Ok(running)) => {
+                let grant = running.grant().clone();
+                if let Some((token, until)) = self.members[m].reserved.take() {
+                    let stands = grant.token() == token;
+                    self.see(if stands { Seen::RetriedOnReservation } else { Seen::RetriedAnew });
+                    if !stands && self.at() < until && op.began < until {
+                        self.broken = Some(Promise::ReservationStands);
+                    }
+                }
+                self.members[m].running = Some(running);
+                self.granted(m, &op, grant);
+            }
+            End::Begun(Err(error)) => self.refused(&error),
+            End::Reported(Ok(Verdict::RetryAfter(_, retry))) => {
+                let Some(grant) = op.work.grant() else { return };
+                self.members[m].retry = Some(*retry);
+                let stood = self.is_valid(m, grant, op.began) && !op.doubtful;
+                let until = op.began + surely(RESERVE);
+                self.members[m].reserved = stood.then_some((grant.token(), until));
+            }
+            End::Reported(Err(unreported)) => {
+                if matches!(unreported.error, GrantError::OutOfOrder | GrantError::Invalid(_)) {
+                    self.broken = Some(Promise::NoNonsense);
+                }
+            }
+            End::Reported(Ok(_)) => {}
+        }
+    }
+
+    fn granted(&mut self, m: usize, op: &Op, grant: Grant) {
+        let permit = grant.permit();
+        let grants = &mut self.members[m].grants;
+        // On its reservation a try has the grant that it had.
+        let known = grants.iter().position(|other| *other == grant);
+        known.map(|place| grants.remove(place));
+        match self.tokens.iter_mut().find(|(of, _)| *of == permit) {
+            Some((_, last)) if grant.token() <= *last && known.is_none() => self.broken = Some(Promise::TokensGrow),
+            Some((_, last)) => *last = grant.token(),
+            None => self.tokens.push((permit, grant.token())),
+        }
+        self.members[m].grants.push(grant);
+        let valid = self.valid();
+        let numbers: std::collections::BTreeSet<_> = valid.iter().collect();
+        if numbers.len() < valid.len() {
+            self.broken = Some(Promise::OneHolder);
+        }
+        let permits = valid.iter().filter(|permit| permit.is_some()).count();
+        if permit.is_some() && permits > usize::try_from(op.largest).unwrap_or(usize::MAX) {
+            self.broken = Some(Promise::NeverAboveItsSize);
+        }
+    }
+
+    fn refused(&mut self, error: &AcquireError) {
+        match error {
+            AcquireError::Busy { waiting_for: WaitingFor::Exhausted { .. }, .. } => self.see(Seen::Exhausted),
+            AcquireError::Unknown => self.see(Seen::Unknown),
+            AcquireError::Corrupt(_) | AcquireError::Invalid(_) | AcquireError::OutOfOrder => {
+                self.broken = Some(Promise::NoNonsense);
+            }
+            _ => {}
+        }
+    }
+
+    fn resized(&mut self, op: &Op, outcome: Result<Option<u32>, ResizeError>) {
+        match outcome {
+            Ok(_) => {
+                self.see(Seen::Resized);
+                let Work::Resize(_, size) = op.work else { return };
+                let most = usize::try_from(op.largest.max(size)).unwrap_or(usize::MAX);
+                if self.valid().len() > most && !self.lost {
+                    self.broken = Some(Promise::NeverAboveItsSize);
+                }
+            }
+            Err(ResizeError::StillHeld(_)) => self.see(Seen::StillHeld),
+            Err(ResizeError::Superseded(_)) => self.see(Seen::Superseded),
+            Err(ResizeError::OutOfOrder | ResizeError::Corrupt(_)) => self.broken = Some(Promise::NoNonsense),
+            Err(_) => {}
+        }
+    }
+
+    fn is_valid(&self, m: usize, grant: &Grant, now: Duration) -> bool {
+        matches!(self.members[m].session.validity(grant, time(now)), Validity::Valid(_) | Validity::Unlimited)
+    }
+
+    /// What is surely held now: permits by their number, or the lock.
+    fn valid(&self) -> Vec<Option<u32>> {
+        let mut valid = Vec::new();
+        for (m, member) in self.members.iter().enumerate() {
+            let under_way = member.op.as_ref().and_then(|op| op.work.grant());
+            // A try's grant is in the list as well.
+            let mut grants: Vec<&Grant> = member.grants.iter().collect();
+            grants.extend(under_way.filter(|grant| !member.grants.contains(grant)));
+            valid.extend(grants.into_iter().filter(|grant| self.is_valid(m, grant, self.at())).map(Grant::permit));
+        }
+        valid
+    }
+
+    /// One state in so many is followed to its end; which ones, their hashes decide.
+    pub(super) fn is_sample(&self) -> bool {
+        const ONE_IN: u64 = 64;
+        self.broken.is_none() && RandomState::with_seeds(5, 6, 7, 8).hash_one(self).is_multiple_of(ONE_IN)
+    }
+
+    /// Whether everybody comes to an end from here, once nothing more goes wrong.
+    pub(super) fn ends_in_fairness(&self, scenario: &Scenario) -> bool {
+        let mut world = self.clone();
+        (world.unanswered, world.slow, world.crashes, world.losses) = (0, u8::MAX, 0, 0);
+        let open = Scenario { horizon: u32::MAX, ..scenario.clone() };
+        let last = self.now + FAIR_TICKS;
+        for _ in 0..FAIR_STEPS {
+            if world.broken.is_some() {
+                return true;
+            }
+            let ended = |(m, member): (usize, &Member)| member.op.is_none() && member.next >= scenario.members[m].len();
+            if world.members.iter().enumerate().all(ended) {
+                return true;
+            }
+            let mut acts = Vec::new();
+            world.acts(&open, &mut acts);
+            let useful = |act: &&Act| !matches!(act, Act::ExecuteSlowly(_) | Act::Tick);
+            let act = acts.iter().find(useful).unwrap_or(&Act::Tick).clone();
+            if act == Act::Tick && world.now >= last {
+                return false;
+            }
+            world.act(&open, &act);
+        }
+        false
+    }
+
+    /// A step as a person reads it.
+    pub(super) fn tell(&self, act: &Act, after: &World) -> String {
+        let sent = |m: &usize| match self.members[*m].op.as_ref().map(|op| &op.phase) {
+            Some(Phase::Sent(request)) => format!("{request:?}"),
+            _ => String::new(),
+        };
+        let what = match act {
+            Act::Execute(m) => format!("the store executes {m}'s {}", sent(m)),
+            Act::LoseReply(m) => format!("the answer to {m} is lost: {}", sent(m)),
+            Act::GiveUpOn(m) => format!("{m}'s request is late: {}", sent(m)),
+            act => format!("{act:?}"),
+        };
+        let seen = Seen::ALL.iter().filter(|(seen, _)| after.has_seen(*seen)).map(|(_, text)| *text);
+        let seen: Vec<&str> = seen.collect();
+        let held = format!("size {}, held {:?}", after.size(), after.valid());
+        format!("{:.3} s  {what}; {} [{held}]", self.at().as_secs_f64(), seen.join(", "))
+    }
+}
+
+impl PartialEq for World {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts() && self.store == other.store && self.members == other.members
+    }
+}
+
+impl Eq for World {}
+
+impl Hash for World {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.parts().hash(state);
+        (&self.store, &self.members).hash(state);
+    }
+}
+
+fn member(index: usize) -> Member {
+    let options = SessionOptions {
+        owner: Text::owner(&format!("member {index}")).expect("a legal name"),
+        label: Text::label("").expect("a legal label"),
+        namespace: Namespace::new("n").expect("a legal namespace"),
+        quarantine: None,
+        unix_time: None,
+    };
+    let session = Session::open(options, time(Duration::ZERO)).expect("legal options");
+    let (op, grants, retry, running, reserved) = (None, Vec::new(), None, None, None);
+    Member { session, next: 0, begun: 0, op, grants, retry, running, reserved }
+}
+
+fn pool() -> Key {
+    Key::semaphore("pool").expect("a legal name")
+}
+
+fn lease() -> Lease {
+    Lease::new(Ttl::After(LEASE)).expect("a legal lease")
+}
+
+fn options() -> LockOptions {
+    LockOptions::new(lease())
+}
+
+fn resize(size: u32, wait: Option<Duration>, nonce: u128) -> Box<Resize> {
+    let size = if size == 0 { Size::NONE } else { Size::of(size).expect("a legal size") };
+    Box::new(Resize::new(pool(), size, &options().wait(wait).expect("a legal wait"), Nonce(nonce)))
+}
