@@ -61,6 +61,7 @@ pub fn small() -> Vec<Scenario> {
         evictions(),
         late_requests_and_eras(),
         minimum_hold(),
+        once_per_period(),
         adoption(),
         three_owners(),
         alone(),
@@ -204,6 +205,18 @@ fn minimum_hold() -> Scenario {
     }
 }
 
+fn once_per_period() -> Scenario {
+    let kept = Want { at_least: secs(45), ..K };
+    let a = plan("a", &[acquire(kept), RELEASE]);
+    let again = plan("a", &[acquire(Want { adopt: true, ..kept }), RELEASE]);
+    Scenario {
+        horizon: 4,
+        trouble: Trouble { slow: 1, ..Trouble::NONE },
+        reaches: all(&[News::KEPT, News::ADOPTED, News::WAITED, News::NEXT]),
+        ..base("once per period", "what is kept for its minimum time nobody adopts", vec![a, again])
+    }
+}
+
 fn breaks() -> Scenario {
     let a = plan("a", &[acquire(K), RENEW, RELEASE, RELEASE]);
     let b = plan("b", &[acquire(K)]);
@@ -242,7 +255,8 @@ fn crashes() -> Scenario {
 
 fn dropped() -> Scenario {
     let again = Want { nested: true, ..K };
-    let a = plan("a", &[acquire(again), acquire(again), RENEW, RELEASE, RELEASE]);
+    let shorter = Want { lease: Some(secs(15)), ..again };
+    let a = plan("a", &[acquire(again), acquire(shorter), RENEW, RELEASE, RELEASE]);
     let b = plan("b", &[acquire(K), RELEASE]);
     Scenario {
         horizon: 2,

@@ -646,7 +646,8 @@ impl Op {
             Deed::HandOver(_) | Deed::TakeUp => unreachable!("no machine does that"),
         };
         let want: Option<&Want> = if let Deed::Acquire(want) = deed { Some(want) } else { None };
-        let sure_until = work.grant().and_then(|grant| owner.valid_until(grant, now));
+        let outer = || want.and_then(|want| owner.latest(want.key)).map(|index| &owner.grants[index]);
+        let sure_until = work.grant().or_else(outer).and_then(|grant| owner.valid_until(grant, now));
         let source = Source { owner: o, name: scenario.owners[o].name, op: owner.begun, doing, nonce: own_nonce };
         Op {
             work,
