@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
+use crate::act::Act;
 use crate::fair;
 use crate::news::News;
 use crate::plan::Scenario;
 use crate::promise::Promise;
 use crate::story::Story;
-use crate::world::{Act, World};
+use crate::world::World;
 
 /// The world of a scenario.
 pub(crate) struct Search {
