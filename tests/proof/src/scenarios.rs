@@ -61,6 +61,7 @@ pub fn small() -> Vec<Scenario> {
         dropped(),
         evictions(),
         late_requests_and_eras(),
+        long_leases_and_eras(),
         minimum_hold(),
         once_per_period(),
         adoption(),
@@ -69,7 +70,6 @@ pub fn small() -> Vec<Scenario> {
         hand_over(),
         crashes(),
         two_keys(),
-        long_leases_and_eras(),
         nested(),
         two_owners(),
         eras(),
@@ -187,7 +187,7 @@ fn long_leases_and_eras() -> Scenario {
     let b = plan("b", &[acquire(long), RELEASE]);
     Scenario {
         horizon: 6,
-        trouble: Trouble { slow: 1, losses: 1, ..Trouble::NONE },
+        trouble: Trouble { losses: 1, ..Trouble::NONE },
         reaches: all(&[News::GRANTED, News::FORGOTTEN, News::QUARANTINE, News::NEXT]),
         ..base("long leases and eras", "leases of twice the usual quarantine", vec![a, b])
     }
