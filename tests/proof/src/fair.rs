@@ -3,11 +3,13 @@
 //! The checker's own `eventually` cannot see a cycle. Here a fair run is made from a state instead: requests are
 //! executed and heard at once, what has expired goes, and time goes on when nothing else can. It must come to an end.
 
+use crate::act::Act;
 use crate::owner::Phase;
 use crate::plan::{Scenario, Trouble};
 use crate::promise::Promise;
+use crate::start::script;
 use crate::story::Story;
-use crate::world::{Act, World, script};
+use crate::world::World;
 
 /// Ticks after which everybody must have come to an end: the longest lease, quarantine and wait of a scenario, one
 /// after the other for each owner, are shorter.

@@ -71,6 +71,7 @@ pub(crate) fn request(op: &Op, request: &Request, before: &Owner, now: Duration)
 /// Judges how a machine ended, and enters what its user believes now.
 pub(crate) struct Judge<'w> {
     world: &'w mut World,
+    scenario: &'w Scenario,
     now: Duration,
     force: bool,
     o: usize,
@@ -80,9 +81,9 @@ pub(crate) struct Judge<'w> {
 }
 
 impl<'w> Judge<'w> {
-    pub(crate) fn new(world: &'w mut World, scenario: &Scenario, o: usize, op: Op, before: &'w Owner) -> Self {
+    pub(crate) fn new(world: &'w mut World, scenario: &'w Scenario, o: usize, op: Op, before: &'w Owner) -> Self {
         let (now, force) = (scenario.at(world.now), scenario.has_force());
-        Judge { world, now, force, o, op, before }
+        Judge { world, scenario, now, force, o, op, before }
     }
 
     pub(crate) fn end(mut self, end: End) -> Verdict {
@@ -114,6 +115,9 @@ impl<'w> Judge<'w> {
     fn nested(&mut self, grant: Grant) -> Verdict {
         self.note(News::NESTED);
         holds(Promise::SuccessIsTrue, self.op.rewrote)?;
+        // The outer holds rely on their lease: it may be lengthened, never shortened.
+        let shortened = self.valid_until(&grant) < self.op.sure_until;
+        holds(Promise::DepthIsRight, !(shortened && self.before.lanes.len() == 1))?;
         self.enter(grant);
         Ok(())
     }
@@ -167,7 +171,14 @@ impl<'w> Judge<'w> {
                     self.lost(grant, sure)
                 })
             }
-            AcquireError::Store(error) => self.failed(error),
+            AcquireError::Store(error) => {
+                // Who knows the store rides out an outage for as long as it would wait.
+                let waits = self.op.wait.is_none_or(|wait| self.now - self.op.began < wait);
+                let rides = error.is_outage() && waits && self.scenario.acquainted && self.op.sure_until.is_none();
+                let nested = self.before.relied_on().any(|grant| grant.key() == self.op.key);
+                holds(Promise::WaitsAsAsked, !rides || nested)?;
+                self.failed(error)
+            }
             AcquireError::Corrupt(_) | AcquireError::Unknown | AcquireError::Invalid(_) | AcquireError::OutOfOrder => {
                 Err(Promise::NoNonsense)
             }
@@ -293,7 +304,10 @@ impl<'w> Judge<'w> {
     fn broke(&mut self, outcome: Result<Option<Holder>, KeyError>) -> Verdict {
         match outcome {
             Ok(Some(holder)) => {
-                holds(Promise::OthersUntouched, self.op.broke.iter().all(|token| *token == holder.token))?;
+                // Its token may have been another when the break looked: an acquisition may write its record again.
+                let name = |token: &u64| Some(self.scenario.owners[self.world.truth.hold(*token)?.owner].name);
+                let told = |token: &u64| name(token).is_none_or(|name| name == holder.owner);
+                holds(Promise::OthersUntouched, self.op.broke.iter().all(told))?;
                 holds(Promise::SuccessIsTrue, !self.world.truth.stands(holder.token))
             }
             Ok(None) => holds(Promise::SuccessIsTrue, self.op.broke.is_empty()),

@@ -10,6 +10,7 @@
 //! something else may happen instead: the answer is lost, the request is late, the owner crashes. Time goes on in
 //! ticks.
 
+mod act;
 #[cfg(feature = "component")]
 pub mod component;
 pub mod crowd;
@@ -22,6 +23,8 @@ mod plan;
 mod promise;
 pub mod scenarios;
 mod shared;
+mod start;
+mod steps;
 mod store;
 mod story;
 mod truth;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use ahash::RandomState;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
+use crate::act::Act;
 use crate::fair;
 use crate::news::News;
 use crate::plan::Scenario;
 use crate::promise::Promise;
 use crate::story::Story;
-use crate::world::{Act, World};
+use crate::world::World;
 
 /// The world of a scenario.
 pub(crate) struct Search {
@@ -100,6 +101,8 @@ pub struct Effort {
 pub struct Findings {
     /// The scenario's name.
     pub name: &'static str,
+    /// Its bounds, in words.
+    pub bounds: String,
     /// States, each counted once.
     pub states: usize,
     /// Steps from one to another.
@@ -138,6 +141,7 @@ pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
     let unseen = reaches.map(|(_, text)| *text).filter(|text| !discoveries.contains_key(text)).collect();
     Findings {
         name: scenario.name,
+        bounds: scenario.bounds(),
         states: checker.unique_state_count(),
         steps: checker.state_count(),
         depth: checker.max_depth(),
@@ -211,16 +215,16 @@ impl Findings {
 
     /// A row of the table.
     pub fn row(&self) -> String {
-        let Findings { name, states, steps, depth, fair_runs, .. } = self;
+        let Findings { name, bounds, states, steps, depth, fair_runs, .. } = self;
         let end = if self.complete { "all" } else { "stopped" };
         let took = self.took.as_secs_f64();
-        format!("{name:<24} {states:>9} {steps:>10} {depth:>6} {fair_runs:>9} {took:>8.1} s  {end}")
+        format!("{name:<24} {states:>9} {steps:>10} {depth:>6} {fair_runs:>9} {took:>7.1} s  {end:<7}  {bounds}")
     }
 
     /// The heading of the table.
     pub fn heading() -> String {
-        let names = ("scenario", "states", "steps", "depth", "fair runs", "time");
-        format!("{:<24} {:>9} {:>10} {:>6} {:>9} {:>10}", names.0, names.1, names.2, names.3, names.4, names.5)
+        let [name, states, steps, depth, fair_runs] = ["scenario", "states", "steps", "depth", "fair runs"];
+        format!("{name:<24} {states:>9} {steps:>10} {depth:>6} {fair_runs:>9} {:>9}  {:<7}  bounds", "time", "seen")
     }
 
     /// What is wrong, for a person.

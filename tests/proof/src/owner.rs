@@ -49,7 +49,7 @@ pub(crate) struct Op {
     pub wait: Option<Duration>,
     /// For how long an acquisition asks the key to stay taken.
     pub at_least: Duration,
-    /// How long a renewal or release could be sure of its grant when it began.
+    /// Until when its user could be sure of the grant that it is about, or nested in, when it began.
     pub sure_until: Option<Duration>,
     /// The key.
     pub key: &'static str,

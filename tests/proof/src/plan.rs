@@ -137,6 +137,12 @@ impl Scenario {
         self.trouble.evictions > 0 || self.owners.iter().any(deeds)
     }
 
+    /// The bounds, in words.
+    pub(crate) fn bounds(&self) -> String {
+        let (owners, ticks, tick) = (self.owners.len(), self.horizon, self.tick);
+        format!("{owners} owners, {ticks} ticks of {tick:?}, trouble: {}", self.trouble)
+    }
+
     /// How old an era must be before anything is granted for this lease; none is for ever.
     pub(crate) fn quarantine_of(&self, lease: Option<Duration>) -> Duration {
         let longest = kvlock_machine::DEFAULT_QUARANTINE.max(lease.unwrap_or_default());

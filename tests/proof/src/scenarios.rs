@@ -56,19 +56,20 @@ pub fn small() -> Vec<Scenario> {
         for_ever(),
         limited_waits(),
         finding_out(),
+        alone(),
         breaks(),
         dropped(),
         evictions(),
         late_requests_and_eras(),
+        long_leases_and_eras(),
         minimum_hold(),
+        once_per_period(),
         adoption(),
         three_owners(),
-        alone(),
         threads(),
         hand_over(),
         crashes(),
         two_keys(),
-        long_leases_and_eras(),
         nested(),
         two_owners(),
         eras(),
@@ -186,7 +187,7 @@ fn long_leases_and_eras() -> Scenario {
     let b = plan("b", &[acquire(long), RELEASE]);
     Scenario {
         horizon: 6,
-        trouble: Trouble { slow: 1, losses: 1, ..Trouble::NONE },
+        trouble: Trouble { losses: 1, ..Trouble::NONE },
         reaches: all(&[News::GRANTED, News::FORGOTTEN, News::QUARANTINE, News::NEXT]),
         ..base("long leases and eras", "leases of twice the usual quarantine", vec![a, b])
     }
@@ -201,6 +202,18 @@ fn minimum_hold() -> Scenario {
         trouble: Trouble { unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::KEPT, News::FREED, News::WAITED, News::NEXT]),
         ..base("minimum hold", "a lock stays taken after its release", vec![a, b])
+    }
+}
+
+fn once_per_period() -> Scenario {
+    let kept = Want { at_least: secs(45), ..K };
+    let a = plan("a", &[acquire(kept), RELEASE]);
+    let again = plan("a", &[acquire(Want { adopt: true, ..kept }), RELEASE]);
+    Scenario {
+        horizon: 4,
+        trouble: Trouble { slow: 1, ..Trouble::NONE },
+        reaches: all(&[News::KEPT, News::ADOPTED, News::WAITED, News::NEXT]),
+        ..base("once per period", "what is kept for its minimum time nobody adopts", vec![a, again])
     }
 }
 
@@ -242,7 +255,8 @@ fn crashes() -> Scenario {
 
 fn dropped() -> Scenario {
     let again = Want { nested: true, ..K };
-    let a = plan("a", &[acquire(again), acquire(again), RENEW, RELEASE, RELEASE]);
+    let shorter = Want { lease: Some(secs(15)), ..again };
+    let a = plan("a", &[acquire(again), acquire(shorter), RENEW, RELEASE, RELEASE]);
     let b = plan("b", &[acquire(K), RELEASE]);
     Scenario {
         horizon: 2,

@@ -3,10 +3,11 @@
 
 use kvlock_machine::{AcquireError, DeleteOutcome, GrantError, Released, Reply, Request, Ttl, Version, WriteOutcome};
 
+use crate::act::Act;
 use crate::owner::End;
 use crate::plan::{Deed, Scenario};
 use crate::truth::Mark;
-use crate::world::{Act, World};
+use crate::world::World;
 
 /// Where a run is told, if anybody listens.
 #[derive(Debug, Default)]

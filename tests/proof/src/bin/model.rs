@@ -1,42 +1,27 @@
-//! Searches all small scenarios, and stops at the first that breaks a promise. Exit code 1 then.
+//! Searches the small worlds, and stops at the first that breaks a promise; exit code 1 then. `--crowd` searches those of
+//! semaphores and conflict retry only; a name, or a part of one, the worlds of that name.
 
 use std::process::ExitCode;
 
 use kvlock_proof::{Effort, Findings, crowd, scenarios, search};
 
+const EFFORT: Effort = Effort { threads: 2, timeout: None };
+
 fn main() -> ExitCode {
     let only = std::env::args().nth(1);
+    let is_wanted = |name: &str| match only.as_deref() {
+        Some("--crowd") | None => true,
+        Some(only) => name.contains(only),
+    };
     println!("{}", Findings::heading());
-    for scenario in scenarios::small() {
-        if only.as_ref().is_some_and(|only| !scenario.name.contains(only.as_str())) {
-            continue;
-        }
-        let findings = search(
-            &scenario,
-            Effort {
-                threads: 2,
-                timeout: std::env::args().nth(2).and_then(|s| s.parse().ok()).map(std::time::Duration::from_secs),
-            },
-        );
+    let locks = scenarios::small().into_iter().filter(|_| only.as_deref() != Some("--crowd"));
+    let locks = locks.filter(|scenario| is_wanted(scenario.name)).map(|scenario| search(&scenario, EFFORT));
+    let crowds = crowd::all().into_iter().filter(|scenario| is_wanted(scenario.name));
+    for findings in locks.chain(crowds.map(|scenario| crowd::search(&scenario, EFFORT))) {
         println!("{}", findings.row());
         if !findings.is_proof() {
             println!("{}", findings.complaint());
-            if only.is_none() {
-                return ExitCode::FAILURE;
-            }
-        }
-    }
-    for scenario in crowd::all() {
-        if only.as_ref().is_some_and(|only| !scenario.name.contains(only.as_str())) {
-            continue;
-        }
-        let findings = crowd::search(&scenario, Effort { threads: 2, timeout: None });
-        println!("{}", findings.row());
-        if !findings.is_proof() {
-            println!("{}", findings.complaint());
-            if only.is_none() {
-                return ExitCode::FAILURE;
-            }
+            return ExitCode::FAILURE;
         }
     }
     ExitCode::SUCCESS

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use kvlock_proof::component::{self, Played};
-use kvlock_proof::{Effort, Findings, scenarios, search};
+use kvlock_proof::{Effort, Findings, crowd, scenarios, search};
 
 /// Prove the lock: search small worlds to their end, then play random schedules.
 #[derive(Parser)]
@@ -32,6 +32,11 @@ fn main() -> ExitCode {
     if !scenarios::small().iter().all(|scenario| worlds(scenario, None)) {
         return ExitCode::FAILURE;
     }
+    for scenario in crowd::all() {
+        if !judged(&crowd::search(&scenario, Effort { threads: threads(), timeout: None })) {
+            return ExitCode::FAILURE;
+        }
+    }
     let left = arguments.budget.saturating_sub(began.elapsed());
     if !schedules(arguments.seed.unwrap_or(0), u64::MAX, left / 2) {
         return ExitCode::FAILURE;
@@ -50,8 +55,15 @@ fn main() -> ExitCode {
 
 /// Searches a world; whether all is well.
 fn worlds(scenario: &kvlock_proof::Scenario, timeout: Option<Duration>) -> bool {
-    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get().min(4));
-    let findings = search(scenario, Effort { threads, timeout });
+    judged(&search(scenario, Effort { threads: threads(), timeout }))
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |threads| threads.get().min(4))
+}
+
+/// Tells what was found; whether all is well.
+fn judged(findings: &Findings) -> bool {
     println!("{}", findings.row());
     let well = findings.broken.is_none() && (findings.unseen.is_empty() || !findings.complete);
     if !well {

@@ -101,6 +101,18 @@ const PROMISES: [Promise; 6] = [
     Promise::NoNonsense,
 ];
 
+impl Scenario {
+    /// The bounds, in words.
+    fn bounds(&self) -> String {
+        let Scenario { members, size, horizon, unanswered, slow, crashes, losses, .. } = self;
+        let deeds: Vec<usize> = members.iter().map(Vec::len).collect();
+        format!(
+            "members' deeds {deeds:?}, size {size}, {horizon} ticks; {unanswered} unanswered, {slow} slow, {crashes} \
+             crashes, {losses} eras"
+        )
+    }
+}
+
 struct Search(Scenario);
 
 impl Model for Search {
@@ -160,6 +172,7 @@ pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
     let reaches = Seen::ALL.iter().filter(|(seen, _)| scenario.reaches.contains(seen));
     Findings {
         name: scenario.name,
+        bounds: scenario.bounds(),
         states: checker.unique_state_count(),
         steps: checker.state_count(),
         depth: checker.max_depth(),

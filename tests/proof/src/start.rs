@@ -1,0 +1,129 @@
+//! How sessions and machines are made.
+
+use std::time::Duration;
+
+use kvlock_machine::{Acquire, Break, Event, Key, Namespace, Nonce, Release, Renew, Session, SessionOptions, Text};
+
+use crate::owner::{Next, Op, Owner, Phase, Work, time};
+use crate::plan::{Deed, Plan, Scenario, Want};
+use crate::store::Store;
+use crate::truth::{Doing, Source};
+
+impl Op {
+    pub(crate) fn new(scenario: &Scenario, owner: &mut Owner, o: usize, deed: &Deed, now: Duration) -> Self {
+        let own_nonce = u128::from(owner.begun) + 1000 * (o as u128 + 1);
+        let grant_at = |owner: &Owner| owner.latest(key_of(deed));
+        let (work, doing) = match deed {
+            Deed::Acquire(want) => {
+                let key = Key::new(want.key).expect("a legal key");
+                let machine = Acquire::new(&owner.session, key, want.options(), Nonce(own_nonce));
+                (Work::Acquire(Box::new(machine)), Doing::Acquiring { adopt: want.adopt })
+            }
+            Deed::Renew(_, lease) => {
+                let grant = grant_at(owner).map(|index| owner.grants[index].clone()).expect("it has one");
+                let lease = lease
+                    .map(|lease| kvlock_machine::Lease::new(kvlock_machine::Ttl::After(lease)).expect("a legal lease"));
+                (Work::Renew(Box::new(Renew::new(grant.clone(), lease)), grant), Doing::Renewing)
+            }
+            Deed::Release(_) => {
+                let index = grant_at(owner).expect("it has one");
+                let grant = owner.grants.remove(index);
+                (Work::Release(Box::new(Release::new(grant.clone())), grant), Doing::Releasing)
+            }
+            Deed::Break(key) => {
+                let key = Key::new(key).expect("a legal key");
+                (Work::Break(Box::new(Break::new(&owner.session, &key))), Doing::Breaking)
+            }
+            Deed::HandOver(_) | Deed::TakeUp => unreachable!("no machine does that"),
+        };
+        let want: Option<&Want> = if let Deed::Acquire(want) = deed { Some(want) } else { None };
+        let outer = || want.and_then(|want| owner.latest(want.key)).map(|index| &owner.grants[index]);
+        let sure_until = work.grant().or_else(outer).and_then(|grant| owner.valid_until(grant, now));
+        let source = Source { owner: o, name: scenario.owners[o].name, op: owner.begun, doing, nonce: own_nonce };
+        Op {
+            work,
+            phase: Phase::Fresh,
+            source,
+            began: now,
+            wait: want.and_then(|want| want.wait),
+            at_least: want.map_or(Duration::ZERO, |want| want.at_least),
+            sure_until,
+            key: key_of(deed),
+            lease: if let Deed::Renew(_, lease) = deed { *lease } else { None },
+            quarantine: scenario.quarantine_of(want.and_then(|want| want.lease)),
+            floor: 0,
+            late_pauses: 0,
+            calls: 0,
+            slow: false,
+            rewrote: false,
+            doubtful: false,
+            broke: Default::default(),
+        }
+    }
+}
+
+/// The next line of a script that makes sense now: who has no grant cannot renew or release one.
+pub(crate) fn next_deed(scenario: &Scenario, owner: &mut Owner, o: usize, l: usize, written: bool) -> Option<Deed> {
+    let script = script(&scenario.owners[o], owner.crashes, l);
+    let next = owner.lanes[l].next;
+    let found = script[next..].iter().enumerate().find(|(_, deed)| match deed {
+        Deed::Acquire(_) | Deed::Break(_) => true,
+        Deed::Renew(key, _) | Deed::Release(key) | Deed::HandOver(key) => owner.latest(key).is_some(),
+        Deed::TakeUp => written,
+    });
+    owner.lanes[l].next = found.map_or(script.len(), |(index, _)| next + index + 1);
+    found.map(|(_, deed)| deed.clone())
+}
+
+/// What an owner does on a lane: after a crash there is one, with the script for that.
+pub(crate) fn script(plan: &Plan, crashes: u8, lane: usize) -> &[Deed] {
+    if crashes == 0 { &plan.lanes[lane] } else { &plan.again }
+}
+
+pub(crate) fn open(scenario: &Scenario, o: usize, now: Duration) -> Session {
+    let options = SessionOptions {
+        owner: Text::owner(scenario.owners[o].name).expect("a legal name"),
+        label: Text::label("").expect("a legal label"),
+        namespace: Namespace::new("n").expect("a legal namespace"),
+        quarantine: scenario.quarantine,
+        unix_time: None,
+    };
+    let mut session = Session::open(options, time(now)).expect("legal options");
+    if scenario.acquainted {
+        acquaint(&mut session, now);
+    }
+    session
+}
+
+/// Lets a session meet the store: it acquires and releases a lock of its own.
+fn acquaint(session: &mut Session, now: Duration) {
+    let mut store = Store::new();
+    let lease = kvlock_machine::Lease::new(kvlock_machine::Ttl::After(Duration::from_secs(1))).expect("legal");
+    let key = Key::new("acquaintance").expect("a legal key");
+    let options = kvlock_machine::LockOptions::new(lease);
+    let mut work = Work::Acquire(Box::new(Acquire::new(session, key, options, Nonce(1))));
+    let mut event = Event::Start;
+    for _ in 0..10 {
+        match work.step(session, time(now), event) {
+            Next::Call(request) => event = Event::Reply(store.execute(&request, now)),
+            Next::End(crate::owner::End::Acquired(Ok(grant))) => {
+                work = Work::Release(Box::new(Release::new(grant.clone())), grant);
+                event = Event::Start;
+            }
+            Next::Sleep(_) | Next::End(_) => return,
+        }
+    }
+}
+
+/// What the store calls a key.
+pub(crate) fn store_key(key: &str) -> String {
+    format!("n:lock:{key}")
+}
+
+fn key_of(deed: &Deed) -> &'static str {
+    match deed {
+        Deed::Acquire(want) => want.key,
+        Deed::Renew(key, _) | Deed::Release(key) | Deed::Break(key) | Deed::HandOver(key) => key,
+        Deed::TakeUp => "",
+    }
+}
