@@ -26,6 +26,8 @@ pub(super) struct Op {
     pub(super) paused: bool,
     /// An answer of it was lost.
     pub(super) doubtful: bool,
+    /// The grant that it is about was valid when it began.
+    pub(super) stood: bool,
     /// Calls since the last pause.
     pub(super) calls: u8,
 }

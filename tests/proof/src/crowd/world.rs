@@ -289,7 +289,8 @@ impl World {
         };
         let (phase, began) = (Phase::Fresh, self.at());
         let largest = self.size();
-        let op = Op { work, phase, began, largest, slow: false, paused: false, doubtful: false, calls: 0 };
+        let stood = work.grant().is_some_and(|grant| self.is_valid(m, grant, began));
+        let op = Op { work, phase, began, largest, slow: false, paused: false, doubtful: false, stood, calls: 0 };
         self.members[m].op = Some(op);
         self.go_on(m, Event::Start);
     }
@@ -390,13 +391,14 @@ impl World {
                 self.members[m].running = Some(running);
                 self.granted(m, &op, grant);
             }
+            // Its own reservation is no obstacle.
+            End::Begun(Err(AcquireError::AlreadyHeld)) => self.broken = Some(Promise::NoNonsense),
             End::Begun(Err(error)) => self.refused(&error),
             End::Reported(Ok(Verdict::RetryAfter(_, retry))) => {
                 let Some(grant) = op.work.grant() else { return };
                 self.members[m].retry = Some(*retry);
-                let stood = self.is_valid(m, grant, op.began) && !op.doubtful;
                 let until = op.began + surely(RESERVE);
-                self.members[m].reserved = stood.then_some((grant.token(), until));
+                self.members[m].reserved = (op.stood && !op.doubtful).then_some((grant.token(), until));
             }
             End::Reported(Err(unreported)) => {
                 if matches!(unreported.error, GrantError::OutOfOrder | GrantError::Invalid(_)) {
