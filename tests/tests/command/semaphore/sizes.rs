@@ -26,6 +26,7 @@ fn a_semaphore_is_made_grown_shrunk_left_as_it_is_and_destroyed() {
             ("7", "pool: 7 permits, 5 before"),
             ("2", "pool: 2 permits, 7 before"),
             ("2", "pool: 2 permits, as before"),
+            ("1", "pool: 1 permit, 2 before"),
         ] {
             assert_eq!(world.ok(["semaphore", "make", "pool", size]), told);
         }
