@@ -111,7 +111,7 @@ pub(crate) fn list(shared: &Shared) -> Result<Vec<SemaphoreStatus>, KeyError> {
     let mut guest = shared.enter();
     let Guest { instance, session } = &mut *guest;
     let listed = instance.exports.kvlock_lock_semaphore().call_list(&mut instance.store, *session);
-    Ok(answer("the list of semaphores", listed)?.into_iter().map(SemaphoreStatus::from).collect())
+    Ok(answer("the list of semaphores or one of them", listed)?.into_iter().map(SemaphoreStatus::from).collect())
 }
 
 fn answer<T>(name: &str, answer: wasmtime::Result<Result<T, KeyErrorOut>>) -> Result<T, KeyError> {

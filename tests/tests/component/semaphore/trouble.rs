@@ -174,6 +174,7 @@ numbers: 0
             matches!((&status, &listed), (KeyError::Corrupt { .. }, KeyError::Corrupt { .. })),
             "{status} {listed}"
         );
+        assert!(listed.to_string().contains("`the list of semaphores or one of them`"), "{listed}");
         for text in [acquired.to_string(), made.to_string(), status.to_string()] {
             assert!(text.contains("`pool`") && text.contains("is not "), "{text}");
             assert!(text.contains("remove it with the store's own tools"), "{text}");
