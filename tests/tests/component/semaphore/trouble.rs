@@ -235,6 +235,18 @@ fn an_evicted_permit_is_lost_at_its_next_renewal_or_release() {
 }
 
 #[test]
+fn an_evicted_permit_is_not_given_to_its_own_session_again_while_that_relies_on_it() {
+    let world = World::new();
+    let one = made(&world, 1);
+    let mut grant = permits(&one, 1).remove(0);
+    assert!(world.store.evict("kvlock:permit:0:pool"));
+    let (_, waiting_for) = busy(one.permit().wait(secs(5)).acquire());
+    assert!(matches!(waiting_for, WaitingFor::Exhausted { size: 1, .. }), "{waiting_for}");
+    assert!(matches!(refused(grant.renew()), GrantError::Lost { .. }));
+    permits(&one, 1);
+}
+
+#[test]
 fn after_the_store_lost_everything_no_permit_is_granted_before_its_holders_are_done() {
     let world = World::new();
     let (one, two) = (made(&world, 1), pool(&world, "two"));
