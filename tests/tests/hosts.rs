@@ -20,6 +20,16 @@ one has it 2 times, and two sees 2
 one releases: nested, freed, already-released
 three renewed what one wrote out, and releases: freed
 a text that is no grant: invalid
+one makes a pool of 2, there was none: true
+one has its permits 0 and 1
+two asks for one: busy, exhausted, 2 of 2
+two asks for one of a pond: unknown
+two makes the pool 1: still-held, by one and one
+one releases: freed
+two made it, and lists pool: 1 of 1 held
+one releases: freed, and two has permit 0
+work that conflicts twice: finished
+work that always conflicts: exhausted
 an uncontended lock and release are add, delete
 ";
 

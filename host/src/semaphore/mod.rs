@@ -98,7 +98,11 @@ impl Semaphore {
         let Guest { instance, session } = &mut *guest;
         let exports = instance.exports.kvlock_lock_semaphore();
         let broken = exports.call_break_permit(&mut instance.store, *session, &self.name, permit);
-        Ok(answer(&self.name, broken)?.map(Holder::from))
+        let broken = answer(&self.name, broken)?.map(Holder::from);
+        if let Some(holder) = &broken {
+            tracing::info!(semaphore = self.name, permit, token = holder.token, "broken by force; it was {holder}");
+        }
+        Ok(broken)
     }
 }
 
@@ -107,7 +111,7 @@ pub(crate) fn list(shared: &Shared) -> Result<Vec<SemaphoreStatus>, KeyError> {
     let mut guest = shared.enter();
     let Guest { instance, session } = &mut *guest;
     let listed = instance.exports.kvlock_lock_semaphore().call_list(&mut instance.store, *session);
-    Ok(answer("the list of semaphores", listed)?.into_iter().map(SemaphoreStatus::from).collect())
+    Ok(answer("the list of semaphores or one of them", listed)?.into_iter().map(SemaphoreStatus::from).collect())
 }
 
 fn answer<T>(name: &str, answer: wasmtime::Result<Result<T, KeyErrorOut>>) -> Result<T, KeyError> {
@@ -121,6 +125,11 @@ impl From<wit::SemaphoreStatus> for SemaphoreStatus {
     }
 }
 
+/// `1 permit`, `2 permits`.
+fn permits(count: u32) -> String {
+    if count == 1 { "1 permit".to_string() } else { format!("{count} permits") }
+}
+
 /// So many holders are named in a message; of more, their number is told.
 const NAMED: usize = 4;
 
@@ -128,7 +137,7 @@ impl fmt::Display for SemaphoreStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.size {
             0 => write!(f, "`{}` is being destroyed", shown(&self.name))?,
-            size => write!(f, "`{}` has {size} permits", shown(&self.name))?,
+            size => write!(f, "`{}` has {}", shown(&self.name), permits(size))?,
         }
         write!(f, ", {} held", self.holders.len())?;
         for (place, holder) in self.holders.iter().take(NAMED).enumerate() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
 
-use super::SemaphoreStatus;
+use super::{SemaphoreStatus, permits};
 use crate::engine::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::engine::convert;
 use crate::error::trap;
@@ -87,7 +87,7 @@ fn superseded(name: &str, size: u32) -> String {
     let name = shown(name);
     match size {
         0 => format!("`{name}` was destroyed by somebody else meanwhile"),
-        size => format!("`{name}` was given {size} permits by somebody else meanwhile"),
+        size => format!("`{name}` was given {} by somebody else meanwhile", permits(size)),
     }
 }
 

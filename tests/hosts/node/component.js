@@ -15,8 +15,8 @@ export async function load(wasm, outDir, kv, clock) {
   const { instantiate } = await import(pathToFileURL(join(outDir, 'kvlock.js')));
   const core = async (path) => WebAssembly.compile(await readFile(join(outDir, path)));
   return async (owner) => {
-    const { mutex } = await instantiate(core, imports(kv, clock));
-    return new Session(mutex.Session.open(options(owner)));
+    const component = await instantiate(core, imports(kv, clock));
+    return new Session(component, component.mutex.Session.open(options(owner)), clock);
   };
 }
 
@@ -46,10 +46,10 @@ function options(owner) {
   return { owner, label: 'node', namespace: 'kvlock', quarantine: undefined, unixTime };
 }
 
-// An owner of locks: `mutex.session`. The grants that it gives are the component's own objects.
+// An owner of locks and permits: `mutex.session`. The grants that it gives are the component's own objects.
 class Session {
-  constructor(session) {
-    this.session = session;
+  constructor({ semaphore, conflictRetry }, session, clock) {
+    Object.assign(this, { semaphore, conflictRetry, session, clock });
   }
 
   // Acquires the lock, waiting as long as `wait` allows; in seconds.
@@ -57,12 +57,38 @@ class Session {
     const acquisition = this.session.lock(key, {
       mode: reentrant ? 'reentrant' : 'plain',
       lease: after(lease),
-      wait: wait === undefined ? undefined : BigInt(wait) * SECOND,
-      interval: SECOND / 20n,
+      ...patience(wait),
       adopt: false,
       atLeast: 0n,
     });
     return acquisition.block();
+  }
+
+  // Makes a semaphore, or gives it another size; the size before, or undefined.
+  make(name, permits, { wait } = {}) {
+    return this.semaphore.make(this.session, name, permits, patience(wait)).block();
+  }
+
+  // Acquires a permit of a semaphore, waiting as long as `wait` allows.
+  permit(name, { wait, lease = 30 } = {}) {
+    return this.semaphore.acquire(this.session, name, { lease: after(lease), ...patience(wait) }).block();
+  }
+
+  // All semaphores, with name, size and holders.
+  semaphores() {
+    return this.semaphore.list(this.session);
+  }
+
+  // Runs `work` until it answers `committed` or `failed`; a `conflict` is tried again, first in line.
+  retry(key, work, { tries = 3 } = {}) {
+    const options = { lease: after(30), ...patience(), tries, reserve: SECOND, adopt: false };
+    const retry = this.conflictRetry.begin(this.session, key, options);
+    for (;;) {
+      retry.block();
+      const verdict = retry.report(work());
+      if (verdict.tag !== 'retry-after') return verdict.tag;
+      this.clock.sleep(verdict.val);
+    }
   }
 
   resume(written) {
@@ -73,6 +99,11 @@ class Session {
   holder(key) {
     return this.session.status([key])[0].val;
   }
+}
+
+// How long to wait at most, in seconds, and the longest pause meanwhile.
+function patience(wait) {
+  return { wait: wait === undefined ? undefined : BigInt(wait) * SECOND, interval: SECOND / 20n };
 }
 
 // A ttl of so many seconds.

@@ -1,4 +1,4 @@
-// Runs the lock component in Node, over a store of a few lines, and shows what a lock does.
+// Runs the lock component in Node, over a store of a few lines, and shows what locks and semaphores do.
 //
 //     node host.js kvlock.wasm OUT
 
@@ -45,6 +45,26 @@ console.log(`three renewed what one wrote out, and releases: ${resumed.release()
 // The one error of the component that is a text.
 const isText = typeof errorOf(() => two.resume('hello')) === 'string';
 console.log(`a text that is no grant: ${isText ? 'invalid' : '?'}`);
+
+console.log(`one makes a pool of 2, there was none: ${one.make('pool', 2) === undefined}`);
+const permits = [one.permit('pool'), one.permit('pool')].sort((a, b) => a.permit() - b.permit());
+console.log(`one has its permits ${permits.map((grant) => grant.permit()).join(' and ')}`);
+const full = errorOf(() => two.permit('pool', { wait: 0 }));
+const why = full.val.waitingFor;
+console.log(`two asks for one: ${full.tag}, ${why.tag}, ${why.val.held} of ${why.val.size}`);
+console.log(`two asks for one of a pond: ${errorOf(() => two.permit('pond')).tag}`);
+const held = errorOf(() => two.make('pool', 1, { wait: 5 }));
+console.log(`two makes the pool 1: ${held.tag}, by ${held.val.holders.map((holder) => holder.owner).join(' and ')}`);
+console.log(`one releases: ${permits[1].release().tag}`);
+two.make('pool', 1);
+for (const { name, holders, size } of two.semaphores()) {
+  console.log(`two made it, and lists ${name}: ${holders.length} of ${size} held`);
+}
+console.log(`one releases: ${permits[0].release().tag}, and two has permit ${two.permit('pool').permit()}`);
+
+const outcomes = ['conflict', 'conflict', 'committed'];
+console.log(`work that conflicts twice: ${one.retry('account', () => outcomes.shift())}`);
+console.log(`work that always conflicts: ${one.retry('account', () => 'conflict')}`);
 
 kv.calls.length = 0;
 one.lock('quick').release();

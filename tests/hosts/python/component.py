@@ -85,12 +85,11 @@ class Host:
 
 
 class Session:
-    """An owner of locks: `mutex.session`. All durations are nanoseconds; None is for ever."""
+    """An owner of locks and permits: `mutex.session`. All durations are nanoseconds; None is for ever."""
 
     def __init__(self, host, owner):
-        self.store = Store(host.engine)
+        self.host, self.store = host, Store(host.engine)
         self.instance = host.linker.instantiate(self.store, host.component)
-        self.mutex = self.instance.get_export_index(self.store, "kvlock:lock/mutex@0.1.0")
         options = record(owner=owner, label="python", namespace="kvlock", quarantine=None, unix_time=time.time_ns())
         self.session = self._resource(self.call("[static]session.open", options))
 
@@ -109,6 +108,39 @@ class Session:
         acquisition.drop(self.store)
         return Grant(self, unwrap(answer))
 
+    def make(self, name, permits, wait=None):
+        """Makes a semaphore, or gives it another size; the size before, or None."""
+        options = record(wait=wait, interval=50_000_000)
+        resizing = self._resource(self.call("make", self.session, name, permits, options, of="semaphore"))
+        answer = self.ask("[method]resizing.block", resizing, of="semaphore")
+        resizing.drop(self.store)
+        return unwrap(answer)
+
+    def permit(self, name, lease=30 * 10**9, wait=None):
+        """Acquires a permit of a semaphore, waiting as long as `wait` allows."""
+        options = record(lease=lease, wait=wait, interval=50_000_000)
+        acquisition = self._resource(self.call("acquire", self.session, name, options, of="semaphore"))
+        answer = self.ask("[method]acquisition.block", acquisition)
+        acquisition.drop(self.store)
+        return Grant(self, unwrap(answer))
+
+    def semaphores(self):
+        """All semaphores, with name, size and holders."""
+        return self.call("list", self.session, of="semaphore")
+
+    def conflict_retry(self, key, work, tries=3):
+        """Runs `work` until it answers `committed` or `failed`; a `conflict` is tried again, first in line."""
+        options = record(lease=30 * 10**9, wait=None, interval=50_000_000, tries=tries, reserve=10**9, adopt=False)
+        retry = self._resource(self.call("begin", self.session, key, options, of="conflict-retry"))
+        while True:
+            grant = self.call("[method]retry.block", retry, of="conflict-retry")
+            outcome = work()
+            verdict = self.call("[method]retry.report", retry, outcome, of="conflict-retry")
+            grant.drop(self.store)
+            if verdict.tag != "retry-after":
+                return verdict.tag
+            self.host.clock.sleep(verdict.payload)
+
     def resume(self, written):
         """Takes up a grant that was written out by another instance."""
         return Grant(self, self._resource(self.call("[method]session.resume", self.session, written)))
@@ -117,11 +149,12 @@ class Session:
         """Who has the key, or None."""
         return self.call("[method]session.status", self.session, [key])[0]
 
-    def call(self, name, *arguments):
-        return unwrap(self.ask(name, *arguments))
+    def call(self, name, *arguments, of="mutex"):
+        return unwrap(self.ask(name, *arguments, of=of))
 
-    def ask(self, name, *arguments):
-        function = self.instance.get_func(self.store, self.instance.get_export_index(self.store, name, self.mutex))
+    def ask(self, name, *arguments, of="mutex"):
+        interface = self.instance.get_export_index(self.store, f"kvlock:lock/{of}@0.1.0")
+        function = self.instance.get_func(self.store, self.instance.get_export_index(self.store, name, interface))
         return function(self.store, *arguments)
 
     @staticmethod
@@ -133,11 +166,15 @@ class Session:
 
 
 class Grant:
-    """A held lock: `mutex.grant`."""
+    """A held lock or permit: `mutex.grant`."""
 
     def __init__(self, session, grant):
         self.session, self.grant = session, grant
         self.token = self._call("token")
+
+    def permit(self):
+        """Which permit it is, if it is one of a semaphore."""
+        return self._call("permit")
 
     def depth(self):
         return self._call("depth")

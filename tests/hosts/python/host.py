@@ -1,11 +1,11 @@
-"""Runs the lock component in Python, over a store of a few lines, and shows what a lock does.
+"""Runs the lock component in Python, over a store of a few lines, and shows what locks and semaphores do.
 
     python host.py kvlock.wasm
 """
 
 import sys
 
-from component import Host, LockError
+from component import Grant, Host, LockError
 from kv_store import KvStore, VirtualClock
 
 SECOND = 10**9
@@ -23,7 +23,7 @@ def main(path):
 
     busy = error_of(lambda: two.lock("report", wait=5 * SECOND))
     blocker = getattr(busy.payload, "waiting-for")
-    print(f"two gave up after {busy.payload.waited // SECOND} s: {busy.case}, held by {blocker.owner}")
+    print(f"two gave up after {busy.payload.waited // SECOND} s: {busy.case}, held by {blocker.payload.owner}")
     print(f"one asks again: {error_of(lambda: one.lock('report')).case}")
     grant.renew(10 * SECOND)
     print("one renewed for 10 s")
@@ -44,6 +44,25 @@ def main(path):
     resumed.renew()
     print(f"three renewed what one wrote out, and releases: {resumed.release()}")
     print(f"a text that is no grant: {error_of(lambda: two.resume('hello')).case}")
+
+    print(f"one makes a pool of 2, there was none: {one.make('pool', 2) is None}")
+    permits = sorted((one.permit("pool") for _ in range(2)), key=Grant.permit)
+    print(f"one has its permits {' and '.join(str(grant.permit()) for grant in permits)}")
+    busy = error_of(lambda: two.permit("pool", wait=0))
+    why = getattr(busy.payload, "waiting-for")
+    print(f"two asks for one: {busy.case}, {why.tag}, {why.payload.held} of {why.payload.size}")
+    print(f"two asks for one of a pond: {error_of(lambda: two.permit('pond')).case}")
+    held = error_of(lambda: two.make("pool", 1, wait=5 * SECOND))
+    print(f"two makes the pool 1: {held.case}, by {' and '.join(holder.owner for holder in held.payload.holders)}")
+    print(f"one releases: {permits[1].release()}")
+    two.make("pool", 1)
+    for semaphore in two.semaphores():
+        print(f"two made it, and lists {semaphore.name}: {len(semaphore.holders)} of {semaphore.size} held")
+    print(f"one releases: {permits[0].release()}, and two has permit {two.permit('pool').permit()}")
+
+    outcomes = iter(["conflict", "conflict", "committed"])
+    print(f"work that conflicts twice: {one.conflict_retry('account', lambda: next(outcomes))}")
+    print(f"work that always conflicts: {one.conflict_retry('account', lambda: 'conflict')}")
 
     kv.calls.clear()
     one.lock("quick").release()

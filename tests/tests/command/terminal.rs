@@ -46,6 +46,18 @@ fn ctrl_c_ends_a_wait() {
 }
 
 #[test]
+fn ctrl_c_ends_the_wait_of_a_semaphore_that_shrinks_and_the_new_size_stands() {
+    let world = World::local();
+    world.ok(["semaphore", "make", "pool", "2"]);
+    let _holders = ["alice", "bob"].map(|owner| world.hold_permit("pool", &["--owner", owner]));
+    let mut terminal = Terminal::start(&world.command(["semaphore", "make", "pool", "1"]));
+    terminal.await_text("`pool` has 1 permit, 2 held");
+    terminal.type_in("\x03");
+    assert_eq!(terminal.program.exit(), 130);
+    terminal.await_text("the new size stands");
+}
+
+#[test]
 fn the_live_line_is_not_shown_when_it_must_not_be() {
     let world = World::local();
     let _holder = world.hold("k", &["--owner", "somebody"]);

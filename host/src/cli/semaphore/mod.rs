@@ -121,10 +121,11 @@ fn make(name: &str, permits: u32, resize: &ResizeArgs, global: &Global) -> Resul
     if global.json {
         output::json(&json!({ "semaphore": name, "size": permits, "before": before }))?;
     } else {
+        let count = if permits == 1 { "1 permit".to_string() } else { format!("{permits} permits") };
         output::line(match before {
-            None => format!("{name}: made, {permits} permits"),
-            Some(before) if before == permits => format!("{name}: {permits} permits, as before"),
-            Some(before) => format!("{name}: {permits} permits, {before} before"),
+            None => format!("{name}: made, {count}"),
+            Some(before) if before == permits => format!("{name}: {count}, as before"),
+            Some(before) => format!("{name}: {count}, {before} before"),
         })?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,5 +1,7 @@
 //! What cannot be: each has its exit code and its message, and no two are the same.
 
+use kvlock_tests::{Kvlock, MemcachedServer};
+
 use super::super::{World, assert_one_line, in_both};
 
 #[test]
@@ -111,6 +113,24 @@ fn a_store_that_is_down_gives_69_whatever_is_asked() {
         assert_eq!((output.code, output.stdout.as_str()), (69, ""), "{output:?}");
         assert_one_line(&output.stderr);
     }
+}
+
+#[test]
+fn a_semaphore_on_several_servers_is_one_and_with_any_of_them_down_nobody_gets_in() {
+    let mut servers = [(); 3].map(|()| MemcachedServer::start());
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("memcached://{},{},{}", servers[0].addr(), servers[1].addr(), servers[2].addr());
+    let kvlock = Kvlock::on(&url, folder.path());
+    kvlock.ok(["semaphore", "make", "pool", "12"]);
+    let mut grants: Vec<String> = (0..12).map(|_| kvlock.ok(["semaphore", "acquire", "pool"])).collect();
+    // The definition, the list of names and the permits: no server has them all.
+    assert!(servers.iter().all(|server| server.stat("curr_items") < 14));
+    let again = ["semaphore", "acquire", "pool", "--wait", "0"];
+    assert_eq!(kvlock.run(again).code, 75);
+    kvlock.ok(["release", &grants.pop().unwrap()]);
+    kvlock.ok(again);
+    servers.iter_mut().max_by_key(|server| server.stat("curr_items")).unwrap().kill();
+    assert_eq!(kvlock.run(again).code, 69);
 }
 
 #[test]

@@ -26,6 +26,7 @@ fn a_semaphore_is_made_grown_shrunk_left_as_it_is_and_destroyed() {
             ("7", "pool: 7 permits, 5 before"),
             ("2", "pool: 2 permits, 7 before"),
             ("2", "pool: 2 permits, as before"),
+            ("1", "pool: 1 permit, 2 before"),
         ] {
             assert_eq!(world.ok(["semaphore", "make", "pool", size]), told);
         }
@@ -106,9 +107,9 @@ fn shrinking_from_five_to_two_while_four_are_held_ends_when_two_are_back() {
         assert!(refused.stderr.contains("4 of 2 permits are held"), "{refused:?}");
         let mut waiter = world.start(["semaphore", "run", "pool", "--", "true"]);
         // Another semaphore can be made, and used, meanwhile.
-        let other = world.semaphore(&["make", "other", "3"]);
-        assert!(other.code == 0 && other.took < 2 * SECOND, "{other:?}");
+        assert_eq!(world.semaphore(&["make", "other", "3"]).code, 0);
         assert_eq!(world.try_permit("other").code, 0);
+        assert!(shrinking.is_running());
         end(first);
         std::thread::sleep(SECOND / 2);
         assert!(shrinking.is_running() && waiter.is_running());
@@ -131,7 +132,7 @@ fn a_shrinking_whose_time_is_up_gives_75_and_tells_whom_it_waits_for() {
         for (wait, least) in [("0", Duration::ZERO), ("1s", SECOND)] {
             let output = world.semaphore(&["make", "pool", "1", "--wait", wait]);
             assert_eq!((output.code, output.stdout.as_str()), (75, ""), "{output:?}");
-            assert!(output.took >= least && output.took < least + SECOND, "{output:?}");
+            assert!(output.took >= least && output.took < least + 2 * SECOND, "{output:?}");
             assert_one_line(&output.stderr);
             for part in ["`pool`", "2 held", "alice", "bob", "since", "asking again", "another size"] {
                 assert!(output.stderr.contains(part), "{part}: {output:?}");

@@ -1,6 +1,7 @@
 //! Semaphores: permits, sizes, and what becomes of them when the store misbehaves.
 
 mod permits;
+mod races;
 mod sizes;
 mod trouble;
 

@@ -174,6 +174,7 @@ numbers: 0
             matches!((&status, &listed), (KeyError::Corrupt { .. }, KeyError::Corrupt { .. })),
             "{status} {listed}"
         );
+        assert!(listed.to_string().contains("`the list of semaphores or one of them`"), "{listed}");
         for text in [acquired.to_string(), made.to_string(), status.to_string()] {
             assert!(text.contains("`pool`") && text.contains("is not "), "{text}");
             assert!(text.contains("remove it with the store's own tools"), "{text}");
@@ -231,6 +232,18 @@ fn an_evicted_permit_is_lost_at_its_next_renewal_or_release() {
         let error = if renew { refused(grant.renew()) } else { refused(grant.release()) };
         assert!(matches!(error, GrantError::Lost { .. }), "{error}");
     }
+}
+
+#[test]
+fn an_evicted_permit_is_not_given_to_its_own_session_again_while_that_relies_on_it() {
+    let world = World::new();
+    let one = made(&world, 1);
+    let mut grant = permits(&one, 1).remove(0);
+    assert!(world.store.evict("kvlock:permit:0:pool"));
+    let (_, waiting_for) = busy(one.permit().wait(secs(5)).acquire());
+    assert!(matches!(waiting_for, WaitingFor::Exhausted { size: 1, .. }), "{waiting_for}");
+    assert!(matches!(refused(grant.renew()), GrantError::Lost { .. }));
+    permits(&one, 1);
 }
 
 #[test]
