@@ -16,6 +16,8 @@ pub const MAX_KEY_BYTES: usize = 65_536;
 pub const MAX_TEXT_BYTES: usize = 255;
 /// Longest namespace: leaves room in a store key for a kind and a SHA-256 in hexadecimal.
 pub const MAX_NAMESPACE_BYTES: usize = 64;
+/// Stands between the namespace and a key that is legal in every store.
+const LOCK: &str = ":lock:";
 /// Longest store key: memcached's limit (its doc/protocol.txt, "Keys").
 pub const MAX_STORE_KEY_BYTES: usize = 250;
 
@@ -91,15 +93,16 @@ impl Namespace {
     /// What the store calls a lock: `<namespace>:lock:<key>` where that is legal in every store, else
     /// `<namespace>:lock#<SHA-256 of the key>`. The two never meet: a namespace has neither `:` nor `#`.
     pub fn store_key(&self, key: &Key) -> String {
-        let plain = [&*self.0, ":lock:", &*key.0].concat();
+        let mut plain = String::with_capacity(self.0.len() + LOCK.len() + key.0.len());
+        plain.push_str(&self.0);
+        plain.push_str(LOCK);
+        plain.push_str(&key.0);
         let legal = |byte: u8| byte > b' ' && byte != 0x7f;
         if plain.len() <= MAX_STORE_KEY_BYTES && plain.bytes().all(legal) {
             return plain;
         }
         let mut hashed = [&*self.0, ":lock#"].concat();
-        for byte in Sha256::digest(key.0.as_bytes()) {
-            text::push_hex(&mut hashed, byte.into(), 2);
-        }
+        text::push_hex(&mut hashed, Sha256::digest(key.0.as_bytes()).into());
         hashed
     }
 }

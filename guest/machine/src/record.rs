@@ -64,8 +64,7 @@ impl Record {
             push_escaped(&mut text, name);
         }
         text.push_str("\nnonce: ");
-        push_hex(&mut text, (self.nonce.0 >> 64) as u64, 16);
-        push_hex(&mut text, self.nonce.0 as u64, 16);
+        push_hex(&mut text, self.nonce.0.to_be_bytes());
         text.push_str(match self.mode {
             Mode::Plain => "\nmode: plain\ndepth: ",
             Mode::Reentrant => "\nmode: reentrant\ndepth: ",
