@@ -6,7 +6,8 @@ use anyhow::Result;
 
 use super::args::LockArgs;
 use super::output::GrantJson;
-use super::{Global, signals, wait};
+use super::signals::Events;
+use super::{Global, wait};
 
 /// Take a lock and print the grant, for `release` or `renew` in another process
 ///
@@ -20,10 +21,10 @@ pub(super) struct Acquire {
 
 impl Acquire {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
-        let (_, events) = signals::listen()?;
+        let mut events = Events::listen()?;
         let session = global.session(self.lock.owner.as_deref())?;
         let lock = self.lock.apply(session.lock(&self.lock.key));
-        let grant = wait::acquire(lock, &self.lock, global, &events)?;
+        let grant = wait::acquire(lock, &self.lock, global, &mut events)?;
         let grant = GrantJson::new(grant)?;
         if let Err(error) = grant.print(global.json) {
             // Nobody has the word now, and so nobody could release the lock.

@@ -7,6 +7,7 @@ mod child;
 mod component;
 mod doctor;
 mod exit;
+mod hold;
 mod output;
 mod release;
 mod renew;

@@ -3,18 +3,18 @@
 use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use kvlock::store::Ttl;
-use kvlock::{Grant, GrantError, Keep, Kept, Loss, Session, Status};
+use kvlock::{Grant, GrantError, Loss, Session, Status};
 use nix::sys::signal::Signal;
 
 use super::args::{self, LockArgs};
 use super::child::{Change, Child, Variable};
 use super::exit::{self, Exit};
-use super::signals::{self, Event, interrupts};
+use super::hold::Hold;
+use super::signals::{Event, Events, interrupts};
 use super::{Global, output, wait};
 
 /// How long a command has between TERM and KILL when its lock is lost, when nobody says otherwise.
@@ -58,41 +58,38 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
-        let (sender, events) = signals::listen()?;
+        let mut events = Events::listen()?;
         let session = global.session(self.lock.owner.as_deref())?;
         if self.reentrant && is_held_by_parent(&session, &self.lock.key)? {
-            return self.run_nested(&events);
+            return self.run_nested(&mut events);
         }
         let lock = self.lock.apply(session.lock(&self.lock.key));
         let lock = if self.reentrant { lock.reentrant() } else { lock };
-        let grant = wait::acquire(lock, &self.lock, global, &events)?;
+        let grant = wait::acquire(lock, &self.lock, global, &mut events)?;
         let variables = variables(&grant)?;
-        let mut keep = Keep::default().on_lost(move |loss| {
-            // Nobody is there to be told once the main loop is over.
-            let _ = sender.send(Event::Lost(loss.clone()));
-        });
-        if let Some(max_hold) = self.max_hold {
-            keep = keep.max_hold(max_hold);
-        }
-        let kept = grant.keep(keep);
-        if let Some(signal) = pending_interrupt(&events) {
-            release(kept, global)?;
+        let hold = Hold::new(grant, self.lock.lease, self.max_hold, events.teller()?);
+        if let Some(signal) = pending_interrupt(&mut events) {
+            release(hold, global)?;
             return Ok(exit::of_signal(signal).into());
         }
         let child = match self.spawn(&variables) {
             Ok(child) => child,
             Err(error) => {
-                release(kept, global)?;
+                release(hold, global)?;
                 return Err(error);
             }
         };
-        let (code, loss) = Watch::new(&child, &events, Some(&kept), Times::of(self.lock.lease, self.grace)).run()?;
+        let mut watch = Watch::new(&child, &mut events, Some(hold), Times::of(self.lock.lease, self.grace));
+        let (code, loss) = watch.run()?;
         child.take_terminal();
-        finish(kept, code, loss, global)
+        match watch.hold {
+            Some(hold) => finish(hold, code, loss, global),
+            None => Ok(code.into()),
+        }
     }
 
     /// The lock is the parent's: it renews it, and ends this process group too should the lock be lost.
-    fn run_nested(&self, events: &Receiver<Event>) -> Result<ExitCode> {
+    fn run_nested(&self, events: &mut Events) -> Result<ExitCode> {
         let child = self.spawn(&[])?;
         let (code, _) = Watch::new(&child, events, None, Times::of(self.lock.lease, self.grace)).run()?;
         child.take_terminal();
@@ -156,16 +153,16 @@ fn variables(grant: &Grant) -> Result<Vec<Variable>> {
     ])
 }
 
-fn pending_interrupt(events: &Receiver<Event>) -> Option<i32> {
-    events.try_iter().find_map(|event| match event {
+fn pending_interrupt(events: &mut Events) -> Option<i32> {
+    std::iter::from_fn(|| events.next()).find_map(|event| match event {
         Event::Signal(signal) if interrupts(signal) => Some(signal),
         _ => None,
     })
 }
 
 /// Gives the lock back; a store that fails is worth a line, not the command's exit code.
-fn release(kept: Kept, global: &Global) -> Result<(), GrantError> {
-    match kept.release() {
+fn release(hold: Hold, global: &Global) -> Result<(), GrantError> {
+    match hold.release() {
         Err(error @ GrantError::Store { .. }) => {
             if !global.quiet {
                 eprintln!("kvlock: not released: {}", output::one_line(&error));
@@ -177,10 +174,10 @@ fn release(kept: Kept, global: &Global) -> Result<(), GrantError> {
     }
 }
 
-fn finish(kept: Kept, code: u8, loss: Option<Loss>, global: &Global) -> Result<ExitCode> {
-    let key = kept.key().to_string();
+fn finish(hold: Hold, code: u8, loss: Option<Loss>, global: &Global) -> Result<ExitCode> {
+    let key = hold.key().to_string();
     let lost = |why: String| Exit::new(exit::LOST, format!("`{key}`: lock lost while the command ran: {why}"));
-    match (loss.or_else(|| kept.lost()), release(kept, global)) {
+    match (loss.or_else(|| hold.lost()), release(hold, global)) {
         (Some(loss), _) => Err(lost(loss.to_string()).into()),
         (None, Err(error)) => Err(lost(error.to_string()).into()),
         (None, Ok(())) => Ok(code.into()),
@@ -190,8 +187,9 @@ fn finish(kept: Kept, code: u8, loss: Option<Loss>, global: &Global) -> Result<E
 /// Watches over a command: passes signals on, and ends it in time if the lock is lost.
 struct Watch<'a> {
     child: &'a Child,
-    events: &'a Receiver<Event>,
-    kept: Option<&'a Kept>,
+    events: &'a mut Events,
+    /// None where the lock is a parent's.
+    hold: Option<Hold>,
     times: Times,
     ending: Option<Ending>,
 }
@@ -203,12 +201,12 @@ struct Ending {
 }
 
 impl<'a> Watch<'a> {
-    fn new(child: &'a Child, events: &'a Receiver<Event>, kept: Option<&'a Kept>, times: Times) -> Self {
-        Watch { child, events, kept, times, ending: None }
+    fn new(child: &'a Child, events: &'a mut Events, hold: Option<Hold>, times: Times) -> Self {
+        Watch { child, events, hold, times, ending: None }
     }
 
     /// Returns when the command has ended: its exit code, and the loss if that is why.
-    fn run(mut self) -> Result<(u8, Option<Loss>)> {
+    fn run(&mut self) -> Result<(u8, Option<Loss>)> {
         loop {
             let change = self.child.change().context("cannot wait for the command");
             match change.inspect_err(|_| self.child.signal(Signal::SIGKILL))? {
@@ -217,18 +215,26 @@ impl<'a> Watch<'a> {
                         // What it left behind in its group would go on without the lock.
                         self.child.signal(Signal::SIGKILL);
                     }
-                    return Ok((code, self.ending.map(|ending| ending.loss)));
+                    return Ok((code, self.ending.take().map(|ending| ending.loss)));
                 }
                 Change::Stopped(signal) if self.child.has_terminal() => self.stop_along(signal),
                 Change::Stopped(_) | Change::None => {}
             }
+            if self.hold.as_ref().and_then(Hold::young_for).is_some_and(|left| left.is_zero()) {
+                self.keep();
+            }
             self.end_in_time();
-            match self.events.recv_timeout(self.pause()) {
-                Ok(Event::Signal(signal)) => self.forward(signal),
-                Ok(Event::Lost(loss)) => self.end(loss),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            match self.events.wait(self.pause()) {
+                Some(Event::Signal(signal)) => self.forward(signal),
+                Some(Event::Lost(loss)) => self.end(loss),
+                None => {}
             }
         }
+    }
+
+    /// Looks after the lease from now on.
+    fn keep(&mut self) {
+        self.hold = self.hold.take().map(Hold::keep);
     }
 
     fn forward(&self, signal: i32) {
@@ -242,7 +248,8 @@ impl<'a> Watch<'a> {
     /// After the shell has continued us, the command goes on only if the lock is still ours.
     fn stop_along(&mut self, signal: Signal) {
         self.child.stop_along(signal);
-        match self.kept.and_then(Kept::lost) {
+        self.keep();
+        match self.hold.as_ref().and_then(Hold::lost) {
             Some(loss) => self.end(loss),
             None => self.child.resume(),
         }
@@ -252,15 +259,16 @@ impl<'a> Watch<'a> {
     fn pause(&self) -> Duration {
         let next = match &self.ending {
             Some(ending) => ending.kill_at.saturating_duration_since(Instant::now()),
-            None => {
-                self.valid_for().map_or(LOOK_EVERY, |left| left.saturating_sub(self.times.grace + self.times.margin))
-            }
+            None => match (self.valid_for(), self.hold.as_ref().and_then(Hold::young_for)) {
+                (Some(left), _) => left.saturating_sub(self.times.grace + self.times.margin),
+                (None, young_for) => young_for.unwrap_or(LOOK_EVERY),
+            },
         };
         next.min(LOOK_EVERY)
     }
 
     fn valid_for(&self) -> Option<Duration> {
-        self.kept.and_then(Kept::valid_for)
+        self.hold.as_ref().and_then(Hold::valid_for)
     }
 
     /// Asks the command to end when just enough of the lease is left, and ends it when the grace is over.
@@ -272,8 +280,8 @@ impl<'a> Watch<'a> {
                 ending.kill_at = Instant::now() + KILL_AGAIN;
             }
         } else if self.valid_for().is_some_and(|left| left <= self.times.grace + self.times.margin) {
-            let why = || Loss::Expired(self.kept.and_then(Kept::failure));
-            self.end(self.kept.and_then(Kept::lost).unwrap_or_else(why));
+            let why = || Loss::Expired(self.hold.as_ref().and_then(Hold::failure));
+            self.end(self.hold.as_ref().and_then(Hold::lost).unwrap_or_else(why));
         }
     }
 

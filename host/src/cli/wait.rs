@@ -1,7 +1,6 @@
 //! Waiting for a lock as a person at a terminal sees it: one live line, and Ctrl-C ends it.
 
 use std::io::IsTerminal;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -12,13 +11,13 @@ use super::Global;
 use super::args::LockArgs;
 use super::exit::{self, Exit};
 use super::output::one_line;
-use super::signals::{Event, interrupts};
+use super::signals::{Event, Events, interrupts};
 
 /// How soon a wait becomes worth a line.
 const QUIET_FOR: Duration = Duration::from_millis(300);
 
 /// Acquires the lock; the error has the exit code that the arguments ask for.
-pub(super) fn acquire(lock: Lock, args: &LockArgs, global: &Global, events: &Receiver<Event>) -> Result<Grant> {
+pub(super) fn acquire(lock: Lock, args: &LockArgs, global: &Global, events: &mut Events) -> Result<Grant> {
     let line = Line::new(global);
     match poll(lock, events, line) {
         Err(Interrupted::By(signal)) => {
@@ -37,7 +36,7 @@ enum Interrupted {
     Failed(AcquireError),
 }
 
-fn poll(lock: Lock, events: &Receiver<Event>, mut line: Line) -> Result<Grant, Interrupted> {
+fn poll(lock: Lock, events: &mut Events, mut line: Line) -> Result<Grant, Interrupted> {
     let mut acquisition = lock.begin().map_err(Interrupted::Failed)?;
     loop {
         let (pause, waiting_for) = match acquisition.poll().map_err(Interrupted::Failed)? {
@@ -47,10 +46,10 @@ fn poll(lock: Lock, events: &Receiver<Event>, mut line: Line) -> Result<Grant, I
         line.show(&waiting_for);
         let until = Instant::now() + pause;
         loop {
-            match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Event::Signal(signal)) if interrupts(signal) => return Err(Interrupted::By(signal)),
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            match events.wait(until.saturating_duration_since(Instant::now())) {
+                Some(Event::Signal(signal)) if interrupts(signal) => return Err(Interrupted::By(signal)),
+                Some(_) => {}
+                None => break,
             }
         }
     }
