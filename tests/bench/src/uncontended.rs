@@ -27,8 +27,8 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
     let mut socket = Socket::connect(&server.addr(), bytes)?;
     let session = Client::connect(&server.url())?.session().quarantine(Duration::ZERO).open()?;
     let meta = MetaClient::connect(server.addr())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let manager = rslock::LockManager::new(vec![format!("redis://127.0.0.1:{}", redis.port)]);
+    let rslock = Rslock::connect(redis.port, tokio::runtime::Builder::new_multi_thread())?;
+    let rslock_alone = Rslock::connect(redis.port, tokio::runtime::Builder::new_current_thread())?;
     let value = socket.value.clone();
 
     let contenders = &mut [
@@ -48,18 +48,11 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
                 Ok(())
             })
         }),
-        Contender::new("rslock on Redis", |times| {
-            runtime.block_on(async {
-                for _ in 0..times {
-                    let lock = manager.lock("k", LEASE).await?;
-                    manager.unlock(&lock).await;
-                }
-                Ok(())
-            })
-        }),
+        Contender::new("rslock on Redis", |times| rslock.pairs(times)),
+        Contender::new("rslock on Redis, one thread", |times| rslock_alone.pairs(times)),
     ];
     let samples = take_turns(contenders, effort.rounds(ROUNDS), PAIRS)?;
-    let [socket, kvlock, meta, rslock] = samples.as_slice() else { bail!("four contenders") };
+    let [socket, kvlock, meta, rslock, rslock_alone] = samples.as_slice() else { bail!("five contenders") };
     let figure = |name: &str, samples: &[f64]| Figure::new(GROUP, name, Spread::of(samples).scaled(1e6), "µs");
     report.add(figure("bare socket, the same bytes", socket));
     report.add(
@@ -71,7 +64,13 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
             .goal(Goal::AtLeast(1.0)),
     );
     report.add(
-        figure("rslock on Redis", rslock).against("kvlock", Spread::of_ratios(rslock, kvlock)).goal(Goal::AtLeast(1.5)),
+        figure("rslock on Redis, on tokio's usual runtime", rslock)
+            .against("kvlock", Spread::of_ratios(rslock, kvlock))
+            .goal(Goal::AtLeast(1.5)),
+    );
+    report.add(
+        figure("rslock on Redis, on tokio's runtime of one thread", rslock_alone)
+            .against("kvlock", Spread::of_ratios(rslock_alone, kvlock)),
     );
     Ok(())
 }
@@ -84,6 +83,29 @@ fn captured(server: &str) -> Result<Vec<u8>> {
     let entry = store.get("kvlock:lock:k")?.context("the lock is not under the key that was expected")?;
     grant.release()?;
     Ok(entry.value)
+}
+
+/// rslock, in a runtime that it runs in.
+struct Rslock {
+    manager: rslock::LockManager,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Rslock {
+    fn connect(port: u16, mut runtime: tokio::runtime::Builder) -> Result<Rslock> {
+        let manager = rslock::LockManager::new(vec![format!("redis://127.0.0.1:{port}")]);
+        Ok(Rslock { manager, runtime: runtime.enable_all().build()? })
+    }
+
+    fn pairs(&self, times: usize) -> Result<()> {
+        self.runtime.block_on(async {
+            for _ in 0..times {
+                let lock = self.manager.lock("k", LEASE).await?;
+                self.manager.unlock(&lock).await;
+            }
+            Ok(())
+        })
+    }
 }
 
 /// A socket, and the bytes that kvlock sends on it.
