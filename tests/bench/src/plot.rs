@@ -9,8 +9,6 @@ use crate::report::Report;
 use crate::spread::quantile;
 
 const SIZE: (u32, u32) = (960, 400);
-/// The curve is drawn through so many of its points.
-const POINTS: usize = 500;
 
 pub(crate) fn draw(report: &Report, svg: &Path) -> Result<()> {
     let hand_overs = report.hand_overs.as_ref().context("the results have no hand-overs: run `contended`")?;
@@ -39,8 +37,8 @@ fn latency(area: &Area<'_>, sorted: &[f64]) -> Result<()> {
         .y_label_area_size(44)
         .build_cartesian_2d((least..most).log_scale(), 0.0..100.0)?;
     chart.configure_mesh().x_desc("release to next grant, ms").y_desc("% of hand-overs").draw()?;
-    let points = (0..=POINTS).map(|n| n as f64 / POINTS as f64);
-    let curve = points.map(|part| (quantile(sorted, part).max(least), part * 100.0));
+    let percent = |n: usize| 100.0 * n as f64 / sorted.len().saturating_sub(1) as f64;
+    let curve = sorted.iter().enumerate().map(|(n, latency)| (latency.max(least), percent(n)));
     chart.draw_series(LineSeries::new(curve, BLUE.stroke_width(2)))?;
     Ok(())
 }
