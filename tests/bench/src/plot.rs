@@ -36,7 +36,12 @@ fn latency(area: &Area<'_>, sorted: &[f64]) -> Result<()> {
         .x_label_area_size(36)
         .y_label_area_size(44)
         .build_cartesian_2d((least..most).log_scale(), 0.0..100.0)?;
-    chart.configure_mesh().x_desc("release to next grant, ms").y_desc("% of hand-overs").draw()?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("release to next grant, ms")
+        .y_desc("% of hand-overs")
+        .draw()?;
     let percent = |n: usize| 100.0 * n as f64 / sorted.len().saturating_sub(1) as f64;
     let curve = sorted.iter().enumerate().map(|(n, latency)| (latency.max(least), percent(n)));
     chart.draw_series(LineSeries::new(curve, BLUE.stroke_width(2)))?;
@@ -51,7 +56,7 @@ fn shares(area: &Area<'_>, grants: &[u64]) -> Result<()> {
         .x_label_area_size(36)
         .y_label_area_size(56)
         .build_cartesian_2d((1..grants.len()).into_segmented(), 0..most + most / 10)?;
-    chart.configure_mesh().disable_x_mesh().x_desc("process").y_desc("grants").draw()?;
+    chart.configure_mesh().light_line_style(TRANSPARENT).disable_x_mesh().x_desc("process").y_desc("grants").draw()?;
     let bars = grants.iter().enumerate().map(|(place, grants)| (place + 1, *grants));
     chart.draw_series(Histogram::vertical(&chart).style(BLUE.mix(0.6).filled()).margin(6).data(bars))?;
     Ok(())
