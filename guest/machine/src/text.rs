@@ -1,5 +1,5 @@
-//! Writing into a string that is there already. A record is written with every acquire, and `core::fmt` with its
-//! strings in between was half of what an acquire cost.
+//! Writing into a string that is there already. A record is written with every acquire, and `core::fmt` with a string
+//! of its own for every line was a good part of what the component spends on one.
 
 use alloc::string::String;
 
