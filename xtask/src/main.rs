@@ -1,5 +1,4 @@
-//! What a contributor of kvlock runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask component`,
-//! `cargo xtask prove`.
+//! What a contributor of kvlock runs: `cargo xtask test`, `prove`, `lint`, `component` and `bench`.
 
 mod component;
 #[path = "../../host/build/guest.rs"]
@@ -35,6 +34,15 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run the benchmarks beside their peers; install what they need (as root on Debian) or name it.
+    Bench {
+        /// Only draw the plot, from the results of the last run.
+        #[arg(long)]
+        plot: bool,
+        /// For the benchmarks themselves: groups, `--quick`, `--json FILE`, `--svg FILE`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
@@ -45,11 +53,12 @@ fn main() -> Result<()> {
         Task::Prove { budget, seed } => prove(workspace, budget, seed),
         Task::Component { check: false } => component::refresh(workspace),
         Task::Component { check: true } => component::check(workspace),
+        Task::Bench { plot, arguments } => bench(workspace, if plot { "plot" } else { "run" }, &arguments),
     }
 }
 
 fn test(workspace: &Path) -> Result<()> {
-    prerequisites::provide()?;
+    prerequisites::provide(prerequisites::TESTS)?;
     component::check(workspace)?;
     // The tests of the command run the binary itself.
     cargo(workspace, &["build", "--locked", "--package", "kvlock", "--bins"])?;
@@ -59,7 +68,19 @@ fn test(workspace: &Path) -> Result<()> {
     } else {
         eprintln!("not run: the component in a Node host, which needs Node 20 or newer with npm");
     }
-    cargo(workspace, &["test", "--locked", "--workspace", "--no-fail-fast"])
+    // The benchmarks bring peers' clients along, and are no tests.
+    cargo(workspace, &["test", "--locked", "--workspace", "--exclude", "kvlock-bench", "--no-fail-fast"])
+}
+
+fn bench(workspace: &Path, task: &str, arguments: &[String]) -> Result<()> {
+    if task == "run" {
+        prerequisites::provide(prerequisites::BENCHMARKS)?;
+        // By itself, so that the command has the features that it is released with.
+        cargo(workspace, &["build", "--locked", "--release", "--package", "kvlock"])?;
+    }
+    let run = ["run", "--locked", "--release", "--quiet", "--package", "kvlock-bench", "--", task];
+    let arguments = arguments.iter().map(String::as_str);
+    cargo(workspace, &run.into_iter().chain(arguments).collect::<Vec<_>>())
 }
 
 fn prove(workspace: &Path, budget: Option<String>, seed: Option<u64>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! What the tests need from the machine, installed where that is possible and named where it is not.
+//! What the tests and benchmarks need from the machine, installed where that is possible and named where it is not.
 
 use std::fs;
 use std::path::Path;
@@ -9,20 +9,23 @@ use anyhow::{Result, bail};
 use crate::guest::Compiler;
 
 /// Something that has to be there.
-struct Need {
+pub(crate) struct Need {
     what: &'static str,
     packages: &'static [&'static str],
     is_there: fn() -> bool,
     otherwise: &'static str,
 }
 
-const NEEDS: [Need; 4] = [
-    Need {
-        what: "memcached, which the tests start by themselves",
-        packages: &["memcached"],
-        is_there: || runs("memcached", &["-V"]),
-        otherwise: "install memcached 1.6.13 or newer",
-    },
+const MEMCACHED: Need = Need {
+    what: "memcached, which tests and benchmarks start by themselves",
+    packages: &["memcached"],
+    is_there: || runs("memcached", &["-V"]),
+    otherwise: "install memcached 1.6.13 or newer",
+};
+
+/// What the tests need.
+pub(crate) const TESTS: &[Need] = &[
+    MEMCACHED,
     Need {
         what: "PostgreSQL, beside which conflict retry is tested, and which the tests start by themselves",
         packages: &["postgresql"],
@@ -43,9 +46,38 @@ const NEEDS: [Need; 4] = [
     },
 ];
 
+/// What the benchmarks need: the peers' servers, and what counts.
+pub(crate) const BENCHMARKS: &[Need] = &[
+    MEMCACHED,
+    Need {
+        what: "redis-server",
+        packages: &["redis-server"],
+        is_there: || runs("redis-server", &["--version"]),
+        otherwise: "install Redis",
+    },
+    Need {
+        what: "etcd and etcdctl",
+        packages: &["etcd-server", "etcd-client"],
+        is_there: || runs("etcd", &["--version"]) && runs("etcdctl", &["version"]),
+        otherwise: "install etcd",
+    },
+    Need {
+        what: "valgrind, which counts instructions and allocations",
+        packages: &["valgrind"],
+        is_there: || runs("valgrind", &["--version"]),
+        otherwise: "install valgrind",
+    },
+    Need {
+        what: "strace, which counts system calls",
+        packages: &["strace"],
+        is_there: || runs("strace", &["-V"]),
+        otherwise: "install strace",
+    },
+];
+
 /// Sees to it that all is there.
-pub(crate) fn provide() -> Result<()> {
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.is_there)()).collect();
+pub(crate) fn provide(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.is_there)()).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -22,6 +22,8 @@ const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);
 /// How long the lock is held each time.
 const INSIDE: Duration = Duration::from_millis(1);
+/// The curve of the hand-overs has so many points.
+const POINTS: usize = 500;
 /// Time for all processes to start.
 const HEAD_START: Duration = Duration::from_millis(300);
 
@@ -49,7 +51,7 @@ struct Fought {
 /// What the plot shows.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct HandOvers {
-    /// From the release to the next grant, in milliseconds, sorted.
+    /// From the release to the next grant, in milliseconds, sorted; as many of them as a curve needs.
     pub(crate) latencies: Vec<f64>,
     /// Grants of each process, sorted.
     pub(crate) grants: Vec<u64>,
@@ -116,7 +118,8 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
     report.add(figure("from release to next grant", &hand_overs.latencies, "ms"));
     let worst = quantile(&hand_overs.latencies, 0.999);
     report.add(Figure::new(GROUP, "the same, 99.9 % within", Spread::exactly(worst), "ms"));
-    report.hand_overs = Some(hand_overs);
+    let points = (0..=POINTS).map(|n| quantile(&hand_overs.latencies, n as f64 / POINTS as f64));
+    report.hand_overs = Some(HandOvers { latencies: points.collect(), ..hand_overs });
     Ok(())
 }
 

@@ -9,8 +9,6 @@ use crate::report::Report;
 use crate::spread::quantile;
 
 const SIZE: (u32, u32) = (960, 400);
-/// The curve is drawn through so many of its points.
-const POINTS: usize = 500;
 
 pub(crate) fn draw(report: &Report, svg: &Path) -> Result<()> {
     let hand_overs = report.hand_overs.as_ref().context("the results have no hand-overs: run `contended`")?;
@@ -38,9 +36,14 @@ fn latency(area: &Area<'_>, sorted: &[f64]) -> Result<()> {
         .x_label_area_size(36)
         .y_label_area_size(44)
         .build_cartesian_2d((least..most).log_scale(), 0.0..100.0)?;
-    chart.configure_mesh().x_desc("release to next grant, ms").y_desc("% of hand-overs").draw()?;
-    let points = (0..=POINTS).map(|n| n as f64 / POINTS as f64);
-    let curve = points.map(|part| (quantile(sorted, part).max(least), part * 100.0));
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .x_desc("release to next grant, ms")
+        .y_desc("% of hand-overs")
+        .draw()?;
+    let percent = |n: usize| 100.0 * n as f64 / sorted.len().saturating_sub(1) as f64;
+    let curve = sorted.iter().enumerate().map(|(n, latency)| (latency.max(least), percent(n)));
     chart.draw_series(LineSeries::new(curve, BLUE.stroke_width(2)))?;
     Ok(())
 }
@@ -53,7 +56,7 @@ fn shares(area: &Area<'_>, grants: &[u64]) -> Result<()> {
         .x_label_area_size(36)
         .y_label_area_size(56)
         .build_cartesian_2d((1..grants.len()).into_segmented(), 0..most + most / 10)?;
-    chart.configure_mesh().disable_x_mesh().x_desc("process").y_desc("grants").draw()?;
+    chart.configure_mesh().light_line_style(TRANSPARENT).disable_x_mesh().x_desc("process").y_desc("grants").draw()?;
     let bars = grants.iter().enumerate().map(|(place, grants)| (place + 1, *grants));
     chart.draw_series(Histogram::vertical(&chart).style(BLUE.mix(0.6).filled()).margin(6).data(bars))?;
     Ok(())

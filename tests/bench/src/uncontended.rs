@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use kvlock::Client;
 use kvlock::store::{KvStore, Memcached};
-use memcache::exp::MetaClient;
+use memcache::exp::{Get, Meta, MetaClient, MutationResult, Set};
 
 use crate::Effort;
 use crate::report::{Figure, Goal, Report};
@@ -27,8 +27,8 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
     let mut socket = Socket::connect(&server.addr(), bytes)?;
     let session = Client::connect(&server.url())?.session().quarantine(Duration::ZERO).open()?;
     let meta = MetaClient::connect(server.addr())?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let manager = rslock::LockManager::new(vec![format!("redis://127.0.0.1:{}", redis.port)]);
+    let rslock = Rslock::connect(redis.port, tokio::runtime::Builder::new_multi_thread())?;
+    let rslock_alone = Rslock::connect(redis.port, tokio::runtime::Builder::new_current_thread())?;
     let value = socket.value.clone();
 
     let contenders = &mut [
@@ -39,39 +39,48 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
                 Ok(())
             })
         }),
-        Contender::new("MetaClient of the crate memcache", |times| {
+        Contender::new("MetaClient", |times| {
+            (0..times).try_for_each(|_| {
+                let add = Set::new("kvlock:lock:m", &value).add().ttl_raw(32).return_cas();
+                let epoch = Get::new("kvlock:epoch").without_value().meta(Meta::default().cas());
+                let replies = meta.run_batch([add.into(), epoch.into()])?;
+                let [Ok(added), Ok(_)] = replies.as_slice() else { bail!("no two answers") };
+                delete(&meta, added.as_mutation())
+            })
+        }),
+        Contender::new("MetaClient, unprotected", |times| {
             (0..times).try_for_each(|_| {
                 let added = meta.set("kvlock:lock:m", &value).add().ttl_raw(32).return_cas().send()?;
-                ensure!(added.applied(), "it is held");
-                let cas = added.cas.context("it got no CAS value")?;
-                ensure!(meta.delete("kvlock:lock:m").compare_cas(cas).send()?.applied(), "it is not deleted");
-                Ok(())
+                delete(&meta, Some(&added))
             })
         }),
-        Contender::new("rslock on Redis", |times| {
-            runtime.block_on(async {
-                for _ in 0..times {
-                    let lock = manager.lock("k", LEASE).await?;
-                    manager.unlock(&lock).await;
-                }
-                Ok(())
-            })
-        }),
+        Contender::new("rslock on Redis", |times| rslock.pairs(times)),
+        Contender::new("rslock on Redis, one thread", |times| rslock_alone.pairs(times)),
     ];
     let samples = take_turns(contenders, effort.rounds(ROUNDS), PAIRS)?;
-    let [socket, kvlock, meta, rslock] = samples.as_slice() else { bail!("four contenders") };
+    let [socket, kvlock, meta, unprotected, rslock, rslock_alone] = samples.as_slice() else { bail!("six contenders") };
     let figure = |name: &str, samples: &[f64]| Figure::new(GROUP, name, Spread::of(samples).scaled(1e6), "µs");
     report.add(figure("bare socket, the same bytes", socket));
     report.add(
         figure("kvlock", kvlock).against("bare socket", Spread::of_ratios(kvlock, socket)).goal(Goal::AtMost(1.10)),
     );
     report.add(
-        figure("MetaClient of the crate memcache, ms + md", meta)
+        figure("MetaClient of the crate memcache", meta)
             .against("kvlock", Spread::of_ratios(meta, kvlock))
             .goal(Goal::AtLeast(1.0)),
     );
     report.add(
-        figure("rslock on Redis", rslock).against("kvlock", Spread::of_ratios(rslock, kvlock)).goal(Goal::AtLeast(1.5)),
+        figure("MetaClient, not noticing a flush", unprotected)
+            .against("kvlock", Spread::of_ratios(unprotected, kvlock)),
+    );
+    report.add(
+        figure("rslock on Redis, on tokio's usual runtime", rslock)
+            .against("kvlock", Spread::of_ratios(rslock, kvlock))
+            .goal(Goal::AtLeast(1.5)),
+    );
+    report.add(
+        figure("rslock on Redis, on tokio's runtime of one thread", rslock_alone)
+            .against("kvlock", Spread::of_ratios(rslock_alone, kvlock)),
     );
     Ok(())
 }
@@ -84,6 +93,36 @@ fn captured(server: &str) -> Result<Vec<u8>> {
     let entry = store.get("kvlock:lock:k")?.context("the lock is not under the key that was expected")?;
     grant.release()?;
     Ok(entry.value)
+}
+
+/// What its release is.
+fn delete(meta: &MetaClient, added: Option<&MutationResult>) -> Result<()> {
+    let cas = added.filter(|added| added.applied()).and_then(|added| added.cas).context("not added")?;
+    ensure!(meta.delete("kvlock:lock:m").compare_cas(cas).send()?.applied(), "not deleted");
+    Ok(())
+}
+
+/// rslock, in a runtime that it runs in.
+struct Rslock {
+    manager: rslock::LockManager,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Rslock {
+    fn connect(port: u16, mut runtime: tokio::runtime::Builder) -> Result<Rslock> {
+        let manager = rslock::LockManager::new(vec![format!("redis://127.0.0.1:{port}")]);
+        Ok(Rslock { manager, runtime: runtime.enable_all().build()? })
+    }
+
+    fn pairs(&self, times: usize) -> Result<()> {
+        self.runtime.block_on(async {
+            for _ in 0..times {
+                let lock = self.manager.lock("k", LEASE).await?;
+                self.manager.unlock(&lock).await;
+            }
+            Ok(())
+        })
+    }
 }
 
 /// A socket, and the bytes that kvlock sends on it.

@@ -149,17 +149,15 @@ impl Connection {
     /// Reads the reply to a meta command.
     pub(super) fn meta(&mut self) -> Result<MetaReply, Failure> {
         let line = self.line()?;
-        let flags = MetaResponse::parse_header(&line).map_err(|_| foreign(&line))?;
+        let flags = MetaResponse::parse_header(line).map_err(|_| foreign(line))?;
         let code = flags.rc();
-        let value = match code {
-            ReturnCode::Va => Some(self.block(value_length(&line)?)?),
-            _ => None,
-        };
+        let length = if code == ReturnCode::Va { Some(value_length(line)?) } else { None };
+        let value = length.map(|length| self.block(length)).transpose()?;
         Ok(MetaReply { code, flags, value })
     }
 
     /// Reads the one-line reply to a classic command.
-    pub(super) fn line(&mut self) -> Result<Vec<u8>, Failure> {
+    pub(super) fn line(&mut self) -> Result<&[u8], Failure> {
         let mut searched = 0;
         let length = loop {
             let unread = &self.buffer[self.start..self.end];
@@ -173,9 +171,9 @@ impl Connection {
             self.fill()?;
         };
         let line = &self.buffer[self.start..self.start + length];
-        let line = line.strip_suffix(b"\r").unwrap_or(line).to_vec();
         self.start += length + 1;
-        refusal(&line)?;
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        refusal(line)?;
         Ok(line)
     }
 
@@ -187,11 +185,11 @@ impl Connection {
             if line == b"END" {
                 return Ok(stats);
             }
-            let text = std::str::from_utf8(&line).map_err(|_| foreign(&line))?;
+            let text = std::str::from_utf8(line).map_err(|_| foreign(line))?;
             let (name, value) = text
                 .strip_prefix("STAT ")
                 .map(|stat| stat.split_once(' ').unwrap_or((stat, "")))
-                .ok_or_else(|| foreign(&line))?;
+                .ok_or_else(|| foreign(line))?;
             stats.0.insert(name.into(), value.into());
         }
         Err(Failure::Foreign("its reply to `stats` does not end".into()))

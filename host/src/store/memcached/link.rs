@@ -9,12 +9,20 @@
 //! **Behind each command stands a read of the epoch item**, in the same request. memcached executes the commands of a
 //! connection in order, so finding the epoch that we know of means that all of it was executed in that era.
 
+use std::io::Write as _;
+
 use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
 
 use super::super::{DeleteOutcome, Entry, EraInfo, Ttl, Version, WriteOutcome};
 use super::connection::{Connection, Failure, MetaReply, push};
-use super::epoch::{self, Epoch};
+use super::epoch::Epoch;
 use super::expiry;
+
+/// The read of the epoch item.
+const EPOCH_READ: &[u8] = b"mg kvlock:epoch c\r\n";
+
+/// Room for the commands of a write, with usual keys.
+const ROOM: usize = 512;
 
 /// How often an operation is begun again because an era ended under it.
 const ATTEMPTS: usize = 3;
@@ -159,7 +167,7 @@ impl Link {
     }
 
     fn delete_cas(&mut self, key: &str, cas: u64) -> Result<ReturnCode, Failure> {
-        let mut request = Vec::new();
+        let mut request = Vec::with_capacity(ROOM);
         push(&mut request, MetaCommand::new(MetaOp::Delete, key).flag(format!("C{cas}")));
         self.connection.send(&request)?;
         Ok(self.connection.meta()?.code)
@@ -168,16 +176,17 @@ impl Link {
     /// Sends a write with the reads behind it, and brings our knowledge of the era up to date with what they find.
     fn write(&mut self, write: Write, key: &str, value: &[u8], ttl: Ttl, mark: u32) -> Result<Written, Failure> {
         let expiry = expiry::on_the_wire(ttl, &mut self.connection)?;
-        let mut request = match write {
-            Write::Add => format!("add {key} {mark} {expiry} {}\r\n", value.len()),
-            Write::Cas(cas) => format!("cas {key} {mark} {expiry} {} {cas}\r\n", value.len()),
-        }
-        .into_bytes();
+        let mut request = Vec::with_capacity(ROOM + value.len());
+        // Writing to a vector does not fail.
+        let _ = match write {
+            Write::Add => write!(request, "add {key} {mark} {expiry} {}\r\n", value.len()),
+            Write::Cas(cas) => write!(request, "cas {key} {mark} {expiry} {} {cas}\r\n", value.len()),
+        };
         request.extend_from_slice(value);
         request.extend_from_slice(b"\r\n");
         push_reads(&mut request, key);
         self.connection.send(&request)?;
-        let reply = self.connection.line().and_then(|line| WriteReply::read(&line))?;
+        let reply = self.connection.line().and_then(WriteReply::read)?;
         let present = self.present(key, mark).map_err(Failure::after_a_write)?;
         Ok(Written { reply, present })
     }
@@ -262,7 +271,8 @@ fn push_reads(request: &mut Vec<u8>, key: &str) {
 }
 
 fn push_epoch(request: &mut Vec<u8>) {
-    push(request, MetaCommand::new(MetaOp::Get, epoch::KEY).flag("c"));
+    // Ready-made, because it stands behind every command.
+    request.extend_from_slice(EPOCH_READ);
 }
 
 fn unexpected(command: &str, code: ReturnCode) -> Failure {
@@ -276,4 +286,16 @@ fn overtaken(key: &str) -> Failure {
 
 fn restless() -> Failure {
     Failure::NotSent("it loses its contents again and again: is it being flushed?".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_made_read_is_the_read_of_the_epoch_item() {
+        let mut encoded = Vec::new();
+        push(&mut encoded, MetaCommand::new(MetaOp::Get, super::super::epoch::KEY).flag("c"));
+        assert_eq!(encoded, EPOCH_READ);
+    }
 }
