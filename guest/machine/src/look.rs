@@ -10,7 +10,7 @@ use crate::error::KeyError;
 use crate::holder::Holder;
 use crate::kv::{Entry, Reply, Request, StoreError};
 use crate::name::{Key, Place};
-use crate::record::Record;
+use crate::record::{Nonce, Record};
 use crate::session::Session;
 use crate::step::{Event, Machine, Step};
 use crate::time::Time;
@@ -93,7 +93,7 @@ pub struct Break {
 enum State {
     Fresh,
     Looking,
-    Deleting { write: Box<Conditional>, holder: Box<Holder> },
+    Deleting { write: Box<Conditional>, nonce: Nonce, holder: Box<Holder> },
     Ended,
 }
 
@@ -125,16 +125,23 @@ impl Break {
             Ok(record) => record,
             Err(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
         };
-        let mut write = Conditional::new(self.store_key.clone(), Action::Delete, entry.version, record.nonce, None);
+        let nonce = record.nonce;
+        let mut write = Conditional::new(self.store_key.clone(), Action::Delete, entry.version, nonce, None);
         let ask = write.start(now, None);
         let holder = Box::new(Holder::new(record, &entry));
-        self.state = State::Deleting { write: Box::new(write), holder };
+        self.state = State::Deleting { write: Box::new(write), nonce, holder };
         ask.into()
     }
 
-    fn on_deleted(&mut self, holder: Holder, end: Conclusion) -> Step<Broken> {
+    fn on_deleted(&mut self, session: &mut Session, nonce: Nonce, holder: Holder, end: Conclusion) -> Step<Broken> {
         Step::Done(match end {
-            Conclusion::Deleted | Conclusion::Vanished => Ok(Some(holder)),
+            Conclusion::Deleted | Conclusion::Vanished => {
+                // It may have been our own.
+                if session.held(&self.store_key).is_some_and(|held| held.record.nonce == nonce) {
+                    session.forget(&self.store_key);
+                }
+                Ok(Some(holder))
+            }
             Conclusion::Gone(None) => Ok(None),
             Conclusion::Gone(Some(_)) if self.attempts < BREAK_ATTEMPTS => {
                 self.attempts += 1;
@@ -160,10 +167,10 @@ impl Machine for Break {
                 self.on_entry(now, entry)
             }
             (State::Looking, Event::Reply(Reply::Entry(Err(error)))) => Step::Done(Err(error.into())),
-            (State::Deleting { mut write, holder }, event) => match write.step(now, event) {
-                ControlFlow::Break(end) => self.on_deleted(*holder, end),
+            (State::Deleting { mut write, nonce, holder }, event) => match write.step(now, event) {
+                ControlFlow::Break(end) => self.on_deleted(session, nonce, *holder, end),
                 ControlFlow::Continue(ask) => {
-                    self.state = State::Deleting { write, holder };
+                    self.state = State::Deleting { write, nonce, holder };
                     ask.into()
                 }
             },

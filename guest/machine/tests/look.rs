@@ -4,7 +4,7 @@ mod support;
 
 use kvlock_machine::{
     Acquire, Break, Event, GrantError, Key, KeyError, KeyStatus, Machine, Nonce, Release, Renew, Reply, Status, Step,
-    StoreError, Ttl,
+    StoreError, Ttl, Validity,
 };
 use support::{Drive, Fault, World, nested, once, secs};
 
@@ -191,4 +191,15 @@ mod random_events {
             }
         }
     }
+}
+
+#[test]
+fn who_breaks_its_own_lock_does_not_hold_it_any_more() {
+    let mut world = World::new();
+    let a = world.acquainted("a");
+    let grant = world.acquire(a, "k", once(30)).unwrap();
+    assert_eq!(world.break_lock(a, "k").unwrap().unwrap().owner, "a");
+    assert_eq!(world.validity(a, &grant), Validity::Lost);
+    let again = world.acquire(a, "k", once(30)).unwrap();
+    assert!(again.token() > grant.token());
 }
