@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kvlock::clock::VirtualClock;
+use kvlock::store::{Fault, Op, StoreError};
 use kvlock::{Client, GrantError, Released, SessionError, Validity};
 use std::sync::Arc;
 
@@ -64,6 +65,29 @@ fn a_release_without_renewal_finds_out_that_the_lock_is_lost() {
         other => panic!("{other}"),
     }
     assert_eq!(world.holder("k").unwrap().owner, "two");
+}
+
+#[test]
+fn a_release_without_renewal_whose_request_is_lost_is_not_told_to_have_freed_what_others_had_since() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let written = one.lock("k").lease(secs(10)).acquire().unwrap().write_out().unwrap();
+    world.clock.advance(secs(10));
+    two.lock("k").acquire().unwrap().release().unwrap();
+    world.store.script_for(Op::Delete, Fault::LostRequest);
+    let error = refused(one_more(&world).resume(&written).unwrap().release());
+    assert!(matches!(error, GrantError::Store { error: StoreError::UnknownOutcome(_), .. }), "{error}");
+    assert!(error.to_string().contains("may have been lost"), "{error}");
+}
+
+#[test]
+fn a_confirmed_grant_whose_release_is_not_answered_is_freed_if_nothing_is_there() {
+    let world = World::new();
+    let mut resumed =
+        one_more(&world).resume(&world.session("one").lock("k").acquire().unwrap().write_out().unwrap()).unwrap();
+    resumed.renew().unwrap();
+    world.store.script_for(Op::Delete, Fault::LostReply);
+    assert_eq!(resumed.release(), Ok(Released::Freed));
 }
 
 #[test]
