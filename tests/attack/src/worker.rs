@@ -157,11 +157,13 @@ impl Worker<'_> {
 
     /// Works for a while, relying on the grant for as long as it says that it is valid, then gives it back.
     fn hold(&mut self, mut held: Held) -> Result<()> {
-        let end = now() + nanos(held.lease * self.dice.u32(1..160) / 100);
+        // Mostly short, so that much happens; some are longer than a lease.
+        let percent = if self.dice.u32(0..3) == 0 { 160 } else { 25 };
+        let end = now() + nanos(held.lease * self.dice.u32(1..percent) / 100);
         let end = if self.task.habits.reckless { now() + nanos(held.lease * 5) } else { end };
         let mut until = self.trust(&held)?;
         while now() < until.min(end) {
-            self.pause(5, 150);
+            self.pause(2, 80);
             if now() >= until {
                 break;
             }
@@ -180,7 +182,7 @@ impl Worker<'_> {
 
     /// The same, with a thread that renews.
     fn hold_kept(&mut self, mut held: Held) -> Result<()> {
-        let end = now() + nanos(held.lease * self.dice.u32(1..300) / 100);
+        let end = now() + nanos(held.lease * self.dice.u32(1..200) / 100);
         let (number, Some(grant)) = (held.number, held.grants.pop()) else { return Ok(()) };
         let kept = grant.keep(Keep::default());
         let mut told = 0;
