@@ -16,6 +16,12 @@ pub enum Mode {
     CutNextRequest,
     /// It is forwarded; when the server replies, the reply is dropped and the connection cut.
     DropReply,
+    /// The same for one reply; then [`Mode::Pass`] again.
+    DropNextReply,
+    /// It is forwarded this much later, even if the client has gone.
+    Delay(Duration),
+    /// The same for one request; then [`Mode::Pass`] again: what is sent after it overtakes it.
+    DelayNext(Duration),
     /// It disappears, and so does whatever the server still says. Connections stay open.
     Blackhole,
     /// It is held until the mode changes, and is forwarded then, even if the client has gone.
@@ -96,10 +102,20 @@ impl Control {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         let mode = state.mode;
-        if mode == Mode::CutNextRequest {
+        if matches!(mode, Mode::CutNextRequest | Mode::DelayNext(_)) {
             state.mode = Mode::Pass;
         }
         (!state.closed).then_some(mode)
+    }
+
+    /// The mode for a reply that has arrived.
+    fn decide_reply(&self) -> Mode {
+        let mut state = self.state();
+        let mode = state.mode;
+        if mode == Mode::DropNextReply {
+            state.mode = Mode::Pass;
+        }
+        mode
     }
 }
 
@@ -121,8 +137,14 @@ fn accept(listener: &TcpListener, control: &Arc<Control>) {
 fn forward_requests(mut client: TcpStream, mut server: TcpStream, control: &Control) {
     let mut chunk = vec![0; 1 << 16];
     while let Ok(length @ 1..) = client.read(&mut chunk) {
-        match control.decide() {
-            Some(Mode::Pass | Mode::DropReply | Mode::Hold) => {
+        let mode = control.decide();
+        if let Some(Mode::Delay(pause) | Mode::DelayNext(pause)) = mode {
+            std::thread::sleep(pause);
+        }
+        match mode {
+            Some(
+                Mode::Pass | Mode::DropReply | Mode::DropNextReply | Mode::Hold | Mode::Delay(_) | Mode::DelayNext(_),
+            ) => {
                 if server.write_all(&chunk[..length]).is_err() {
                     break;
                 }
@@ -139,11 +161,15 @@ fn forward_requests(mut client: TcpStream, mut server: TcpStream, control: &Cont
 fn forward_replies(mut server: TcpStream, mut client: TcpStream, control: &Control) {
     let mut chunk = vec![0; 1 << 16];
     while let Ok(length @ 1..) = server.read(&mut chunk) {
-        let mode = control.state().mode;
-        match mode {
+        match control.decide_reply() {
             Mode::Blackhole => {}
-            Mode::DropReply => break,
-            Mode::Pass | Mode::Hold | Mode::CutBeforeRequest | Mode::CutNextRequest => {
+            Mode::DropReply | Mode::DropNextReply => break,
+            Mode::Pass
+            | Mode::Hold
+            | Mode::Delay(_)
+            | Mode::DelayNext(_)
+            | Mode::CutBeforeRequest
+            | Mode::CutNextRequest => {
                 if client.write_all(&chunk[..length]).is_err() {
                     break;
                 }

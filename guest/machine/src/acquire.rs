@@ -126,7 +126,7 @@ impl Acquire {
 
     /// The session may hold the lock: from the start, or since another acquisition of it got there first.
     fn try_once(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
-        if session.held(&self.store_key).is_some_and(|held| held.deadline.has_passed(now)) {
+        if session.held(&self.store_key).is_some_and(|held| held.is_over(now)) {
             session.forget(&self.store_key);
         }
         let Some(held) = session.held_mut(&self.store_key) else { return self.add(session, now) };

@@ -6,13 +6,16 @@ use core::time::Duration;
 
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError};
-use crate::kv::Ttl;
+use crate::kv::{StoreError, Ttl};
 use crate::options::{Lease, to_trust};
 use crate::record::Record;
 use crate::rewrite::{Before, Rewrite, holder};
 use crate::session::{Deadline, Doubt, Grant, Held, Session};
 use crate::step::{Event, Machine, Step};
 use crate::time::Time;
+
+/// What is told when the answer to the release of a grant that was never confirmed is lost, and nothing is there.
+const UNCONFIRMED: &str = "the lock is free now, but may have been lost before it was released";
 
 /// Begins a grant's lease anew.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -131,11 +134,14 @@ impl Release {
     ) -> Result<Released, GrantError> {
         let held = session.hold_of(&self.grant);
         let expired = held.as_ref().is_none_or(|held| held.deadline.has_passed(now));
+        let confirmed = held.as_ref().is_some_and(|held| held.deadline != Deadline::Unconfirmed);
         let outcome = match end {
             Conclusion::Deleted => Ok(Released::Freed),
             // While the lease runs, only our own delete ends the record; or a `break` or a loss of everything, and then
             // it is free of us too.
-            Conclusion::Vanished if !expired => Ok(Released::Freed),
+            Conclusion::Vanished if !expired && confirmed => Ok(Released::Freed),
+            // A grant that was taken up and never confirmed may have ended long before.
+            Conclusion::Vanished if !expired => Err(StoreError::UnknownOutcome(UNCONFIRMED.into()).into()),
             Conclusion::Vanished => Err(GrantError::Lost(None)),
             Conclusion::Gone(entry) => Err(GrantError::Lost(holder(entry))),
             Conclusion::Failed { error, in_doubt } => {

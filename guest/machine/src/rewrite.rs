@@ -63,7 +63,11 @@ impl Rewrite {
 
     /// Once it has happened the new lease runs, however late the answer.
     fn shorten(&self, held: &mut Held, now: Time) {
-        held.deadline = held.deadline.at_most(Deadline::of(self.record.lease, now));
+        let end = Deadline::of(self.record.lease, now);
+        held.deadline = held.deadline.at_most(end);
+        if held.deadline == Deadline::Unconfirmed {
+            held.lapses = end;
+        }
     }
 
     /// It writes once more. What another machine of the session confirmed meanwhile is in doubt again.

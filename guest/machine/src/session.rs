@@ -59,12 +59,23 @@ pub(crate) struct Held {
     pub(crate) record: Record,
     pub(crate) version: Version,
     pub(crate) deadline: Deadline,
+    /// When a grant that was never confirmed has surely ended: after a lease from when it was taken up, or from the
+    /// last attempt to renew it.
+    pub(crate) lapses: Deadline,
     /// Until when the key stays taken even if it is released.
     pub(crate) taken_until: Option<Time>,
     /// How many writes of the record have left.
     pub(crate) writes: u32,
     /// Writes of the record that left and were not answered.
     pub(crate) in_doubt: Option<Doubt>,
+}
+
+impl Held {
+    /// Whether nothing can be left of it. A grant that was never confirmed is no reason to refuse another for ever.
+    pub(crate) fn is_over(&self, now: Time) -> bool {
+        let end = if self.deadline == Deadline::Unconfirmed { self.lapses } else { self.deadline };
+        end.has_passed(now)
+    }
 }
 
 /// What may have become of a held record.
@@ -192,7 +203,7 @@ impl Session {
     pub fn resume(&mut self, written: &str, now: Time) -> Result<Grant, Invalid> {
         let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
         let store_key = namespace.place(&record.place);
-        if let Some(held) = self.held.get(&store_key).filter(|held| !held.deadline.has_passed(now)) {
+        if let Some(held) = self.held.get(&store_key).filter(|held| !held.is_over(now)) {
             // Written out and taken up by one session: the hold never ceased to be its own.
             let same = held.record.nonce == record.nonce;
             let other = || Invalid::new("this session holds the key of the written grant by another grant");
@@ -202,8 +213,9 @@ impl Session {
             let elapsed = minimum.at.zip(self.unix_time(now)).map_or(0, |(then, now)| now.saturating_sub(then));
             now.after(minimum.left.saturating_sub(Duration::from_nanos(elapsed)))
         });
-        let deadline = Deadline::Unconfirmed;
-        let held = Held { grant: 0, namespace, record, version, deadline, taken_until, writes: 0, in_doubt: None };
+        let (deadline, lapses) = (Deadline::Unconfirmed, Deadline::of(record.lease, now));
+        let held =
+            Held { grant: 0, namespace, record, version, deadline, lapses, taken_until, writes: 0, in_doubt: None };
         Ok(self.hold(store_key, held))
     }
 
@@ -247,6 +259,7 @@ impl Session {
             grant: 0,
             namespace: self.options.namespace.clone(),
             deadline: Deadline::of(record.lease, sent),
+            lapses: Deadline::Never,
             version,
             taken_until,
             writes: 0,
@@ -275,7 +288,7 @@ impl Session {
 
     /// Whether the session relies on a hold of this key.
     pub(crate) fn holds(&self, store_key: &str, now: Time) -> bool {
-        self.held.get(store_key).is_some_and(|held| !held.deadline.has_passed(now))
+        self.held.get(store_key).is_some_and(|held| !held.is_over(now))
     }
 
     pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {

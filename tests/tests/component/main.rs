@@ -13,6 +13,7 @@ mod input;
 mod keep;
 mod nesting;
 mod outage;
+mod peers;
 mod raii;
 mod resume;
 mod retried;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use kvlock::clock::VirtualClock;
-use kvlock::{Client, GrantError, Released, SessionError, Validity};
+use kvlock::store::{Fault, KvStore, Op, StoreError};
+use kvlock::{AcquireError, Client, GrantError, Released, SessionError, Validity};
 use std::sync::Arc;
 
 use crate::world::{World, busy, refused, secs};
@@ -67,6 +68,29 @@ fn a_release_without_renewal_finds_out_that_the_lock_is_lost() {
 }
 
 #[test]
+fn a_release_without_renewal_whose_request_is_lost_is_not_told_to_have_freed_what_others_had_since() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let written = one.lock("k").lease(secs(10)).acquire().unwrap().write_out().unwrap();
+    world.clock.advance(secs(10));
+    two.lock("k").acquire().unwrap().release().unwrap();
+    world.store.script_for(Op::Delete, Fault::LostRequest);
+    let error = refused(one_more(&world).resume(&written).unwrap().release());
+    assert!(matches!(error, GrantError::Store { error: StoreError::UnknownOutcome(_), .. }), "{error}");
+    assert!(error.to_string().contains("may have been lost"), "{error}");
+}
+
+#[test]
+fn a_confirmed_grant_whose_release_is_not_answered_is_freed_if_nothing_is_there() {
+    let world = World::new();
+    let mut resumed =
+        one_more(&world).resume(&world.session("one").lock("k").acquire().unwrap().write_out().unwrap()).unwrap();
+    resumed.renew().unwrap();
+    world.store.script_for(Op::Delete, Fault::LostReply);
+    assert_eq!(resumed.release(), Ok(Released::Freed));
+}
+
+#[test]
 fn a_written_grant_is_of_no_use_after_a_renewal_elsewhere() {
     let world = World::new();
     let (one, two) = (world.session("one"), world.session("two"));
@@ -108,6 +132,38 @@ fn a_lost_grant_is_not_written_out() {
     let grant = world.session("one").lock("k").lease(secs(10)).acquire().unwrap();
     world.clock.advance(secs(10));
     assert!(matches!(refused(grant.write_out()), GrantError::Lost { .. }));
+}
+
+#[test]
+fn a_grant_that_was_never_confirmed_keeps_its_session_from_the_key_no_longer_than_its_lease() {
+    let world = World::new();
+    let written = world.session("one").lock("k").lease(secs(10)).acquire().unwrap().write_out().unwrap();
+    let two = world.session("two");
+    let resumed = two.resume(&written).unwrap();
+    world.store.down();
+    refused(resumed.release());
+    world.store.up();
+    assert!(matches!(refused(two.lock("k").wait(Duration::ZERO).acquire()), AcquireError::AlreadyHeld { .. }));
+    world.clock.advance(secs(10));
+    two.lock("k").wait(Duration::ZERO).acquire().unwrap().release().unwrap();
+}
+
+#[test]
+fn a_renewal_of_unknown_outcome_is_given_a_lease_to_be_confirmed_in() {
+    let world = World::new();
+    let written = world.session("one").lock("k").lease(secs(10)).acquire().unwrap().write_out().unwrap();
+    let two = world.session("two");
+    let mut resumed = two.resume(&written).unwrap();
+    world.clock.advance(secs(9));
+    world.store.script_for(Op::Replace, Fault::LostReply);
+    (0..100).for_each(|_| world.store.script_for(Op::Get, Fault::Unavailable));
+    refused(resumed.renew());
+    while world.store.scripted() > 0 {
+        world.store.get("any").unwrap_err();
+    }
+    world.clock.advance(secs(5));
+    assert!(matches!(refused(two.lock("k").wait(Duration::ZERO).acquire()), AcquireError::AlreadyHeld { .. }));
+    resumed.renew().unwrap();
 }
 
 #[test]
