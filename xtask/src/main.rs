@@ -1,6 +1,7 @@
 //! What a contributor of kvlock runs: `cargo xtask test`, `cargo xtask lint`, `cargo xtask component`.
 
 mod component;
+mod fuzz;
 #[path = "../../host/build/guest.rs"]
 mod guest;
 mod prerequisites;
@@ -25,6 +26,14 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Feed a target of tests/fuzz with hostile input, guided by coverage.
+    Fuzz {
+        /// Its name: see tests/fuzz/src/lib.rs.
+        target: String,
+        /// For how long.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
 }
 
 fn main() -> Result<()> {
@@ -34,6 +43,7 @@ fn main() -> Result<()> {
         Task::Lint => lint(workspace),
         Task::Component { check: false } => component::refresh(workspace),
         Task::Component { check: true } => component::check(workspace),
+        Task::Fuzz { target, seconds } => fuzz::run(workspace, &target, seconds),
     }
 }
 

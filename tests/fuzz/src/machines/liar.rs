@@ -21,7 +21,7 @@ impl Liar {
         self.listen(request);
         // A driver that mixes its answers up.
         if tape.once_in(64) {
-            return self.to_another_question(tape);
+            return self.misdirected(tape);
         }
         match request {
             Request::Get { key } => Reply::Entry(self.or_fails(tape, |liar, tape| liar.entry(tape, key))),
@@ -50,7 +50,7 @@ impl Liar {
         }
     }
 
-    fn to_another_question(&mut self, tape: &mut Tape<'_>) -> Reply {
+    fn misdirected(&mut self, tape: &mut Tape<'_>) -> Reply {
         match tape.byte() % 5 {
             0 => Reply::Entry(Ok(None)),
             1 => Reply::Entries(Ok(vec![None; usize::from(tape.byte() % 4)])),

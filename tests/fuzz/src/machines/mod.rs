@@ -96,7 +96,7 @@ impl<'a> World<'a> {
     }
 
     fn on_granted(&mut self, key: &str, grant: Grant, lease: Lease) {
-        let nested = self.held.iter().any(|other| *other == grant);
+        let nested = self.held.contains(&grant);
         if nested {
             self.evidence.justifies_write(key);
         } else {
