@@ -1,6 +1,7 @@
-//! What a contributor of kvlock runs: `cargo xtask test`, `prove`, `lint`, `component` and `bench`.
+//! What a contributor of kvlock runs: `cargo xtask test`, `prove`, `lint`, `component`, `bench` and `fuzz`.
 
 mod component;
+mod fuzz;
 #[path = "../../host/build/guest.rs"]
 mod guest;
 mod prerequisites;
@@ -43,6 +44,14 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Feed a target of tests/fuzz with hostile input, guided by coverage.
+    Fuzz {
+        /// Its name: see tests/fuzz/src/lib.rs.
+        target: String,
+        /// For how long.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
 }
 
 fn main() -> Result<()> {
@@ -54,6 +63,7 @@ fn main() -> Result<()> {
         Task::Component { check: false } => component::refresh(workspace),
         Task::Component { check: true } => component::check(workspace),
         Task::Bench { plot, arguments } => bench(workspace, if plot { "plot" } else { "run" }, &arguments),
+        Task::Fuzz { target, seconds } => fuzz::run(workspace, &target, seconds),
     }
 }
 

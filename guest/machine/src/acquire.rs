@@ -41,6 +41,8 @@ pub struct Acquire {
     waiting_for: WaitingFor,
     /// A write was sent of which it is not known whether it happened, or may happen yet.
     in_doubt: bool,
+    /// The lease was begun anew, because an answer took longer than it, and there was no pause since.
+    begun_anew: bool,
     state: State,
 }
 
@@ -67,7 +69,7 @@ enum State {
         record: Box<Record>,
     },
     /// Taking back what was written into an era that is too young or could not be asked about, or what was answered
-    /// when neither the lease nor the wait had any time left.
+    /// when the lease had no time left, and the wait none either or the store no better answer before.
     Withdrawing {
         write: Box<Conditional>,
         then: Withdrawn,
@@ -110,6 +112,7 @@ impl Acquire {
             tries_since_look: 0,
             waiting_for: WaitingFor::Turn,
             in_doubt: false,
+            begun_anew: false,
             state: State::Fresh,
         }
     }
@@ -252,11 +255,13 @@ impl Acquire {
     fn on_granted(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
         let Written { record, version, sent } = written;
         let lapsed = Deadline::of(record.lease, sent).has_passed(now);
-        if lapsed && self.wait.is_over(now) {
+        // A store that is always slower than the lease is not asked on and on.
+        if lapsed && (self.begun_anew || self.wait.is_over(now)) {
             return self.withdraw(&Written { record, version, sent }, Withdrawn::TooLate, now);
         }
         if lapsed {
             // The answer took longer than the lease: begin it anew, under the version that was just written.
+            self.begun_anew = true;
             return self.take_over(record, version, now);
         }
         let grant = session.grant(record, version, sent, taken_until(&self.options, sent));
@@ -346,6 +351,7 @@ impl Acquire {
                 waiting_for => self.end(Err(AcquireError::Busy { waited: self.wait.waited(now), waiting_for })),
             };
         }
+        self.begun_anew = false;
         let pause = self.wait.pause(now, at_least);
         self.state = State::Pausing { until: now.after(pause) };
         Step::Sleep(pause)

@@ -209,6 +209,17 @@ fn a_store_slower_than_the_lease_does_not_outlast_the_wait() {
 }
 
 #[test]
+fn a_store_slower_than_the_lease_is_given_a_pause() {
+    let mut world = World::new();
+    let owner = world.acquainted("a");
+    world.servers.slack = secs(5);
+    world.weather = Fault::SlowReply(secs(2));
+    // The driver of this world bears no more than forty calls without one.
+    let outcome = world.acquire(owner, "k", waiting(1, secs(200)));
+    assert!(matches!(outcome, Err(AcquireError::Busy { .. })), "{outcome:?}");
+}
+
+#[test]
 fn first_contact_with_a_store_that_does_not_answer_fails_at_once() {
     let mut world = World::new();
     let owner = world.owner("a");

@@ -86,8 +86,12 @@ pub struct Resize {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
     Fresh,
-    /// Reading or writing the list of names.
+    /// Reading the list of names.
     Listing {
+        listed: bool,
+    },
+    /// Writing it.
+    Enlisting {
         listed: bool,
     },
     Reading,
@@ -148,7 +152,7 @@ impl Resize {
         };
         match registry.write(session.namespace().semaphores(), &self.name, listed, entry.as_ref()) {
             Some(request) => {
-                self.state = State::Listing { listed };
+                self.state = State::Enlisting { listed };
                 Step::Call(request)
             }
             None => self.on_listed(session, listed),
@@ -271,8 +275,13 @@ impl Resize {
     fn on_settled(&mut self, session: &Session, now: Time, settled: Stated, reply: WriteReply) -> Step<Outcome> {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
-                self.believed = Some(Box::new(Stated { version, ..settled }));
-                self.on_written(session)
+                let settled = Stated { version, ..settled };
+                if self.size > 0 && settled.definition.surplus() == 0 {
+                    return self.done();
+                }
+                self.believed = Some(Box::new(settled));
+                // What stands may be another one again; whoever always finds more to take out pauses.
+                self.again(session, now)
             }
             Ok(_) => self.again(session, now),
             Err(error) => self.on_failed_write(session, now, error),
@@ -363,12 +372,12 @@ impl Machine for Resize {
                 self.go_on(session)
             }
             (State::Listing { listed }, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_list(session, listed, entry),
-            (State::Listing { listed }, Event::Reply(Reply::Write(Ok(WriteOutcome::Written(_)))))
-            | (State::Listing { listed }, Event::Reply(Reply::Delete(Ok(DeleteOutcome::Deleted)))) => {
+            (State::Enlisting { listed }, Event::Reply(Reply::Write(Ok(WriteOutcome::Written(_)))))
+            | (State::Enlisting { listed }, Event::Reply(Reply::Delete(Ok(DeleteOutcome::Deleted)))) => {
                 self.on_listed(session, listed)
             }
             // Somebody else changed the list.
-            (State::Listing { .. }, Event::Reply(Reply::Write(Ok(_)) | Reply::Delete(Ok(_)))) => {
+            (State::Enlisting { .. }, Event::Reply(Reply::Write(Ok(_)) | Reply::Delete(Ok(_)))) => {
                 self.again(session, now)
             }
             (State::Reading, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_read(session, entry),
@@ -388,7 +397,7 @@ impl Machine for Resize {
             (State::Deleting, Event::Reply(Reply::Delete(reply))) => self.on_deleted(session, now, reply),
             (State::Checking, Event::Reply(Reply::Entry(Ok(None)))) => self.done(),
             (State::Checking, Event::Reply(Reply::Entry(Ok(Some(_))))) => self.list(session, true),
-            (State::Listing { .. }, Event::Reply(Reply::Write(Err(error)) | Reply::Delete(Err(error)))) => {
+            (State::Enlisting { .. }, Event::Reply(Reply::Write(Err(error)) | Reply::Delete(Err(error)))) => {
                 self.on_failed_write(session, now, error)
             }
             (State::Listing { .. } | State::Reading | State::Checking, Event::Reply(Reply::Entry(Err(error)))) => {
