@@ -181,7 +181,7 @@ impl Adversary {
             return Ok(None);
         }
         let before = self.server.stat("evictions");
-        fill(&self.server.addr(), self.dice.u64(..))?;
+        fill(&self.server.addr(), self.dice.u64(..), !self.mix.server.contains(&"-M"))?;
         Ok(Some(format!("the server is filled, and evicts {}", self.server.stat("evictions") - before)))
     }
 

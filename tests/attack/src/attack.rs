@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::adversary::Adversary;
-use crate::history::{self, Event, Nanos};
+use crate::history::{self, Event, Nanos, What};
 use crate::judge::{Promise, Sum, Violation, judge, sum};
 use crate::mix::{MIXES, Mix};
 use crate::worker::{PERMITS, Task, calm};
@@ -70,6 +70,16 @@ pub fn attack(attack: &Attack) -> Result<Report> {
         violations.push(Violation { promise: "a client ends when it is asked to", text: error.to_string(), at });
     }
     Ok(Report { sum: sum(&history), violations, history })
+}
+
+impl Report {
+    /// What the adversary did, in its words.
+    pub fn faults(&self) -> impl Iterator<Item = &str> {
+        self.history.iter().filter_map(|event| match &event.what {
+            What::Fault(told) => Some(told.as_str()),
+            _ => None,
+        })
+    }
 }
 
 impl fmt::Display for Report {

@@ -1,15 +1,18 @@
 //! A client: a process with a real session that locks, works and unlocks, and writes down what it is told.
 
+mod kinds;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kvlock::{AcquireError, Client, Grant, GrantError, Keep, Kept, Session, Validity, store::StoreError};
+use kvlock::{Client, Grant, GrantError, Keep, Kept, Session, Validity};
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Answer, Journal, Kind, Nanos, Op, What, now};
 use crate::mix::Habits;
+use kinds::{acquire_kind, grant_kind, store_kind};
 
 /// The longest lease in use, and so the quarantine.
 const LONGEST_LEASE: Duration = Duration::from_secs(3);
@@ -399,33 +402,4 @@ fn valid_until(kept: &Kept) -> Option<Nanos> {
     let asked = now();
     let left = kept.valid_for().filter(|left| !left.is_zero() && kept.lost().is_none())?;
     Some(asked + nanos(left))
-}
-
-fn acquire_kind(error: &AcquireError) -> Kind {
-    match error {
-        AcquireError::Busy { .. } => Kind::Busy,
-        AcquireError::AlreadyHeld { .. } => Kind::AlreadyHeld,
-        AcquireError::Lost { .. } => Kind::Lost,
-        AcquireError::UnknownSemaphore { .. } => Kind::UnknownSemaphore,
-        AcquireError::Store { error, .. } => store_kind(error),
-        _ => Kind::Bug,
-    }
-}
-
-fn grant_kind(error: &GrantError) -> Kind {
-    match error {
-        GrantError::Lost { .. } => Kind::Lost,
-        GrantError::AlreadyReleased { .. } => Kind::AlreadyReleased,
-        GrantError::Store { error, .. } => store_kind(error),
-        _ => Kind::Bug,
-    }
-}
-
-fn store_kind(error: &StoreError) -> Kind {
-    match error {
-        StoreError::Unavailable(_) => Kind::Unavailable,
-        StoreError::UnknownOutcome(_) => Kind::UnknownOutcome,
-        StoreError::Rejected(_) => Kind::Rejected,
-        StoreError::Invalid(_) => Kind::Bug,
-    }
 }
