@@ -6,5 +6,8 @@ pub(crate) fn engine_config() -> wasmtime::Config {
     // Every call is synchronous; without support for concurrent ones a call from host to guest takes a quarter of the
     // time.
     config.concurrency_support(false);
+    // So that a component that computes for ever is stopped: see `engine/bounds.rs`. Fuel would be simpler, and costs
+    // several times as much.
+    config.epoch_interruption(true);
     config
 }

@@ -13,6 +13,9 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// `(module (func (export "spin") (loop (br 0))))`: what the library's tests want to see stopped.
+const SPIN: &[u8] = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0\x07\x08\x01\x04spin\0\0\x0a\x09\x01\x07\0\x03\x40\x0c\0\x0b\x0b";
+
 fn main() {
     if let Err(error) = run() {
         error.to_string().lines().for_each(|line| println!("cargo::error={line}"));
@@ -30,7 +33,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     // Named even where it is the machine that builds: else the code would need every feature of that very processor,
     // and an older one, or valgrind, could not load it.
     config.target(&env::var("TARGET")?)?;
-    fs::write(out.join("kvlock.cwasm"), wasmtime::Engine::new(&config)?.precompile_component(&component)?)?;
+    let engine = wasmtime::Engine::new(&config)?;
+    fs::write(out.join("kvlock.cwasm"), engine.precompile_component(&component)?)?;
+    fs::write(out.join("spin.cwasm"), engine.precompile_module(SPIN)?)?;
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=component");
     Ok(())

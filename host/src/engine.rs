@@ -4,14 +4,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
-use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime::{Engine, Store};
 
 use crate::client::{Client, Random};
 use crate::clock::Clock;
 use crate::store::KvStore;
 use bindings::kvlock::lock::kv_store;
 use bindings::wasi;
+use bounds::Bounds;
 
+mod bounds;
 #[path = "../build/config.rs"]
 mod config;
 pub(crate) mod convert;
@@ -32,10 +34,6 @@ pub(crate) const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv
 /// The same, compiled for this machine's architecture by build.rs.
 static PRECOMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kvlock.cwasm"));
 
-/// Most memory that an instance may have: a few hundred bytes for each lock that its session holds, and room for
-/// the largest keys. Beyond it the instance traps, and the host goes on.
-const MAX_MEMORY_BYTES: usize = 512 << 20;
-
 /// What the component imports: a store, a clock, random numbers.
 pub struct Imports {
     store: Arc<dyn KvStore>,
@@ -44,20 +42,27 @@ pub struct Imports {
     /// The other half of the randomness that was fetched last: a nonce is two halves.
     half: Option<u64>,
     pollables: ResourceTable,
+    /// How many calls of the store are left to the component; none: no end of them.
+    calls_left: Option<u32>,
 }
 
 impl Imports {
     /// The store and the clock of a client.
     pub fn new(client: &Client) -> Self {
         let Client { store, clock, random } = client.clone();
-        Imports { store, clock, random, half: None, pollables: ResourceTable::new() }
+        Imports { store, clock, random, half: None, pollables: ResourceTable::new(), calls_left: None }
+    }
+
+    fn store(&mut self) -> wasmtime::Result<&dyn KvStore> {
+        bounds::take_call(&mut self.calls_left)?;
+        Ok(self.store.as_ref())
     }
 }
 
 /// What an instance of ours can reach. Nothing else is linked.
 pub(crate) struct Reach {
     imports: Imports,
-    limits: StoreLimits,
+    bounds: Bounds,
 }
 
 /// The resource `pollable`: a moment to wait for.
@@ -75,12 +80,16 @@ pub(crate) struct Instance {
 impl Instance {
     pub(crate) fn new(client: &Client) -> wasmtime::Result<Self> {
         let pre = instance_pre()?;
-        let limits = StoreLimitsBuilder::new().memory_size(MAX_MEMORY_BYTES).build();
-        let reach = Reach { imports: Imports::new(client), limits };
+        let reach = Reach { imports: Imports::new(client), bounds: Bounds::new() };
         let mut store = Store::new(pre.engine(), reach);
-        store.limiter(|reach| &mut reach.limits);
+        bounds::impose(&mut store);
         let exports = pre.instantiate(&mut store)?;
         Ok(Instance { store, exports })
+    }
+
+    /// Before each call of the component.
+    pub(crate) fn begin_call(&mut self) {
+        bounds::renew(&mut self.store);
     }
 }
 
@@ -90,6 +99,7 @@ fn instance_pre() -> wasmtime::Result<&'static bindings::KvlockPre<Reach>> {
         return Ok(pre);
     }
     let engine = Engine::new(&config::engine_config())?;
+    bounds::tick(&engine)?;
     // SAFETY: the bytes were made by build.rs with `Engine::precompile_component`, from the component beside them and
     // with the same settings, and are part of this program; wasmtime checks its version and the settings.
     let component = unsafe { Component::deserialize(&engine, PRECOMPILED)? };
@@ -101,14 +111,14 @@ fn instance_pre() -> wasmtime::Result<&'static bindings::KvlockPre<Reach>> {
 
 impl kv_store::Host for Imports {
     fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<kv_store::Entry>, kv_store::Error>> {
-        Ok(self.store.get(&key).map(|entry| entry.map(convert::entry)).map_err(convert::error))
+        Ok(self.store()?.get(&key).map(|entry| entry.map(convert::entry)).map_err(convert::error))
     }
 
     fn get_many(
         &mut self,
         keys: Vec<String>,
     ) -> wasmtime::Result<Result<Vec<Option<kv_store::Entry>>, kv_store::Error>> {
-        let entries = self.store.get_many(&keys).map_err(convert::error);
+        let entries = self.store()?.get_many(&keys).map_err(convert::error);
         Ok(entries.map(|entries| entries.into_iter().map(|entry| entry.map(convert::entry)).collect()))
     }
 
@@ -118,7 +128,7 @@ impl kv_store::Host for Imports {
         value: Vec<u8>,
         ttl: kv_store::Ttl,
     ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
-        Ok(self.store.add(&key, &value, convert::ttl(ttl)).map(convert::write_outcome).map_err(convert::error))
+        Ok(self.store()?.add(&key, &value, convert::ttl(ttl)).map(convert::write_outcome).map_err(convert::error))
     }
 
     fn replace(
@@ -128,7 +138,7 @@ impl kv_store::Host for Imports {
         ttl: kv_store::Ttl,
         if_version: kv_store::Version,
     ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
-        let outcome = self.store.replace(&key, &value, convert::ttl(ttl), convert::version(if_version));
+        let outcome = self.store()?.replace(&key, &value, convert::ttl(ttl), convert::version(if_version));
         Ok(outcome.map(convert::write_outcome).map_err(convert::error))
     }
 
@@ -137,12 +147,12 @@ impl kv_store::Host for Imports {
         key: String,
         if_version: kv_store::Version,
     ) -> wasmtime::Result<Result<kv_store::DeleteOutcome, kv_store::Error>> {
-        let outcome = self.store.delete(&key, convert::version(if_version));
+        let outcome = self.store()?.delete(&key, convert::version(if_version));
         Ok(outcome.map(convert::delete_outcome).map_err(convert::error))
     }
 
     fn era(&mut self, key: String) -> wasmtime::Result<Result<kv_store::EraInfo, kv_store::Error>> {
-        Ok(self.store.era(&key).map(convert::era).map_err(convert::error))
+        Ok(self.store()?.era(&key).map(convert::era).map_err(convert::error))
     }
 }
 

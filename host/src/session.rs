@@ -184,7 +184,9 @@ impl Session {
 impl Shared {
     pub(crate) fn enter(&self) -> MutexGuard<'_, Guest> {
         // A panic of another thread left the instance between two calls at worst: it is still whole.
-        self.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        let mut guest = self.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        guest.instance.begin_call();
+        guest
     }
 
     /// Whether this is the process that opened the session, and not a fork of it.

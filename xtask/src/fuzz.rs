@@ -30,7 +30,12 @@ pub(crate) fn run(workspace: &Path, target: &str, seconds: u64) -> Result<()> {
         .arg("--")
         .arg(&learnt)
         .arg(workspace.join("tests/fuzz/corpus").join(target))
-        .args([format!("-max_total_time={seconds}"), "-max_len=2048".into(), "-timeout=20".into()])
+        .args([
+            format!("-max_total_time={seconds}"),
+            "-max_len=2048".into(),
+            "-len_control=0".into(),
+            "-timeout=20".into(),
+        ])
         .arg(format!("-artifact_prefix={}/{target}-", folder.display()))
         .env("KVLOCK_FUZZ_TARGET", target)
         .env("RUSTFLAGS", FLAGS)

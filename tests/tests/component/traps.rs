@@ -13,6 +13,7 @@ use crate::world::refused;
 const FIT: u8 = 0;
 const NONSENSE: u8 = 1;
 const PANIC: u8 = 2;
+const HUGE: u8 = 3;
 
 /// A store that can be made to answer nonsense, or to panic.
 #[derive(Clone)]
@@ -44,6 +45,11 @@ impl Broken {
 
 impl KvStore for Broken {
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
+        if self.how.load(Ordering::SeqCst) == HUGE {
+            // More than an instance may have; no page of it is ever touched.
+            let (value, version) = (vec![0; 600 << 20], Version { era: 1, number: 1 });
+            return Ok(Some(Entry { value, version, time_left: None }));
+        }
         self.answer(None, |store| store.get(key))
     }
 
@@ -100,6 +106,17 @@ fn a_list_of_the_wrong_length_is_no_answer_about_keys() {
     store.be(NONSENSE);
     let session = client.session().open().unwrap();
     assert!(matches!(session.statuses(&["a", "b"]), Err(KeyError::Component(_))));
+}
+
+#[test]
+fn an_answer_that_fills_the_memory_costs_its_session_and_nothing_else() {
+    let (store, client) = Broken::new();
+    let (bad, good) = (client.session().open().unwrap(), client.session().open().unwrap());
+    store.be(HUGE);
+    assert!(matches!(bad.break_lock("k"), Err(KeyError::Component(_))));
+    store.be(FIT);
+    assert!(matches!(bad.status("k"), Err(KeyError::Component(_))));
+    good.lock("k").acquire().unwrap().release().unwrap();
 }
 
 #[test]

@@ -1,0 +1,157 @@
+//! What one call of the component may take: memory, time, and calls of the store.
+//!
+//! The component is ours, but what it does depends on what a store answers, and a store may be anybody's. Beyond a bound
+//! it traps: its session is of no more use, and the host goes on. A call of the store takes as long as the store lets
+//! it, which bounds that itself ([`KvStore`](crate::store::KvStore)); what is bounded here is the rest.
+
+use std::time::Duration;
+
+use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
+
+use super::Reach;
+
+/// Most memory that an instance may have: a few hundred bytes for each lock that its session holds, and room for
+/// the largest keys.
+const MAX_MEMORY_BYTES: usize = 512 << 20;
+
+/// Most calls of the store in one call of the component. To tell of all permits of the largest semaphore takes four
+/// thousand; a component that makes more than this goes round in a circle.
+const MAX_CALLS: u32 = 1_000_000;
+
+/// How often it is looked at whether a component computes.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How many ticks in a row it may compute without a call of the store: what takes it a second is unheard of.
+const MAX_TICKS: u32 = 10;
+
+/// The bounds of one instance.
+pub(super) struct Bounds {
+    memory: StoreLimits,
+    /// What was left of the calls at the last tick.
+    calls_left: Option<u32>,
+    /// Ticks since then.
+    ticks: u32,
+}
+
+impl Bounds {
+    pub(super) fn new() -> Self {
+        let memory = StoreLimitsBuilder::new().memory_size(MAX_MEMORY_BYTES).build();
+        Bounds { memory, calls_left: None, ticks: 0 }
+    }
+}
+
+/// Puts a new instance's store under its bounds.
+pub(super) fn impose(store: &mut Store<Reach>) {
+    store.limiter(|reach| &mut reach.bounds.memory);
+    store.epoch_deadline_callback(|mut context| on_tick(context.data_mut()));
+    renew(store);
+}
+
+/// Gives the next call its share.
+pub(super) fn renew(store: &mut Store<Reach>) {
+    let reach = store.data_mut();
+    reach.imports.calls_left = Some(MAX_CALLS);
+    reach.bounds.ticks = 0;
+    store.set_epoch_deadline(1);
+}
+
+/// Takes one off the calls that are left.
+pub(super) fn take_call(left: &mut Option<u32>) -> wasmtime::Result<()> {
+    if let Some(left) = left {
+        let fewer = left.checked_sub(1);
+        *left = fewer.ok_or_else(|| wasmtime::format_err!("more than {MAX_CALLS} calls of the store in a row"))?;
+    }
+    Ok(())
+}
+
+/// Lets an engine's time go on for as long as there is the engine. A forked child has no such thread, and no such bound.
+pub(super) fn tick(engine: &Engine) -> wasmtime::Result<()> {
+    let engine = engine.weak();
+    let ticks = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    std::thread::Builder::new().name("kvlock-tick".into()).spawn(ticks)?;
+    Ok(())
+}
+
+/// The component was found at work when a tick had passed, perhaps only because a call of the store took that long.
+fn on_tick(reach: &mut Reach) -> wasmtime::Result<UpdateDeadline> {
+    let Reach { imports, bounds } = reach;
+    if bounds.calls_left != imports.calls_left {
+        bounds.calls_left = imports.calls_left;
+        bounds.ticks = 0;
+    }
+    bounds.ticks += 1;
+    if bounds.ticks > MAX_TICKS {
+        return Err(wasmtime::format_err!("it computes for more than {:?}", TICK * MAX_TICKS));
+    }
+    Ok(UpdateDeadline::Continue(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::client::Client;
+    use crate::engine::{Imports, config};
+    use crate::store::Memory;
+
+    /// Compiled by build.rs with the settings of the component.
+    static SPIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/spin.cwasm"));
+
+    fn bounded(engine: &Engine) -> Store<Reach> {
+        let imports = Imports::new(&Client::with_store(Memory::default()));
+        let mut store = Store::new(engine, Reach { imports, bounds: Bounds::new() });
+        impose(&mut store);
+        store
+    }
+
+    #[test]
+    fn a_loop_without_end_is_stopped() {
+        let engine = Engine::new(&config::engine_config()).unwrap();
+        // SAFETY: the bytes were made by build.rs with `Engine::precompile_module`, and are part of this program.
+        let module = unsafe { wasmtime::Module::deserialize(&engine, SPIN) }.unwrap();
+        let mut store = bounded(&engine);
+        let instance = wasmtime::Instance::new(&mut store, &module, &[]).unwrap();
+        let spin = instance.get_typed_func::<(), ()>(&mut store, "spin").unwrap();
+        // Time flies: a second of the host is a millisecond here.
+        let (done, end) = mpsc::channel::<()>();
+        let ticks = std::thread::spawn(move || {
+            while end.recv_timeout(Duration::from_millis(1)) == Err(mpsc::RecvTimeoutError::Timeout) {
+                engine.increment_epoch();
+            }
+        });
+        let error = spin.call(&mut store, ()).unwrap_err();
+        drop(done);
+        ticks.join().unwrap();
+        assert!(format!("{error:#}").contains("it computes for more than 10s"), "{error:#}");
+    }
+
+    #[test]
+    fn ticks_that_pass_in_calls_of_the_store_do_not_count() {
+        let engine = Engine::new(&config::engine_config()).unwrap();
+        let mut store = bounded(&engine);
+        for _ in 0..MAX_TICKS * 3 {
+            take_call(&mut store.data_mut().imports.calls_left).unwrap();
+            assert!(on_tick(store.data_mut()).is_ok());
+        }
+        let ends = (0..=MAX_TICKS).any(|_| on_tick(store.data_mut()).is_err());
+        assert!(ends, "ticks without such calls do");
+    }
+
+    #[test]
+    fn calls_of_the_store_are_bounded_in_one_call_of_the_component_and_not_over_several() {
+        let mut store = bounded(&Engine::new(&config::engine_config()).unwrap());
+        for _ in 0..2 {
+            renew(&mut store);
+            let left = &mut store.data_mut().imports.calls_left;
+            assert!((0..MAX_CALLS).all(|_| take_call(left).is_ok()));
+            assert!(take_call(left).is_err());
+        }
+    }
+}
