@@ -82,6 +82,7 @@ fn without_the_lock_entries_are_lost() {
     assert!(indexed("") < PROCESSES * THREADS * ENTRIES);
 }
 
+/// unimr.memcachedlock 0.1rc2, bug 7: parent and child have one identity, and both own the lock.
 #[test]
 fn a_fork_is_another_owner_and_leaves_its_parents_lock_alone() {
     let server = MemcachedServer::start();

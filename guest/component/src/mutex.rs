@@ -229,6 +229,6 @@ impl wit::GuestGrant for Grant {
 
     fn write_out(&self) -> Result<String, wit::GrantError> {
         let grant = self.unreleased()?;
-        self.session.borrow().write_out(&grant, driver::now()).map_err(convert::grant_error)
+        self.session.borrow_mut().write_out(&grant, driver::now()).map_err(convert::grant_error)
     }
 }

@@ -134,6 +134,9 @@ impl Acquire {
         }
         let Some(held) = session.held_mut(&self.store_key) else { return self.add(session, now) };
         if self.options.mode == Mode::Plain || held.record.mode == Mode::Plain {
+            if held.may_be_given_away() {
+                return self.add(session, now);
+            }
             return self.end(Err(AcquireError::AlreadyHeld));
         }
         let Some(depth) = held.record.depth.checked_add(1) else {

@@ -64,6 +64,8 @@ pub(crate) struct Held {
     pub(crate) lapses: Deadline,
     /// Until when the key stays taken even if it is released.
     pub(crate) taken_until: Option<Time>,
+    /// The version under which the grant was written out: whoever took it up may have released it.
+    pub(crate) written_out: Option<Version>,
     /// How many writes of the record have left.
     pub(crate) writes: u32,
     /// Writes of the record that left and were not answered.
@@ -75,6 +77,11 @@ impl Held {
     pub(crate) fn is_over(&self, now: Time) -> bool {
         let end = if self.deadline == Deadline::Unconfirmed { self.lapses } else { self.deadline };
         end.has_passed(now)
+    }
+
+    /// Whether it was written out, and not used since: it may be somebody else's, or free again.
+    pub(crate) fn may_be_given_away(&self) -> bool {
+        self.written_out == Some(self.version)
     }
 }
 
@@ -189,11 +196,13 @@ impl Session {
     }
 
     /// Writes the grant out for [`resume`](Self::resume).
-    pub fn write_out(&self, grant: &Grant, now: Time) -> Result<String, GrantError> {
-        let held = self.held_by(grant).filter(|held| !held.deadline.has_passed(now)).ok_or(GrantError::Lost(None))?;
+    pub fn write_out(&mut self, grant: &Grant, now: Time) -> Result<String, GrantError> {
+        let unix_time = self.unix_time(now);
+        let held = self.hold_of(grant).filter(|held| !held.deadline.has_passed(now)).ok_or(GrantError::Lost(None))?;
+        held.written_out = Some(held.version);
         let (namespace, version) = (held.namespace.clone(), held.version);
         let left = held.taken_until.map(|until| now.until(until)).filter(|left| !left.is_zero());
-        let minimum = left.map(|left| Minimum { left, at: self.unix_time(now) });
+        let minimum = left.map(|left| Minimum { left, at: unix_time });
         // The token is told along: the version will be another one after a renewal.
         let record = Record { token: Some(grant.token), ..held.record.clone() };
         Ok(Written { namespace, version, minimum, record }.encode())
@@ -214,8 +223,18 @@ impl Session {
             now.after(minimum.left.saturating_sub(Duration::from_nanos(elapsed)))
         });
         let (deadline, lapses) = (Deadline::Unconfirmed, Deadline::of(record.lease, now));
-        let held =
-            Held { grant: 0, namespace, record, version, deadline, lapses, taken_until, writes: 0, in_doubt: None };
+        let held = Held {
+            grant: 0,
+            namespace,
+            record,
+            version,
+            deadline,
+            lapses,
+            taken_until,
+            written_out: None,
+            writes: 0,
+            in_doubt: None,
+        };
         Ok(self.hold(store_key, held))
     }
 
@@ -262,6 +281,7 @@ impl Session {
             lapses: Deadline::Never,
             version,
             taken_until,
+            written_out: None,
             writes: 0,
             in_doubt: None,
             record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },

@@ -92,3 +92,13 @@ fn two_holders_are_found_where_clients_rely_on_grants_for_as_long_as_they_like()
     let report = &REPORTS["reckless"];
     assert!(report.violations.iter().any(|violation| violation.promise == "no two valid holders"), "{report}");
 }
+
+#[test]
+fn the_command_ends_with_1_on_a_broken_promise_and_tells_how_to_repeat_it() {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kvlock-attack"));
+    let output = command.args("--budget 20s --length 20s --seed 3 --mix hasty".split(' ')).output().expect("it runs");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{stdout}");
+    assert!(stdout.contains("broken: ") && stdout.contains("Granted"), "{stdout}");
+    assert!(stdout.ends_with("--budget 20s --length 20s --seed 3 --mix hasty\n"), "{stdout}");
+}

@@ -167,6 +167,36 @@ fn a_renewal_of_unknown_outcome_is_given_a_lease_to_be_confirmed_in() {
 }
 
 #[test]
+fn who_gave_a_grant_away_gets_the_lock_again_once_it_is_released_elsewhere() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let written = one.lock("k").acquire().unwrap().write_out().unwrap();
+    assert_eq!(two.resume(&written).unwrap().release(), Ok(Released::Freed));
+    one.lock("k").wait(Duration::ZERO).acquire().unwrap().release().unwrap();
+}
+
+#[test]
+fn who_gave_a_grant_away_waits_for_whoever_has_it_like_anybody() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let mut resumed = two.resume(&one.lock("k").acquire().unwrap().write_out().unwrap()).unwrap();
+    resumed.renew().unwrap();
+    busy(one.lock("k").wait(Duration::ZERO).acquire());
+    resumed.release().unwrap();
+    one.lock("k").wait(Duration::ZERO).acquire().unwrap().release().unwrap();
+}
+
+#[test]
+fn a_grant_that_its_session_takes_up_again_and_renews_is_held() {
+    let world = World::new();
+    let one = world.session("one");
+    let mut again = one.resume(&one.lock("k").acquire().unwrap().write_out().unwrap()).unwrap();
+    again.renew().unwrap();
+    assert!(matches!(refused(one.lock("k").acquire()), AcquireError::AlreadyHeld { .. }));
+    again.release().unwrap();
+}
+
+#[test]
 fn a_grant_taken_up_twice_by_a_session_is_one_hold() {
     let world = World::new();
     let (one, two) = (world.session("one"), world.session("two"));

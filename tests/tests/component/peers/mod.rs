@@ -1,7 +1,8 @@
 //! The races of kvlock's forerunners and peers, replayed: each test does to kvlock what broke another lock, at the very
 //! moment at which it broke, and names the lock and what went wrong there.
 //!
-//! Races that only a real server shows are in `tests/peers_on_memcached.rs`.
+//! Races that only a real server shows are in `tests/peers_on_memcached.rs`, and that of a fork in
+//! `tests/decorators.rs`.
 
 mod dbsemaphore;
 mod dogpile;
