@@ -17,6 +17,7 @@ mod raii;
 mod resume;
 mod retried;
 mod round_trips;
+mod secret;
 mod soft;
 mod traps;
 mod unknown;
