@@ -13,7 +13,7 @@ use crate::store::StoreError;
 #[non_exhaustive]
 pub enum ConnectError {
     /// The store's URL is not one of ours.
-    #[error("bad store URL `{url}`: {reason}")]
+    #[error("bad store URL `{}`: {reason}", url.escape_debug())]
     BadUrl {
         /// The URL as given.
         url: String,
@@ -21,7 +21,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// The store could not be opened.
-    #[error("cannot open `{url}`: {error}")]
+    #[error("cannot open `{}`: {error}", url.escape_debug())]
     Store {
         /// The URL as given.
         url: String,

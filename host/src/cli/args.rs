@@ -144,6 +144,8 @@ fn wait(text: &str) -> Result<Wait, String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -165,6 +167,17 @@ mod tests {
     fn what_is_no_duration_is_refused() {
         for bad in ["", "-1", "-5s", "abc", "1e400", "nan", "inf", "99999999999999999999s", "5 parsecs"] {
             assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_readers_of_durations_panic(
+            noise in ".{0,40}", number in "[-+]?[0-9.]{0,25}([eE][-+]?[0-9]{1,5})?(ns|us|ms|s|m|h|d|w|y)?"
+        ) {
+            for text in [noise, number.clone(), format!("{number} {number}")] {
+                let _ = (duration(&text), lease(&text), wait(&text).is_ok());
+            }
         }
     }
 }

@@ -5,7 +5,10 @@
 //! corpus and a bounded number of bytes made up from a fixed seed; `cargo xtask fuzz TARGET` runs libFuzzer, guided by
 //! coverage, for as long as one likes.
 
+mod component;
+mod local;
 mod machines;
+mod memcached;
 mod tape;
 mod text;
 
@@ -26,6 +29,10 @@ pub const TARGETS: &[Target] = &[
     Target { name: "grant", run: text::grant, cases: 10_000 },
     Target { name: "names", run: text::names, cases: 20_000 },
     Target { name: "machines", run: machines::machines, cases: 5_000 },
+    Target { name: "component", run: component::component, cases: 300 },
+    Target { name: "memcached", run: memcached::memcached, cases: 300 },
+    Target { name: "local", run: local::local, cases: 200 },
+    Target { name: "urls", run: text::urls, cases: 5_000 },
 ];
 
 /// The target of this name.

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 /// A tape that begins again at its end, so that whoever chooses by it never stops, and an endless loop shows itself.
-pub(crate) struct Tape<'a> {
-    bytes: &'a [u8],
+pub(crate) struct Tape {
+    bytes: Vec<u8>,
     at: usize,
 }
 
-impl<'a> Tape<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Tape { bytes, at: 0 }
+impl Tape {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
+        Tape { bytes: bytes.to_vec(), at: 0 }
     }
 
     /// Whether all of it was read once.

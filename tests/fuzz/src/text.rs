@@ -67,3 +67,13 @@ pub(crate) fn names(data: &[u8]) {
     assert!(stored.len() <= MAX_STORE_KEY_BYTES, "{stored}");
     assert!(stored.bytes().all(|byte| byte > b' ' && byte != 0x7f), "{stored:?}");
 }
+
+/// A store's URL, but of no file: the reader of `local:` takes any path. Nothing is sent by taking one.
+pub(crate) fn urls(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let text = if text.starts_with("local:") { "local".into() } else { text };
+    for url in [text.to_string(), format!("memcached://{text}")] {
+        let Err(error) = kvlock::Client::connect(&url) else { continue };
+        assert!(!error.to_string().contains(char::is_control), "{error:?}");
+    }
+}

@@ -72,3 +72,23 @@ fn every_name_is_refused_or_leads_to_a_legal_store_key() {
 fn a_lying_store_makes_no_machine_panic_or_spin_and_gives_no_grant_that_it_did_not_give() {
     check("machines");
 }
+
+#[test]
+fn a_lying_store_costs_the_component_its_session_at_worst_and_the_host_goes_on() {
+    check("component");
+}
+
+#[test]
+fn a_hostile_peer_makes_no_panic_and_no_call_that_does_not_return() {
+    check("memcached");
+}
+
+#[test]
+fn a_hostile_file_is_refused_or_worked_with() {
+    check("local");
+}
+
+#[test]
+fn every_url_is_taken_or_refused_in_one_line() {
+    check("urls");
+}

@@ -18,6 +18,7 @@ mod raii;
 mod resume;
 mod retried;
 mod round_trips;
+mod secret;
 mod semaphore;
 mod soft;
 mod traps;

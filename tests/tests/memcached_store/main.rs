@@ -6,6 +6,7 @@
 mod basics;
 mod eras;
 mod failures;
+mod hostile;
 mod limits;
 mod strangers;
 mod support;

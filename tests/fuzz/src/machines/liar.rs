@@ -8,7 +8,7 @@ use crate::tape::Tape;
 
 /// What the store was told, from which it makes its lies.
 #[derive(Default)]
-pub(super) struct Liar {
+pub(crate) struct Liar {
     /// Values that were written, or would have been.
     values: Vec<Vec<u8>>,
     versions: Vec<Version>,
@@ -17,7 +17,7 @@ pub(super) struct Liar {
 }
 
 impl Liar {
-    pub(super) fn reply(&mut self, tape: &mut Tape<'_>, request: &Request) -> Reply {
+    pub(crate) fn reply(&mut self, tape: &mut Tape, request: &Request) -> Reply {
         self.listen(request);
         // A driver that mixes its answers up.
         if tape.once_in(64) {
@@ -33,7 +33,7 @@ impl Liar {
     }
 
     /// The answer of a store that has had enough.
-    pub(super) fn refusal(request: &Request) -> Reply {
+    pub(crate) fn refusal(request: &Request) -> Reply {
         let refused = || StoreError::Rejected("enough".into());
         match request {
             Request::Get { .. } => Reply::Entry(Err(refused())),
@@ -50,7 +50,7 @@ impl Liar {
         }
     }
 
-    fn misdirected(&mut self, tape: &mut Tape<'_>) -> Reply {
+    fn misdirected(&mut self, tape: &mut Tape) -> Reply {
         match tape.byte() % 5 {
             0 => Reply::Entry(Ok(None)),
             1 => Reply::Entries(Ok(vec![None; usize::from(tape.byte() % 4)])),
@@ -62,8 +62,8 @@ impl Liar {
 
     fn or_fails<T>(
         &mut self,
-        tape: &mut Tape<'_>,
-        answer: impl FnOnce(&mut Self, &mut Tape<'_>) -> T,
+        tape: &mut Tape,
+        answer: impl FnOnce(&mut Self, &mut Tape) -> T,
     ) -> Result<T, StoreError> {
         match tape.byte() % 16 {
             0 => Err(StoreError::Unavailable("no".into())),
@@ -74,7 +74,7 @@ impl Liar {
         }
     }
 
-    fn entries(&mut self, tape: &mut Tape<'_>, keys: &[String]) -> Vec<Option<Entry>> {
+    fn entries(&mut self, tape: &mut Tape, keys: &[String]) -> Vec<Option<Entry>> {
         let mut entries: Vec<_> = keys.iter().map(|key| self.entry(tape, key)).collect();
         match tape.byte() {
             0 => entries.push(None),
@@ -84,14 +84,14 @@ impl Liar {
         entries
     }
 
-    fn entry(&mut self, tape: &mut Tape<'_>, key: &str) -> Option<Entry> {
+    fn entry(&mut self, tape: &mut Tape, key: &str) -> Option<Entry> {
         let value = self.value(tape, key)?;
         let time_left =
             tape.pick(&[None, Some(Ttl::Forever), Some(Ttl::After(Duration::ZERO)), Some(Ttl::After(Duration::MAX))]);
         Some(Entry { value, version: self.version(tape), time_left })
     }
 
-    fn value(&mut self, tape: &mut Tape<'_>, key: &str) -> Option<Vec<u8>> {
+    fn value(&mut self, tape: &mut Tape, key: &str) -> Option<Vec<u8>> {
         match tape.byte() % 8 {
             0 | 1 => None,
             2..4 => self.values.last().cloned(),
@@ -102,7 +102,7 @@ impl Liar {
         }
     }
 
-    fn write(&mut self, tape: &mut Tape<'_>) -> WriteOutcome {
+    fn write(&mut self, tape: &mut Tape) -> WriteOutcome {
         match tape.byte() % 8 {
             0 => WriteOutcome::Conflict(None),
             1 => WriteOutcome::Conflict(Some(self.version(tape))),
@@ -111,7 +111,7 @@ impl Liar {
         }
     }
 
-    fn delete(&mut self, tape: &mut Tape<'_>) -> DeleteOutcome {
+    fn delete(&mut self, tape: &mut Tape) -> DeleteOutcome {
         match tape.byte() % 4 {
             0 => DeleteOutcome::Conflict(Some(self.version(tape))),
             1 => DeleteOutcome::Absent,
@@ -119,7 +119,7 @@ impl Liar {
         }
     }
 
-    fn era(&mut self, tape: &mut Tape<'_>) -> EraInfo {
+    fn era(&mut self, tape: &mut Tape) -> EraInfo {
         let lossless_for =
             tape.pick(&[Duration::MAX, Duration::ZERO, Duration::from_secs(29), Duration::from_secs(30)]);
         let last = self.versions.last().map_or(7, |version| version.era);
@@ -127,7 +127,7 @@ impl Liar {
     }
 
     /// One that was told before, the next after the last, or any.
-    fn version(&mut self, tape: &mut Tape<'_>) -> Version {
+    fn version(&mut self, tape: &mut Tape) -> Version {
         let version = match tape.byte() % 4 {
             0 if !self.versions.is_empty() => tape.pick(&self.versions),
             1 => Version { era: tape.number(), number: tape.number() },
@@ -141,7 +141,7 @@ impl Liar {
     }
 }
 
-fn damaged(tape: &mut Tape<'_>, mut value: Vec<u8>) -> Vec<u8> {
+fn damaged(tape: &mut Tape, mut value: Vec<u8>) -> Vec<u8> {
     let at = usize::from(tape.byte()) % value.len().max(1);
     match value.get_mut(at) {
         Some(byte) if tape.once_in(2) => *byte = tape.byte(),
@@ -151,7 +151,7 @@ fn damaged(tape: &mut Tape<'_>, mut value: Vec<u8>) -> Vec<u8> {
 }
 
 /// A text as kvlock writes it, of what nobody ever did.
-fn made_up(tape: &mut Tape<'_>, key: &str) -> String {
+fn made_up(tape: &mut Tape, key: &str) -> String {
     let (kind, name) = key.strip_prefix("n:").and_then(|key| key.split_once(':')).unwrap_or((key, "k"));
     match kind {
         "semaphore" => {

@@ -1,7 +1,7 @@
 //! The state machines under a store that lies: they end, they pause, and they hold nothing that they were not given.
 
 mod evidence;
-mod liar;
+pub(crate) mod liar;
 
 use std::time::Duration;
 
@@ -38,8 +38,8 @@ pub(crate) fn machines(data: &[u8]) {
     }
 }
 
-struct World<'a> {
-    tape: Tape<'a>,
+struct World {
+    tape: Tape,
     now: Duration,
     session: Session,
     quarantine: Option<Duration>,
@@ -49,8 +49,8 @@ struct World<'a> {
     nonces: u128,
 }
 
-impl<'a> World<'a> {
-    fn new(mut tape: Tape<'a>) -> Self {
+impl World {
+    fn new(mut tape: Tape) -> Self {
         let quarantine = tape.pick(&[None, Some(Duration::ZERO), Some(Duration::from_secs(60))]);
         let now = Duration::from_secs(1000);
         let options = SessionOptions {

@@ -1,0 +1,56 @@
+//! Peers that keep a client waiting: a call ends all the same. What else they may say is left to `tests/fuzz`.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::{Duration, Instant};
+
+use kvlock::store::{KvStore, Memcached};
+
+use crate::support::{TTL, assert_invalid, assert_unavailable};
+
+const TIMEOUT: Duration = Duration::from_millis(200);
+/// An exchange takes two timeouts at most, and a read is tried on a second connection; the rest is for a busy machine.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// A store whose server says `what`, a piece each pause, again and again for as long as anybody listens.
+fn store(what: &'static [u8], pause: Duration) -> Memcached {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(8) {
+            std::thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                // No test lasts as long as that.
+                let end = Instant::now() + Duration::from_secs(20);
+                while Instant::now() < end && stream.write_all(what).is_ok() {
+                    std::thread::sleep(pause);
+                }
+            });
+        }
+    });
+    let store = Memcached::connect(&address.to_string()).unwrap();
+    store.with_connect_timeout(TIMEOUT).with_operation_timeout(TIMEOUT)
+}
+
+#[test]
+fn an_answer_that_comes_byte_by_byte_takes_no_longer_than_the_timeout_allows() {
+    // Each byte comes well before the socket's own timeout.
+    for what in ["V", "STAT a b\r\n"] {
+        let store = store(what.as_bytes(), TIMEOUT / 4);
+        let began = Instant::now();
+        let (read, write) = (store.get("k"), store.add("k", b"v", TTL));
+        assert!(read.is_err() && write.is_err());
+        assert!(began.elapsed() < LONGEST, "{:?}", began.elapsed());
+    }
+    assert_unavailable(store(b"V", TIMEOUT / 4).get("k"));
+}
+
+#[test]
+fn an_answer_without_end_is_cut_off() {
+    for what in [[b'x'; 4096].as_slice(), b"EN\r\nSTAT a b\r\n", &[0; 4096]] {
+        let store = store(Box::leak(what.into()), Duration::ZERO);
+        let began = Instant::now();
+        assert_invalid(store.get("k"));
+        assert!(began.elapsed() < LONGEST, "{:?}", began.elapsed());
+    }
+}
