@@ -16,7 +16,8 @@ fn commands() -> Vec<Vec<String>> {
 
 /// The folder of the package of this name.
 fn package(name: &str) -> PathBuf {
-    const FOLDERS: [&str; 6] = ["guest/machine", "host", "tests", "tests/fuzz", "tests/proof", "examples/catalogue"];
+    const FOLDERS: [&str; 7] =
+        ["guest/machine", "host", "tests", "tests/attack", "tests/fuzz", "tests/proof", "examples/catalogue"];
     let named = |folder: &PathBuf| {
         let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
         manifest.lines().any(|line| line == format!("name = \"{name}\""))
