@@ -22,8 +22,8 @@ const OPERATIONS: u32 = 24;
 const CALLS_WITHOUT_PAUSE: u32 = 2_000;
 /// After so many calls the store refuses everything, which ends every operation.
 const PATIENCE: u32 = 4_000;
-/// So many steps later each has ended.
-const LAST_STEPS: u32 = 16;
+/// So many steps later each has ended: it may try for two seconds to find out what became of a write.
+const LAST_STEPS: u32 = 150;
 
 /// Operations on a few keys, with whatever answers the bytes make.
 pub(crate) fn machines(data: &[u8]) {
