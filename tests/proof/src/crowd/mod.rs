@@ -3,6 +3,7 @@
 //! The world is smaller than that of the locks, whose renewals, releases and records these machines are made of: what is
 //! asked here is whether a semaphore is ever above its size, and whether a reservation goes to whom it belongs.
 
+mod judge;
 mod scenarios;
 mod work;
 mod world;

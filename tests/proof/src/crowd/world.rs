@@ -5,22 +5,21 @@ use std::time::Duration;
 
 use ahash::RandomState;
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, Event, Grant, GrantError, Key, Lease, LockOptions, Namespace, Nonce, Release,
-    Reply, Request, Resize, ResizeError, Retry, RetryOptions, Session, SessionOptions, Size, StoreError, Text, Try,
-    Ttl, Validity, Verdict, WaitingFor,
+    Acquire, AcquirePermit, Event, Grant, Key, Lease, LockOptions, Namespace, Nonce, Release, Reply, Request, Resize,
+    Retry, RetryOptions, Session, SessionOptions, Size, StoreError, Text, Try, Ttl,
 };
 
-use super::work::{End, Next, Op, Work};
+use super::work::{Next, Op, Work};
 use super::{Deed, Scenario, Seen};
 use crate::owner::{Phase, fail, is_write, time};
 use crate::promise::Promise;
-use crate::store::{Store, surely};
+use crate::store::Store;
 
 /// What of the lease is sure, halved.
 const TICK: Duration = Duration::from_millis(14_970);
 const LEASE: Duration = Duration::from_secs(30);
 /// A reservation is sure for one tick.
-const RESERVE: Duration = Duration::from_secs(15);
+pub(super) const RESERVE: Duration = Duration::from_secs(15);
 /// More calls than this without a pause are a busy loop.
 const CALLS_WITHOUT_PAUSE: u8 = 60;
 const FAIR_STEPS: u32 = 2000;
@@ -29,36 +28,36 @@ const FAIR_TICKS: u32 = 40;
 /// Everything there is at a moment.
 #[derive(Debug, Clone)]
 pub(crate) struct World {
-    now: u32,
-    store: Store,
-    members: Vec<Member>,
+    pub(super) now: u32,
+    pub(super) store: Store,
+    pub(super) members: Vec<Member>,
     /// Requests whose callers have given them up, and that may be executed yet.
-    late: Vec<Request>,
-    unanswered: u8,
-    slow: u8,
-    crashes: u8,
-    losses: u8,
+    pub(super) late: Vec<Request>,
+    pub(super) unanswered: u8,
+    pub(super) slow: u8,
+    pub(super) crashes: u8,
+    pub(super) losses: u8,
     /// Everything was lost: who still is at work then is known to nobody.
-    lost: bool,
+    pub(super) lost: bool,
     /// The largest token of each permit number, or of the lock.
-    tokens: Vec<(Option<u32>, u64)>,
+    pub(super) tokens: Vec<(Option<u32>, u64)>,
     /// The promise that the last step broke.
     pub(crate) broken: Option<Promise>,
     /// What the last step brought. No part of the state.
-    seen: u16,
+    pub(super) seen: u16,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Member {
-    session: Session,
-    next: usize,
-    begun: u32,
-    op: Option<Op>,
-    grants: Vec<Grant>,
-    retry: Option<Retry>,
-    running: Option<Try>,
+pub(super) struct Member {
+    pub(super) session: Session,
+    pub(super) next: usize,
+    pub(super) begun: u32,
+    pub(super) op: Option<Op>,
+    pub(super) grants: Vec<Grant>,
+    pub(super) retry: Option<Retry>,
+    pub(super) running: Option<Try>,
     /// The token of a reservation, and until when it surely stands.
-    reserved: Option<(u64, Duration)>,
+    pub(super) reserved: Option<(u64, Duration)>,
 }
 
 /// Something that may happen. Members by their numbers.
@@ -129,11 +128,11 @@ impl World {
         self.seen & 1 << seen as u8 != 0
     }
 
-    fn see(&mut self, seen: Seen) {
+    pub(super) fn see(&mut self, seen: Seen) {
         self.seen |= 1 << seen as u8;
     }
 
-    fn at(&self) -> Duration {
+    pub(super) fn at(&self) -> Duration {
         TICK * self.now
     }
 
@@ -325,7 +324,7 @@ impl World {
     }
 
     /// The size of the semaphore, as the store has it.
-    fn size(&self) -> u32 {
+    pub(super) fn size(&self) -> u32 {
         let Some(stored) = self.store.entry("n:semaphore:pool") else { return 0 };
         let text = String::from_utf8_lossy(&stored.value);
         let size = text.lines().find_map(|line| line.strip_prefix("permits: "));
@@ -364,117 +363,6 @@ impl World {
                 }
             }
         }
-    }
-
-    fn ended(&mut self, m: usize, op: Op, end: End) {
-        match end {
-            End::Granted(Ok(grant)) => {
-                self.see(if op.paused { Seen::GrantedAfterPause } else { Seen::Granted });
-                self.granted(m, &op, grant);
-            }
-            End::Granted(Err(error)) => self.refused(&error),
-            End::Resized(outcome) => self.resized(&op, outcome),
-            End::GivenBack(outcome) => {
-                if matches!(outcome, Err(GrantError::OutOfOrder | GrantError::Invalid(_))) {
-                    self.broken = Some(Promise::NoNonsense);
-                }
-            }
-            End::Begun(Ok(running)) => {
-                let grant = running.grant().clone();
-                if let Some((token, until)) = self.members[m].reserved.take() {
-                    let stands = grant.token() == token;
-                    self.see(if stands { Seen::RetriedOnReservation } else { Seen::RetriedAnew });
-                    if !stands && self.at() < until && op.began < until {
-                        self.broken = Some(Promise::ReservationStands);
-                    }
-                }
-                self.members[m].running = Some(running);
-                self.granted(m, &op, grant);
-            }
-            // Its own reservation is no obstacle.
-            End::Begun(Err(AcquireError::AlreadyHeld)) => self.broken = Some(Promise::NoNonsense),
-            End::Begun(Err(error)) => self.refused(&error),
-            End::Reported(Ok(Verdict::RetryAfter(_, retry))) => {
-                let Some(grant) = op.work.grant() else { return };
-                self.members[m].retry = Some(*retry);
-                let until = op.began + surely(RESERVE);
-                self.members[m].reserved = (op.stood && !op.doubtful).then_some((grant.token(), until));
-            }
-            End::Reported(Err(unreported)) => {
-                if matches!(unreported.error, GrantError::OutOfOrder | GrantError::Invalid(_)) {
-                    self.broken = Some(Promise::NoNonsense);
-                }
-            }
-            End::Reported(Ok(_)) => {}
-        }
-    }
-
-    fn granted(&mut self, m: usize, op: &Op, grant: Grant) {
-        let permit = grant.permit();
-        let grants = &mut self.members[m].grants;
-        // On its reservation a try has the grant that it had.
-        let known = grants.iter().position(|other| *other == grant);
-        known.map(|place| grants.remove(place));
-        match self.tokens.iter_mut().find(|(of, _)| *of == permit) {
-            Some((_, last)) if grant.token() <= *last && known.is_none() => self.broken = Some(Promise::TokensGrow),
-            Some((_, last)) => *last = grant.token(),
-            None => self.tokens.push((permit, grant.token())),
-        }
-        self.members[m].grants.push(grant);
-        let valid = self.valid();
-        let numbers: std::collections::BTreeSet<_> = valid.iter().collect();
-        if numbers.len() < valid.len() {
-            self.broken = Some(Promise::OneHolder);
-        }
-        let permits = valid.iter().filter(|permit| permit.is_some()).count();
-        if permit.is_some() && permits > usize::try_from(op.largest).unwrap_or(usize::MAX) {
-            self.broken = Some(Promise::NeverAboveItsSize);
-        }
-    }
-
-    fn refused(&mut self, error: &AcquireError) {
-        match error {
-            AcquireError::Busy { waiting_for: WaitingFor::Exhausted { .. }, .. } => self.see(Seen::Exhausted),
-            AcquireError::Unknown => self.see(Seen::Unknown),
-            AcquireError::Corrupt(_) | AcquireError::Invalid(_) | AcquireError::OutOfOrder => {
-                self.broken = Some(Promise::NoNonsense);
-            }
-            _ => {}
-        }
-    }
-
-    fn resized(&mut self, op: &Op, outcome: Result<Option<u32>, ResizeError>) {
-        match outcome {
-            Ok(_) => {
-                self.see(Seen::Resized);
-                let Work::Resize(_, size) = op.work else { return };
-                let most = usize::try_from(op.largest.max(size)).unwrap_or(usize::MAX);
-                if self.valid().len() > most && !self.lost {
-                    self.broken = Some(Promise::NeverAboveItsSize);
-                }
-            }
-            Err(ResizeError::StillHeld(_)) => self.see(Seen::StillHeld),
-            Err(ResizeError::Superseded(_)) => self.see(Seen::Superseded),
-            Err(ResizeError::OutOfOrder | ResizeError::Corrupt(_)) => self.broken = Some(Promise::NoNonsense),
-            Err(_) => {}
-        }
-    }
-
-    fn is_valid(&self, m: usize, grant: &Grant, now: Duration) -> bool {
-        matches!(self.members[m].session.validity(grant, time(now)), Validity::Valid(_) | Validity::Unlimited)
-    }
-
-    /// What is surely held now: permits by their number, or the lock.
-    fn valid(&self) -> Vec<Option<u32>> {
-        let mut valid = Vec::new();
-        for (m, member) in self.members.iter().enumerate() {
-            let under_way = member.op.as_ref().and_then(|op| op.work.grant());
-            // A try's grant is in the list as well.
-            let mut grants: Vec<&Grant> = member.grants.iter().collect();
-            grants.extend(under_way.filter(|grant| !member.grants.contains(grant)));
-            valid.extend(grants.into_iter().filter(|grant| self.is_valid(m, grant, self.at())).map(Grant::permit));
-        }
-        valid
     }
 
     /// One state in so many is followed to its end; which ones, their hashes decide.
