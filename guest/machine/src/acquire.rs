@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::holder::Holder;
 use crate::kv::{Entry, Reply, Request, StoreError, Version, WriteOutcome};
 use crate::name::{Key, Place};
 use crate::options::{LockOptions, Mode};
+use crate::queue::{Advice, Queue, Then};
 use crate::record::{Nonce, Record};
 use crate::rewrite::Rewrite;
 use crate::session::{Deadline, Doubt, Grant, Session};
@@ -37,12 +39,16 @@ pub struct Acquire {
     options: LockOptions,
     nonce: Nonce,
     wait: Wait,
+    /// Where it stands in the line; none for who does not stand in one.
+    queue: Option<Box<Queue>>,
     tries_since_look: u32,
     waiting_for: WaitingFor,
     /// A write was sent of which it is not known whether it happened, or may happen yet.
     in_doubt: bool,
     /// The lease was begun anew, because an answer took longer than it, and there was no pause since.
     begun_anew: bool,
+    /// It tried because a look found the lock free, and there was no pause since.
+    hurried: bool,
     state: State,
 }
 
@@ -54,6 +60,8 @@ enum State {
         record: Box<Record>,
     },
     Looking,
+    /// Writing itself into the line.
+    Joining,
     AskingEra {
         written: Box<Written>,
     },
@@ -76,6 +84,7 @@ enum State {
     },
     Pausing {
         until: Time,
+        then: Then,
     },
     Ended,
 }
@@ -103,7 +112,11 @@ impl Acquire {
 
     /// A wait for a lock or for one permit.
     pub(crate) fn at(session: &Session, place: Place, options: LockOptions, nonce: Nonce) -> Self {
+        // Who tries once does not wait; a permit is as good as another.
+        let in_line = options.line && place.permit.is_none() && options.wait != Some(Duration::ZERO);
+        let queue = in_line.then(|| Box::new(Queue::new(&place.key, session.namespace().line(&place.key), nonce)));
         Acquire {
+            queue,
             store_key: session.store_key(&place),
             wait: Wait::new(options.wait, options.interval, nonce.0),
             place,
@@ -113,6 +126,7 @@ impl Acquire {
             waiting_for: WaitingFor::Turn,
             in_doubt: false,
             begun_anew: false,
+            hurried: false,
             state: State::Fresh,
         }
     }
@@ -124,14 +138,36 @@ impl Acquire {
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
         self.wait.start(now);
-        self.try_once(session, now)
+        if self.is_held(session, now) {
+            return self.hold_once_more(session, now);
+        }
+        let Some(queue) = &mut self.queue else { return self.add(session, now) };
+        let Some(contended) = session.recall(&self.store_key, now) else { return self.add(session, now) };
+        // Whoever had it before lets those go first who wait for it now.
+        queue.remember(contended);
+        self.look()
+    }
+
+    fn go_on(&mut self, session: &mut Session, now: Time, then: Then) -> Step<Outcome> {
+        if self.is_held(session, now) {
+            return self.hold_once_more(session, now);
+        }
+        // The last is a try, wherever it stands.
+        match then {
+            Then::Look if !self.wait.is_over(now) => self.look(),
+            Then::Look | Then::Try => self.add(session, now),
+        }
     }
 
     /// The session may hold the lock: from the start, or since another acquisition of it got there first.
-    fn try_once(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
+    fn is_held(&self, session: &mut Session, now: Time) -> bool {
         if session.held(&self.store_key).is_some_and(|held| held.is_over(now)) {
             session.forget(&self.store_key);
         }
+        session.held(&self.store_key).is_some()
+    }
+
+    fn hold_once_more(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
         let Some(held) = session.held_mut(&self.store_key) else { return self.add(session, now) };
         if self.options.mode == Mode::Plain || held.record.mode == Mode::Plain {
             if held.may_be_given_away() {
@@ -165,7 +201,11 @@ impl Acquire {
     fn look(&mut self) -> Step<Outcome> {
         self.tries_since_look = 0;
         self.state = State::Looking;
-        Step::Call(Request::Get { key: self.store_key.clone() })
+        let key = self.store_key.clone();
+        Step::Call(match &self.queue {
+            Some(queue) => Request::GetMany { keys: [key, queue.store_key.clone()].into() },
+            None => Request::Get { key },
+        })
     }
 
     fn take_over(&mut self, record: Record, if_version: Version, now: Time) -> Step<Outcome> {
@@ -198,9 +238,9 @@ impl Acquire {
                 session.reached = true;
                 self.on_written(session, now, Written { record, version, sent })
             }
-            Ok(WriteOutcome::Conflict(_)) => {
+            Ok(WriteOutcome::Conflict(version)) => {
                 session.reached = true;
-                self.on_taken(now)
+                self.on_taken(now, version)
             }
             Ok(WriteOutcome::Absent) => self.end(Err(AcquireError::OutOfOrder)),
             Err(error @ StoreError::UnknownOutcome(_)) => {
@@ -212,22 +252,36 @@ impl Acquire {
         }
     }
 
-    fn on_taken(&mut self, now: Time) -> Step<Outcome> {
+    fn on_taken(&mut self, now: Time, by: Option<Version>) -> Step<Outcome> {
         let unknown = !matches!(self.waiting_for, WaitingFor::Holder(_)) || self.tries_since_look >= TRIES_PER_LOOK;
+        let moved = self.queue.as_ref().is_some_and(|queue| queue.has_moved(by)) && !self.hurried;
         // Whoever gives up is to be told who holds the lock now, not who held it a while ago.
-        if unknown || self.in_doubt || self.options.adopt || self.wait.is_over(now) {
+        if unknown || moved || self.in_doubt || self.options.adopt || self.wait.is_over(now) {
             return self.look();
         }
         self.pause(now, Duration::ZERO)
     }
 
-    fn on_look(&mut self, session: &mut Session, now: Time, entry: Option<Entry>) -> Step<Outcome> {
+    fn on_looks(&mut self, session: &mut Session, now: Time, entries: Vec<Option<Entry>>) -> Step<Outcome> {
+        match <[_; 2]>::try_from(entries) {
+            Ok([entry, line]) => self.on_look(session, now, entry, line),
+            Err(_) => self.end(Err(AcquireError::OutOfOrder)),
+        }
+    }
+
+    fn on_look(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        entry: Option<Entry>,
+        line: Option<Entry>,
+    ) -> Step<Outcome> {
         session.reached = true;
         let Some(entry) = entry else {
             if !self.in_doubt {
                 self.waiting_for = WaitingFor::Turn;
             }
-            return self.pause(now, Duration::ZERO);
+            return self.line_up(session, now, None, line);
         };
         let record = match Record::decode_for(&self.place, &entry.value) {
             Ok(record) => record,
@@ -239,8 +293,41 @@ impl Acquire {
             let new = session.record(&self.place, &self.options, self.nonce, now);
             return self.take_over(new, entry.version, now);
         }
+        let holder = (record.nonce, entry.version);
         self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
-        self.pause(now, Duration::ZERO)
+        self.line_up(session, now, Some(holder), line)
+    }
+
+    /// Finds its place in the line, or takes one.
+    fn line_up(
+        &mut self,
+        session: &Session,
+        now: Time,
+        holder: Option<(Nonce, Version)>,
+        line: Option<Entry>,
+    ) -> Step<Outcome> {
+        if self.wait.is_over(now) && self.tries_since_look > 0 {
+            return self.pause(now, Duration::ZERO);
+        }
+        match self.queue.as_mut().map(|queue| queue.see(now, holder, line.as_ref())) {
+            Some(Advice::Try) if !self.hurried => {
+                self.hurried = true;
+                self.add(session, now)
+            }
+            Some(Advice::Join(request)) => {
+                self.state = State::Joining;
+                Step::Call(request)
+            }
+            Some(Advice::Try | Advice::Pause) | None => self.pause(now, Duration::ZERO),
+        }
+    }
+
+    /// The line is advice: where it cannot be written it is done without.
+    fn on_joined(&mut self, now: Time, reply: AddReply) -> Step<Outcome> {
+        match reply {
+            Ok(WriteOutcome::Conflict(_) | WriteOutcome::Absent) => self.look(),
+            Ok(WriteOutcome::Written(_)) | Err(_) => self.pause(now, Duration::ZERO),
+        }
     }
 
     /// The store took our record: a grant, if the era is known to be old enough.
@@ -266,6 +353,9 @@ impl Acquire {
             // The answer took longer than the lease: begin it anew, under the version that was just written.
             self.begun_anew = true;
             return self.take_over(record, version, now);
+        }
+        if let Some(contended) = self.queue.as_ref().and_then(|queue| queue.served(now)) {
+            session.contend(&self.store_key, contended);
         }
         let grant = session.grant(record, version, sent, taken_until(&self.options, sent));
         self.end(Ok(grant))
@@ -354,9 +444,13 @@ impl Acquire {
                 waiting_for => self.end(Err(AcquireError::Busy { waited: self.wait.waited(now), waiting_for })),
             };
         }
-        self.begun_anew = false;
-        let pause = self.wait.pause(now, at_least);
-        self.state = State::Pausing { until: now.after(pause) };
+        (self.begun_anew, self.hurried) = (false, false);
+        let (pause, then) = match &mut self.queue {
+            Some(queue) if at_least.is_zero() => queue.pause(now, &mut self.wait),
+            _ => (at_least.saturating_add(self.wait.next_pause()), Then::Try),
+        };
+        let pause = self.wait.within(now, pause);
+        self.state = State::Pausing { until: now.after(pause), then };
         Step::Sleep(pause)
     }
 
@@ -392,8 +486,12 @@ impl Machine for Acquire {
             (State::Adding { sent, record }, Event::Reply(Reply::Write(reply))) => {
                 self.on_add(session, now, sent, *record, reply)
             }
-            (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_look(session, now, entry),
-            (State::Looking, Event::Reply(Reply::Entry(Err(error)))) => self.on_outage(session, now, error),
+            (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_look(session, now, entry, None),
+            (State::Looking, Event::Reply(Reply::Entries(Ok(entries)))) => self.on_looks(session, now, entries),
+            (State::Looking, Event::Reply(Reply::Entry(Err(error)) | Reply::Entries(Err(error)))) => {
+                self.on_outage(session, now, error)
+            }
+            (State::Joining, Event::Reply(Reply::Write(reply))) => self.on_joined(now, reply),
             (State::AskingEra { written }, Event::Reply(Reply::Era(reply))) => {
                 self.on_era(session, now, *written, reply)
             }
@@ -420,11 +518,11 @@ impl Machine for Acquire {
                     ask.into()
                 }
             },
-            (State::Pausing { until }, Event::Woken) if now < until => {
-                self.state = State::Pausing { until };
+            (State::Pausing { until, then }, Event::Woken) if now < until => {
+                self.state = State::Pausing { until, then };
                 Step::Sleep(now.until(until))
             }
-            (State::Pausing { .. }, Event::Woken) => self.try_once(session, now),
+            (State::Pausing { then, .. }, Event::Woken) => self.go_on(session, now, then),
             _ => self.end(Err(AcquireError::OutOfOrder)),
         }
     }

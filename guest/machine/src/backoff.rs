@@ -22,6 +22,15 @@ impl Backoff {
     pub(crate) fn next(&mut self) -> Duration {
         let whole = self.pause;
         self.pause = whole.saturating_mul(2).min(self.limit);
+        self.cut(whole)
+    }
+
+    /// A pause up to the limit, whatever those before were.
+    pub(crate) fn settled(&mut self) -> Duration {
+        self.cut(self.limit)
+    }
+
+    fn cut(&mut self, whole: Duration) -> Duration {
         let half = whole / 2;
         // 32 random bits are fine enough a grain for a pause.
         let share = u128::from(self.draw() >> 32);

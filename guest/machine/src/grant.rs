@@ -152,8 +152,9 @@ impl Release {
             }
             Conclusion::Replaced { .. } | Conclusion::OutOfOrder => return Err(GrantError::OutOfOrder),
         };
-        if held.is_some() {
+        if let Some(since) = held.map(|held| held.since) {
             session.forget(&self.grant.store_key);
+            session.freed(&self.grant.store_key, since, now);
         }
         session.reached = true;
         outcome

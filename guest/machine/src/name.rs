@@ -140,6 +140,11 @@ impl Namespace {
         self.named(&kind, &place.key)
     }
 
+    /// What the store calls the line of those who wait for a lock.
+    pub(crate) fn line(&self, key: &Key) -> String {
+        self.named(":line", key)
+    }
+
     /// What the store calls the definition of a semaphore.
     pub(crate) fn semaphore(&self, name: &Key) -> String {
         self.named(":semaphore", name)

@@ -74,13 +74,15 @@ pub struct LockOptions {
     pub(crate) interval: Duration,
     pub(crate) adopt: bool,
     pub(crate) at_least: Duration,
+    pub(crate) line: bool,
 }
 
 impl LockOptions {
     /// A plain lock with this lease; waits for ever, trying at least every 50 ms.
     pub fn new(lease: Lease) -> Self {
         let interval = Duration::from_millis(50);
-        LockOptions { mode: Mode::Plain, lease, wait: None, interval, adopt: false, at_least: Duration::ZERO }
+        let at_least = Duration::ZERO;
+        LockOptions { mode: Mode::Plain, lease, wait: None, interval, adopt: false, at_least, line: true }
     }
 
     /// Plain or re-entrant.
@@ -108,6 +110,12 @@ impl LockOptions {
     /// Take the lock over from another session of the same owner name.
     pub fn adopt(mut self, adopt: bool) -> Self {
         self.adopt = adopt;
+        self
+    }
+
+    /// Whether to stand in the key's line while waiting, as usual. Who does not is a newcomer at each try.
+    pub fn line(mut self, line: bool) -> Self {
+        self.line = line;
         self
     }
 

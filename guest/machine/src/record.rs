@@ -148,13 +148,18 @@ fn parse_ttl(text: &str) -> Option<Ttl> {
     if text == "forever" {
         return Some(Ttl::Forever);
     }
+    parse_seconds(text).map(Ttl::After)
+}
+
+/// Reads what `push_seconds` writes.
+pub(crate) fn parse_seconds(text: &str) -> Option<Duration> {
     let (seconds, fraction) = match text.strip_suffix('s')?.split_once('.') {
         Some((seconds, fraction)) if fraction.len() <= 9 => (seconds, fraction),
         Some(_) => return None,
         None => (text.strip_suffix('s')?, "0"),
     };
     let nanos = format!("{fraction:0<9}").parse().ok().filter(|nanos| *nanos < 1_000_000_000)?;
-    Some(Ttl::After(Duration::new(seconds.parse().ok()?, nanos)))
+    Some(Duration::new(seconds.parse().ok()?, nanos))
 }
 
 #[cfg(test)]

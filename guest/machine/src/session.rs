@@ -9,12 +9,21 @@ use crate::error::{GrantError, Invalid};
 use crate::kv::{EraInfo, Ttl, Version};
 use crate::name::{Namespace, Place, Text};
 use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
+use crate::queue::Contended;
 use crate::record::{Nonce, Record};
 use crate::time::Time;
 use crate::written::{Minimum, Written};
 
 /// A session talks to a handful of servers, each in one era at a time; more are forgotten, those noted first.
 const ERAS_KEPT: usize = 64;
+/// Of so many keys it is remembered that they had to be waited for.
+const CONTENDED_KEPT: usize = 16;
+/// For so long, and for so many turns.
+const MEMORY: Duration = Duration::from_secs(1);
+const TURNS_OF_MEMORY: u32 = 16;
+/// Who takes a key again and again looks so often whether others wait for it: nobody else has a chance where the key is
+/// free for less than a round trip.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// Who locks, and where its locks live.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -40,9 +49,22 @@ pub struct Session {
     eras: Vec<Seen>,
     held: BTreeMap<String, Held>,
     grants: u64,
+    /// Of keys that it had to wait for, those waited for last at the end.
+    contended: Vec<(String, Contended)>,
+    /// The key that it released last.
+    last_freed: Option<LastFreed>,
     /// Whether the store has answered this session at all: a waiter rides out an outage of a store that was there,
     /// not a wrong address.
     pub(crate) reached: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct LastFreed {
+    store_key: String,
+    /// Since when it has been taken without a look at who else wants it.
+    looked: Time,
+    at: Time,
+    held_for: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,6 +77,8 @@ struct Seen {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Held {
     pub(crate) grant: u64,
+    /// When it was had, or taken up.
+    pub(crate) since: Time,
     pub(crate) namespace: Namespace,
     pub(crate) record: Record,
     pub(crate) version: Version,
@@ -174,7 +198,16 @@ impl Session {
         if let Some(quarantine) = options.quarantine {
             within("quarantine", quarantine, Duration::ZERO, MAX_LEASE)?;
         }
-        Ok(Session { options, opened: now, eras: Vec::new(), held: BTreeMap::new(), grants: 0, reached: false })
+        Ok(Session {
+            options,
+            opened: now,
+            eras: Vec::new(),
+            held: BTreeMap::new(),
+            grants: 0,
+            contended: Vec::new(),
+            last_freed: None,
+            reached: false,
+        })
     }
 
     /// How often the lock of this grant is held; 0 once it is released or lost.
@@ -225,6 +258,7 @@ impl Session {
         let (deadline, lapses) = (Deadline::Unconfirmed, Deadline::of(record.lease, now));
         let held = Held {
             grant: 0,
+            since: now,
             namespace,
             record,
             version,
@@ -276,6 +310,7 @@ impl Session {
     pub(crate) fn grant(&mut self, record: Record, version: Version, sent: Time, taken_until: Option<Time>) -> Grant {
         let held = Held {
             grant: 0,
+            since: sent,
             namespace: self.options.namespace.clone(),
             deadline: Deadline::of(record.lease, sent),
             lapses: Deadline::Never,
@@ -330,6 +365,43 @@ impl Session {
 
     pub(crate) fn forget(&mut self, store_key: &str) {
         self.held.remove(store_key);
+    }
+
+    /// What is to be known before the key is tried: that it had to be waited for not long ago, or that it is the one
+    /// released last, again and again, so that it is time to look who else wants it.
+    pub(crate) fn recall(&mut self, store_key: &str, now: Time) -> Option<Contended> {
+        if let Some(index) = self.contended.iter().position(|(key, _)| key == store_key) {
+            let (_, contended) = self.contended.swap_remove(index);
+            let since = contended.released.map(|released| now.since(released)).unwrap_or_default();
+            return (since <= MEMORY.max(contended.turn.saturating_mul(TURNS_OF_MEMORY))).then_some(contended);
+        }
+        let last = self.last_freed.as_mut().filter(|last| last.store_key == store_key)?;
+        if now.since(last.looked) < LOOK_EVERY {
+            return None;
+        }
+        last.looked = now;
+        Some(Contended { ticket: None, turn: last.held_for, released: Some(last.at) })
+    }
+
+    /// Remembers that a key had to be waited for.
+    pub(crate) fn contend(&mut self, store_key: &str, contended: Contended) {
+        self.contended.retain(|(key, _)| key != store_key);
+        if self.contended.len() >= CONTENDED_KEPT {
+            self.contended.remove(0);
+        }
+        self.contended.push((store_key.into(), contended));
+    }
+
+    /// Notes that a lock that was held was given back.
+    pub(crate) fn freed(&mut self, store_key: &str, since: Time, now: Time) {
+        if let Some((_, contended)) = self.contended.iter_mut().find(|(key, _)| key == store_key) {
+            contended.released = Some(now);
+        }
+        let held_for = now.since(since);
+        match &mut self.last_freed {
+            Some(last) if last.store_key == store_key => (last.at, last.held_for) = (now, held_for),
+            last => *last = Some(LastFreed { store_key: store_key.into(), looked: now, at: now, held_for }),
+        }
     }
 
     /// Notes what the store tells of an era.

@@ -17,6 +17,11 @@ impl Time {
         Time(self.0.saturating_add(duration))
     }
 
+    /// This long before.
+    pub(crate) fn before(self, duration: Duration) -> Self {
+        Time(self.0.saturating_sub(duration))
+    }
+
     /// How long ago `earlier` was; zero if it is yet to come.
     pub fn since(self, earlier: Time) -> Duration {
         self.0.saturating_sub(earlier.0)

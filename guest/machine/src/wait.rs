@@ -40,12 +40,22 @@ impl Wait {
     /// moment from all coming back at it.
     pub(crate) fn pause(&mut self, now: Time, at_least: Duration) -> Duration {
         let pause = at_least.saturating_add(self.next_pause());
+        self.within(now, pause)
+    }
+
+    /// A pause, cut where the wait ends.
+    pub(crate) fn within(&self, now: Time, pause: Duration) -> Duration {
         self.left(now).map_or(pause, |left| pause.min(left))
     }
 
     /// The next pause, whatever is left of the wait.
     pub(crate) fn next_pause(&mut self) -> Duration {
         self.backoff.next()
+    }
+
+    /// A pause as long as they get.
+    pub(crate) fn settled_pause(&mut self) -> Duration {
+        self.backoff.settled()
     }
 
     /// A random number below `bound`, which is not zero.

@@ -46,7 +46,7 @@ fn a_late_add_of_an_earlier_try_is_claimed_with_a_fresh_lease() {
     let owner = world.acquainted("a");
     world.script([Fault::Late(millis(500)), Fault::Fine, Fault::SlowRequest(secs(1))]);
     let grant = world.acquire(owner, "k", waiting(10, secs(60))).unwrap();
-    assert_eq!(world.calls(), ["add", "get", "add", "get", "replace"]);
+    assert_eq!(world.calls(), ["add", "get-many", "add", "get-many", "replace"]);
     assert_eq!(world.validity(owner, &grant), Validity::Valid(secs(10) - millis(20)));
     assert_eq!(world.renew(owner, &grant), Ok(()));
 }

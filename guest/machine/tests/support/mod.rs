@@ -286,6 +286,16 @@ impl<M: Machine> Op<M> {
         }
     }
 
+    /// Whether it pauses.
+    pub(crate) fn sleeps(&self) -> bool {
+        matches!(self.state, State::Feeding(Event::Woken))
+    }
+
+    /// Its pause takes longer than it asked for.
+    pub(crate) fn oversleep(&mut self, by: Duration) {
+        self.due += by;
+    }
+
     /// How it ended, once.
     pub(crate) fn outcome(&mut self) -> Option<M::Outcome> {
         match &mut self.state {

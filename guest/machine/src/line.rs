@@ -1,0 +1,199 @@
+//! The line of those who wait for a lock: who is to have it next, in the order in which they came.
+//!
+//! It is an entry beside the lock's own, written by whoever joins, and advice: who holds the lock is decided by the
+//! `add` of its record alone. Whoever disregards the line, or finds it gone, is unfair to others, and nothing worse.
+//!
+//! ```text
+//! kvlock/1 line
+//! key: report
+//! turn: 0.00125s
+//! waiting: 6c62272e07bb0142 ~1f83d9abfb41bd6b 5be0cd19137e2179
+//! ```
+//!
+//! Each that waits is told by the first half of its acquisition's nonce. Nobody leaves: the holder's record tells who
+//! was served last, and whoever writes the line next takes that one out. Those before it were passed over, perhaps
+//! because they crashed: they get a mark each time, and with the fourth they are taken out. A turn is the time from one
+//! grant to the next, as the last writer who knew it found it to be.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::name::Key;
+use crate::options::push_seconds;
+use crate::record::{Nonce, parse_seconds};
+use crate::text::{Lines, push_escaped, push_hex, unescape};
+
+const HEADING: &str = "kvlock/1 line";
+/// So many stand in the line; more wait until there is room, and try now and then meanwhile.
+const MOST: usize = 64;
+/// Who was passed over so often is not there any more.
+const PASSES: usize = 4;
+
+/// Who stands in a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(u64);
+
+impl Ticket {
+    pub(crate) fn of(nonce: Nonce) -> Self {
+        Ticket((nonce.0 >> 64) as u64)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Waiting {
+    ticket: Ticket,
+    passes: usize,
+}
+
+/// A line, those who came first first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Line {
+    pub(crate) turn: Option<Duration>,
+    waiting: Vec<Waiting>,
+}
+
+impl Line {
+    /// Reads the line of a lock; what is not one is as good as none.
+    pub(crate) fn decode(key: &Key, value: &[u8]) -> Self {
+        parse(key, value).unwrap_or_default()
+    }
+
+    pub(crate) fn encode(&self, key: &Key) -> String {
+        let mut text = String::with_capacity(key.as_str().len() + 18 * self.len() + 60);
+        text.push_str(HEADING);
+        text.push_str("\nkey: ");
+        push_escaped(&mut text, key.as_str());
+        if let Some(turn) = self.turn {
+            text.push_str("\nturn: ");
+            push_seconds(&mut text, turn);
+        }
+        text.push_str("\nwaiting:");
+        for waiting in &self.waiting {
+            text.push(' ');
+            (0..waiting.passes).for_each(|_| text.push('~'));
+            push_hex(&mut text, waiting.ticket.0, 16);
+        }
+        text.push('\n');
+        text
+    }
+
+    /// How many stand before this one.
+    pub(crate) fn place(&self, ticket: Ticket) -> Option<usize> {
+        self.waiting.iter().position(|waiting| waiting.ticket == ticket)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// This one was served: it leaves the line, and those before it were passed over.
+    pub(crate) fn serve(&mut self, served: Ticket) {
+        let Some(place) = self.place(served) else { return };
+        self.waiting.remove(place);
+        self.waiting.iter_mut().take(place).for_each(|waiting| waiting.passes += 1);
+        self.waiting.retain(|waiting| waiting.passes < PASSES);
+    }
+
+    /// This one stands at the end from now on; false if there is no room.
+    pub(crate) fn join(&mut self, ticket: Ticket) -> bool {
+        let room = self.len() < MOST;
+        if room {
+            self.waiting.push(Waiting { ticket, passes: 0 });
+        }
+        room
+    }
+}
+
+fn parse(key: &Key, value: &[u8]) -> Option<Line> {
+    let (heading, mut lines) = Lines::read(value)?;
+    if heading != HEADING || unescape(lines.value("key")?)? != key.as_str() {
+        return None;
+    }
+    let turn = match lines.value("turn") {
+        Some(text) => Some(parse_seconds(text)?),
+        None => None,
+    };
+    let waiting = lines.value("waiting")?.split(' ').map(|word| {
+        let digits = word.trim_start_matches('~');
+        let passes = word.len() - digits.len();
+        Some(Waiting { ticket: Ticket(u64::from_str_radix(digits, 16).ok()?), passes })
+    });
+    let line = Line { turn, waiting: waiting.take(MOST + 1).collect::<Option<_>>()? };
+    (line.len() <= MOST).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn key() -> Key {
+        Key::new("report").unwrap()
+    }
+
+    fn line(tickets: &[u64]) -> Line {
+        let mut line = Line::default();
+        assert!(tickets.iter().all(|ticket| line.join(Ticket(*ticket))));
+        line
+    }
+
+    fn tickets(line: &Line) -> Vec<u64> {
+        line.waiting.iter().map(|waiting| waiting.ticket.0).collect()
+    }
+
+    #[test]
+    fn a_line_is_text_for_people() {
+        let mut line = line(&[0x6c62_272e_07bb_0142, 2, 3]);
+        line.turn = Some(Duration::from_micros(1250));
+        line.serve(Ticket(2));
+        let text = "kvlock/1 line\nkey: report\nturn: 0.00125s\nwaiting: ~6c62272e07bb0142 0000000000000003\n";
+        assert_eq!(line.encode(&key()), text);
+        assert_eq!(Line::decode(&key(), text.as_bytes()), line);
+    }
+
+    #[test]
+    fn who_is_served_leaves_and_who_is_passed_over_too_often_is_taken_out() {
+        let mut line = line(&[1, 2, 3, 4, 5, 6, 7]);
+        line.serve(Ticket(2));
+        assert_eq!(tickets(&line), [1, 3, 4, 5, 6, 7]);
+        line.serve(Ticket(9));
+        line.serve(Ticket(1));
+        assert_eq!(tickets(&line), [3, 4, 5, 6, 7], "late, and served all the same");
+        [4, 5, 6].map(|ticket| line.serve(Ticket(ticket)));
+        assert_eq!(tickets(&line), [3, 7], "3 was passed over three times");
+        line.serve(Ticket(7));
+        assert_eq!(tickets(&line), []);
+    }
+
+    #[test]
+    fn what_is_no_line_of_this_key_is_as_good_as_none() {
+        let other = line(&[1]).encode(&Key::new("other").unwrap());
+        let long = line(&[7; MOST]).encode(&key()).replace("\nwaiting:", "\nwaiting: 0000000000000001");
+        for value in ["", "42", "kvlock/1 line\n", &other, &long] {
+            assert_eq!(Line::decode(&key(), value.as_bytes()), Line::default(), "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_full_line_takes_nobody() {
+        let mut line = line(&[7; MOST]);
+        assert!(!line.join(Ticket(8)));
+        assert_eq!(line.len(), MOST);
+    }
+
+    proptest! {
+        #[test]
+        fn every_line_reads_back(turn in proptest::option::of(0u64..1 << 50), tickets in proptest::collection::vec(any::<u64>(), 2..MOST), served: u8) {
+            let mut line = line(&tickets);
+            line.turn = turn.map(Duration::from_nanos);
+            line.serve(Ticket(tickets[usize::from(served) % tickets.len()]));
+            prop_assert_eq!(Line::decode(&key(), line.encode(&key()).as_bytes()), line);
+        }
+
+        #[test]
+        fn no_value_makes_the_reader_panic(value: Vec<u8>) {
+            let _ = Line::decode(&key(), &value);
+        }
+    }
+}

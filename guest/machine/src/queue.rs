@@ -1,0 +1,268 @@
+//! When a waiter tries: where it stands in the line, and when its turn is to be expected.
+//!
+//! Who is next tries often about the time at which the holder is expected to be done. Who stands behind looks again
+//! when the line is expected to have moved, which is a look for each turn but not a try; nobody asks less often than
+//! once an interval for each one that stands before it. How long a turn takes, from one grant to the next, is what
+//! the session measured when it last waited for the key, or what it sees while it waits.
+//!
+//! Who finds the lock free and others before it gives them time to take it, a little for each, and then tries: somebody
+//! in the line may have crashed.
+
+use alloc::string::String;
+use core::time::Duration;
+
+use crate::kv::{Entry, Request, Ttl, Version};
+use crate::line::{Line, Ticket};
+use crate::name::Key;
+use crate::options::MAX_INTERVAL;
+use crate::record::Nonce;
+use crate::time::Time;
+use crate::wait::Wait;
+
+/// The shortest pause: what a system's timers can do. The round trip that follows is about as long again.
+const SHORTEST: Duration = Duration::from_micros(20);
+/// A turn comes this part of it sooner or later than expected.
+const ERROR: u32 = 6;
+/// Beyond that it does not matter how long a turn takes: no pause is longer.
+const LONGEST_TURN: Duration = MAX_INTERVAL;
+/// Who has so many before it looks again when half of them are done.
+const FAR: u32 = 8;
+/// Of the time that a turn takes longer than expected, a pause is this part.
+const PATIENCE: u32 = 8;
+/// The line is forgotten when nobody has joined it for so long. Who waits longer joins anew, and those who are next
+/// look most often.
+const KEPT_FOR: Duration = Duration::from_secs(60);
+/// How often somebody else may be faster at joining in a row before it is put off to the next look.
+const JOINS: u8 = 4;
+
+/// What an acquisition knows of the line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Queue {
+    key: Key,
+    /// What the store calls the line.
+    pub(crate) store_key: String,
+    ticket: Ticket,
+    /// That of the session's last grant of the key: it may still stand in the line.
+    former: Option<Ticket>,
+    /// From one grant to the next.
+    turn: Option<Duration>,
+    /// The same, as the session found it when it last had the key.
+    found: Option<Duration>,
+    /// When the session released the key last.
+    released: Option<Time>,
+    joins_left: u8,
+    standing: Option<Standing>,
+    /// How many stood in the line at the last look.
+    length: u32,
+    /// The record that was looked at last, and found to be that of the present holder.
+    seen: Option<Version>,
+    seen_since: Option<Time>,
+    looked: Option<Time>,
+    /// The last pause.
+    paused: Duration,
+}
+
+/// A place in the line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Standing {
+    since: Time,
+    /// Turns that were to pass from then on.
+    turns: u32,
+    /// How many stand before.
+    place: u32,
+    /// When the lock is expected to be free for it.
+    expected: Option<Time>,
+    /// Whether it was looked at again since it joined.
+    confirmed: bool,
+}
+
+/// What to do after a look.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Advice {
+    /// It is the one whose turn it is.
+    Try,
+    /// It does not stand in the line: write this.
+    Join(Request),
+    /// Others are before it, or the lock is taken.
+    Pause,
+}
+
+/// What to do after a pause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Then {
+    Try,
+    Look,
+}
+
+/// What a session remembers of a key that it had to wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Contended {
+    /// That of its last grant, if it stood in the line for it.
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) turn: Duration,
+    pub(crate) released: Option<Time>,
+}
+
+impl Queue {
+    pub(crate) fn new(key: &Key, store_key: String, nonce: Nonce) -> Self {
+        Queue {
+            key: key.clone(),
+            store_key,
+            ticket: Ticket::of(nonce),
+            former: None,
+            turn: None,
+            found: None,
+            released: None,
+            joins_left: JOINS,
+            standing: None,
+            length: 0,
+            seen: None,
+            seen_since: None,
+            looked: None,
+            paused: Duration::ZERO,
+        }
+    }
+
+    pub(crate) fn remember(&mut self, contended: Contended) {
+        self.former = contended.ticket;
+        self.found = Some(contended.turn.min(LONGEST_TURN));
+        self.released = contended.released;
+    }
+
+    /// Whether the key is known to have changed hands since the last look.
+    pub(crate) fn has_moved(&self, taken_by: Option<Version>) -> bool {
+        taken_by.is_some() && taken_by != self.seen
+    }
+
+    /// The lock and its line, as a look found them.
+    pub(crate) fn see(&mut self, now: Time, holder: Option<(Nonce, Version)>, entry: Option<&Entry>) -> Advice {
+        let mut line = entry.map(|entry| Line::decode(&self.key, &entry.value)).unwrap_or_default();
+        self.learn(now, holder.map(|(_, version)| version), line.turn);
+        let served = holder.map(|(nonce, _)| Ticket::of(nonce));
+        self.former.into_iter().chain(served).for_each(|ticket| line.serve(ticket));
+        self.length = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        let free = holder.is_none();
+        if let Some(place) = line.place(self.ticket) {
+            self.joins_left = JOINS;
+            self.stand(now, place, free);
+            return if free && place == 0 { Advice::Try } else { Advice::Pause };
+        }
+        if free && line.len() == 0 {
+            return Advice::Try;
+        }
+        self.join(now, line, entry.map(|entry| entry.version), free)
+    }
+
+    /// Brings up to date what is known of turns.
+    fn learn(&mut self, now: Time, version: Option<Version>, told: Option<Duration>) {
+        let looked = self.looked.replace(now);
+        if self.turn.is_none() && self.has_moved(version) && self.seen.is_some() {
+            // It may have changed hands more than once.
+            self.turn = looked.map(|looked| now.since(looked) / 2);
+        }
+        // The line tells what all have found; what this session found is told to it once.
+        let turn = match (self.found.take(), told) {
+            (Some(found), Some(told)) => Some((told.min(LONGEST_TURN) * 3 + found) / 4),
+            (Some(found), None) => Some(found),
+            (None, told) => told.or(self.turn),
+        };
+        self.turn = turn.map(|turn| turn.min(LONGEST_TURN));
+        if version != self.seen || self.seen_since.is_none() {
+            (self.seen, self.seen_since) = (version, Some(now));
+        }
+    }
+
+    fn join(&mut self, now: Time, mut line: Line, version: Option<Version>, free: bool) -> Advice {
+        let place = line.len();
+        let Some(joins_left) = self.joins_left.checked_sub(1).filter(|_| line.join(self.ticket)) else {
+            self.joins_left = JOINS;
+            self.standing = None;
+            return Advice::Pause;
+        };
+        self.joins_left = joins_left;
+        self.standing = None;
+        self.stand(now, place, free);
+        line.turn = self.turn.or(line.turn).map(rounded);
+        let (key, value) = (self.store_key.clone(), line.encode(&self.key).into_bytes());
+        let ttl = Ttl::After(KEPT_FOR);
+        Advice::Join(match version {
+            Some(if_version) => Request::Replace { key, value, ttl, if_version },
+            None => Request::Add { key, value, ttl },
+        })
+    }
+
+    /// It stands there now.
+    fn stand(&mut self, now: Time, place: usize, free: bool) {
+        let place = u32::try_from(place).unwrap_or(u32::MAX);
+        let turns = place.saturating_add(u32::from(!free));
+        let Some(standing) = &mut self.standing else {
+            let expected = self.turn.map(|turn| first_expectation(now, self.released, turn, turns));
+            self.standing = Some(Standing { since: now, turns, place, expected, confirmed: false });
+            return;
+        };
+        let moved = standing.turns.saturating_sub(turns);
+        if self.turn.is_none() && moved > 0 {
+            self.turn = Some(now.since(standing.since) / moved);
+        }
+        (standing.place, standing.confirmed) = (place, true);
+        if let Some(turn) = self.turn {
+            // The holder has its turn, of which an unknown part is over; those before have theirs whole.
+            let (soonest, latest) = (now.after(turn * place), now.after(turn * turns));
+            standing.expected = Some(standing.expected.unwrap_or(soonest).clamp(soonest, latest));
+        }
+    }
+
+    /// How long to pause, and what then.
+    pub(crate) fn pause(&mut self, now: Time, wait: &mut Wait) -> (Duration, Then) {
+        let (pause, then) = self.plan(now, wait);
+        self.paused = pause;
+        (pause, then)
+    }
+
+    fn plan(&self, now: Time, wait: &mut Wait) -> (Duration, Then) {
+        let Some(standing) = &self.standing else {
+            return (wait.next_pause().saturating_mul(self.length.max(1)), Then::Look);
+        };
+        // Whoever is next had time to take it, and may have crashed.
+        let left_free = self.seen.is_none() && standing.confirmed;
+        let then = if standing.place == 0 || left_free { Then::Try } else { Then::Look };
+        let behind = standing.place.max(1);
+        let Some((turn, expected)) = self.turn.zip(standing.expected) else {
+            return (wait.next_pause().saturating_mul(behind), then);
+        };
+        let longest = wait.settled_pause().max(2 * SHORTEST);
+        let error = (turn / ERROR).clamp(2 * SHORTEST, longest);
+        let pause = match standing.place {
+            0 => now.until(expected.before(error)).max(SHORTEST),
+            _ if left_free => error.saturating_mul(behind),
+            1..FAR => now.until(expected.before(turn).after(error)).max(error),
+            place => now.until(expected.before(turn * (place / 2))).max(error),
+        };
+        // Who holds it takes longer than usual: pauses grow with the time that it takes longer.
+        let overdue = now.since(self.seen_since.unwrap_or(now).after(turn)).max(now.since(expected.before(error)));
+        (pause.max(overdue / PATIENCE).min(longest.saturating_mul(behind)), then)
+    }
+
+    /// It has the lock. What is to be remembered, if it had to wait for it.
+    pub(crate) fn served(&self, now: Time) -> Option<Contended> {
+        let standing = self.standing.as_ref()?;
+        // It became free at some time in the last pause.
+        let took = now.since(standing.since).saturating_sub(self.paused / 2);
+        let turn = took / standing.turns.max(1);
+        Some(Contended { ticket: Some(self.ticket), turn, released: None })
+    }
+}
+
+/// As fine as people want to read it.
+fn rounded(turn: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(turn.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// When the lock is to be expected after so many turns, the first of which may have begun before.
+fn first_expectation(now: Time, released: Option<Time>, turn: Duration, turns: u32) -> Time {
+    match released {
+        // The holder took it when this session released it.
+        Some(released) if now.since(released) < turn => released.after(turn * turns),
+        _ => now.after((turn * turns).saturating_sub(turn / 2)),
+    }
+}

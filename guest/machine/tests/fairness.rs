@@ -1,0 +1,209 @@
+//! The line: who waits gets its turn, and nobody asks more often than it helps.
+//!
+//! A simulation of processes that want one key again and again, with a network, timers that are late, and a hold
+//! that varies; all of it on virtual time and from a seed.
+
+mod support;
+
+use std::time::Duration;
+
+use kvlock_machine::{Acquire, Grant, LockOptions, Release};
+use support::{Drive, Fault, Op, Owner, Random, World, lease, secs};
+
+const fn micros(micros: u64) -> Duration {
+    Duration::from_micros(micros)
+}
+
+struct Crowd {
+    world: World,
+    random: Random,
+    hold: Duration,
+    members: Vec<Member>,
+}
+
+struct Member {
+    owner: Owner,
+    doing: Doing,
+    grants: u64,
+}
+
+enum Doing {
+    Acquiring(Op<Acquire>),
+    Holding(Grant, Duration),
+    Releasing(Op<Release>),
+    Crashed,
+}
+
+#[derive(Debug)]
+struct Score {
+    grants: Vec<u64>,
+    operations: usize,
+}
+
+impl Score {
+    fn total(&self) -> f64 {
+        self.grants.iter().sum::<u64>() as f64
+    }
+
+    fn justice(&self) -> f64 {
+        *self.grants.iter().min().unwrap() as f64 / *self.grants.iter().max().unwrap() as f64
+    }
+
+    fn operations_per_grant(&self) -> f64 {
+        self.operations as f64 / self.total()
+    }
+}
+
+fn options() -> LockOptions {
+    LockOptions::new(lease(secs(3600)))
+}
+
+impl Crowd {
+    fn new(members: usize, hold: Duration, seed: u64) -> Self {
+        let mut world = World::new();
+        let owners: Vec<Owner> = (0..members).map(|n| world.acquainted(&format!("owner {n}"))).collect();
+        let member = |owner| Member { owner, doing: Doing::Crashed, grants: 0 };
+        let members = owners.into_iter().map(member).collect();
+        let mut crowd = Crowd { world, random: Random(seed), hold, members };
+        for n in 0..crowd.members.len() {
+            crowd.members[n].doing = crowd.acquiring(n);
+        }
+        crowd
+    }
+
+    fn acquiring(&mut self, n: usize) -> Doing {
+        Doing::Acquiring(self.world.acquiring(self.members[n].owner, "k", options()))
+    }
+
+    fn grants(&self) -> u64 {
+        self.members.iter().map(|member| member.grants).sum()
+    }
+
+    fn due(&self, n: usize) -> Option<Duration> {
+        match &self.members[n].doing {
+            Doing::Acquiring(op) => op.due(),
+            Doing::Releasing(op) => op.due(),
+            Doing::Holding(_, until) => Some(*until),
+            Doing::Crashed => None,
+        }
+    }
+
+    fn run(mut self, length: Duration) -> Score {
+        self.world.log.clear();
+        self.run_for(length);
+        let grants = self.members.iter().map(|member| member.grants).collect();
+        Score { grants, operations: self.world.log.len() }
+    }
+
+    fn run_for(&mut self, length: Duration) {
+        let end = self.world.now + length;
+        while let Some((due, n)) = (0..self.members.len()).filter_map(|n| Some((self.due(n)?, n))).min()
+            && due <= end
+        {
+            self.step(n);
+        }
+    }
+
+    /// A timer is late, and now and then very late.
+    fn lateness(&mut self) -> Duration {
+        let rarely = if self.random.percent(1) { 1000 } else { 0 };
+        micros(55 + self.random.below(60) + rarely)
+    }
+
+    fn step(&mut self, n: usize) {
+        self.world.weather = Fault::SlowRequest(micros(20 + self.random.below(25)));
+        let lateness = self.lateness();
+        let hold = self.hold + lateness;
+        let member = &mut self.members[n];
+        let next = match &mut member.doing {
+            Doing::Acquiring(op) => {
+                op.step(&mut self.world);
+                if op.sleeps() {
+                    op.oversleep(lateness);
+                }
+                op.outcome().map(|outcome| {
+                    member.grants += 1;
+                    Doing::Holding(outcome.unwrap(), self.world.now + hold)
+                })
+            }
+            Doing::Holding(grant, until) => {
+                self.world.advance_to(*until);
+                Some(Doing::Releasing(Op::new(&self.world, member.owner, Release::new(grant.clone()))))
+            }
+            Doing::Releasing(op) => {
+                op.step(&mut self.world);
+                op.outcome().map(|outcome| {
+                    outcome.unwrap();
+                    Doing::Acquiring(self.world.acquiring(member.owner, "k", options()))
+                })
+            }
+            Doing::Crashed => None,
+        };
+        if let Some(next) = next {
+            member.doing = next;
+        }
+    }
+}
+
+#[test]
+fn whoever_wants_a_key_gets_the_same_share_and_the_lock_is_hardly_ever_idle() {
+    for (hold, operations) in [(1000, 10.0), (5000, 12.0), (100_000, 50.0)] {
+        let length = micros(hold) * 3000;
+        let alone = Crowd::new(1, micros(hold), 1).run(length);
+        for members in [2, 3, 8, 20] {
+            let together = Crowd::new(members, micros(hold), 1).run(length);
+            let throughput = together.total() / alone.total();
+            let (justice, each) = (together.justice(), together.operations_per_grant());
+            println!(
+                "{members} with {hold} us each: {throughput:.2} of alone, justice {justice:.2}, {each:.1} operations"
+            );
+            assert!(throughput > 0.8, "{members} with {hold} us each: {throughput:.2} of alone");
+            assert!(justice > 0.8, "{members} with {hold} us each: {:?}", together.grants);
+            assert!(each < operations, "{members} with {hold} us each: {each:.1} operations a grant");
+        }
+    }
+}
+
+#[test]
+fn those_who_crash_while_they_wait_do_not_hold_up_the_others() {
+    let hold = micros(1000);
+    let mut crowd = Crowd::new(8, hold, 2);
+    crowd.run_for(hold * 100);
+    let before = crowd.grants();
+    for n in [1, 3, 4] {
+        if let Doing::Acquiring(_) = crowd.members[n].doing {
+            crowd.members[n].doing = Doing::Crashed;
+        }
+    }
+    crowd.run_for(hold * 100);
+    let after = crowd.grants() - before;
+    assert!(after > 70, "{after} grants while three of eight were dead, {before} before");
+}
+
+#[test]
+fn a_holder_that_comes_back_at_once_does_not_shut_out_who_waits() {
+    let hold = micros(1000);
+    let mut crowd = Crowd::new(2, hold, 3);
+    crowd.members[1].doing = Doing::Crashed;
+    crowd.run_for(hold * 50);
+    let doing = crowd.acquiring(1);
+    crowd.members[1].doing = doing;
+    crowd.run_for(hold * 20);
+    assert!(crowd.members[1].grants > 4, "{} of twenty", crowd.members[1].grants);
+}
+
+#[test]
+fn many_who_wait_for_long_ask_seldom_and_the_first_gets_it_soon() {
+    let mut operations = Vec::new();
+    for members in [10, 60, 200] {
+        let mut crowd = Crowd::new(members, secs(600), 4);
+        crowd.run_for(secs(300));
+        crowd.world.log.clear();
+        crowd.run_for(secs(100));
+        operations.push(crowd.world.log.len() / 100);
+    }
+    println!("operations a second of 10, 60 and 200: {operations:?}");
+    assert!(operations[0] < 150 && operations[1] < 200, "{operations:?}");
+    // Those beyond the line's length look as seldom as its last.
+    assert!(operations[2] < 300, "{operations:?}");
+}
