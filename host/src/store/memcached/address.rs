@@ -1,5 +1,6 @@
 //! The list of servers, and which of them keeps a key.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
@@ -93,8 +94,20 @@ pub(super) fn choose(servers: impl ExactSizeIterator<Item = impl fmt::Display>, 
     if servers.len() == 1 {
         return 0;
     }
-    let weighed = servers.enumerate().map(|(index, server)| (weight(&server.to_string(), key), index));
+    let key = beside_its_lock(key);
+    let weighed = servers.enumerate().map(|(index, server)| (weight(&server.to_string(), &key), index));
     weighed.max().map_or(0, |(_, index)| index)
+}
+
+/// The line of those who wait for a lock stands on the lock's own server, so that they are read in one request, and a
+/// server that is slow stalls nobody who waits for a lock on another one.
+fn beside_its_lock(key: &str) -> Cow<'_, str> {
+    match key.split_once(":line") {
+        Some((namespace, rest)) if !namespace.contains(':') && rest.starts_with([':', '#']) => {
+            format!("{namespace}:lock{rest}").into()
+        }
+        _ => key.into(),
+    }
 }
 
 fn weight(server: &str, key: &str) -> [u8; 32] {
@@ -139,6 +152,19 @@ mod tests {
             let Err(StoreError::Invalid(text)) = parse_list(list) else { panic!("`{list}` was accepted") };
             assert!(text.contains(part), "`{list}`: {text}");
             assert_eq!(text.lines().count(), 1, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_stands_on_the_server_of_its_lock_and_nothing_else_is_moved() {
+        for (key, kept_like) in [
+            ("n:line:k", "n:lock:k"),
+            ("n:line#0f", "n:lock#0f"),
+            ("n:lock:a:line:b", "n:lock:a:line:b"),
+            ("n:linear:k", "n:linear:k"),
+            ("n:permit:1:k", "n:permit:1:k"),
+        ] {
+            assert_eq!(beside_its_lock(key), kept_like);
         }
     }
 
