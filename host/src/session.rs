@@ -205,6 +205,15 @@ impl Guest {
         resource.call_lock(&mut self.instance.store, self.session, key, options)
     }
 
+    pub(crate) fn try_lock(
+        &mut self,
+        key: &str,
+        options: wit::LockOptions,
+    ) -> wasmtime::Result<Result<wit::Tried, wit::AcquireError>> {
+        let resource = self.instance.exports.kvlock_lock_mutex().session();
+        resource.call_try_lock(&mut self.instance.store, self.session, key, options)
+    }
+
     pub(crate) fn begin_retry(
         &mut self,
         key: &str,
