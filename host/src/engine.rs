@@ -8,6 +8,7 @@ use wasmtime::{Engine, Store};
 
 use crate::client::{Client, Random};
 use crate::clock::Clock;
+use crate::random::Stock;
 use crate::store::KvStore;
 use bindings::kvlock::lock::kv_store;
 use bindings::wasi;
@@ -39,8 +40,7 @@ pub struct Imports {
     store: Arc<dyn KvStore>,
     clock: Arc<dyn Clock>,
     random: Option<Random>,
-    /// The other half of the randomness that was fetched last: a nonce is two halves.
-    half: Option<u64>,
+    stock: Stock,
     pollables: ResourceTable,
     /// How many calls of the store are left to the component; none: no end of them.
     calls_left: Option<u32>,
@@ -50,7 +50,7 @@ impl Imports {
     /// The store and the clock of a client.
     pub fn new(client: &Client) -> Self {
         let Client { store, clock, random } = client.clone();
-        Imports { store, clock, random, half: None, pollables: ResourceTable::new(), calls_left: None }
+        Imports { store, clock, random, stock: Stock::new(), pollables: ResourceTable::new(), calls_left: None }
     }
 
     fn store(&mut self) -> wasmtime::Result<&dyn KvStore> {
@@ -191,13 +191,6 @@ impl wasi::random::random::Host for Imports {
             // A panic of the function left nothing half done.
             return Ok(random.lock().unwrap_or_else(|poisoned| poisoned.into_inner())());
         }
-        if let Some(half) = self.half.take() {
-            return Ok(half);
-        }
-        let mut both = [[0; 8]; 2];
-        getrandom::fill(both.as_flattened_mut())?;
-        let [one, other] = both.map(u64::from_ne_bytes);
-        self.half = Some(other);
-        Ok(one)
+        Ok(self.stock.draw(self.clock.now())?)
     }
 }

@@ -58,17 +58,11 @@ pub enum Released {
 }
 
 impl Grant {
-    /// A grant of a lock that the session itself made; only the token has to be asked for.
-    pub(crate) fn own(
-        shared: &Shared,
-        guest: &mut Guest,
-        key: String,
-        resource: ResourceAny,
-    ) -> wasmtime::Result<Self> {
-        let instance = &mut guest.instance;
-        let token = instance.exports.kvlock_lock_mutex().grant().call_token(&mut instance.store, resource)?;
+    /// A grant that the session itself made.
+    pub(crate) fn own(shared: &Shared, key: String, granted: wit::Granted) -> Self {
+        let wit::Granted { grant: resource, token, permit } = granted;
         let owner = shared.owner.clone();
-        Ok(Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, permit: None, done: false })
+        Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, permit, done: false }
     }
 
     /// A grant that may have begun in another session, under another owner's name.
@@ -76,10 +70,12 @@ impl Grant {
         let instance = &mut guest.instance;
         let exports = instance.exports.kvlock_lock_mutex().grant();
         let key = exports.call_key(&mut instance.store, resource)?;
-        let owner = exports.call_owner(&mut instance.store, resource)?;
+        let owner = exports.call_owner(&mut instance.store, resource)?.into();
         let permit = exports.call_permit(&mut instance.store, resource)?;
-        let mut grant = Grant::own(shared, guest, key, resource)?;
-        (grant.owner, grant.permit) = (owner.into(), permit);
+        let token = exports.call_token(&mut instance.store, resource)?;
+        let granted = wit::Granted { grant: resource, token, permit };
+        let mut grant = Grant::own(shared, key, granted);
+        grant.owner = owner;
         Ok(grant)
     }
 

@@ -79,6 +79,8 @@ mod grant;
 mod holder;
 mod keep;
 mod lock;
+mod process;
+mod random;
 mod semaphore;
 mod session;
 mod soft;

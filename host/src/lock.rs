@@ -103,7 +103,26 @@ impl Lock {
 
     /// Acquires the lock, waiting as long as the options allow.
     pub fn acquire(self) -> Result<Grant, AcquireError> {
-        self.begin()?.block()
+        let (options, mut waiting) = (self.options(), self.waiting());
+        let mut begun = None;
+        let polled = waiting.poll(&self.shared, &self.key, |guest| {
+            Ok(match guest.try_lock(&self.key, options)? {
+                Ok(wit::Tried::Granted(granted)) => wit::Progress::Granted(granted),
+                Ok(wit::Tried::Waiting(wit::Waiting { acquisition, pending })) => {
+                    begun = Some(acquisition);
+                    wit::Progress::Pending(pending)
+                }
+                Err(error) => wit::Progress::Failed(error),
+            })
+        });
+        if let Some(resource) = begun {
+            return Acquisition::new(self.shared, self.key, resource, waiting).block_from(polled);
+        }
+        match polled? {
+            Poll::Ready(grant) => Ok(grant),
+            // What is pending brings an acquisition with it; if it did not, another would do.
+            Poll::Pending { .. } => self.begin()?.block(),
+        }
     }
 
     /// Tries once, without waiting; none if the lock is busy.
@@ -117,24 +136,32 @@ impl Lock {
 
     /// Begins to acquire, for callers with an event loop. Nothing is sent until the acquisition is polled.
     pub fn begin(self) -> Result<Acquisition, AcquireError> {
-        let options = wit::LockOptions {
+        let begun = self.shared.enter().begin(&self.key, self.options());
+        match begun {
+            Ok(Ok(resource)) => {
+                let waiting = self.waiting();
+                Ok(Acquisition::new(self.shared, self.key, resource, waiting))
+            }
+            Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
+            Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
+        }
+    }
+
+    fn options(&self) -> wit::LockOptions {
+        wit::LockOptions {
             mode: if self.reentrant { wit::Mode::Reentrant } else { wit::Mode::Plain },
             lease: convert::ttl_out(self.lease),
             wait: self.wait.map(nanos),
             interval: nanos(self.interval),
             adopt: self.adopt,
             at_least: nanos(self.at_least),
-        };
-        let begun = self.shared.enter().begin(&self.key, options);
-        match begun {
-            Ok(Ok(resource)) => {
-                // A nested one may be of a lock that was resumed, and be in the name of its first owner.
-                let granted = if self.reentrant { Granted::Asked } else { Granted::Own };
-                Ok(Acquisition::new(self.shared, self.key, resource, Waiting::new(granted, self.ride_out)))
-            }
-            Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
-            Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
         }
+    }
+
+    fn waiting(&self) -> Waiting {
+        // A nested one may be of a lock that was resumed, and be in the name of its first owner.
+        let granted = if self.reentrant { Granted::Asked } else { Granted::Own };
+        Waiting::new(granted, self.ride_out)
     }
 
     pub(crate) fn ride_out_by_default(mut self, longest: Duration) -> Self {
@@ -184,7 +211,7 @@ pub enum Poll {
 /// What is known of a grant before it is asked.
 #[derive(Clone, Copy)]
 pub(crate) enum Granted {
-    /// It is a lock of this key in this session's name.
+    /// It is of this key, in this session's name.
     Own,
     /// Nothing.
     Asked,
@@ -251,13 +278,10 @@ impl Poll {
                 Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
             }
             wit::Progress::Failed(error) => Err(AcquireError::of(key, error)),
-            wit::Progress::Granted(grant) => {
-                let grant = match granted {
-                    Granted::Own => Grant::own(shared, &mut guest, key.to_string(), grant),
-                    Granted::Asked => Grant::asked(shared, &mut guest, grant),
-                };
-                grant.map(Poll::Ready).map_err(component)
-            }
+            wit::Progress::Granted(told) => match granted {
+                Granted::Own => Ok(Poll::Ready(Grant::own(shared, key.to_string(), told))),
+                Granted::Asked => Grant::asked(shared, &mut guest, told.grant).map(Poll::Ready).map_err(component),
+            },
         }
     }
 }
@@ -277,8 +301,14 @@ impl Acquisition {
 
     /// Waits until the lock is held or will not be.
     pub fn block(mut self) -> Result<Grant, AcquireError> {
-        let clock = self.shared.clock.clone();
-        block(&*clock, || self.poll())
+        let polled = self.poll();
+        self.block_from(polled)
+    }
+
+    /// Goes on after a poll.
+    fn block_from(mut self, polled: Result<Poll, AcquireError>) -> Result<Grant, AcquireError> {
+        let (clock, mut polled) = (self.shared.clock.clone(), Some(polled));
+        block(&*clock, || polled.take().unwrap_or_else(|| self.poll()))
     }
 }
 

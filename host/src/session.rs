@@ -15,6 +15,7 @@ use crate::error::{KeyError, SessionError, trap};
 use crate::grant::Grant;
 use crate::holder::Holder;
 use crate::lock::Lock;
+use crate::process::Process;
 use crate::semaphore::{self, Semaphore, SemaphoreStatus};
 
 /// How to open a session. Each option has a default that serves.
@@ -44,7 +45,7 @@ pub(crate) struct Shared {
     /// The owner's name.
     pub(crate) owner: Arc<str>,
     /// The process that opened the session: a forked child must not release what its parent holds.
-    process: u32,
+    process: Process,
 }
 
 pub(crate) struct Guest {
@@ -111,7 +112,14 @@ impl SessionBuilder {
         let session = resource.call_open(&mut instance.store, &options).map_err(component)?;
         let session = session.map_err(SessionError::Invalid)?;
         let guest = Arc::new(Mutex::new(Guest { instance, session }));
-        Ok(Session { shared: Shared { guest, clock: self.client.clock, owner: options.owner.into(), process } })
+        Ok(Session {
+            shared: Shared {
+                guest,
+                clock: self.client.clock,
+                owner: options.owner.into(),
+                process: Process::current(),
+            },
+        })
     }
 }
 
@@ -191,7 +199,7 @@ impl Shared {
 
     /// Whether this is the process that opened the session, and not a fork of it.
     pub(crate) fn is_own_process(&self) -> bool {
-        self.process == std::process::id()
+        self.process.is_current()
     }
 }
 
@@ -203,6 +211,15 @@ impl Guest {
     ) -> wasmtime::Result<Result<ResourceAny, wit::AcquireError>> {
         let resource = self.instance.exports.kvlock_lock_mutex().session();
         resource.call_lock(&mut self.instance.store, self.session, key, options)
+    }
+
+    pub(crate) fn try_lock(
+        &mut self,
+        key: &str,
+        options: wit::LockOptions,
+    ) -> wasmtime::Result<Result<wit::Tried, wit::AcquireError>> {
+        let resource = self.instance.exports.kvlock_lock_mutex().session();
+        resource.call_try_lock(&mut self.instance.store, self.session, key, options)
     }
 
     pub(crate) fn begin_retry(

@@ -1,11 +1,15 @@
 //! Functions behind locks on a real memcached: threads of several processes, one catalogue.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use kvlock::{AcquireError, CallError, Client, Key, Locks};
+use kvlock::clock::VirtualClock;
+use kvlock::store::KvStore;
+use kvlock::{AcquireError, CallError, Client, Grant, Key, Locks};
 use kvlock_tests::MemcachedServer;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
@@ -108,4 +112,34 @@ fn a_fork_is_another_owner_and_leaves_its_parents_lock_alone() {
     let outer = locks.rlock(|_: &()| "k", outer).named("work");
     assert!(matches!(outer.call(()).expect("the lock is still the parent's"), WaitStatus::Exited(_, 7)));
     outer.call(()).expect("and so are its connections");
+}
+
+/// What an acquire is told by: the line of its record that no other has.
+fn nonce(store: &dyn KvStore, key: &str) -> String {
+    let record = store.get(&format!("kvlock:lock:{key}")).unwrap().expect("it is held");
+    let text = String::from_utf8(record.value).unwrap();
+    text.lines().find(|line| line.starts_with("nonce: ")).expect("a record has a nonce").to_string()
+}
+
+#[test]
+fn parent_and_child_of_a_fork_never_draw_the_same_nonce() {
+    let server = MemcachedServer::start();
+    // One and the same time for both, so that it is not time that makes the difference.
+    let client = Client::connect(&server.url()).unwrap().with_clock(Arc::new(VirtualClock::new()));
+    let session = client.session().quarantine(Duration::ZERO).open().unwrap();
+    session.lock("before").acquire().unwrap().forget();
+    // SAFETY: as above.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let done = session.lock("child").acquire().map(Grant::forget).is_ok();
+            // SAFETY: it does nothing but end the process.
+            unsafe { nix::libc::_exit(if done { 7 } else { 1 }) }
+        }
+        ForkResult::Parent { child } => {
+            assert!(matches!(waitpid(child, None).unwrap(), WaitStatus::Exited(_, 7)));
+        }
+    }
+    session.lock("parent").acquire().unwrap().forget();
+    let nonces: HashSet<_> = ["before", "child", "parent"].map(|key| nonce(client.store(), key)).into();
+    assert_eq!(nonces.len(), 3, "{nonces:?}");
 }

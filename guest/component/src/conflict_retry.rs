@@ -14,7 +14,7 @@ use crate::bindings::exports::kvlock::lock::mutex::{
 };
 use crate::convert;
 use crate::driver;
-use crate::mutex::{self, Component, Session, Shared};
+use crate::mutex::{self, Advanced, Component, Session, Shared};
 
 /// What a caller is told that begins a try, or reports one, out of order.
 const RUNS: &str = "a try runs: report what its work came to";
@@ -49,7 +49,7 @@ impl wit::Guest for Component {
 
 impl Resource {
     /// Goes on until there is an outcome or a pause to make.
-    fn advance(&self) -> ControlFlow<Result<Grant, AcquireError>, Pending> {
+    fn advance(&self) -> Advanced {
         let mut state = self.state.borrow_mut();
         let (mut begin, event) = match core::mem::replace(&mut *state, State::Ended(0)) {
             State::Between(retry) => (retry.begin(driver::nonce()), Event::Start),
@@ -62,9 +62,9 @@ impl Resource {
         };
         match driver::advance(&mut begin, &mut self.session.borrow_mut(), event) {
             ControlFlow::Break(Ok(running)) => {
-                let grant = mutex::Grant::resource(&self.session, running.grant().clone());
+                let granted = mutex::Grant::granted(&self.session, running.grant().clone());
                 *state = State::Running(running);
-                ControlFlow::Break(Ok(grant))
+                ControlFlow::Break(Ok(granted))
             }
             ControlFlow::Break(Err(error)) => {
                 *state = State::Ended(begin.tries());

@@ -55,6 +55,18 @@ impl Acquiring {
             Acquiring::Permit(acquire) => acquire.waiting_for(),
         }
     }
+
+    /// Goes on until there is an outcome or a pause to make.
+    fn advance(&mut self, session: &Shared, event: Event) -> Advanced {
+        match driver::advance(self, &mut session.borrow_mut(), event) {
+            ControlFlow::Break(Ok(grant)) => ControlFlow::Break(Ok(Grant::granted(session, grant))),
+            ControlFlow::Break(Err(error)) => ControlFlow::Break(Err(convert::acquire_error(error))),
+            ControlFlow::Continue(pause) => {
+                let waiting_for = convert::waiting_for(self.waiting_for().clone());
+                ControlFlow::Continue(wit::Pending { pause: convert::nanos(pause), waiting_for })
+            }
+        }
+    }
 }
 
 impl Machine for Acquiring {
@@ -79,6 +91,13 @@ impl Session {
     pub(crate) fn shared(&self) -> Shared {
         self.0.clone()
     }
+
+    fn acquire(&self, key: &str, options: wit::LockOptions) -> Result<Acquiring, wit::AcquireError> {
+        let invalid = |invalid: kvlock_machine::Invalid| wit::AcquireError::Invalid(invalid.to_string());
+        let key = Key::new(key).map_err(invalid)?;
+        let options = convert::lock_options(options).map_err(invalid)?;
+        Ok(Acquiring::Lock(Acquire::new(&self.0.borrow(), key, options, driver::nonce())))
+    }
 }
 
 impl wit::GuestSession for Session {
@@ -89,11 +108,18 @@ impl wit::GuestSession for Session {
     }
 
     fn lock(&self, key: String, options: wit::LockOptions) -> Result<wit::Acquisition, wit::AcquireError> {
-        let invalid = |invalid: kvlock_machine::Invalid| wit::AcquireError::Invalid(invalid.to_string());
-        let key = Key::new(&key).map_err(invalid)?;
-        let options = convert::lock_options(options).map_err(invalid)?;
-        let acquire = Acquire::new(&self.0.borrow(), key, options, driver::nonce());
-        Ok(Acquisition::resource(&self.0, Acquiring::Lock(acquire)))
+        Ok(Acquisition::resource(&self.0, self.acquire(&key, options)?))
+    }
+
+    fn try_lock(&self, key: String, options: wit::LockOptions) -> Result<wit::Tried, wit::AcquireError> {
+        let mut acquiring = self.acquire(&key, options)?;
+        match acquiring.advance(&self.0, Event::Start) {
+            ControlFlow::Break(granted) => granted.map(wit::Tried::Granted),
+            ControlFlow::Continue(pending) => {
+                let acquisition = Acquisition::waiting(&self.0, acquiring);
+                Ok(wit::Tried::Waiting(wit::Waiting { acquisition, pending }))
+            }
+        }
     }
 
     fn resume(&self, written: String) -> Result<wit::Grant, String> {
@@ -118,30 +144,31 @@ impl wit::GuestSession for Session {
 
 impl Acquisition {
     pub(crate) fn resource(session: &Shared, acquiring: Acquiring) -> wit::Acquisition {
-        let progress = RefCell::new(Progress::Fresh(acquiring));
-        wit::Acquisition::new(Acquisition { session: session.clone(), progress })
+        Acquisition::of(session, Progress::Fresh(acquiring))
     }
 
-    /// Goes on until there is an outcome or a pause to make.
+    fn waiting(session: &Shared, acquiring: Acquiring) -> wit::Acquisition {
+        Acquisition::of(session, Progress::Waiting(acquiring))
+    }
+
+    fn of(session: &Shared, progress: Progress) -> wit::Acquisition {
+        wit::Acquisition::new(Acquisition { session: session.clone(), progress: RefCell::new(progress) })
+    }
+
     fn advance(&self) -> Advanced {
-        let mut session = self.session.borrow_mut();
-        let (mut acquire, event) = match self.progress.replace(Progress::Ended) {
-            Progress::Fresh(acquire) => (acquire, Event::Start),
-            Progress::Waiting(acquire) => (acquire, Event::Woken),
+        let (mut acquiring, event) = match self.progress.replace(Progress::Ended) {
+            Progress::Fresh(acquiring) => (acquiring, Event::Start),
+            Progress::Waiting(acquiring) => (acquiring, Event::Woken),
             Progress::Ended => {
                 let error = wit::AcquireError::Invalid("this acquisition has ended; begin another".to_string());
                 return ControlFlow::Break(Err(error));
             }
         };
-        match driver::advance(&mut acquire, &mut session, event) {
-            ControlFlow::Break(Ok(grant)) => ControlFlow::Break(Ok(Grant::resource(&self.session, grant))),
-            ControlFlow::Break(Err(error)) => ControlFlow::Break(Err(convert::acquire_error(error))),
-            ControlFlow::Continue(pause) => {
-                let waiting_for = convert::waiting_for(acquire.waiting_for().clone());
-                self.progress.replace(Progress::Waiting(acquire));
-                ControlFlow::Continue(wit::Pending { pause: convert::nanos(pause), waiting_for })
-            }
+        let advanced = acquiring.advance(&self.session, event);
+        if advanced.is_continue() {
+            self.progress.replace(Progress::Waiting(acquiring));
         }
+        advanced
     }
 }
 
@@ -156,12 +183,12 @@ impl wit::GuestAcquisition for Acquisition {
 }
 
 /// How a wait stands: a pause to make, or its outcome.
-type Advanced = ControlFlow<Result<wit::Grant, wit::AcquireError>, wit::Pending>;
+pub(crate) type Advanced = ControlFlow<Result<wit::Granted, wit::AcquireError>, wit::Pending>;
 
 pub(crate) fn progress(advanced: Advanced) -> wit::Progress {
     match advanced {
         ControlFlow::Continue(pending) => wit::Progress::Pending(pending),
-        ControlFlow::Break(Ok(grant)) => wit::Progress::Granted(grant),
+        ControlFlow::Break(Ok(granted)) => wit::Progress::Granted(granted),
         ControlFlow::Break(Err(error)) => wit::Progress::Failed(error),
     }
 }
@@ -170,13 +197,18 @@ pub(crate) fn block(mut advance: impl FnMut() -> Advanced) -> Result<wit::Grant,
     loop {
         match advance() {
             ControlFlow::Continue(pending) => driver::sleep(pending.pause),
-            ControlFlow::Break(outcome) => return outcome,
+            ControlFlow::Break(outcome) => return outcome.map(|granted| granted.grant),
         }
     }
 }
 
 impl Grant {
-    pub(crate) fn resource(session: &Shared, grant: kvlock_machine::Grant) -> wit::Grant {
+    pub(crate) fn granted(session: &Shared, grant: kvlock_machine::Grant) -> wit::Granted {
+        let (token, permit) = (grant.token(), grant.permit());
+        wit::Granted { grant: Grant::resource(session, grant), token, permit }
+    }
+
+    fn resource(session: &Shared, grant: kvlock_machine::Grant) -> wit::Grant {
         wit::Grant::new(Grant { session: session.clone(), grant, released: Cell::new(false) })
     }
 

@@ -76,7 +76,7 @@ impl Permit {
         };
         match begun {
             Ok(Ok(resource)) => {
-                Ok(Acquisition::new(self.shared, self.name, resource, Waiting::new(Granted::Asked, None)))
+                Ok(Acquisition::new(self.shared, self.name, resource, Waiting::new(Granted::Own, None)))
             }
             Ok(Err(text)) => Err(AcquireError::Invalid(text)),
             Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.name }),

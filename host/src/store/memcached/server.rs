@@ -9,6 +9,7 @@ use super::super::StoreError;
 use super::address::Address;
 use super::connection::{Connection, Failure, Timeouts};
 use super::link::Link;
+use crate::process::Process;
 
 /// How many connections are kept for later. More are opened when more threads call at once.
 const MAX_IDLE: usize = 16;
@@ -33,7 +34,7 @@ struct Idle {
     links: Vec<Link>,
     /// The process that opened them: on a connection that a fork shares with its parent, each would read the other's
     /// replies.
-    process: u32,
+    process: Option<Process>,
 }
 
 impl fmt::Display for Server {
@@ -116,7 +117,7 @@ impl Server {
     fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
         // A panic elsewhere cannot leave a `Vec` of connections half changed.
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = std::process::id();
+        let process = Some(Process::current());
         if idle.process != process {
             *idle = Idle { links: Vec::new(), process };
         }
