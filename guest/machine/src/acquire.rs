@@ -310,7 +310,8 @@ impl Acquire {
             return self.pause(now, Duration::ZERO);
         }
         match self.queue.as_mut().map(|queue| queue.see(now, holder, line.as_ref())) {
-            Some(Advice::Try) if !self.hurried => {
+            // A write of ours that is under way is given time to arrive.
+            Some(Advice::Try) if !self.hurried && !self.in_doubt => {
                 self.hurried = true;
                 self.add(session, now)
             }

@@ -32,7 +32,7 @@ fn an_add_whose_reply_is_lost_is_found_to_be_ours() {
     let session = world.session("one");
     world.store.script_for(Op::Add, Fault::LostReply);
     let grant = session.lock("k").acquire().unwrap();
-    assert_eq!(world.ops(), [Op::Add, Op::Get, Op::Replace]);
+    assert_eq!(world.ops(), [Op::Add, Op::GetMany, Op::Replace]);
     assert_eq!(world.holder("k").unwrap().token, grant.token());
     assert_held_by(&world, grant);
 }
@@ -43,7 +43,7 @@ fn an_add_whose_request_is_lost_is_tried_again() {
     let session = world.session("one");
     world.store.script_for(Op::Add, Fault::LostRequest);
     let grant = session.lock("k").acquire().unwrap();
-    assert_eq!(world.ops(), [Op::Add, Op::Get, Op::Add]);
+    assert_eq!(world.ops(), [Op::Add, Op::GetMany, Op::Add]);
     assert_held_by(&world, grant);
 }
 

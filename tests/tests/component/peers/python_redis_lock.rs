@@ -28,7 +28,9 @@ fn a_wait_does_not_begin_anew_when_others_are_faster() {
         }
     };
     busy(Err::<(), _>(error));
-    assert_eq!(world.clock.now() - began, secs(5));
+    // The fast one pauses too, now and then, to let go first who waits.
+    let waited = world.clock.now() - began;
+    assert!(waited >= secs(5) && waited < secs(5) + millis(1), "{waited:?}");
 }
 
 /// Bug 2: the thread that renews dies at the first error, and the holder is not told.
