@@ -267,7 +267,7 @@ impl Acquire {
             self.begun_anew = true;
             return self.take_over(record, version, now);
         }
-        let grant = session.grant(record, version, sent, taken_until(&self.options, sent));
+        let grant = session.grant(&self.store_key, record, version, sent, taken_until(&self.options, sent));
         self.end(Ok(grant))
     }
 

@@ -1,11 +1,12 @@
 //! What a session knows: who it is, which eras it has seen, and what it holds.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::{GrantError, Invalid};
+use crate::holds::Holds;
 use crate::kv::{EraInfo, Ttl, Version};
 use crate::name::{Namespace, Place, Text};
 use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
@@ -38,7 +39,7 @@ pub struct Session {
     opened: Time,
     /// Newest knowledge last; so few that a search beats a map.
     eras: Vec<Seen>,
-    held: BTreeMap<String, Held>,
+    held: Holds,
     grants: u64,
     /// Whether the store has answered this session at all: a waiter rides out an outage of a store that was there,
     /// not a wrong address.
@@ -139,7 +140,7 @@ pub enum Validity {
 /// release; the copies are for those who explore states.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Grant {
-    pub(crate) store_key: String,
+    pub(crate) store_key: Arc<str>,
     pub(crate) grant: u64,
     place: Place,
     owner: Text,
@@ -174,7 +175,7 @@ impl Session {
         if let Some(quarantine) = options.quarantine {
             within("quarantine", quarantine, Duration::ZERO, MAX_LEASE)?;
         }
-        Ok(Session { options, opened: now, eras: Vec::new(), held: BTreeMap::new(), grants: 0, reached: false })
+        Ok(Session { options, opened: now, eras: Vec::new(), held: Holds::none(), grants: 0, reached: false })
     }
 
     /// How often the lock of this grant is held; 0 once it is released or lost.
@@ -211,7 +212,7 @@ impl Session {
     /// Takes up a grant that was written out.
     pub fn resume(&mut self, written: &str, now: Time) -> Result<Grant, Invalid> {
         let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
-        let store_key = namespace.place(&record.place);
+        let store_key = Arc::from(namespace.place(&record.place));
         if let Some(held) = self.held.get(&store_key).filter(|held| !held.is_over(now)) {
             // Written out and taken up by one session: the hold never ceased to be its own.
             let same = held.record.nonce == record.nonce;
@@ -273,7 +274,14 @@ impl Session {
     }
 
     /// Enters a lock that was just written. The token is that of its first write.
-    pub(crate) fn grant(&mut self, record: Record, version: Version, sent: Time, taken_until: Option<Time>) -> Grant {
+    pub(crate) fn grant(
+        &mut self,
+        store_key: &str,
+        record: Record,
+        version: Version,
+        sent: Time,
+        taken_until: Option<Time>,
+    ) -> Grant {
         let held = Held {
             grant: 0,
             namespace: self.options.namespace.clone(),
@@ -286,10 +294,10 @@ impl Session {
             in_doubt: None,
             record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
         };
-        self.hold(self.store_key(&held.record.place), held)
+        self.hold(store_key.into(), held)
     }
 
-    fn hold(&mut self, store_key: String, held: Held) -> Grant {
+    fn hold(&mut self, store_key: Arc<str>, held: Held) -> Grant {
         self.grants = self.grants.saturating_add(1);
         let held = Held { grant: self.grants, ..held };
         let grant = grant_of(&store_key, &held);
@@ -299,7 +307,7 @@ impl Session {
 
     /// One more grant of a lock that is held.
     pub(crate) fn nested(&self, store_key: &str, hold: u64) -> Option<Grant> {
-        self.held.get(store_key).filter(|held| held.grant == hold).map(|held| grant_of(store_key, held))
+        self.held.get(store_key).filter(|held| held.grant == hold).map(|held| grant_of(&store_key.into(), held))
     }
 
     pub(crate) fn held(&self, store_key: &str) -> Option<&Held> {
@@ -354,9 +362,9 @@ impl Session {
     }
 }
 
-fn grant_of(store_key: &str, held: &Held) -> Grant {
+fn grant_of(store_key: &Arc<str>, held: &Held) -> Grant {
     Grant {
-        store_key: store_key.into(),
+        store_key: store_key.clone(),
         grant: held.grant,
         place: held.record.place.clone(),
         owner: held.record.owner.clone(),
