@@ -241,7 +241,7 @@ impl Waiting {
         let polled = Poll::of(shared, key, self.granted, call).and_then(|poll| self.bear(shared, key, poll));
         match &polled {
             Ok(Poll::Pending { waiting_for, .. }) => self.log.waiting(key, asked, waiting_for),
-            Ok(Poll::Ready(grant)) => std::mem::take(&mut self.log).granted(key, shared.clock.now(), grant.token()),
+            Ok(Poll::Ready(grant)) => std::mem::take(&mut self.log).granted(key, &*shared.clock, grant.token()),
             Err(error) => tracing::debug!(key, "not granted: {error}"),
         }
         polled

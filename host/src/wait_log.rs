@@ -3,6 +3,7 @@
 use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::holder::{Holder, WaitingFor, seconds, shown};
 use crate::store::Ttl;
 
@@ -52,11 +53,12 @@ impl WaitLog {
         self.last_holder = Some(LastHolder { holder: holder.clone(), ends });
     }
 
-    pub(crate) fn granted(&self, key: &str, now: Duration, token: u64) {
+    pub(crate) fn granted(&self, key: &str, clock: &dyn Clock, token: u64) {
         let Some(since) = self.since else {
             tracing::debug!(key, token, "granted");
             return;
         };
+        let now = clock.now();
         if let Some(LastHolder { holder, ends: Some(ends) }) = &self.last_holder
             && holder.depth > 0
             && *ends <= now

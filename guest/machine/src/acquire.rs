@@ -39,7 +39,9 @@ pub struct Acquire {
     options: LockOptions,
     nonce: Nonce,
     wait: Wait,
-    /// Where it stands in the line; none for who does not stand in one.
+    /// Whether it stands in the line while it waits.
+    lines_up: bool,
+    /// What it knows of the line since it looked.
     queue: Option<Box<Queue>>,
     tries_since_look: u32,
     waiting_for: WaitingFor,
@@ -113,10 +115,10 @@ impl Acquire {
     /// A wait for a lock or for one permit.
     pub(crate) fn at(session: &Session, place: Place, options: LockOptions, nonce: Nonce) -> Self {
         // Who tries once does not wait; a permit is as good as another.
-        let in_line = options.line && place.permit.is_none() && options.wait != Some(Duration::ZERO);
-        let queue = in_line.then(|| Box::new(Queue::new(&place.key, session.namespace().line(&place.key), nonce)));
+        let lines_up = options.line && place.permit.is_none() && options.wait != Some(Duration::ZERO);
         Acquire {
-            queue,
+            lines_up,
+            queue: None,
             store_key: session.store_key(&place),
             wait: Wait::new(options.wait, options.interval, nonce.0),
             place,
@@ -141,11 +143,14 @@ impl Acquire {
         if self.is_held(session, now) {
             return self.hold_once_more(session, now);
         }
-        let Some(queue) = &mut self.queue else { return self.add(session, now) };
-        let Some(contended) = session.recall(&self.store_key, now) else { return self.add(session, now) };
-        // Whoever had it before lets those go first who wait for it now.
-        queue.remember(contended);
-        self.look()
+        match session.recall(&self.store_key, now).filter(|_| self.lines_up) {
+            // Whoever had it before lets those go first who wait for it now.
+            Some(contended) => {
+                self.queue = Some(Box::new(self.new_queue(session).remembering(contended)));
+                self.look(session)
+            }
+            None => self.add(session, now),
+        }
     }
 
     fn go_on(&mut self, session: &mut Session, now: Time, then: Then) -> Step<Outcome> {
@@ -154,7 +159,7 @@ impl Acquire {
         }
         // The last is a try, wherever it stands.
         match then {
-            Then::Look if !self.wait.is_over(now) => self.look(),
+            Then::Look if !self.wait.is_over(now) => self.look(session),
             Then::Look | Then::Try => self.add(session, now),
         }
     }
@@ -198,10 +203,17 @@ impl Acquire {
         Step::Call(Request::Add { key: self.store_key.clone(), value, ttl: self.options.lease.ttl() })
     }
 
-    fn look(&mut self) -> Step<Outcome> {
+    fn new_queue(&self, session: &Session) -> Queue {
+        Queue::new(&self.place.key, session.namespace().line(&self.place.key), self.nonce)
+    }
+
+    fn look(&mut self, session: &Session) -> Step<Outcome> {
         self.tries_since_look = 0;
         self.state = State::Looking;
         let key = self.store_key.clone();
+        if self.lines_up && self.queue.is_none() {
+            self.queue = Some(Box::new(self.new_queue(session)));
+        }
         Step::Call(match &self.queue {
             Some(queue) => Request::GetMany { keys: [key, queue.store_key.clone()].into() },
             None => Request::Get { key },
@@ -240,24 +252,24 @@ impl Acquire {
             }
             Ok(WriteOutcome::Conflict(version)) => {
                 session.reached = true;
-                self.on_taken(now, version)
+                self.on_taken(session, now, version)
             }
             Ok(WriteOutcome::Absent) => self.end(Err(AcquireError::OutOfOrder)),
             Err(error @ StoreError::UnknownOutcome(_)) => {
                 self.in_doubt = true;
                 self.waiting_for = WaitingFor::Outage(error);
-                self.look()
+                self.look(session)
             }
             Err(error) => self.on_outage(session, now, error),
         }
     }
 
-    fn on_taken(&mut self, now: Time, by: Option<Version>) -> Step<Outcome> {
+    fn on_taken(&mut self, session: &Session, now: Time, by: Option<Version>) -> Step<Outcome> {
         let unknown = !matches!(self.waiting_for, WaitingFor::Holder(_)) || self.tries_since_look >= TRIES_PER_LOOK;
         let moved = self.queue.as_ref().is_some_and(|queue| queue.has_moved(by)) && !self.hurried;
         // Whoever gives up is to be told who holds the lock now, not who held it a while ago.
         if unknown || moved || self.in_doubt || self.options.adopt || self.wait.is_over(now) {
-            return self.look();
+            return self.look(session);
         }
         self.pause(now, Duration::ZERO)
     }
@@ -324,9 +336,9 @@ impl Acquire {
     }
 
     /// The line is advice: where it cannot be written it is done without.
-    fn on_joined(&mut self, now: Time, reply: AddReply) -> Step<Outcome> {
+    fn on_joined(&mut self, session: &Session, now: Time, reply: AddReply) -> Step<Outcome> {
         match reply {
-            Ok(WriteOutcome::Conflict(_) | WriteOutcome::Absent) => self.look(),
+            Ok(WriteOutcome::Conflict(_) | WriteOutcome::Absent) => self.look(session),
             Ok(WriteOutcome::Written(_)) | Err(_) => self.pause(now, Duration::ZERO),
         }
     }
@@ -358,7 +370,7 @@ impl Acquire {
         if let Some(contended) = self.queue.as_ref().and_then(|queue| queue.served(now)) {
             session.contend(&self.store_key, contended);
         }
-        let grant = session.grant(record, version, sent, taken_until(&self.options, sent));
+        let grant = session.grant(&self.store_key, record, version, sent, taken_until(&self.options, sent));
         self.end(Ok(grant))
     }
 
@@ -492,7 +504,7 @@ impl Machine for Acquire {
             (State::Looking, Event::Reply(Reply::Entry(Err(error)) | Reply::Entries(Err(error)))) => {
                 self.on_outage(session, now, error)
             }
-            (State::Joining, Event::Reply(Reply::Write(reply))) => self.on_joined(now, reply),
+            (State::Joining, Event::Reply(Reply::Write(reply))) => self.on_joined(session, now, reply),
             (State::AskingEra { written }, Event::Reply(Reply::Era(reply))) => {
                 self.on_era(session, now, *written, reply)
             }

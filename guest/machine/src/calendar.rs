@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use crate::text::push_decimal;
+use crate::text::{push_ascii, put_decimal};
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 const MILLIS_PER_DAY: u64 = 86_400_000;
@@ -17,18 +17,19 @@ pub(crate) fn push_unix(text: &mut String, nanos: u64) {
     let (day, time) = (millis / MILLIS_PER_DAY, millis % MILLIS_PER_DAY);
     let (year, month, day) = civil_from_days(day);
     let parts = [
-        (year, 4, '-'),
-        (month, 2, '-'),
-        (day, 2, 'T'),
-        (time / 3_600_000, 2, ':'),
-        (time / 60_000 % 60, 2, ':'),
-        (time / 1000 % 60, 2, '.'),
-        (time % 1000, 3, 'Z'),
+        (year, 0..4),
+        (month, 5..7),
+        (day, 8..10),
+        (time / 3_600_000, 11..13),
+        (time / 60_000 % 60, 14..16),
+        (time / 1000 % 60, 17..19),
+        (time % 1000, 20..23),
     ];
-    for (number, width, after) in parts {
-        push_decimal(text, number, width);
-        text.push(after);
+    let mut moment = *b"0000-00-00T00:00:00.000Z";
+    for (number, place) in parts {
+        put_decimal(&mut moment[place], number);
     }
+    push_ascii(text, &moment);
 }
 
 /// Reads what [`push_unix`] writes; none for anything else.

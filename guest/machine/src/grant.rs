@@ -1,6 +1,7 @@
 //! Renew and release: conditional on the version that we wrote, so that nobody else's grant is ever touched.
 
 use alloc::boxed::Box;
+use alloc::string::String;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
@@ -109,7 +110,7 @@ impl Release {
             let write = (record(held), Ttl::After(kept), Doubt::GivenUp, Deadline::Unconfirmed);
             return self.state.replace(&self.grant, held, write, Released::Kept(kept), now);
         }
-        let key = self.grant.store_key.clone();
+        let key = String::from(&*self.grant.store_key);
         let write = Conditional::new(key, Action::Delete, held.version, held.record.nonce, held.in_doubt);
         let mut write = write.of_hold(held.record.token);
         let ask = write.start(now, None);

@@ -32,6 +32,7 @@ mod conflict_retry;
 mod error;
 mod grant;
 mod holder;
+mod holds;
 mod kv;
 mod line;
 mod look;

@@ -72,7 +72,7 @@ impl Line {
         for waiting in &self.waiting {
             text.push(' ');
             (0..waiting.passes).for_each(|_| text.push('~'));
-            push_hex(&mut text, waiting.ticket.0, 16);
+            push_hex(&mut text, waiting.ticket.0.to_be_bytes());
         }
         text.push('\n');
         text

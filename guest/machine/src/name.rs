@@ -79,7 +79,11 @@ impl fmt::Display for Place {
 
 /// The name of an owner, or a label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Text(Arc<str>);
+pub struct Text {
+    text: Arc<str>,
+    /// Whether it stands in a record as it is: it is written into many, and looked through once.
+    plain: bool,
+}
 
 impl Text {
     /// Takes an owner's name, which must not be empty.
@@ -91,17 +95,25 @@ impl Text {
     }
 
     /// Takes a label, which may be empty.
-    pub fn label(text: &str) -> Result<Self, Invalid> {
-        if text.len() > MAX_TEXT_BYTES {
-            let length = text.len();
+    pub fn label(label: &str) -> Result<Self, Invalid> {
+        if label.len() > MAX_TEXT_BYTES {
+            let length = label.len();
             return Err(Invalid::new(format!("an owner's name or label has {length} bytes; at most 255 are possible")));
         }
-        Ok(Text(text.into()))
+        Ok(Text { text: label.into(), plain: text::is_plain(label) })
     }
 
     /// The string.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Writes it into a record.
+    pub(crate) fn push_to(&self, record: &mut String) {
+        match self.plain {
+            true => record.push_str(&self.text),
+            false => text::push_escaped(record, &self.text),
+        }
     }
 }
 
@@ -156,16 +168,20 @@ impl Namespace {
     }
 
     fn named(&self, kind: &str, key: &Key) -> String {
-        let plain = [&*self.0, kind, ":", &*key.0].concat();
+        let length = self.0.len() + kind.len() + 1 + key.0.len();
         let legal = |byte: u8| byte > b' ' && byte != 0x7f;
-        if plain.len() <= MAX_STORE_KEY_BYTES && plain.bytes().all(legal) {
-            return plain;
+        let plain = length <= MAX_STORE_KEY_BYTES && key.0.bytes().all(legal);
+        let mut name = String::with_capacity(if plain { length } else { MAX_STORE_KEY_BYTES });
+        name.push_str(&self.0);
+        name.push_str(kind);
+        if plain {
+            name.push(':');
+            name.push_str(&key.0);
+        } else {
+            name.push('#');
+            text::push_hex::<32>(&mut name, Sha256::digest(key.0.as_bytes()).into());
         }
-        let mut hashed = [&*self.0, kind, "#"].concat();
-        for byte in Sha256::digest(key.0.as_bytes()) {
-            text::push_hex(&mut hashed, byte.into(), 2);
-        }
-        hashed
+        name
     }
 }
 

@@ -123,10 +123,10 @@ impl Queue {
         }
     }
 
-    pub(crate) fn remember(&mut self, contended: Contended) {
-        self.former = contended.ticket;
-        self.found = Some(contended.turn.min(LONGEST_TURN));
-        self.released = contended.released;
+    /// What the session found when it had the key before.
+    pub(crate) fn remembering(self, contended: Contended) -> Self {
+        let Contended { ticket: former, turn, released } = contended;
+        Queue { former, found: Some(turn.min(LONGEST_TURN)), released, ..self }
     }
 
     /// Whether the key is known to have changed hands since the last look.

@@ -65,12 +65,11 @@ impl Record {
             push_decimal(&mut text, number.into(), 1);
         }
         text.push_str("\nowner: ");
-        push_escaped(&mut text, self.owner.as_str());
+        self.owner.push_to(&mut text);
         text.push_str("\nhost: ");
-        push_escaped(&mut text, self.label.as_str());
+        self.label.push_to(&mut text);
         text.push_str("\nnonce: ");
-        push_hex(&mut text, (self.nonce.0 >> 64) as u64, 16);
-        push_hex(&mut text, self.nonce.0 as u64, 16);
+        push_hex(&mut text, self.nonce.0.to_be_bytes());
         text.push_str(match self.mode {
             Mode::Plain => "\nmode: plain\ndepth: ",
             Mode::Reentrant => "\nmode: reentrant\ndepth: ",

@@ -1,11 +1,12 @@
 //! What a session knows: who it is, which eras it has seen, and what it holds.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::{GrantError, Invalid};
+use crate::holds::Holds;
 use crate::kv::{EraInfo, Ttl, Version};
 use crate::name::{Namespace, Place, Text};
 use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
@@ -47,7 +48,7 @@ pub struct Session {
     opened: Time,
     /// Newest knowledge last; so few that a search beats a map.
     eras: Vec<Seen>,
-    held: BTreeMap<String, Held>,
+    held: Holds,
     grants: u64,
     /// Of keys that it had to wait for, those waited for last at the end.
     contended: Vec<(String, Contended)>,
@@ -60,7 +61,7 @@ pub struct Session {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct LastFreed {
-    store_key: String,
+    store_key: Arc<str>,
     /// Since when it has been taken without a look at who else wants it.
     looked: Time,
     at: Time,
@@ -163,7 +164,7 @@ pub enum Validity {
 /// release; the copies are for those who explore states.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Grant {
-    pub(crate) store_key: String,
+    pub(crate) store_key: Arc<str>,
     pub(crate) grant: u64,
     place: Place,
     owner: Text,
@@ -202,7 +203,7 @@ impl Session {
             options,
             opened: now,
             eras: Vec::new(),
-            held: BTreeMap::new(),
+            held: Holds::none(),
             grants: 0,
             contended: Vec::new(),
             last_freed: None,
@@ -244,7 +245,7 @@ impl Session {
     /// Takes up a grant that was written out.
     pub fn resume(&mut self, written: &str, now: Time) -> Result<Grant, Invalid> {
         let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
-        let store_key = namespace.place(&record.place);
+        let store_key = Arc::from(namespace.place(&record.place));
         if let Some(held) = self.held.get(&store_key).filter(|held| !held.is_over(now)) {
             // Written out and taken up by one session: the hold never ceased to be its own.
             let same = held.record.nonce == record.nonce;
@@ -307,7 +308,14 @@ impl Session {
     }
 
     /// Enters a lock that was just written. The token is that of its first write.
-    pub(crate) fn grant(&mut self, record: Record, version: Version, sent: Time, taken_until: Option<Time>) -> Grant {
+    pub(crate) fn grant(
+        &mut self,
+        store_key: &str,
+        record: Record,
+        version: Version,
+        sent: Time,
+        taken_until: Option<Time>,
+    ) -> Grant {
         let held = Held {
             grant: 0,
             since: sent,
@@ -321,10 +329,10 @@ impl Session {
             in_doubt: None,
             record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
         };
-        self.hold(self.store_key(&held.record.place), held)
+        self.hold(store_key.into(), held)
     }
 
-    fn hold(&mut self, store_key: String, held: Held) -> Grant {
+    fn hold(&mut self, store_key: Arc<str>, held: Held) -> Grant {
         self.grants = self.grants.saturating_add(1);
         let held = Held { grant: self.grants, ..held };
         let grant = grant_of(&store_key, &held);
@@ -334,7 +342,7 @@ impl Session {
 
     /// One more grant of a lock that is held.
     pub(crate) fn nested(&self, store_key: &str, hold: u64) -> Option<Grant> {
-        self.held.get(store_key).filter(|held| held.grant == hold).map(|held| grant_of(store_key, held))
+        self.held.get(store_key).filter(|held| held.grant == hold).map(|held| grant_of(&store_key.into(), held))
     }
 
     pub(crate) fn held(&self, store_key: &str) -> Option<&Held> {
@@ -375,7 +383,7 @@ impl Session {
             let since = contended.released.map(|released| now.since(released)).unwrap_or_default();
             return (since <= MEMORY.max(contended.turn.saturating_mul(TURNS_OF_MEMORY))).then_some(contended);
         }
-        let last = self.last_freed.as_mut().filter(|last| last.store_key == store_key)?;
+        let last = self.last_freed.as_mut().filter(|last| *last.store_key == *store_key)?;
         if now.since(last.looked) < LOOK_EVERY {
             return None;
         }
@@ -393,14 +401,14 @@ impl Session {
     }
 
     /// Notes that a lock that was held was given back.
-    pub(crate) fn freed(&mut self, store_key: &str, since: Time, now: Time) {
-        if let Some((_, contended)) = self.contended.iter_mut().find(|(key, _)| key == store_key) {
+    pub(crate) fn freed(&mut self, store_key: &Arc<str>, since: Time, now: Time) {
+        if let Some((_, contended)) = self.contended.iter_mut().find(|(key, _)| **key == **store_key) {
             contended.released = Some(now);
         }
         let held_for = now.since(since);
         match &mut self.last_freed {
-            Some(last) if last.store_key == store_key => (last.at, last.held_for) = (now, held_for),
-            last => *last = Some(LastFreed { store_key: store_key.into(), looked: now, at: now, held_for }),
+            Some(last) if last.store_key == *store_key => (last.at, last.held_for) = (now, held_for),
+            last => *last = Some(LastFreed { store_key: store_key.clone(), looked: now, at: now, held_for }),
         }
     }
 
@@ -426,9 +434,9 @@ impl Session {
     }
 }
 
-fn grant_of(store_key: &str, held: &Held) -> Grant {
+fn grant_of(store_key: &Arc<str>, held: &Held) -> Grant {
     Grant {
-        store_key: store_key.into(),
+        store_key: store_key.clone(),
         grant: held.grant,
         place: held.record.place.clone(),
         owner: held.record.owner.clone(),

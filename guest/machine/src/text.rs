@@ -10,6 +10,8 @@ use core::str::Split;
 
 /// How much of a foreign value is shown.
 const EXCERPT_CHARS: usize = 60;
+/// Decimal digits of the largest number.
+const DIGITS: usize = 20;
 
 /// Reads a record line by line.
 pub(crate) struct Lines<'t>(Peekable<Split<'t, char>>);
@@ -67,24 +69,45 @@ pub(crate) fn unescape(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// Writes a number in decimal, with zeros before it up to this width.
+/// Writes a number in decimal, with zeros before it up to this width, of 20 at most.
 pub(crate) fn push_decimal(text: &mut String, number: u64, width: usize) {
-    if number > 9 || width > 1 {
-        push_decimal(text, number / 10, width.saturating_sub(1));
-    }
-    push_digit(text, number % 10);
+    let mut digits = [0; DIGITS];
+    let width = width.max(number.checked_ilog10().map_or(1, |log| log as usize + 1)).min(DIGITS);
+    let digits = &mut digits[DIGITS - width..];
+    put_decimal(digits, number);
+    push_ascii(text, digits);
 }
 
-/// Writes the last so many hexadecimal digits of a number.
-pub(crate) fn push_hex(text: &mut String, number: u64, width: u32) {
-    for place in (0..width).rev() {
-        push_digit(text, number >> (4 * place) & 0xf);
+/// Writes the last digits of a number, as many as there is room for.
+pub(crate) fn put_decimal(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
+}
+
+/// Writes bytes in hexadecimal.
+pub(crate) fn push_hex<const BYTES: usize>(text: &mut String, bytes: [u8; BYTES]) {
+    let mut digits = [[0; 2]; BYTES];
+    for (digits, byte) in digits.iter_mut().zip(bytes) {
+        *digits = [byte >> 4, byte & 0xf].map(|digit| digit + if digit < 10 { b'0' } else { b'a' - 10 });
+    }
+    push_ascii(text, digits.as_flattened());
+}
+
+pub(crate) fn push_ascii(text: &mut String, bytes: &[u8]) {
+    // INVARIANT: what is ASCII is UTF-8.
+    text.push_str(core::str::from_utf8(bytes).unwrap_or_default());
+}
+
+/// Whether a value needs no escapes.
+pub(crate) fn is_plain(value: &str) -> bool {
+    value.bytes().all(|byte| (b' '..0x7f).contains(&byte) && byte != b'\\')
 }
 
 /// Keeps a value on its line: a backslash and control characters are written as escapes.
 pub(crate) fn push_escaped(text: &mut String, value: &str) {
-    if value.bytes().all(|byte| (b' '..0x7f).contains(&byte) && byte != b'\\') {
+    if is_plain(value) {
         return text.push_str(value);
     }
     for character in value.chars() {
@@ -96,11 +119,6 @@ pub(crate) fn push_escaped(text: &mut String, value: &str) {
     }
 }
 
-fn push_digit(text: &mut String, digit: u64) {
-    // INVARIANT: below 16.
-    text.push(char::from_digit(digit as u32, 16).unwrap_or('?'));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,10 +127,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_are_written_as_the_standard_library_does(number: u64, width in 1usize..25) {
-            let mut text = String::new();
+        fn numbers_are_written_as_the_standard_library_does(number: u64, shift in 0u32..64, width in 1usize..21) {
+            let (number, mut text) = (number >> shift, String::new());
             push_decimal(&mut text, number, width);
-            push_hex(&mut text, number, 16);
+            push_hex(&mut text, number.to_be_bytes());
             prop_assert_eq!(text, format!("{number:0width$}{number:016x}"));
         }
     }

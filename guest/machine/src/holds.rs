@@ -1,0 +1,65 @@
+//! The locks that a session holds, by store key. However many they are, to find one takes the same time.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
+
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
+use hashbrown::{Equivalent, HashMap};
+
+use crate::session::Held;
+
+/// What is held. Boxed, so that a map that grows moves little at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Holds(HashMap<Arc<str>, Box<Held>, SeedableRandomState>);
+
+impl Holds {
+    pub(crate) fn none() -> Self {
+        Holds(HashMap::with_hasher(hasher(0)))
+    }
+
+    pub(crate) fn get(&self, store_key: &str) -> Option<&Held> {
+        self.0.get(&StoreKey(store_key)).map(Box::as_ref)
+    }
+
+    pub(crate) fn get_mut(&mut self, store_key: &str) -> Option<&mut Held> {
+        self.0.get_mut(&StoreKey(store_key)).map(Box::as_mut)
+    }
+
+    pub(crate) fn insert(&mut self, store_key: Arc<str>, held: Held) {
+        if self.0.capacity() == 0 {
+            // Keys may be chosen by somebody who means ill. The nonce is a secret: nobody can choose keys of one hash.
+            self.0 = HashMap::with_hasher(hasher(held.record.nonce.0 as u64));
+        }
+        self.0.insert(store_key, Box::new(held));
+    }
+
+    pub(crate) fn remove(&mut self, store_key: &str) {
+        self.0.remove(&StoreKey(store_key));
+    }
+}
+
+/// What is looked up. A grant has the very string that is in the map, and needs no look at its bytes.
+#[derive(Hash)]
+struct StoreKey<'k>(&'k str);
+
+impl Equivalent<Arc<str>> for StoreKey<'_> {
+    fn equivalent(&self, key: &Arc<str>) -> bool {
+        core::ptr::eq(self.0, &**key) || *self.0 == **key
+    }
+}
+
+fn hasher(seed: u64) -> SeedableRandomState {
+    SeedableRandomState::with_seed(seed, SharedSeed::global_fixed())
+}
+
+/// For those who explore states: the same whatever the order.
+impl Hash for Holds {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let mut sorted: Vec<_> = self.0.iter().collect();
+        sorted.sort_unstable_by_key(|(store_key, _)| *store_key);
+        sorted.hash(state);
+    }
+}
