@@ -77,12 +77,17 @@ mod engine;
 mod error;
 mod grant;
 mod holder;
+mod holds;
 mod keep;
+mod line;
 mod lock;
+mod scratch;
 mod semaphore;
 mod session;
 mod soft;
 mod wait_log;
+mod waiting;
+mod wanted;
 
 pub use client::Client;
 pub use conflict_retry::{
