@@ -10,7 +10,7 @@ use crate::engine::convert;
 use crate::error::{GrantError, trap};
 use crate::holder::Holder;
 use crate::keep::{Keep, Kept};
-use crate::line::Place;
+use crate::line::{Heir, Lines, Place};
 use crate::session::{Guest, Shared};
 use crate::store::Ttl;
 use crate::wanted::Kind;
@@ -58,6 +58,8 @@ pub enum Released {
     Nested(u32),
     /// Released, and taken for this long yet for its minimum time.
     Kept(Duration),
+    /// Released, and handed over to a session of this process that waited for it.
+    HandedOver,
 }
 
 impl Grant {
@@ -196,17 +198,31 @@ impl Grant {
     fn try_give_back(&mut self) -> Result<Released, GrantError> {
         // Tried once: what fails here ends with its lease, and a drop must not try again.
         self.done = true;
+        let (heir, claim) = self.handle.heir(self.kind()).unzip();
         let released = self.handle.call(|guest, resource| {
-            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
-            exports.call_release(&mut guest.instance.store, resource)
+            let (exports, store) = (guest.instance.exports.kvlock_lock_mutex().grant(), &mut guest.instance.store);
+            match &claim {
+                Some(claim) => exports.call_hand_over(store, resource, claim),
+                None => exports.call_release(store, resource),
+            }
         })?;
         let released = released.map_err(|error| GrantError::of(&self.handle.key, error));
-        self.handle.note_end(&released, if self.permit.is_some() { Kind::Permit } else { Kind::Lock });
+        if let (Some(heir), Ok(wit::Released::HandedOver(handed))) = (heir, &released) {
+            self.handle.shared.holds().given_back();
+            heir.tell(*handed);
+            return Ok(Released::HandedOver);
+        }
+        self.handle.note_end(&released, self.kind());
         match released? {
             wit::Released::Freed => Ok(Released::Freed),
             wit::Released::Nested(depth) => Ok(Released::Nested(depth)),
             wit::Released::Kept(left) => Ok(Released::Kept(Duration::from_nanos(left))),
+            wit::Released::HandedOver(_) => Ok(Released::HandedOver),
         }
+    }
+
+    fn kind(&self) -> Kind {
+        if self.permit.is_some() { Kind::Permit } else { Kind::Lock }
     }
 }
 
@@ -261,6 +277,17 @@ impl Handle {
             exports.call_renew(&mut guest.instance.store, resource, lease)
         })?;
         renewed.map_err(|error| GrantError::of(&self.key, error))
+    }
+
+    /// Who of this process is to have the lock next, and what to write for it, if it can be handed over.
+    fn heir(&self, kind: Kind) -> Option<(Heir, wit::Claim)> {
+        let lines = self.shared.lines();
+        if kind == Kind::Permit || lines.is_empty() {
+            return None;
+        }
+        let heir = Lines::heir(lines, &Place::new(self.shared.namespace(), kind, &self.key))?;
+        let claim = heir.claim()?;
+        Some((heir, claim))
     }
 
     /// Tells the session that it holds one less, and those who stand in line that they may ask.

@@ -1,10 +1,11 @@
 //! Sessions of one process that wait for the same key stand in line: the first asks the store, the others wait for
 //! their turn.
 //!
-//! The line says who asks, no more. Who holds the lock is decided by the component and the store, so nothing here can
-//! make two holders, and a line that is passed by does no harm. What must not happen is that somebody waits for ever
-//! for somebody who has gone: the first in line loses its place when it is dropped, when its wait is over, and when it
-//! is not polled though its pause has passed.
+//! The line says who asks, and to whom a lock may be handed over, no more. Who holds the lock is decided by the component
+//! and the store, so nothing here can make two holders, and a line that is passed by does no harm. What must not happen
+//! is that somebody waits for ever for somebody who has gone: the first in line loses its place when it is dropped, when
+//! its wait is over, and when it is not polled though its pause has passed. And a lock that is handed over must reach
+//! its heir: only a thread that is blocked in its wait is one, and what it does not take all the same is given back.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,8 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
+use crate::engine::bindings::exports::kvlock::lock::mutex::{Claim, HandedOver};
 use crate::holder::WaitingFor;
 use crate::store::Ttl;
+use crate::waiting::Attempt;
 use crate::wanted::Kind;
 
 /// How much later than it said the first in line may be polled, before it is passed over: an event loop has its delays.
@@ -68,6 +71,7 @@ pub(crate) struct Heard {
 struct Waiter {
     presence: Presence,
     terms: Terms,
+    attempt: Arc<Attempt>,
 }
 
 enum Presence {
@@ -76,6 +80,10 @@ enum Presence {
     Blocked(Thread),
     /// It has promised to be back at that time, by the clock.
     Polled(Duration),
+    /// It is blocked, and somebody is about to hand the lock over to it.
+    Chosen,
+    /// The lock is its own, as it will find when it looks.
+    Handed(HandedOver),
 }
 
 /// What makes a difference to how often the store has to be asked.
@@ -111,6 +119,8 @@ pub(crate) struct Limit {
 pub(crate) enum Turn {
     /// It is its turn to ask.
     Ask,
+    /// The lock was handed over to it.
+    Take(HandedOver),
     /// Look again after the pause, or when woken.
     Wait { pause: Duration, heard: Arc<Heard> },
     /// Its wait is over.
@@ -122,6 +132,16 @@ pub(crate) struct Seat {
     lines: Arc<Lines>,
     place: Place,
     number: i64,
+    attempt: Arc<Attempt>,
+}
+
+/// The first in line, which waits until it is told whether the lock is its own. Dropping it tells that it is not.
+pub(crate) struct Heir {
+    lines: Arc<Lines>,
+    place: Place,
+    number: i64,
+    attempt: Arc<Attempt>,
+    thread: Thread,
 }
 
 impl Place {
@@ -163,25 +183,37 @@ impl Lines {
     }
 
     /// Joins those who wait, if anybody does.
-    pub(crate) fn queue(lines: &Arc<Lines>, place: Place, terms: Terms) -> Option<Seat> {
-        let lines = lines.of_this_process();
+    pub(crate) fn queue(lines: &Arc<Lines>, attempt: &Arc<Attempt>) -> Option<Seat> {
+        let (lines, place) = (lines.of_this_process(), attempt.place());
         let mut table = lines.lock();
-        table.lines.contains_key(&place).then(|| Lines::sit(lines, &mut table, place, terms))
+        table.lines.contains_key(&place).then(|| Lines::sit(lines, &mut table, place, attempt))
     }
 
     /// Joins those who wait, as the first where nobody does.
-    pub(crate) fn join(lines: &Arc<Lines>, place: Place, terms: Terms) -> Seat {
-        let lines = lines.of_this_process();
-        Lines::sit(lines, &mut lines.lock(), place, terms)
+    pub(crate) fn join(lines: &Arc<Lines>, attempt: &Arc<Attempt>) -> Seat {
+        let (lines, place) = (lines.of_this_process(), attempt.place());
+        Lines::sit(lines, &mut lines.lock(), place, attempt)
     }
 
-    fn sit(lines: &Arc<Lines>, table: &mut Table, place: Place, terms: Terms) -> Seat {
+    fn sit(lines: &Arc<Lines>, table: &mut Table, place: Place, attempt: &Arc<Attempt>) -> Seat {
         table.back += 1;
         let number = table.back;
         let line = table.lines.entry(place.clone()).or_insert_with(Line::new);
-        line.waiters.insert(number, Waiter { presence: Presence::Here, terms });
+        let waiter = Waiter { presence: Presence::Here, terms: attempt.terms(), attempt: attempt.clone() };
+        line.waiters.insert(number, waiter);
         lines.count.store(table.lines.len(), Ordering::Relaxed);
-        Seat { lines: lines.clone(), place, number }
+        Seat { lines: lines.clone(), place, number, attempt: attempt.clone() }
+    }
+
+    /// The first in line for what somebody of this process is about to give back, if its thread is there to take it.
+    pub(crate) fn heir(lines: &Arc<Lines>, place: &Place) -> Option<Heir> {
+        let lines = lines.of_this_process();
+        let mut table = lines.lock();
+        let mut first = table.lines.get_mut(place)?.waiters.first_entry()?;
+        let Waiter { presence: Presence::Blocked(thread), attempt, .. } = first.get() else { return None };
+        let (attempt, thread) = (attempt.clone(), thread.clone());
+        first.get_mut().presence = Presence::Chosen;
+        Some(Heir { lines: lines.clone(), place: place.clone(), number: *first.key(), attempt, thread })
     }
 
     /// Somebody of this process gave back what is waited for.
@@ -213,7 +245,16 @@ impl Seat {
         let mut table = self.lines.lock();
         let Table { lines, front, .. } = &mut *table;
         let line = lines.get_mut(&self.place)?;
-        line.waiters.get_mut(&self.number)?.presence = Presence::Here;
+        let presence = &mut line.waiters.get_mut(&self.number)?.presence;
+        match std::mem::replace(presence, Presence::Here) {
+            Presence::Handed(handed) => return Some(Turn::Take(handed)),
+            Presence::Chosen => {
+                // Whoever chose it makes one call, and tells.
+                *presence = Presence::Chosen;
+                return Some(Turn::Wait { pause: LOOK_EVERY, heard: line.heard.clone() });
+            }
+            Presence::Here | Presence::Blocked(_) | Presence::Polled(_) => {}
+        }
         line.pass_over_the_absent(now);
         if line.is_too_slow_for(self.number, now) {
             *front -= 1;
@@ -276,11 +317,46 @@ impl Drop for Seat {
         }
         let mut table = self.lines.lock();
         let Some(line) = table.lines.get_mut(&self.place) else { return };
-        line.remove(self.number);
+        let left = line.remove(self.number);
         if line.waiters.is_empty() {
             table.lines.remove(&self.place);
             self.lines.count.store(table.lines.len(), Ordering::Relaxed);
         }
+        drop(table);
+        if let Some(Waiter { presence: Presence::Handed(handed), .. }) = left {
+            self.attempt.decline(handed);
+        }
+    }
+}
+
+impl Heir {
+    /// What to write for it; none if it cannot be told without waiting.
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        self.attempt.claim()
+    }
+
+    /// Tells it that the lock is its own.
+    pub(crate) fn tell(self, handed: HandedOver) {
+        if !self.note(Presence::Handed(handed)) {
+            // Its thread has gone all the same.
+            self.attempt.decline(handed);
+        }
+    }
+
+    /// Whether it was there yet to be told.
+    fn note(&self, presence: Presence) -> bool {
+        let mut table = self.lines.lock();
+        let line = table.lines.get_mut(&self.place);
+        let waiter = line.and_then(|line| line.waiters.get_mut(&self.number));
+        let waiter = waiter.filter(|waiter| matches!(waiter.presence, Presence::Chosen));
+        waiter.map(|waiter| waiter.presence = presence).is_some()
+    }
+}
+
+impl Drop for Heir {
+    fn drop(&mut self) {
+        self.note(Presence::Here);
+        self.thread.unpark();
     }
 }
 
@@ -295,12 +371,13 @@ impl Line {
     }
 
     /// Removes one; whoever is first then looks what to do.
-    fn remove(&mut self, number: i64) {
+    fn remove(&mut self, number: i64) -> Option<Waiter> {
         let was_first = self.first() == Some(number);
-        self.waiters.remove(&number);
+        let removed = self.waiters.remove(&number);
         if was_first {
             self.wake_first();
         }
+        removed
     }
 
     fn wake_first(&self) {
@@ -341,7 +418,7 @@ impl Line {
             (Stay::Blocked { .. }, Presence::Polled(until)) => {
                 until.saturating_add(GRACE).saturating_sub(now).min(LOOK_EVERY)
             }
-            (Stay::Blocked { .. }, Presence::Here | Presence::Blocked(_)) => LOOK_EVERY,
+            (Stay::Blocked { .. }, _) => LOOK_EVERY,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Sessions: owners of locks.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use wasmtime::component::ResourceAny;
@@ -208,7 +208,26 @@ impl Shared {
     /// Enters the session's instance, which is made by the first who does.
     pub(crate) fn call<T>(&self, call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>) -> wasmtime::Result<T> {
         // A panic of another thread left the instance between two calls at worst: it is still whole.
-        let mut place = self.0.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.enter(self.0.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()), call)
+    }
+
+    /// The same, unless somebody is in it.
+    pub(crate) fn try_call<T>(
+        &self,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
+    ) -> Option<wasmtime::Result<T>> {
+        match self.0.guest.try_lock() {
+            Ok(place) => Some(self.enter(place, call)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(self.enter(poisoned.into_inner(), call)),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn enter<T>(
+        &self,
+        mut place: MutexGuard<'_, Option<Guest>>,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<T> {
         let guest = match &mut *place {
             Some(guest) => guest,
             none => none.insert(Guest::open(&self.0.client, &self.0.options())?),

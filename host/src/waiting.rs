@@ -1,7 +1,7 @@
 //! A wait, from its first poll to a grant: in the component, or in the line of those of this process who wait for the
 //! same key, of whom only the first is in the component.
 
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
@@ -19,7 +19,7 @@ use crate::wanted::{Kind, Wanted};
 
 /// What a wait remembers from one poll to the next.
 pub(crate) struct Waiting {
-    attempt: Attempt,
+    attempt: Arc<Attempt>,
     granted: Granted,
     ride_out: Option<Duration>,
     /// Since when the store has not answered, by the clock.
@@ -66,7 +66,7 @@ impl Waiting {
         ride_out: Option<Duration>,
     ) -> Self {
         let attempt = Attempt { shared, key, wanted, started: OnceLock::new(), begun: Mutex::new(None) };
-        let (log, outage_since) = (WaitLog::default(), None);
+        let (attempt, log, outage_since) = (Arc::new(attempt), WaitLog::default(), None);
         Waiting { attempt, granted, ride_out, outage_since, log, seat: None, asked_after: None }
     }
 
@@ -126,10 +126,11 @@ impl Waiting {
     fn turn(&mut self, now: &mut Duration, stay: &Stay) -> Result<Poll, AcquireError> {
         let limit = self.attempt.limit(*now);
         if limit.never_waits || self.must_ask() {
-            return self.ask(*now, limit, stay);
+            return self.ask(*now, limit, stay, None);
         }
         match self.look(*now, limit, stay)? {
-            Turn::Ask => self.ask(*now, limit, stay),
+            Turn::Ask => self.ask(*now, limit, stay, None),
+            Turn::Take(handed) => self.ask(*now, limit, stay, Some(handed)),
             Turn::Wait { pause, heard } => {
                 *now = heard.at;
                 Ok(Poll::Pending { pause, waiting_for: heard.waiting_for.clone() })
@@ -160,9 +161,7 @@ impl Waiting {
         if lines.is_empty() {
             return Ok(Turn::Ask);
         }
-        let Some(mut seat) = Lines::queue(lines, self.attempt.place(), self.attempt.terms()) else {
-            return Ok(Turn::Ask);
-        };
+        let Some(mut seat) = Lines::queue(lines, &self.attempt) else { return Ok(Turn::Ask) };
         if self.resource().is_none() {
             self.check()?;
         }
@@ -171,9 +170,16 @@ impl Waiting {
         Ok(turn.unwrap_or(Turn::Ask))
     }
 
-    fn ask(&mut self, now: Duration, limit: Limit, stay: &Stay) -> Result<Poll, AcquireError> {
+    /// Asks the component, which goes on from a hand-over if there was one.
+    fn ask(
+        &mut self,
+        now: Duration,
+        limit: Limit,
+        stay: &Stay,
+        handed: Option<wit::HandedOver>,
+    ) -> Result<Poll, AcquireError> {
         self.asked_after = Some(self.shared().holds().ever());
-        let (pause, waiting_for) = match self.attempt.ask(now, self.granted)? {
+        let (pause, waiting_for) = match self.attempt.ask(now, self.granted, handed)? {
             Poll::Pending { pause, waiting_for } => (pause, waiting_for),
             Poll::Ready(grant) => {
                 self.leave_to(&grant);
@@ -181,14 +187,14 @@ impl Waiting {
             }
         };
         let since = self.shared().clock().now();
-        let Attempt { shared, .. } = &self.attempt;
-        let join = || Lines::join(shared.lines(), self.attempt.place(), self.attempt.terms());
-        let seat = self.seat.get_or_insert_with(join);
+        let seat = self.seat.get_or_insert_with(|| Lines::join(self.attempt.shared.lines(), &self.attempt));
         seat.hear(since, pause, Heard { at: now, waiting_for: waiting_for.clone() });
         match seat.look(since, limit, stay) {
             Some(Turn::Wait { pause, .. }) => Ok(Poll::Pending { pause, waiting_for }),
             // It is its turn already, or its wait is over: the next poll tells.
-            Some(Turn::Ask | Turn::Over(_)) | None => Ok(Poll::Pending { pause: Duration::ZERO, waiting_for }),
+            Some(Turn::Ask | Turn::Take(_) | Turn::Over(_)) | None => {
+                Ok(Poll::Pending { pause: Duration::ZERO, waiting_for })
+            }
         }
     }
 
@@ -224,11 +230,11 @@ impl Waiting {
 }
 
 impl Attempt {
-    fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         Place::new(self.shared.namespace(), self.wanted.kind(), &self.key)
     }
 
-    fn terms(&self) -> Terms {
+    pub(crate) fn terms(&self) -> Terms {
         let (interval, lease) = (self.wanted.interval(), self.wanted.lease());
         Terms { interval, lease, quarantine: self.shared.quarantine() }
     }
@@ -262,16 +268,51 @@ impl Attempt {
         Ok(Ok(begun))
     }
 
-    fn ask(&self, now: Duration, granted: Granted) -> Result<Poll, AcquireError> {
+    fn ask(&self, now: Duration, granted: Granted, handed: Option<wit::HandedOver>) -> Result<Poll, AcquireError> {
         let polled = self.shared.call(|guest| {
             let begun = match self.begin(guest, now)? {
                 Ok(begun) => begun,
                 Err(error) => return Ok(Err(error)),
             };
+            if let Some(handed) = handed {
+                take(guest, begun.resource, handed)?;
+            }
             let progress = self.wanted.poll(guest, begun.resource)?;
             self.poll_of(guest, progress, granted, begun.after)
         });
         polled.map_err(|error| AcquireError::Component { text: trap(&error), key: self.key.clone() })?
+    }
+
+    /// What to write to hand the lock over to it; none if it is no lock, or its session is inside a call: nobody waits
+    /// for that.
+    pub(crate) fn claim(&self) -> Option<wit::Claim> {
+        if !matches!(self.wanted, Wanted::Lock(_)) {
+            return None;
+        }
+        let now = self.shared.clock().now();
+        let claimed = self.shared.try_call(|guest| {
+            let Ok(begun) = self.begin(guest, now)? else { return Ok(None) };
+            let exports = guest.instance.exports.kvlock_lock_mutex().acquisition();
+            exports.call_claim(&mut guest.instance.store, begun.resource)
+        });
+        // One that fails is found out by its own thread.
+        claimed?.ok()?
+    }
+
+    /// Takes in its place what was handed over to it when it had gone, and gives it back.
+    pub(crate) fn decline(&self, handed: wit::HandedOver) {
+        let declined = self.shared.call(|guest| {
+            let Some(begun) = self.begun() else { return Ok(()) };
+            take(guest, begun.resource, handed)?;
+            let wit::Progress::Granted(grant) = self.wanted.poll(guest, begun.resource)? else { return Ok(()) };
+            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
+            // What fails here ends with its lease, as does any release that fails.
+            let _ = exports.call_release(&mut guest.instance.store, grant)?;
+            grant.resource_drop(&mut guest.instance.store)
+        });
+        if let Err(error) = declined {
+            tracing::warn!(key = self.key, "a lock that was handed over is not given back: {}", trap(&error));
+        }
     }
 
     fn poll_of(
@@ -292,6 +333,12 @@ impl Attempt {
             })),
         })
     }
+}
+
+/// Tells the component of a hand-over, from which the next poll goes on.
+fn take(guest: &mut Guest, begun: ResourceAny, handed: wit::HandedOver) -> wasmtime::Result<()> {
+    let exports = guest.instance.exports.kvlock_lock_mutex().acquisition();
+    exports.call_take(&mut guest.instance.store, begun, handed)
 }
 
 impl Drop for Attempt {
