@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::clock::{BootClock, Clock};
 use crate::error::ConnectError;
+use crate::line::Lines;
 use crate::session::SessionBuilder;
 use crate::store::{KvStore, Memory};
 
@@ -18,6 +19,8 @@ pub struct Client {
     pub(crate) store: Arc<dyn KvStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Option<Random>,
+    /// Where its sessions that wait for the same key stand in line.
+    pub(crate) lines: Arc<Lines>,
 }
 
 /// Where random numbers come from, if not from the system.
@@ -51,7 +54,7 @@ impl Client {
 
     /// Takes a store of your own. [`crate::store::conformance`] tests whether it is fit.
     pub fn with_store(store: impl KvStore) -> Self {
-        Client { store: Arc::new(store), clock: Arc::new(BootClock), random: None }
+        Client { store: Arc::new(store), clock: Arc::new(BootClock), random: None, lines: Arc::default() }
     }
 
     /// Replaces the clock, for tests: see [`VirtualClock`](crate::clock::VirtualClock).

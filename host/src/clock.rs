@@ -12,7 +12,16 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Returns once `pause` has passed.
     fn sleep(&self, pause: Duration);
+
+    /// Returns once `longest` has passed, or sooner: a clock that runs by itself returns as soon as the thread is
+    /// unparked ([`std::thread::park_timeout`]). This one sleeps, for a moment only, since it cannot be woken.
+    fn park(&self, longest: Duration) {
+        self.sleep(longest.min(LONGEST_SLEEP));
+    }
 }
+
+/// How long a thread sleeps at most that waits for something to be told it: what it is told meanwhile comes so late.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 
 /// The system's `CLOCK_BOOTTIME`, which unlike [`std::time::Instant`] on Linux counts the time that the machine was
 /// suspended.
@@ -28,6 +37,10 @@ impl Clock for BootClock {
 
     fn sleep(&self, pause: Duration) {
         std::thread::sleep(pause);
+    }
+
+    fn park(&self, longest: Duration) {
+        std::thread::park_timeout(longest);
     }
 }
 

@@ -9,9 +9,11 @@ use crate::engine::convert;
 use crate::error::{AcquireError, GrantError, trap};
 use crate::grant::Grant;
 use crate::keep::{Keep, Kept, Loss};
-use crate::lock::{self, DEFAULT_INTERVAL, DEFAULT_LEASE, Granted, Poll, Waiting};
-use crate::session::Shared;
+use crate::lock::{DEFAULT_INTERVAL, DEFAULT_LEASE, Poll};
+use crate::session::{Guest, Shared};
 use crate::store::Ttl;
+use crate::waiting::{Granted, Waiting};
+use crate::wanted::{Kind, Wanted};
 
 /// How often work is tried in all, when nobody says otherwise: once, and ten times more.
 pub const DEFAULT_TRIES: u32 = 11;
@@ -133,11 +135,10 @@ pub struct Attempt {
 ///
 /// Dropping it releases nothing: a reservation ends by itself. Until then its session cannot lock the key.
 pub struct Retrying {
-    shared: Shared,
-    key: String,
-    resource: ResourceAny,
     /// The grant of the try that runs.
     granted: Option<ResourceAny>,
+    /// The lock is reserved: the session's count of what it holds has it.
+    reserved: bool,
     waiting: Waiting,
 }
 
@@ -224,7 +225,7 @@ impl ConflictRetry {
                 }
                 (Work::Conflict(error), Ok(Verdict::RetryAfter(pause))) => {
                     conflict = Some(error);
-                    retrying.shared.clock.sleep(pause);
+                    retrying.waiting.shared().clock().sleep(pause);
                 }
                 // A conflict is never finished, and only a component that failed does not take its report: the next
                 // poll tells.
@@ -243,15 +244,9 @@ impl ConflictRetry {
             reserve: convert::nanos(self.reserve),
             adopt: self.adopt,
         };
-        let begun = self.shared.enter().begin_retry(&self.key, options);
-        match begun {
-            Ok(Ok(resource)) => {
-                let waiting = Waiting::new(Granted::Own, self.ride_out);
-                Ok(Retrying { shared: self.shared, key: self.key, resource, granted: None, waiting })
-            }
-            Ok(Err(text)) => Err(AcquireError::Invalid(text)),
-            Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
-        }
+        let waiting = Waiting::new(self.shared, self.key, Wanted::Try(options), Granted::Own, self.ride_out);
+        waiting.check()?;
+        Ok(Retrying { granted: None, reserved: false, waiting })
     }
 }
 
@@ -302,67 +297,69 @@ impl Retrying {
     /// Begins the next try, as far as it can without sleeping; with a grant it runs. The grant does not renew itself:
     /// see [`Grant::keep`].
     pub fn poll(&mut self) -> Result<Poll, AcquireError> {
-        let poll = self.waiting.poll(&self.shared, &self.key, |guest| {
-            let instance = &mut guest.instance;
-            instance.exports.kvlock_lock_conflict_retry().retry().call_poll(&mut instance.store, self.resource)
-        })?;
+        let poll = self.waiting.poll()?;
         if let Poll::Ready(grant) = &poll {
-            self.granted = Some(grant.resource());
+            self.note(grant);
         }
         Ok(poll)
     }
 
     /// Begins the next try, waiting for the lock.
     pub fn block(&mut self) -> Result<Grant, AcquireError> {
-        let clock = self.shared.clock.clone();
-        lock::block(&*clock, || self.poll())
+        let grant = self.waiting.block()?;
+        self.note(&grant);
+        Ok(grant)
+    }
+
+    fn note(&mut self, grant: &Grant) {
+        self.granted = Some(grant.resource());
+        if std::mem::take(&mut self.reserved) {
+            self.waiting.shared().holds().given_back();
+        }
     }
 
     /// Tells what the work of the present try came to, and reserves the lock or gives it back. Takes the grant that
     /// came with the try. An error tells that the lock had been lost while work ran that committed or failed, or could
     /// not be given back, and ends with its lease.
     pub fn report<T, E>(&mut self, grant: Grant, work: &Work<T, E>) -> Result<Verdict, GrantError> {
-        if self.granted != Some(grant.resource()) {
+        let Some(resource) = self.waiting.resource().filter(|_| self.granted == Some(grant.resource())) else {
             // The drop releases it.
             return Err(GrantError::Invalid("this grant is not the one of the try that runs".to_string()));
-        }
+        };
         self.granted = None;
+        let handle = grant.handle.clone();
         grant.forget();
         let work = match work {
             Work::Committed(_) => wit::Work::Committed,
             Work::Conflict(_) => wit::Work::Conflict,
             Work::Failed(_) => wit::Work::Failed,
         };
-        let reported = {
-            let instance = &mut self.shared.enter().instance;
-            let resource = instance.exports.kvlock_lock_conflict_retry().retry();
-            resource.call_report(&mut instance.store, self.resource, work)
-        };
-        let component = |error| GrantError::Component { key: self.key.clone(), text: trap(&error) };
+        let reported = handle.shared.call(|Guest { instance, .. }| {
+            let exports = instance.exports.kvlock_lock_conflict_retry().retry();
+            exports.call_report(&mut instance.store, resource, work)
+        });
+        let component = |error| GrantError::Component { key: handle.key.clone(), text: trap(&error) };
         let verdict = reported.map_err(component);
-        let verdict = verdict.and_then(|verdict| verdict.map_err(|error| GrantError::of(&self.key, error)));
-        match verdict.inspect_err(|error| tracing::warn!(key = self.key, "release failed: {error}"))? {
-            wit::Verdict::Finished => Ok(Verdict::Finished),
+        let verdict = verdict.and_then(|verdict| verdict.map_err(|error| GrantError::of(&handle.key, error)));
+        if let Ok(wit::Verdict::RetryAfter(pause)) = verdict {
+            self.reserved = true;
+            let pause = Duration::from_nanos(pause);
+            tracing::debug!(key = handle.key, "conflict: the next try follows in {pause:?}");
+            return Ok(Verdict::RetryAfter(pause));
+        }
+        handle.note_end(&verdict, Kind::Lock);
+        match verdict.inspect_err(|error| tracing::warn!(key = handle.key, "release failed: {error}"))? {
             wit::Verdict::Exhausted => Ok(Verdict::Exhausted),
-            wit::Verdict::RetryAfter(pause) => {
-                let pause = Duration::from_nanos(pause);
-                tracing::debug!(key = self.key, "conflict: the next try follows in {pause:?}");
-                Ok(Verdict::RetryAfter(pause))
-            }
+            wit::Verdict::Finished | wit::Verdict::RetryAfter(_) => Ok(Verdict::Finished),
         }
     }
 
     /// How many tries have begun; 0 where the component failed.
     pub fn tries(&self) -> u32 {
-        let instance = &mut self.shared.enter().instance;
-        let resource = instance.exports.kvlock_lock_conflict_retry().retry();
-        resource.call_tries(&mut instance.store, self.resource).unwrap_or_default()
-    }
-}
-
-impl Drop for Retrying {
-    fn drop(&mut self) {
-        // A resource of an instance that trapped cannot be dropped, and need not be.
-        let _ = self.resource.resource_drop(&mut self.shared.enter().instance.store);
+        let Some(resource) = self.waiting.resource() else { return 0 };
+        let tries = self.waiting.shared().call(|Guest { instance, .. }| {
+            instance.exports.kvlock_lock_conflict_retry().retry().call_tries(&mut instance.store, resource)
+        });
+        tries.unwrap_or_default()
     }
 }

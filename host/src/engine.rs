@@ -49,7 +49,7 @@ pub struct Imports {
 impl Imports {
     /// The store and the clock of a client.
     pub fn new(client: &Client) -> Self {
-        let Client { store, clock, random } = client.clone();
+        let Client { store, clock, random, .. } = client.clone();
         Imports { store, clock, random, stock: Stock::new(), pollables: ResourceTable::new(), calls_left: None }
     }
 

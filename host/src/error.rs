@@ -268,6 +268,16 @@ impl AcquireError {
             wit::AcquireError::Store(error) => AcquireError::Store { key, error: convert::error_in(error) },
         }
     }
+
+    /// The same of a wait that had lasted so long before the component was asked.
+    pub(crate) fn later_by(self, before: Duration) -> Self {
+        match self {
+            AcquireError::Busy { key, waited, waiting_for } => {
+                AcquireError::Busy { key, waited: waited.saturating_add(before), waiting_for }
+            }
+            other => other,
+        }
+    }
 }
 
 impl GrantError {

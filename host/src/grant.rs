@@ -1,16 +1,19 @@
 //! Held locks.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use wasmtime::component::ResourceAny;
 
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
 use crate::engine::convert;
 use crate::error::{GrantError, trap};
+use crate::holder::Holder;
 use crate::keep::{Keep, Kept};
+use crate::line::{Heir, Lines, Place};
 use crate::session::{Guest, Shared};
 use crate::store::Ttl;
+use crate::wanted::Kind;
 
 /// A held lock. It is released when it is dropped; call [`release`](Self::release) to learn whether it was held to
 /// the end.
@@ -55,13 +58,16 @@ pub enum Released {
     Nested(u32),
     /// Released, and taken for this long yet for its minimum time.
     Kept(Duration),
+    /// Released, and handed over to a session of this process that waited for it.
+    HandedOver,
 }
 
 impl Grant {
     /// A grant that the session itself made.
     pub(crate) fn own(shared: &Shared, key: String, granted: wit::Granted) -> Self {
         let wit::Granted { grant: resource, token, permit } = granted;
-        let owner = shared.owner.clone();
+        let owner = shared.owner().clone();
+        shared.holds().taken();
         Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, permit, done: false }
     }
 
@@ -150,6 +156,27 @@ impl Grant {
         Kept::new(self, options)
     }
 
+    /// What those who wait for it are told.
+    pub(crate) fn as_holder(&self, lease: Ttl) -> Holder {
+        let since = SystemTime::now();
+        let until = match lease {
+            Ttl::After(length) => since.checked_add(length),
+            Ttl::Forever => None,
+        };
+        Holder {
+            key: self.handle.key.clone(),
+            owner: self.owner.to_string(),
+            label: self.handle.shared.label().to_string(),
+            since: Some(since),
+            lease,
+            depth: 1,
+            token: self.token,
+            time_left: Some(lease),
+            until,
+            permit: self.permit,
+        }
+    }
+
     /// What tells this grant from every other of its session.
     pub(crate) fn resource(&self) -> ResourceAny {
         self.handle.resource
@@ -167,15 +194,31 @@ impl Grant {
     fn try_give_back(&mut self) -> Result<Released, GrantError> {
         // Tried once: what fails here ends with its lease, and a drop must not try again.
         self.done = true;
+        let (heir, claim) = self.handle.heir(self.kind()).unzip();
         let released = self.handle.call(|guest, resource| {
-            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
-            exports.call_release(&mut guest.instance.store, resource)
+            let (exports, store) = (guest.instance.exports.kvlock_lock_mutex().grant(), &mut guest.instance.store);
+            match &claim {
+                Some(claim) => exports.call_hand_over(store, resource, claim),
+                None => exports.call_release(store, resource),
+            }
         })?;
-        match released.map_err(|error| GrantError::of(&self.handle.key, error))? {
+        let released = released.map_err(|error| GrantError::of(&self.handle.key, error));
+        if let (Some(heir), Ok(wit::Released::HandedOver(handed))) = (heir, &released) {
+            self.handle.shared.holds().given_back();
+            heir.tell(*handed);
+            return Ok(Released::HandedOver);
+        }
+        self.handle.note_end(&released, self.kind());
+        match released? {
             wit::Released::Freed => Ok(Released::Freed),
             wit::Released::Nested(depth) => Ok(Released::Nested(depth)),
             wit::Released::Kept(left) => Ok(Released::Kept(Duration::from_nanos(left))),
+            wit::Released::HandedOver(_) => Ok(Released::HandedOver),
         }
+    }
+
+    fn kind(&self) -> Kind {
+        if self.permit.is_some() { Kind::Permit } else { Kind::Lock }
     }
 }
 
@@ -188,8 +231,7 @@ impl Drop for Grant {
             // Nobody is here to be told; it is in the log.
             let _ = self.give_back();
         }
-        // A resource of an instance that trapped cannot be dropped, and need not be.
-        let _ = self.handle.resource.resource_drop(&mut self.handle.shared.enter().instance.store);
+        self.handle.shared.drop_resource(self.handle.resource);
     }
 }
 
@@ -202,7 +244,7 @@ impl Handle {
     pub(crate) fn validity_since(&self) -> Result<(Duration, Validity), GrantError> {
         let (now, validity) = self.call(|guest, resource| {
             // Read once the instance is ours, so that waiting for it does not count.
-            let now = self.shared.clock.now();
+            let now = self.shared.clock().now();
             let exports = guest.instance.exports.kvlock_lock_mutex().grant();
             Ok((now, exports.call_validity(&mut guest.instance.store, resource)?))
         })?;
@@ -233,8 +275,30 @@ impl Handle {
         renewed.map_err(|error| GrantError::of(&self.key, error))
     }
 
+    /// Who of this process is to have the lock next, and what to write for it, if it can be handed over.
+    fn heir(&self, kind: Kind) -> Option<(Heir, wit::Claim)> {
+        let lines = self.shared.lines();
+        if kind == Kind::Permit || lines.is_empty() {
+            return None;
+        }
+        let heir = Lines::heir(lines, &Place::new(self.shared.namespace(), kind, &self.key))?;
+        let claim = heir.claim()?;
+        Some((heir, claim))
+    }
+
+    /// Tells the session that it holds one less, and those who stand in line that they may ask.
+    pub(crate) fn note_end<T>(&self, released: &Result<T, GrantError>, kind: Kind) {
+        if matches!(released, Ok(_) | Err(GrantError::Lost { .. })) {
+            self.shared.holds().given_back();
+        }
+        let lines = self.shared.lines();
+        if !lines.is_empty() {
+            lines.freed(&Place::new(self.shared.namespace(), kind, &self.key), self.shared.clock().now());
+        }
+    }
+
     fn call<T>(&self, call: impl FnOnce(&mut Guest, ResourceAny) -> wasmtime::Result<T>) -> Result<T, GrantError> {
-        let answer = call(&mut self.shared.enter(), self.resource);
+        let answer = self.shared.call(|guest| call(guest, self.resource));
         answer.map_err(|error| GrantError::Component { key: self.key.clone(), text: trap(&error) })
     }
 }

@@ -124,7 +124,7 @@ impl Keep {
 
 impl Kept {
     pub(crate) fn new(grant: Grant, options: Keep) -> Self {
-        let clock = grant.handle.shared.clock.clone();
+        let clock = grant.handle.shared.clock().clone();
         let state = Mutex::new(State { stop: false, lost: None, until: Until::Unconfirmed, failure: None });
         let shared = Arc::new(Shared { clock, state, changed: Condvar::new() });
         shared.note_validity(&grant.handle);

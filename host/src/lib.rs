@@ -77,14 +77,19 @@ mod engine;
 mod error;
 mod grant;
 mod holder;
+mod holds;
 mod keep;
+mod line;
 mod lock;
 mod process;
 mod random;
+mod scratch;
 mod semaphore;
 mod session;
 mod soft;
 mod wait_log;
+mod waiting;
+mod wanted;
 
 pub use client::Client;
 pub use conflict_retry::{

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use wasmtime::component::ResourceAny;
-
-use crate::clock::Clock;
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
 use crate::engine::convert;
-use crate::error::{AcquireError, WithLockError, trap};
+use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::keep::{Keep, Kept};
-use crate::session::{Guest, Shared};
+use crate::session::Shared;
 use crate::soft::SoftLock;
 use crate::store::Ttl;
-use crate::wait_log::WaitLog;
+use crate::waiting::{Granted, Waiting};
+use crate::wanted::Wanted;
 
 /// How long a grant lasts unless renewed, when nobody says otherwise.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
@@ -103,26 +101,7 @@ impl Lock {
 
     /// Acquires the lock, waiting as long as the options allow.
     pub fn acquire(self) -> Result<Grant, AcquireError> {
-        let (options, mut waiting) = (self.options(), self.waiting());
-        let mut begun = None;
-        let polled = waiting.poll(&self.shared, &self.key, |guest| {
-            Ok(match guest.try_lock(&self.key, options)? {
-                Ok(wit::Tried::Granted(granted)) => wit::Progress::Granted(granted),
-                Ok(wit::Tried::Waiting(wit::Waiting { acquisition, pending })) => {
-                    begun = Some(acquisition);
-                    wit::Progress::Pending(pending)
-                }
-                Err(error) => wit::Progress::Failed(error),
-            })
-        });
-        if let Some(resource) = begun {
-            return Acquisition::new(self.shared, self.key, resource, waiting).block_from(polled);
-        }
-        match polled? {
-            Poll::Ready(grant) => Ok(grant),
-            // What is pending brings an acquisition with it; if it did not, another would do.
-            Poll::Pending { .. } => self.begin()?.block(),
-        }
+        self.wanted().block()
     }
 
     /// Tries once, without waiting; none if the lock is busy.
@@ -136,32 +115,21 @@ impl Lock {
 
     /// Begins to acquire, for callers with an event loop. Nothing is sent until the acquisition is polled.
     pub fn begin(self) -> Result<Acquisition, AcquireError> {
-        let begun = self.shared.enter().begin(&self.key, self.options());
-        match begun {
-            Ok(Ok(resource)) => {
-                let waiting = self.waiting();
-                Ok(Acquisition::new(self.shared, self.key, resource, waiting))
-            }
-            Ok(Err(error)) => Err(AcquireError::of(&self.key, error)),
-            Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.key }),
-        }
+        Acquisition::begin(self.wanted())
     }
 
-    fn options(&self) -> wit::LockOptions {
-        wit::LockOptions {
+    fn wanted(self) -> Waiting {
+        let options = wit::LockOptions {
             mode: if self.reentrant { wit::Mode::Reentrant } else { wit::Mode::Plain },
             lease: convert::ttl_out(self.lease),
             wait: self.wait.map(nanos),
             interval: nanos(self.interval),
             adopt: self.adopt,
             at_least: nanos(self.at_least),
-        }
-    }
-
-    fn waiting(&self) -> Waiting {
+        };
         // A nested one may be of a lock that was resumed, and be in the name of its first owner.
         let granted = if self.reentrant { Granted::Asked } else { Granted::Own };
-        Waiting::new(granted, self.ride_out)
+        Waiting::new(self.shared, self.key, Wanted::Lock(options), granted, self.ride_out)
     }
 
     pub(crate) fn ride_out_by_default(mut self, longest: Duration) -> Self {
@@ -188,10 +156,10 @@ impl Lock {
 }
 
 /// A wait in progress. Dropping it ends the wait.
+///
+/// Sessions of one [`Client`](crate::Client) that wait for the same key stand in line, and only the first asks the
+/// store. One that is not polled when its pause is over loses its place to the next.
 pub struct Acquisition {
-    shared: Shared,
-    key: String,
-    resource: ResourceAny,
     waiting: Waiting,
 }
 
@@ -208,128 +176,21 @@ pub enum Poll {
     Ready(Grant),
 }
 
-/// What is known of a grant before it is asked.
-#[derive(Clone, Copy)]
-pub(crate) enum Granted {
-    /// It is of this key, in this session's name.
-    Own,
-    /// Nothing.
-    Asked,
-}
-
-/// What a wait remembers from one poll to the next.
-pub(crate) struct Waiting {
-    granted: Granted,
-    ride_out: Option<Duration>,
-    /// Since when the store has not answered, by the clock.
-    outage_since: Option<Duration>,
-    log: WaitLog,
-}
-
-impl Waiting {
-    pub(crate) fn new(granted: Granted, ride_out: Option<Duration>) -> Self {
-        Waiting { granted, ride_out, outage_since: None, log: WaitLog::default() }
-    }
-
-    pub(crate) fn poll(
-        &mut self,
-        shared: &Shared,
-        key: &str,
-        call: impl FnOnce(&mut Guest) -> wasmtime::Result<wit::Progress>,
-    ) -> Result<Poll, AcquireError> {
-        let asked = shared.clock.now();
-        let polled = Poll::of(shared, key, self.granted, call).and_then(|poll| self.bear(shared, key, poll));
-        match &polled {
-            Ok(Poll::Pending { waiting_for, .. }) => self.log.waiting(key, asked, waiting_for),
-            Ok(Poll::Ready(grant)) => std::mem::take(&mut self.log).granted(key, &*shared.clock, grant.token()),
-            Err(error) => tracing::debug!(key, "not granted: {error}"),
-        }
-        polled
-    }
-
-    /// Gives up if an outage has lasted longer than is to be ridden out.
-    fn bear(&mut self, shared: &Shared, key: &str, poll: Poll) -> Result<Poll, AcquireError> {
-        let Poll::Pending { waiting_for: WaitingFor::Outage(error), .. } = &poll else {
-            self.outage_since = None;
-            return Ok(poll);
-        };
-        let now = shared.clock.now();
-        let since = *self.outage_since.get_or_insert(now);
-        match self.ride_out {
-            Some(longest) if now.saturating_sub(since) >= longest => {
-                Err(AcquireError::Store { key: key.to_string(), error: error.clone() })
-            }
-            _ => Ok(poll),
-        }
-    }
-}
-
-impl Poll {
-    fn of(
-        shared: &Shared,
-        key: &str,
-        granted: Granted,
-        call: impl FnOnce(&mut Guest) -> wasmtime::Result<wit::Progress>,
-    ) -> Result<Self, AcquireError> {
-        let component = |error: wasmtime::Error| AcquireError::Component { text: trap(&error), key: key.to_string() };
-        let mut guest = shared.enter();
-        match call(&mut guest).map_err(component)? {
-            wit::Progress::Pending(wit::Pending { pause, waiting_for }) => {
-                Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
-            }
-            wit::Progress::Failed(error) => Err(AcquireError::of(key, error)),
-            wit::Progress::Granted(told) => match granted {
-                Granted::Own => Ok(Poll::Ready(Grant::own(shared, key.to_string(), told))),
-                Granted::Asked => Grant::asked(shared, &mut guest, told.grant).map(Poll::Ready).map_err(component),
-            },
-        }
-    }
-}
-
 impl Acquisition {
-    pub(crate) fn new(shared: Shared, key: String, resource: ResourceAny, waiting: Waiting) -> Self {
-        Acquisition { shared, key, resource, waiting }
+    /// Refuses at once what is not legal.
+    pub(crate) fn begin(waiting: Waiting) -> Result<Self, AcquireError> {
+        waiting.check()?;
+        Ok(Acquisition { waiting })
     }
 
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<Poll, AcquireError> {
-        self.waiting.poll(&self.shared, &self.key, |guest| {
-            let instance = &mut guest.instance;
-            instance.exports.kvlock_lock_mutex().acquisition().call_poll(&mut instance.store, self.resource)
-        })
+        self.waiting.poll()
     }
 
-    /// Waits until the lock is held or will not be.
+    /// Waits until the lock is held or will not be. Other calls of the session go on meanwhile.
     pub fn block(mut self) -> Result<Grant, AcquireError> {
-        let polled = self.poll();
-        self.block_from(polled)
-    }
-
-    /// Goes on after a poll.
-    fn block_from(mut self, polled: Result<Poll, AcquireError>) -> Result<Grant, AcquireError> {
-        let (clock, mut polled) = (self.shared.clock.clone(), Some(polled));
-        block(&*clock, || polled.take().unwrap_or_else(|| self.poll()))
-    }
-}
-
-/// Polls until the lock is held or will not be. Other calls of the session go on in the pauses: the instance is only
-/// kept while a call lasts.
-pub(crate) fn block(
-    clock: &dyn Clock,
-    mut poll: impl FnMut() -> Result<Poll, AcquireError>,
-) -> Result<Grant, AcquireError> {
-    loop {
-        match poll()? {
-            Poll::Ready(grant) => return Ok(grant),
-            Poll::Pending { pause, .. } => clock.sleep(pause),
-        }
-    }
-}
-
-impl Drop for Acquisition {
-    fn drop(&mut self) {
-        // A resource of an instance that trapped cannot be dropped, and need not be.
-        let _ = self.resource.resource_drop(&mut self.shared.enter().instance.store);
+        self.waiting.block()
     }
 }
 

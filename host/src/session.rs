@@ -1,6 +1,6 @@
 //! Sessions: owners of locks.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use wasmtime::component::ResourceAny;
@@ -8,14 +8,16 @@ use wasmtime::component::ResourceAny;
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::conflict_retry::ConflictRetry;
-use crate::engine::bindings::exports::kvlock::lock::conflict_retry::RetryOptions;
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
 use crate::engine::{Instance, convert};
 use crate::error::{KeyError, SessionError, trap};
 use crate::grant::Grant;
 use crate::holder::Holder;
+use crate::holds::Holds;
+use crate::line::Lines;
 use crate::lock::Lock;
 use crate::process::Process;
+use crate::scratch;
 use crate::semaphore::{self, Semaphore, SemaphoreStatus};
 
 /// How to open a session. Each option has a default that serves.
@@ -36,14 +38,22 @@ pub struct Session {
     pub(crate) shared: Shared,
 }
 
-/// A session's instance, entered by one thread at a time. A call keeps it for as long as the store takes; waiting for
-/// a lock does not keep it.
+/// What the clones of a session share.
 #[derive(Clone)]
-pub(crate) struct Shared {
-    guest: Arc<Mutex<Guest>>,
-    pub(crate) clock: Arc<dyn Clock>,
+pub(crate) struct Shared(Arc<State>);
+
+struct State {
+    /// The session's instance, entered by one thread at a time. A call keeps it for as long as the store takes; waiting
+    /// for a lock does not keep it. None until it is entered for the first time: until then the session costs next to
+    /// nothing, however long it stands in line.
+    guest: Mutex<Option<Guest>>,
+    client: Client,
     /// The owner's name.
-    pub(crate) owner: Arc<str>,
+    owner: Arc<str>,
+    label: String,
+    namespace: String,
+    quarantine: Option<Duration>,
+    holds: Holds,
     /// The process that opened the session: a forked child must not release what its parent holds.
     process: Process,
 }
@@ -99,27 +109,18 @@ impl SessionBuilder {
     pub fn open(self) -> Result<Session, SessionError> {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let process = std::process::id();
-        let options = wit::SessionOptions {
-            owner: self.owner.unwrap_or_else(|| format!("{host}-{process}-{}", thread_name())),
+        let state = State {
+            guest: Mutex::new(None),
+            owner: self.owner.unwrap_or_else(|| format!("{host}-{process}-{}", thread_name())).into(),
             label: self.label.unwrap_or_else(|| format!("{host} pid {process}")),
             namespace: self.namespace,
-            quarantine: self.quarantine.map(convert::nanos),
-            unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(convert::nanos),
+            quarantine: self.quarantine,
+            client: self.client,
+            holds: Holds::default(),
+            process: Process::current(),
         };
-        let component = |error: wasmtime::Error| SessionError::Component(trap(&error));
-        let mut instance = Instance::new(&self.client).map_err(component)?;
-        let resource = instance.exports.kvlock_lock_mutex().session();
-        let session = resource.call_open(&mut instance.store, &options).map_err(component)?;
-        let session = session.map_err(SessionError::Invalid)?;
-        let guest = Arc::new(Mutex::new(Guest { instance, session }));
-        Ok(Session {
-            shared: Shared {
-                guest,
-                clock: self.client.clock,
-                owner: options.owner.into(),
-                process: Process::current(),
-            },
-        })
+        scratch::check_session(&state.options())?;
+        Ok(Session { shared: Shared(Arc::new(state)) })
     }
 }
 
@@ -147,12 +148,15 @@ impl Session {
     /// Takes up a grant that was written out, by this process or another. Nothing is sent: renew the grant to learn
     /// whether it still stands.
     pub fn resume(&self, written: &str) -> Result<Grant, SessionError> {
-        let mut guest = self.shared.enter();
-        let Guest { instance, session } = &mut *guest;
-        let resource = instance.exports.kvlock_lock_mutex().session();
-        let resumed = resource.call_resume(&mut instance.store, *session, written);
-        let grant = resumed.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)?;
-        Grant::asked(&self.shared, &mut guest, grant).map_err(|error| SessionError::Component(trap(&error)))
+        let resumed = self.shared.call(|guest| {
+            let Guest { instance, session } = &mut *guest;
+            let resource = instance.exports.kvlock_lock_mutex().session();
+            match resource.call_resume(&mut instance.store, *session, written)? {
+                Ok(grant) => Grant::asked(&self.shared, guest, grant).map(Ok),
+                Err(text) => Ok(Err(text)),
+            }
+        });
+        resumed.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)
     }
 
     /// Tells how a key stands.
@@ -163,11 +167,11 @@ impl Session {
 
     /// Tells how several keys stand, in their order and in one call.
     pub fn statuses(&self, keys: &[&str]) -> Result<Vec<Status>, KeyError> {
-        let mut guest = self.shared.enter();
-        let Guest { instance, session } = &mut *guest;
         let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
-        let resource = instance.exports.kvlock_lock_mutex().session();
-        let statuses = resource.call_status(&mut instance.store, *session, &keys);
+        let statuses = self.shared.call(|Guest { instance, session }| {
+            let resource = instance.exports.kvlock_lock_mutex().session();
+            resource.call_status(&mut instance.store, *session, &keys)
+        });
         let statuses = statuses.map_err(|error| KeyError::Component(trap(&error)))?;
         let statuses = statuses.map_err(|error| KeyError::of(keys.first().map_or("", String::as_str), error))?;
         Ok(statuses.into_iter().map(Status::from).collect())
@@ -176,10 +180,10 @@ impl Session {
     /// Ends somebody's grant by force and tells whose; none if the key was free. The holder learns that it lost the
     /// lock at its next renewal or release, and may be at work until then.
     pub fn break_lock(&self, key: &str) -> Result<Option<Holder>, KeyError> {
-        let mut guest = self.shared.enter();
-        let Guest { instance, session } = &mut *guest;
-        let resource = instance.exports.kvlock_lock_mutex().session();
-        let broken = resource.call_break(&mut instance.store, *session, key);
+        let broken = self.shared.call(|Guest { instance, session }| {
+            let resource = instance.exports.kvlock_lock_mutex().session();
+            resource.call_break(&mut instance.store, *session, key)
+        });
         let broken = broken.map_err(|error| KeyError::Component(trap(&error)))?;
         let broken = broken.map_err(|error| KeyError::of(key, error))?.map(Holder::from);
         if let Some(holder) = &broken {
@@ -189,46 +193,97 @@ impl Session {
     }
 }
 
+impl State {
+    fn options(&self) -> wit::SessionOptions {
+        wit::SessionOptions {
+            owner: self.owner.to_string(),
+            label: self.label.clone(),
+            namespace: self.namespace.clone(),
+            quarantine: self.quarantine.map(convert::nanos),
+            unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(convert::nanos),
+        }
+    }
+}
+
 impl Shared {
-    pub(crate) fn enter(&self) -> MutexGuard<'_, Guest> {
+    /// Enters the session's instance, which is made by the first who does.
+    pub(crate) fn call<T>(&self, call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>) -> wasmtime::Result<T> {
         // A panic of another thread left the instance between two calls at worst: it is still whole.
-        let mut guest = self.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.enter(self.0.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()), call)
+    }
+
+    /// The same, unless somebody is in it.
+    pub(crate) fn try_call<T>(
+        &self,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
+    ) -> Option<wasmtime::Result<T>> {
+        match self.0.guest.try_lock() {
+            Ok(place) => Some(self.enter(place, call)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(self.enter(poisoned.into_inner(), call)),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn enter<T>(
+        &self,
+        mut place: MutexGuard<'_, Option<Guest>>,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<T> {
+        let guest = match &mut *place {
+            Some(guest) => guest,
+            none => none.insert(Guest::open(&self.0.client, &self.0.options())?),
+        };
         guest.instance.begin_call();
-        guest
+        call(guest)
+    }
+
+    /// Drops a resource of the session's instance.
+    pub(crate) fn drop_resource(&self, resource: ResourceAny) {
+        // One of an instance that trapped cannot be dropped, and need not be.
+        let _ = self.call(|guest| resource.resource_drop(&mut guest.instance.store));
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.client.clock
+    }
+
+    pub(crate) fn lines(&self) -> &Arc<Lines> {
+        &self.0.client.lines
+    }
+
+    pub(crate) fn owner(&self) -> &Arc<str> {
+        &self.0.owner
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        &self.0.label
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.0.namespace
+    }
+
+    pub(crate) fn quarantine(&self) -> Option<Duration> {
+        self.0.quarantine
+    }
+
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.0.holds
     }
 
     /// Whether this is the process that opened the session, and not a fork of it.
     pub(crate) fn is_own_process(&self) -> bool {
-        self.process.is_current()
+        self.0.process.is_current()
     }
 }
 
 impl Guest {
-    pub(crate) fn begin(
-        &mut self,
-        key: &str,
-        options: wit::LockOptions,
-    ) -> wasmtime::Result<Result<ResourceAny, wit::AcquireError>> {
-        let resource = self.instance.exports.kvlock_lock_mutex().session();
-        resource.call_lock(&mut self.instance.store, self.session, key, options)
-    }
-
-    pub(crate) fn try_lock(
-        &mut self,
-        key: &str,
-        options: wit::LockOptions,
-    ) -> wasmtime::Result<Result<wit::Tried, wit::AcquireError>> {
-        let resource = self.instance.exports.kvlock_lock_mutex().session();
-        resource.call_try_lock(&mut self.instance.store, self.session, key, options)
-    }
-
-    pub(crate) fn begin_retry(
-        &mut self,
-        key: &str,
-        options: RetryOptions,
-    ) -> wasmtime::Result<Result<ResourceAny, String>> {
-        let retrying = self.instance.exports.kvlock_lock_conflict_retry();
-        retrying.call_begin(&mut self.instance.store, self.session, key, options)
+    /// Makes an instance and opens a session in it.
+    pub(crate) fn open(client: &Client, options: &wit::SessionOptions) -> wasmtime::Result<Self> {
+        let mut instance = Instance::new(client)?;
+        let resource = instance.exports.kvlock_lock_mutex().session();
+        let session = resource.call_open(&mut instance.store, options)?.map_err(wasmtime::Error::msg)?;
+        Ok(Guest { instance, session })
     }
 }
 

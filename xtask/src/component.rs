@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use wasm_encoder::{Component, RawSection};
+use wasmparser::{Parser, Payload};
 
 use crate::guest::{self, Compiler, Guest};
 
@@ -63,8 +65,30 @@ fn build(guest: &Guest, workspace: &Path) -> Result<(Compiler, Vec<u8>)> {
     eprintln!("{}: building with {} ...", guest.checked_in, compiler.version()?);
     let built = compiler.build(guest, workspace, &workspace.join("target/guest"))?;
     let component = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+    let component = without_names(&component)?;
     if component.len() > guest.max_bytes {
         bail!("{} has {} bytes; at most {} are allowed", guest.checked_in, component.len(), guest.max_bytes);
     }
     Ok((compiler, component))
+}
+
+/// The component without the names of its inner parts, which only a debugger reads: the linker strips those of its
+/// code, and leaves these.
+fn without_names(component: &[u8]) -> Result<Vec<u8>> {
+    let mut stripped = Component::new();
+    let mut depth = 0;
+    for payload in Parser::new(0).parse_all(component) {
+        let payload = payload?;
+        let names = matches!(&payload, Payload::CustomSection(custom) if custom.name() == "component-name");
+        if let (Some((id, range)), 0, false) = (payload.as_section(), depth, names) {
+            let data = &component[usize::try_from(range.start)?..usize::try_from(range.end)?];
+            stripped.section(&RawSection { id, data });
+        }
+        match payload {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth -= 1,
+            _ => {}
+        }
+    }
+    Ok(stripped.finish())
 }

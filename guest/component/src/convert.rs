@@ -200,5 +200,20 @@ pub(crate) fn released(released: machine::Released) -> wit::Released {
         machine::Released::Freed => wit::Released::Freed,
         machine::Released::Nested(depth) => wit::Released::Nested(depth),
         machine::Released::Kept(left) => wit::Released::Kept(nanos(left)),
+        machine::Released::HandedOver(handed) => wit::Released::HandedOver(handed_out(handed)),
     }
+}
+
+pub(crate) fn claim_out(claim: machine::Claim) -> wit::Claim {
+    wit::Claim { store_key: claim.store_key().to_string(), value: claim.value() }
+}
+
+fn handed_out(handed: machine::HandedOver) -> wit::HandedOver {
+    let machine::HandedOver { version, sent, in_a_row } = handed;
+    wit::HandedOver { version: version_out(version), sent: nanos(sent.since(machine::Time::from_nanos(0))), in_a_row }
+}
+
+pub(crate) fn handed_in(handed: wit::HandedOver) -> machine::HandedOver {
+    let wit::HandedOver { version, sent, in_a_row } = handed;
+    machine::HandedOver { version: version_in(version), sent: machine::Time::from_nanos(sent), in_a_row }
 }

@@ -7,8 +7,8 @@ use core::cell::{Cell, RefCell};
 use core::ops::ControlFlow;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, Break, Event, Key, KeyError, Lease, Machine, Release, Renew, Status, Step,
-    Time, WaitingFor,
+    Acquire, AcquireError, AcquirePermit, Break, Claim, Event, HandedOver, Key, KeyError, Lease, Machine, Release,
+    Renew, Status, Step, Time, WaitingFor,
 };
 
 use crate::bindings::exports::kvlock::lock::mutex as wit;
@@ -34,6 +34,8 @@ pub(crate) struct Session(Shared);
 pub(crate) struct Acquisition {
     session: Shared,
     progress: RefCell<Progress>,
+    /// A hand-over that it has not gone on from.
+    handed: Cell<Option<HandedOver>>,
 }
 
 enum Progress {
@@ -152,7 +154,8 @@ impl Acquisition {
     }
 
     fn of(session: &Shared, progress: Progress) -> wit::Acquisition {
-        wit::Acquisition::new(Acquisition { session: session.clone(), progress: RefCell::new(progress) })
+        let (session, progress) = (session.clone(), RefCell::new(progress));
+        wit::Acquisition::new(Acquisition { session, progress, handed: Cell::new(None) })
     }
 
     fn advance(&self) -> Advanced {
@@ -163,6 +166,10 @@ impl Acquisition {
                 let error = wit::AcquireError::Invalid("this acquisition has ended; begin another".to_string());
                 return ControlFlow::Break(Err(error));
             }
+        };
+        let event = match (self.handed.take(), &acquiring) {
+            (Some(handed), Acquiring::Lock(_)) => Event::HandedOver(handed),
+            _ => event,
         };
         let advanced = acquiring.advance(&self.session, event);
         if advanced.is_continue() {
@@ -179,6 +186,19 @@ impl wit::GuestAcquisition for Acquisition {
 
     fn block(&self) -> Result<wit::Grant, wit::AcquireError> {
         block(|| self.advance())
+    }
+
+    fn claim(&self) -> Option<wit::Claim> {
+        match &mut *self.progress.borrow_mut() {
+            Progress::Fresh(Acquiring::Lock(acquire)) | Progress::Waiting(Acquiring::Lock(acquire)) => {
+                acquire.claim(&self.session.borrow(), driver::now()).map(convert::claim_out)
+            }
+            _ => None,
+        }
+    }
+
+    fn take(&self, handed: wit::HandedOver) {
+        self.handed.set(Some(convert::handed_in(handed)));
     }
 }
 
@@ -214,6 +234,12 @@ impl Grant {
 
     fn unreleased(&self) -> Result<kvlock_machine::Grant, wit::GrantError> {
         if self.released.get() { Err(wit::GrantError::AlreadyReleased) } else { Ok(self.grant.clone()) }
+    }
+
+    fn give_back(&self, release: Release) -> Result<wit::Released, wit::GrantError> {
+        let released = driver::run(release, &mut self.session.borrow_mut()).map_err(convert::grant_error)?;
+        self.released.set(true);
+        Ok(convert::released(released))
     }
 }
 
@@ -253,10 +279,14 @@ impl wit::GuestGrant for Grant {
     }
 
     fn release(&self) -> Result<wit::Released, wit::GrantError> {
-        let release = Release::new(self.unreleased()?);
-        let released = driver::run(release, &mut self.session.borrow_mut()).map_err(convert::grant_error)?;
-        self.released.set(true);
-        Ok(convert::released(released))
+        self.give_back(Release::new(self.unreleased()?))
+    }
+
+    fn hand_over(&self, successor: wit::Claim) -> Result<wit::Released, wit::GrantError> {
+        let grant = self.unreleased()?;
+        let claim = Claim::new(successor.store_key, &successor.value);
+        let claim = claim.map_err(|invalid| wit::GrantError::Invalid(invalid.to_string()))?;
+        self.give_back(Release::to(grant, claim))
     }
 
     fn write_out(&self) -> Result<String, wit::GrantError> {

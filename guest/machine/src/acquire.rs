@@ -12,6 +12,7 @@ use core::time::Duration;
 
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError, Invalid, WaitingFor};
+use crate::hand_over::{Claim, HandedOver};
 use crate::holder::Holder;
 use crate::kv::{Entry, Reply, Request, StoreError, Version, WriteOutcome};
 use crate::name::{Key, Place};
@@ -51,6 +52,8 @@ pub struct Acquire {
     begun_anew: bool,
     /// It tried because a look found the lock free, and there was no pause since.
     hurried: bool,
+    /// The record of a claim that somebody may write.
+    claimed: Option<Box<Record>>,
     state: State,
 }
 
@@ -104,6 +107,7 @@ struct Written {
     record: Record,
     version: Version,
     sent: Time,
+    in_a_row: u32,
 }
 
 impl Acquire {
@@ -129,6 +133,7 @@ impl Acquire {
             in_doubt: false,
             begun_anew: false,
             hurried: false,
+            claimed: None,
             state: State::Fresh,
         }
     }
@@ -136,6 +141,35 @@ impl Acquire {
     /// What is waited for at present.
     pub fn waiting_for(&self) -> &WaitingFor {
         &self.waiting_for
+    }
+
+    /// What whoever holds the lock is to write to hand it over; none while it does not simply wait. From then on the
+    /// lock may be its own at any time, and only [`Event::HandedOver`] or its next step finds out.
+    pub fn claim(&mut self, session: &Session, now: Time) -> Option<Claim> {
+        let waits = matches!(self.state, State::Fresh | State::Pausing { .. });
+        if !waits || session.holds(&self.store_key, now) {
+            return None;
+        }
+        let record = session.record(&self.place, &self.options, self.nonce, now);
+        self.claimed = Some(Box::new(record.clone()));
+        Some(Claim { store_key: self.store_key.clone(), record })
+    }
+
+    /// Goes on from the hand-over as from a write of its own.
+    fn take(&mut self, session: &mut Session, now: Time, handed: HandedOver) -> Step<Outcome> {
+        self.wait.start(now);
+        let HandedOver { version, sent, in_a_row } = handed;
+        match self.claimed.take() {
+            // By another of its acquisitions: then this record was gone before.
+            _ if session.holds(&self.store_key, now) => self.hold_once_more(session, now),
+            Some(record) => {
+                session.reached = true;
+                // Whoever tells may be wrong about the time, but not so that the lease begins in the future.
+                let sent = sent.min(now);
+                self.on_written(session, now, Written { record: *record, version, sent, in_a_row })
+            }
+            None => self.look(session),
+        }
     }
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
@@ -248,7 +282,7 @@ impl Acquire {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
                 session.reached = true;
-                self.on_written(session, now, Written { record, version, sent })
+                self.on_written(session, now, Written { record, version, sent, in_a_row: 0 })
             }
             Ok(WriteOutcome::Conflict(version)) => {
                 session.reached = true;
@@ -268,7 +302,8 @@ impl Acquire {
         let unknown = !matches!(self.waiting_for, WaitingFor::Holder(_)) || self.tries_since_look >= TRIES_PER_LOOK;
         let moved = self.queue.as_ref().is_some_and(|queue| queue.has_moved(by)) && !self.hurried;
         // Whoever gives up is to be told who holds the lock now, not who held it a while ago.
-        if unknown || moved || self.in_doubt || self.options.adopt || self.wait.is_over(now) {
+        let claimed = self.claimed.take().is_some();
+        if unknown || moved || claimed || self.in_doubt || self.options.adopt || self.wait.is_over(now) {
             return self.look(session);
         }
         self.pause(now, Duration::ZERO)
@@ -356,11 +391,11 @@ impl Acquire {
     }
 
     fn on_granted(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
-        let Written { record, version, sent } = written;
+        let Written { record, version, sent, in_a_row } = written;
         let lapsed = Deadline::of(record.lease, sent).has_passed(now);
         // A store that is always slower than the lease is not asked on and on.
         if lapsed && (self.begun_anew || self.wait.is_over(now)) {
-            return self.withdraw(&Written { record, version, sent }, Withdrawn::TooLate, now);
+            return self.withdraw(&Written { record, version, sent, in_a_row }, Withdrawn::TooLate, now);
         }
         if lapsed {
             // The answer took longer than the lease: begin it anew, under the version that was just written.
@@ -371,6 +406,9 @@ impl Acquire {
             session.contend(&self.store_key, contended);
         }
         let grant = session.grant(&self.store_key, record, version, sent, taken_until(&self.options, sent));
+        if let Some(held) = session.hold_of(&grant) {
+            held.in_a_row = in_a_row;
+        }
         self.end(Ok(grant))
     }
 
@@ -390,7 +428,9 @@ impl Acquire {
 
     fn on_replaced(&mut self, session: &mut Session, now: Time, record: Record, end: Conclusion) -> Step<Outcome> {
         match end {
-            Conclusion::Replaced { version, sent } => self.on_written(session, now, Written { record, version, sent }),
+            Conclusion::Replaced { version, sent } => {
+                self.on_written(session, now, Written { record, version, sent, in_a_row: 0 })
+            }
             Conclusion::Gone(_) => {
                 self.waiting_for = WaitingFor::Turn;
                 self.pause(now, Duration::ZERO)
@@ -508,6 +548,14 @@ impl Machine for Acquire {
             (State::AskingEra { written }, Event::Reply(Reply::Era(reply))) => {
                 self.on_era(session, now, *written, reply)
             }
+            // It is about a write of its own already, which finds the lock its own or not.
+            (
+                state @ (State::Nesting { .. } | State::Replacing { .. } | State::Withdrawing { .. }),
+                Event::HandedOver(_),
+            ) => {
+                self.state = state;
+                self.step(session, now, Event::Woken)
+            }
             (State::Nesting { mut write, hold, taken_until }, event) => match write.step(session, now, event) {
                 ControlFlow::Break(end) => self.on_nested(session, now, hold, taken_until, end),
                 ControlFlow::Continue(ask) => {
@@ -535,6 +583,7 @@ impl Machine for Acquire {
                 self.state = State::Pausing { until, then };
                 Step::Sleep(now.until(until))
             }
+            (State::Fresh | State::Pausing { .. }, Event::HandedOver(handed)) => self.take(session, now, handed),
             (State::Pausing { then, .. }, Event::Woken) => self.go_on(session, now, then),
             _ => self.end(Err(AcquireError::OutOfOrder)),
         }

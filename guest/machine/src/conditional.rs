@@ -24,8 +24,17 @@ const RESOLVE_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
-    Replace { value: Vec<u8>, ttl: Ttl },
+    Replace {
+        value: Vec<u8>,
+        ttl: Ttl,
+    },
     Delete,
+    /// To give the entry up as a delete does, by writing that of a successor. Where the answer is lost, the successor's
+    /// record proves nothing: a late `add` of its own may have the same text, and its lease began when that arrived.
+    HandOver {
+        value: Vec<u8>,
+        ttl: Ttl,
+    },
 }
 
 /// A write of an entry that is expected to have a version of ours.
@@ -144,7 +153,9 @@ impl Conditional {
         self.sent = Some(now);
         let (key, if_version) = (self.key.clone(), self.if_version);
         Ask::Call(match &self.action {
-            Action::Replace { value, ttl } => Request::Replace { key, value: value.clone(), ttl: *ttl, if_version },
+            Action::Replace { value, ttl } | Action::HandOver { value, ttl } => {
+                Request::Replace { key, value: value.clone(), ttl: *ttl, if_version }
+            }
             Action::Delete => Request::Delete { key, if_version },
         })
     }
@@ -156,17 +167,16 @@ impl Conditional {
 
     fn on_write(&mut self, reply: Reply, now: Time) -> Next {
         match (&self.action, reply) {
-            (Action::Replace { .. }, Reply::Write(Ok(WriteOutcome::Written(version)))) => {
+            (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Ok(WriteOutcome::Written(version)))) => {
                 ControlFlow::Break(Conclusion::Replaced { version, sent: self.sent.unwrap_or(now) })
             }
             (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Deleted))) => ControlFlow::Break(Conclusion::Deleted),
-            (Action::Replace { .. }, Reply::Write(Ok(WriteOutcome::Conflict(_))))
+            (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Ok(WriteOutcome::Conflict(_))))
             | (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Conflict(_)))) => ControlFlow::Continue(self.read()),
-            (Action::Replace { .. }, Reply::Write(Ok(WriteOutcome::Absent)))
+            (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Ok(WriteOutcome::Absent)))
             | (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Absent))) => self.on_absent(),
-            (Action::Replace { .. }, Reply::Write(Err(error))) | (Action::Delete, Reply::Delete(Err(error))) => {
-                self.on_failed_write(error, now)
-            }
+            (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Err(error)))
+            | (Action::Delete, Reply::Delete(Err(error))) => self.on_failed_write(error, now),
             _ => ControlFlow::Break(Conclusion::OutOfOrder),
         }
     }
@@ -184,7 +194,7 @@ impl Conditional {
     }
 
     fn on_absent(&mut self) -> Next {
-        ControlFlow::Break(if self.may_have_deleted() { Conclusion::Vanished } else { Conclusion::Gone(None) })
+        ControlFlow::Break(if self.may_have_given_up() { Conclusion::Vanished } else { Conclusion::Gone(None) })
     }
 
     fn on_entry(&mut self, entry: Entry, now: Time) -> Next {
@@ -210,7 +220,7 @@ impl Conditional {
             self.in_doubt = self.in_doubt.map(|_| now);
             return self.retry(Then::Write, self.unresolved(), now);
         }
-        ControlFlow::Break(if self.may_have_deleted() { Conclusion::Vanished } else { Conclusion::Gone(Some(entry)) })
+        ControlFlow::Break(if self.may_have_given_up() { Conclusion::Vanished } else { Conclusion::Gone(Some(entry)) })
     }
 
     fn is_ours(&self, entry: &Entry) -> bool {
@@ -219,8 +229,9 @@ impl Conditional {
         Record::decode(&entry.value).is_ok_and(ours)
     }
 
-    fn may_have_deleted(&self) -> bool {
-        self.action == Action::Delete && (self.in_doubt.is_some() || self.earlier == Some(Doubt::GivenUp))
+    fn may_have_given_up(&self) -> bool {
+        matches!(self.action, Action::Delete | Action::HandOver { .. })
+            && (self.in_doubt.is_some() || self.earlier == Some(Doubt::GivenUp))
     }
 
     fn in_any_doubt(&self) -> bool {

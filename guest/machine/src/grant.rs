@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError};
+use crate::hand_over::{Claim, HandedOver, MAX_IN_A_ROW};
 use crate::kv::{StoreError, Ttl};
 use crate::options::{Lease, to_trust};
 use crate::record::Record;
@@ -30,14 +31,24 @@ pub struct Renew {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Release {
     grant: Grant,
+    /// To whom it goes, if it can be handed over.
+    successor: Option<Box<Claim>>,
     state: State,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
     Fresh,
-    Replacing { write: Box<Rewrite>, outcome: Released },
-    Deleting { write: Box<Conditional>, before: Before },
+    Replacing {
+        write: Box<Rewrite>,
+        outcome: Released,
+    },
+    /// Deleting the record, or writing the successor's in its place.
+    GivingUp {
+        write: Box<Conditional>,
+        before: Before,
+        in_a_row: u32,
+    },
     Ended,
 }
 
@@ -50,6 +61,8 @@ pub enum Released {
     Nested(u32),
     /// Released, and taken for this long yet for its minimum time.
     Kept(Duration),
+    /// It is the successor's now, which is to be told.
+    HandedOver(HandedOver),
 }
 
 impl Renew {
@@ -89,7 +102,13 @@ impl Machine for Renew {
 impl Release {
     /// Releases one hold.
     pub fn new(grant: Grant) -> Self {
-        Release { grant, state: State::Fresh }
+        Release { grant, successor: None, state: State::Fresh }
+    }
+
+    /// Releases one hold, and if that frees the lock hands it over; unless it was handed over too often in a row, or
+    /// the claim is for another key.
+    pub fn to(grant: Grant, successor: Claim) -> Self {
+        Release { grant, successor: Some(Box::new(successor)), state: State::Fresh }
     }
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Result<Released, GrantError>> {
@@ -111,26 +130,35 @@ impl Release {
             return self.state.replace(&self.grant, held, write, Released::Kept(kept), now);
         }
         let key = String::from(&*self.grant.store_key);
-        let write = Conditional::new(key, Action::Delete, held.version, held.record.nonce, held.in_doubt);
+        let claim = self.successor.take().filter(|claim| {
+            held.in_a_row < MAX_IN_A_ROW && claim.store_key == key && claim.record.place == held.record.place
+        });
+        let action = match claim {
+            Some(claim) => Action::HandOver { value: claim.value(), ttl: claim.record.lease.ttl() },
+            None => Action::Delete,
+        };
+        let write = Conditional::new(key, action, held.version, held.record.nonce, held.in_doubt);
         let mut write = write.of_hold(held.record.token);
         let ask = write.start(now, None);
-        self.state = State::Deleting { write: Box::new(write), before: Before::of(held, Doubt::GivenUp) };
+        let (before, in_a_row) = (Before::of(held, Doubt::GivenUp), held.in_a_row.saturating_add(1));
+        self.state = State::GivingUp { write: Box::new(write), before, in_a_row };
         ask.into()
     }
 
     fn on_replaced(&self, session: &mut Session, now: Time, outcome: Released) -> Result<Released, GrantError> {
         match outcome {
             Released::Nested(_) => still_held(session, &self.grant, now)?,
-            Released::Kept(_) | Released::Freed => session.forget(&self.grant.store_key),
+            Released::Kept(_) | Released::Freed | Released::HandedOver(_) => session.forget(&self.grant.store_key),
         }
         Ok(outcome)
     }
 
-    fn on_deleted(
+    fn on_given_up(
         &self,
         session: &mut Session,
         now: Time,
         before: Before,
+        in_a_row: u32,
         end: Conclusion,
     ) -> Result<Released, GrantError> {
         let held = session.hold_of(&self.grant);
@@ -138,7 +166,8 @@ impl Release {
         let confirmed = held.as_ref().is_some_and(|held| held.deadline != Deadline::Unconfirmed);
         let outcome = match end {
             Conclusion::Deleted => Ok(Released::Freed),
-            // While the lease runs, only our own delete ends the record; or a `break` or a loss of everything, and then
+            Conclusion::Replaced { version, sent } => Ok(Released::HandedOver(HandedOver { version, sent, in_a_row })),
+            // While the lease runs, only our own write ends the record; or a `break` or a loss of everything, and then
             // it is free of us too.
             Conclusion::Vanished if !expired && confirmed => Ok(Released::Freed),
             // A grant that was taken up and never confirmed may have ended long before.
@@ -151,7 +180,7 @@ impl Release {
                 }
                 return Err(error.into());
             }
-            Conclusion::Replaced { .. } | Conclusion::OutOfOrder => return Err(GrantError::OutOfOrder),
+            Conclusion::OutOfOrder => return Err(GrantError::OutOfOrder),
         };
         if let Some(since) = held.map(|held| held.since) {
             session.forget(&self.grant.store_key);
@@ -176,10 +205,10 @@ impl Machine for Release {
                     ask.into()
                 }
             },
-            (State::Deleting { mut write, before }, event) => match write.step(now, event) {
-                ControlFlow::Break(end) => Step::Done(self.on_deleted(session, now, before, end)),
+            (State::GivingUp { mut write, before, in_a_row }, event) => match write.step(now, event) {
+                ControlFlow::Break(end) => Step::Done(self.on_given_up(session, now, before, in_a_row, end)),
                 ControlFlow::Continue(ask) => {
-                    self.state = State::Deleting { write, before };
+                    self.state = State::GivingUp { write, before, in_a_row };
                     ask.into()
                 }
             },

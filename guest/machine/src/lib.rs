@@ -5,7 +5,7 @@
 //! on a virtual clock, or a model checker that tries every order of events. [`Machine`] shows the whole driver.
 //!
 //! A [`Session`] is an owner and what it holds. [`Acquire`] makes a [`Grant`], [`Renew`] and [`Release`] use it,
-//! [`Status`] and [`Break`] look at anybody's. A [`Retry`] is work that may conflict, tried under a lock: [`BeginTry`]
+//! [`Release`] may hand it over by a [`Claim`], [`Status`] and [`Break`] look at anybody's. A [`Retry`] is work that may conflict, tried under a lock: [`BeginTry`]
 //! makes a [`Try`], [`Report`] tells what it came to.
 //!
 //! # Invariants
@@ -31,6 +31,7 @@ mod conditional;
 mod conflict_retry;
 mod error;
 mod grant;
+mod hand_over;
 mod holder;
 mod holds;
 mod kv;
@@ -54,6 +55,7 @@ pub use acquire::Acquire;
 pub use conflict_retry::{BeginTry, Report, Retry, Try, Unreported, Verdict, Work};
 pub use error::{AcquireError, GrantError, Invalid, KeyError, WaitingFor};
 pub use grant::{Release, Released, Renew};
+pub use hand_over::{Claim, HandedOver, MAX_IN_A_ROW};
 pub use holder::Holder;
 pub use kv::{DeleteOutcome, Entry, EraInfo, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
 pub use look::{Break, KeyStatus, Status};

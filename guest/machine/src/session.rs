@@ -89,6 +89,8 @@ pub(crate) struct Held {
     pub(crate) lapses: Deadline,
     /// Until when the key stays taken even if it is released.
     pub(crate) taken_until: Option<Time>,
+    /// How often in a row the lock had been handed over when it came to this hold.
+    pub(crate) in_a_row: u32,
     /// The version under which the grant was written out: whoever took it up may have released it.
     pub(crate) written_out: Option<Version>,
     /// How many writes of the record have left.
@@ -266,6 +268,7 @@ impl Session {
             deadline,
             lapses,
             taken_until,
+            in_a_row: 0,
             written_out: None,
             writes: 0,
             in_doubt: None,
@@ -324,6 +327,7 @@ impl Session {
             lapses: Deadline::Never,
             version,
             taken_until,
+            in_a_row: 0,
             written_out: None,
             writes: 0,
             in_doubt: None,

@@ -3,6 +3,7 @@
 use core::ops::ControlFlow;
 use core::time::Duration;
 
+use crate::hand_over::HandedOver;
 use crate::kv::{Reply, Request};
 use crate::session::Session;
 use crate::time::Time;
@@ -54,6 +55,8 @@ pub enum Event {
     Reply(Reply),
     /// The pause is over, or the driver looks in early.
     Woken,
+    /// What an acquisition waits for was handed over to it, by its claim: in the pause, or before the first step.
+    HandedOver(HandedOver),
 }
 
 /// An operation in progress. The driver's whole loop is

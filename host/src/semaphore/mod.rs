@@ -84,20 +84,20 @@ impl Semaphore {
 
     /// Tells how it stands; none if there is no semaphore of the name.
     pub fn status(&self) -> Result<Option<SemaphoreStatus>, KeyError> {
-        let mut guest = self.shared.enter();
-        let Guest { instance, session } = &mut *guest;
-        let exports = instance.exports.kvlock_lock_semaphore();
-        let status = exports.call_status(&mut instance.store, *session, &self.name);
+        let status = self.shared.call(|Guest { instance, session }| {
+            let exports = instance.exports.kvlock_lock_semaphore();
+            exports.call_status(&mut instance.store, *session, &self.name)
+        });
         Ok(answer(&self.name, status)?.map(SemaphoreStatus::from))
     }
 
     /// Ends somebody's permit by force and tells whose it was; none if it was free. The holder learns that it lost
     /// the permit at its next renewal or release, and may be at work until then.
     pub fn break_permit(&self, permit: u32) -> Result<Option<Holder>, KeyError> {
-        let mut guest = self.shared.enter();
-        let Guest { instance, session } = &mut *guest;
-        let exports = instance.exports.kvlock_lock_semaphore();
-        let broken = exports.call_break_permit(&mut instance.store, *session, &self.name, permit);
+        let broken = self.shared.call(|Guest { instance, session }| {
+            let exports = instance.exports.kvlock_lock_semaphore();
+            exports.call_break_permit(&mut instance.store, *session, &self.name, permit)
+        });
         let broken = answer(&self.name, broken)?.map(Holder::from);
         if let Some(holder) = &broken {
             tracing::info!(semaphore = self.name, permit, token = holder.token, "broken by force; it was {holder}");
@@ -108,9 +108,9 @@ impl Semaphore {
 
 /// All semaphores of a session's namespace, by name.
 pub(crate) fn list(shared: &Shared) -> Result<Vec<SemaphoreStatus>, KeyError> {
-    let mut guest = shared.enter();
-    let Guest { instance, session } = &mut *guest;
-    let listed = instance.exports.kvlock_lock_semaphore().call_list(&mut instance.store, *session);
+    let listed = shared.call(|Guest { instance, session }| {
+        instance.exports.kvlock_lock_semaphore().call_list(&mut instance.store, *session)
+    });
     Ok(answer("the list of semaphores or one of them", listed)?.into_iter().map(SemaphoreStatus::from).collect())
 }
 

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use crate::engine::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::engine::convert;
-use crate::error::{AcquireError, WithLockError, trap};
+use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::keep::{Keep, Kept};
-use crate::lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Granted, Waiting};
-use crate::session::{Guest, Shared};
+use crate::lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
+use crate::session::Shared;
 use crate::store::Ttl;
+use crate::waiting::{Granted, Waiting};
+use crate::wanted::Wanted;
 
 /// How to acquire a permit of a semaphore. Each option has a default that serves: a lease of 30 s, and waiting for
 /// ever.
@@ -49,7 +51,7 @@ impl Permit {
 
     /// Acquires a permit, waiting as long as the options allow.
     pub fn acquire(self) -> Result<Grant, AcquireError> {
-        self.begin()?.block()
+        self.wanted().block()
     }
 
     /// Tries once, without waiting; none if all permits are held.
@@ -63,24 +65,16 @@ impl Permit {
 
     /// Begins to acquire, for callers with an event loop. Nothing is sent until the acquisition is polled.
     pub fn begin(self) -> Result<Acquisition, AcquireError> {
+        Acquisition::begin(self.wanted())
+    }
+
+    fn wanted(self) -> Waiting {
         let options = wit::PermitOptions {
             lease: convert::ttl_out(self.lease),
             wait: self.wait.map(convert::nanos),
             interval: convert::nanos(self.interval),
         };
-        let begun = {
-            let mut guest = self.shared.enter();
-            let Guest { instance, session } = &mut *guest;
-            let exports = instance.exports.kvlock_lock_semaphore();
-            exports.call_acquire(&mut instance.store, *session, &self.name, options)
-        };
-        match begun {
-            Ok(Ok(resource)) => {
-                Ok(Acquisition::new(self.shared, self.name, resource, Waiting::new(Granted::Own, None)))
-            }
-            Ok(Err(text)) => Err(AcquireError::Invalid(text)),
-            Err(error) => Err(AcquireError::Component { text: trap(&error), key: self.name }),
-        }
+        Waiting::new(self.shared, self.name, Wanted::Permit(options), Granted::Own, None)
     }
 
     /// Acquires a permit, runs `work` while a background thread renews the lease, and releases it, also if `work`

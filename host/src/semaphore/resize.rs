@@ -136,7 +136,7 @@ impl Resize {
                 ResizePoll::Ready(before) => return Ok(before),
                 ResizePoll::Pending { pause, status } => {
                     tracing::debug!(semaphore = resizing.name, "waiting for permits: {status}");
-                    resizing.shared.clock.sleep(pause);
+                    resizing.shared.clock().sleep(pause);
                 }
             }
         }
@@ -146,15 +146,13 @@ impl Resize {
     pub fn begin(self) -> Result<Resizing, ResizeError> {
         let (wait, interval) = (self.wait.map(convert::nanos), convert::nanos(self.interval));
         let options = wit::ResizeOptions { wait, interval };
-        let begun = {
-            let mut guest = self.shared.enter();
-            let Guest { instance, session } = &mut *guest;
+        let begun = self.shared.call(|Guest { instance, session }| {
             let exports = instance.exports.kvlock_lock_semaphore();
             match self.permits {
                 Some(permits) => exports.call_make(&mut instance.store, *session, &self.name, permits, options),
                 None => exports.call_destroy(&mut instance.store, *session, &self.name, options),
             }
-        };
+        });
         match begun {
             Ok(Ok(resource)) => Ok(Resizing { shared: self.shared, name: self.name, resource }),
             Ok(Err(text)) => Err(ResizeError::Invalid(text)),
@@ -166,10 +164,11 @@ impl Resize {
 impl Resizing {
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<ResizePoll, ResizeError> {
-        let mut guest = self.shared.enter();
-        let instance = &mut guest.instance;
-        let exports = instance.exports.kvlock_lock_semaphore().resizing();
-        match exports.call_poll(&mut instance.store, self.resource) {
+        let polled = self.shared.call(|Guest { instance, .. }| {
+            let exports = instance.exports.kvlock_lock_semaphore().resizing();
+            exports.call_poll(&mut instance.store, self.resource)
+        });
+        match polled {
             Ok(wit::ResizeProgress::Pending(wit::ResizePending { pause, status })) => {
                 Ok(ResizePoll::Pending { pause: Duration::from_nanos(pause), status: status.into() })
             }
@@ -182,8 +181,7 @@ impl Resizing {
 
 impl Drop for Resizing {
     fn drop(&mut self) {
-        // A resource of an instance that trapped cannot be dropped, and need not be.
-        let _ = self.resource.resource_drop(&mut self.shared.enter().instance.store);
+        self.shared.drop_resource(self.resource);
     }
 }
 

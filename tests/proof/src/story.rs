@@ -185,6 +185,7 @@ pub(crate) fn end(end: &End) -> String {
         End::Released(Ok(Released::Freed)) => "is told it is released".into(),
         End::Released(Ok(Released::Nested(depth))) => format!("is told one hold ended, {depth} left"),
         End::Released(Ok(Released::Kept(left))) => format!("is told it is released and kept for {left:?}"),
+        End::Released(Ok(Released::HandedOver(_))) => "is told it is handed over".into(),
         End::Released(Err(GrantError::Lost(_))) => "is told at its release: the lock was lost".into(),
         End::Released(Err(error)) => format!("is told of its release: {error}"),
         End::Broke(Ok(Some(holder))) => format!("is told it broke {}'s grant, token {}", holder.owner, holder.token),

@@ -1,6 +1,7 @@
 //! The built component over the mock store, through the library `kvlock`: what a lock means, seen from outside.
 //!
-//! Time is virtual, so an hour of waiting takes no time; only [`keep`], where threads sleep, runs in real time.
+//! Time is virtual, so an hour of waiting takes no time; only [`keep`] and parts of
+//! [`line`], where threads sleep, run in real time.
 
 mod conflict_retry;
 mod contract;
@@ -11,6 +12,7 @@ mod expiry;
 mod force;
 mod input;
 mod keep;
+mod line;
 mod nesting;
 mod outage;
 mod peers;

@@ -22,6 +22,11 @@ impl World {
         World { clock, store, client }
     }
 
+    /// What a process of its own has: its sessions stand in no line with those of the world's client.
+    pub(crate) fn elsewhere(&self) -> Client {
+        Client::with_store(self.store.clone()).with_clock(self.clock.clone())
+    }
+
     /// A session that has not met the store yet.
     pub(crate) fn fresh_session(&self, owner: &str) -> Session {
         self.client.session().owner(owner).open().expect("the options are legal")

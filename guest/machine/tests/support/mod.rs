@@ -10,9 +10,9 @@ pub(crate) mod store;
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, Break, Event, Grant, GrantError, Holder, Key, KeyError, KeyStatus, Lease,
-    List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Reply, Request, Resize, ResizeError,
-    SemaphoreStatus, Session, SessionOptions, Size, Status, Step, StoreError, Text, Time, Ttl, Validity,
+    Acquire, AcquireError, AcquirePermit, Break, Claim, Event, Grant, GrantError, HandedOver, Holder, Key, KeyError,
+    KeyStatus, Lease, List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Reply, Request, Resize,
+    ResizeError, SemaphoreStatus, Session, SessionOptions, Size, Status, Step, StoreError, Text, Time, Ttl, Validity,
 };
 use store::Servers;
 
@@ -207,6 +207,22 @@ impl World {
         self.drive(owner, Release::new(grant.clone()))
     }
 
+    pub(crate) fn claim(&mut self, op: &mut Op<Acquire>) -> Option<Claim> {
+        let now = self.time();
+        op.machine.claim(&self.sessions[op.owner.0], now)
+    }
+
+    /// Releases a grant to whoever waits.
+    pub(crate) fn release_to(
+        &mut self,
+        owner: Owner,
+        grant: &Grant,
+        successor: &mut Op<Acquire>,
+    ) -> Result<Released, GrantError> {
+        let claim = self.claim(successor).expect("it waits");
+        self.drive(owner, Release::to(grant.clone(), claim))
+    }
+
     pub(crate) fn write_out(&mut self, owner: Owner, grant: &Grant) -> Result<String, GrantError> {
         let now = self.time();
         self.session(owner).write_out(grant, now)
@@ -294,6 +310,17 @@ impl<M: Machine> Op<M> {
     /// Its pause takes longer than it asked for.
     pub(crate) fn oversleep(&mut self, by: Duration) {
         self.due += by;
+    }
+
+    /// Whether it pauses, or has not begun.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Feeding(Event::Start | Event::Woken))
+    }
+
+    /// Tells it that it was handed over what it waits for.
+    pub(crate) fn hand(&mut self, world: &World, handed: HandedOver) {
+        self.due = world.now;
+        self.state = State::Feeding(Event::HandedOver(handed));
     }
 
     /// How it ended, once.

@@ -130,6 +130,7 @@ impl World {
                 self.evidence.justifies_write(&store_key(&grant));
                 assert!(depth > 0);
             }
+            Ok(Released::HandedOver(_)) => panic!("handed over, and to nobody"),
             // A release that failed may be tried again.
             Err(_) => self.held.push(grant),
         }

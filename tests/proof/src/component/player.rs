@@ -169,6 +169,8 @@ impl Player {
         match outcome {
             Ok(Released::Nested(depth)) if depth as usize == left || self.unsure.contains(&token) => Ok(()),
             Ok(Released::Freed | Released::Kept(_)) if self.unsure.contains(&token) => Ok(()),
+            // Players are polled, and nothing is handed over to who is.
+            Ok(Released::HandedOver) => Err(Promise::SuccessIsTrue),
             Ok(Released::Freed | Released::Kept(_)) if left > 0 => Err(Promise::DepthIsRight),
             Ok(Released::Freed | Released::Kept(_)) if board.was_given_back(token) || !board.is_plain(token) => Ok(()),
             Ok(Released::Nested(_)) => Err(Promise::DepthIsRight),

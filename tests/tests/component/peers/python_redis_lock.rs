@@ -11,7 +11,9 @@ use crate::world::{World, busy, millis, refused, secs};
 #[test]
 fn a_wait_does_not_begin_anew_when_others_are_faster() {
     let world = World::new();
-    let (fast, slow) = (world.session("fast"), world.session("slow"));
+    // Of another process: one of the same would stand in line.
+    let fast = world.elsewhere().session().open().unwrap();
+    let slow = world.session("slow");
     let mut held = Some(fast.lock("k").acquire().unwrap());
     let mut wait = slow.lock("k").wait(secs(5)).begin().unwrap();
     let began = world.clock.now();

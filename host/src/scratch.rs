@@ -1,0 +1,62 @@
+//! Options are checked where they are given, by the component as everything is, but before their session has an
+//! instance of its own: by one that all sessions of the process share. It opens and begins, and drops what came of it;
+//! nothing is ever sent.
+
+use std::sync::Mutex;
+
+use crate::client::Client;
+use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
+use crate::error::{AcquireError, SessionError, trap};
+use crate::session::Guest;
+use crate::store::Memory;
+use crate::wanted::Wanted;
+
+/// Who uses it takes it out, so that nobody ever waits for it: neither another thread nor the child of a fork.
+static SCRATCH: Mutex<Option<Box<Guest>>> = Mutex::new(None);
+
+/// Tells whether a session can be opened so.
+pub(crate) fn check_session(options: &wit::SessionOptions) -> Result<(), SessionError> {
+    let opened = with(|guest| {
+        let resource = guest.instance.exports.kvlock_lock_mutex().session();
+        match resource.call_open(&mut guest.instance.store, options)? {
+            Ok(session) => session.resource_drop(&mut guest.instance.store).map(Ok),
+            Err(text) => Ok(Err(text)),
+        }
+    });
+    opened.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)
+}
+
+/// Tells whether a wait can begin so.
+pub(crate) fn check_wanted(wanted: &Wanted, key: &str) -> Result<(), AcquireError> {
+    let begun = with(|guest| match wanted.begin(guest, key)? {
+        Ok(resource) => resource.resource_drop(&mut guest.instance.store).map(Ok),
+        Err(error) => Ok(Err(error)),
+    });
+    begun.map_err(|error| AcquireError::Component { text: trap(&error), key: key.to_string() })?
+}
+
+fn with<T>(check: impl FnOnce(&mut Guest) -> wasmtime::Result<T>) -> wasmtime::Result<T> {
+    let kept = SCRATCH.try_lock().ok().and_then(|mut kept| kept.take());
+    let mut guest = match kept {
+        Some(guest) => guest,
+        None => Box::new(open()?),
+    };
+    guest.instance.begin_call();
+    // One that fails is not kept: it cannot be entered any more.
+    let checked = check(&mut guest)?;
+    if let Ok(mut kept) = SCRATCH.try_lock() {
+        *kept = Some(guest);
+    }
+    Ok(checked)
+}
+
+fn open() -> wasmtime::Result<Guest> {
+    let options = wit::SessionOptions {
+        owner: "scratch".to_string(),
+        label: String::new(),
+        namespace: "kvlock".to_string(),
+        quarantine: None,
+        unix_time: None,
+    };
+    Guest::open(&Client::with_store(Memory::default()), &options)
+}

@@ -1,0 +1,395 @@
+//! A wait, from its first poll to a grant: in the component, or in the line of those of this process who wait for the
+//! same key, of whom only the first is in the component.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use wasmtime::component::ResourceAny;
+
+use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
+use crate::error::{AcquireError, trap};
+use crate::grant::Grant;
+use crate::holder::WaitingFor;
+use crate::line::{Heard, Limit, Lines, Place, Seat, Stay, Terms, Turn};
+use crate::lock::Poll;
+use crate::scratch;
+use crate::session::{Guest, Shared};
+use crate::wait_log::WaitLog;
+use crate::wanted::{Kind, Wanted};
+
+/// What a wait remembers from one poll to the next.
+pub(crate) struct Waiting {
+    attempt: Arc<Attempt>,
+    granted: Granted,
+    ride_out: Option<Duration>,
+    /// Since when the store has not answered, by the clock.
+    outage_since: Option<Duration>,
+    log: WaitLog,
+    seat: Option<Seat>,
+    /// How many grants the session had ever had when the component was asked last.
+    asked_after: Option<u64>,
+}
+
+/// What is known of a grant before it is asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Granted {
+    /// It is a lock of this key in this session's name.
+    Own,
+    /// Nothing.
+    Asked,
+}
+
+/// What is wanted by whom, and what there is of it in the session's instance.
+pub(crate) struct Attempt {
+    shared: Shared,
+    key: String,
+    wanted: Wanted,
+    /// When it was polled first, by the clock: from then on the wait counts.
+    started: OnceLock<Duration>,
+    begun: Mutex<Option<Begun>>,
+    /// It was granted or refused at the first try: there was nothing to begin.
+    ended: AtomicBool,
+}
+
+/// What was begun in the component.
+#[derive(Clone, Copy)]
+struct Begun {
+    resource: ResourceAny,
+    /// How long it had been waited in line before.
+    after: Duration,
+}
+
+impl Waiting {
+    pub(crate) fn new(
+        shared: Shared,
+        key: String,
+        wanted: Wanted,
+        granted: Granted,
+        ride_out: Option<Duration>,
+    ) -> Self {
+        let attempt = Attempt {
+            shared,
+            key,
+            wanted,
+            started: OnceLock::new(),
+            begun: Mutex::new(None),
+            ended: AtomicBool::new(false),
+        };
+        let (attempt, log, outage_since) = (Arc::new(attempt), WaitLog::default(), None);
+        Waiting { attempt, granted, ride_out, outage_since, log, seat: None, asked_after: None }
+    }
+
+    /// Refuses what is not legal before anything is begun.
+    pub(crate) fn check(&self) -> Result<(), AcquireError> {
+        scratch::check_wanted(&self.attempt.wanted, &self.attempt.key)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.attempt.shared
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.attempt.key
+    }
+
+    /// What there is of it in the component; none before it was asked for the first time.
+    pub(crate) fn resource(&self) -> Option<ResourceAny> {
+        self.attempt.begun().map(|begun| begun.resource)
+    }
+
+    /// Goes on as far as it can without sleeping.
+    pub(crate) fn poll(&mut self) -> Result<Poll, AcquireError> {
+        self.advance(&Stay::Polled)
+    }
+
+    /// Goes on until the lock is held or will not be.
+    pub(crate) fn block(&mut self) -> Result<Grant, AcquireError> {
+        let stay = Stay::Blocked { thread: std::thread::current(), looks_often: self.ride_out.is_some() };
+        loop {
+            match self.advance(&stay)? {
+                Poll::Ready(grant) => return Ok(grant),
+                Poll::Pending { pause, .. } => self.shared().clock().park(pause),
+            }
+        }
+    }
+
+    fn advance(&mut self, stay: &Stay) -> Result<Poll, AcquireError> {
+        let mut heard_at = self.shared().clock().now();
+        let polled = self.turn(&mut heard_at, stay).and_then(|poll| self.bear(poll));
+        match &polled {
+            Ok(Poll::Pending { waiting_for, .. }) => {
+                self.log.waiting(&self.attempt.key, heard_at, waiting_for);
+                return polled;
+            }
+            Ok(Poll::Ready(grant)) => {
+                let log = std::mem::take(&mut self.log);
+                log.granted(self.key(), &**self.shared().clock(), grant.token());
+            }
+            Err(error) => tracing::debug!(key = self.key(), "not granted: {error}"),
+        }
+        self.seat = None;
+        polled
+    }
+
+    /// Asks the component or waits in line; `now` becomes the time at which what it waits for was heard.
+    fn turn(&mut self, now: &mut Duration, stay: &Stay) -> Result<Poll, AcquireError> {
+        let limit = self.attempt.limit(*now);
+        if limit.never_waits || self.must_ask() {
+            return self.ask(*now, limit, stay, None);
+        }
+        match self.look(*now, limit, stay)? {
+            Turn::Ask => self.ask(*now, limit, stay, None),
+            Turn::Take(handed) => self.ask(*now, limit, stay, Some(handed)),
+            Turn::Wait { pause, heard } => {
+                *now = heard.at;
+                Ok(Poll::Pending { pause, waiting_for: heard.waiting_for.clone() })
+            }
+            Turn::Over(heard) => {
+                let (waited, waiting_for) = (limit.waited(*now), heard.waiting_for.clone());
+                Err(AcquireError::Busy { key: self.attempt.key.clone(), waited, waiting_for })
+            }
+        }
+    }
+
+    /// Whether only the component can tell if there is anything to wait for: it may be to adopt, or the session may
+    /// have got what it waits for by another of its calls.
+    fn must_ask(&self) -> bool {
+        let holds = self.shared().holds();
+        (self.attempt.wanted.adopts() && self.asked_after.is_none())
+            || (holds.is_any() && self.asked_after != Some(holds.ever()))
+    }
+
+    fn look(&mut self, now: Duration, limit: Limit, stay: &Stay) -> Result<Turn, AcquireError> {
+        let turn = self.seat.as_mut().and_then(|seat| seat.look(now, limit, stay));
+        if let Some(turn) = turn {
+            return Ok(turn);
+        }
+        // It was passed over for not being polled, or was never in line.
+        self.seat = None;
+        let lines = self.shared().lines();
+        if lines.is_empty() {
+            return Ok(Turn::Ask);
+        }
+        let Some(mut seat) = Lines::queue(lines, &self.attempt) else { return Ok(Turn::Ask) };
+        if self.resource().is_none() {
+            self.check()?;
+        }
+        let turn = seat.look(now, limit, stay);
+        self.seat = Some(seat);
+        Ok(turn.unwrap_or(Turn::Ask))
+    }
+
+    /// Asks the component, which goes on from a hand-over if there was one.
+    fn ask(
+        &mut self,
+        now: Duration,
+        limit: Limit,
+        stay: &Stay,
+        handed: Option<wit::HandedOver>,
+    ) -> Result<Poll, AcquireError> {
+        self.asked_after = Some(self.shared().holds().ever());
+        let (pause, waiting_for) = match self.attempt.ask(now, self.granted, handed)? {
+            Poll::Pending { pause, waiting_for } => (pause, waiting_for),
+            Poll::Ready(grant) => {
+                self.leave_to(&grant);
+                return Ok(Poll::Ready(grant));
+            }
+        };
+        let since = self.shared().clock().now();
+        let seat = self.seat.get_or_insert_with(|| Lines::join(self.attempt.shared.lines(), &self.attempt));
+        seat.hear(since, pause, Heard { at: now, waiting_for: waiting_for.clone() });
+        match seat.look(since, limit, stay) {
+            Some(Turn::Wait { pause, .. }) => Ok(Poll::Pending { pause, waiting_for }),
+            // It is its turn already, or its wait is over: the next poll tells.
+            Some(Turn::Ask | Turn::Take(_) | Turn::Over(_)) | None => {
+                Ok(Poll::Pending { pause: Duration::ZERO, waiting_for })
+            }
+        }
+    }
+
+    /// Leaves the line with a grant: those behind know without asking who is to be waited for.
+    fn leave_to(&mut self, grant: &Grant) {
+        let Some(seat) = self.seat.take() else { return };
+        let now = self.shared().clock().now();
+        match self.attempt.wanted.kind() {
+            Kind::Lock => {
+                let holder = Box::new(grant.as_holder(self.attempt.wanted.lease()));
+                seat.leave(now, Some(Heard { at: now, waiting_for: WaitingFor::Holder(holder) }));
+            }
+            // There may be more permits where this one came from.
+            Kind::Permit => seat.leave(now, None),
+        }
+    }
+
+    /// Gives up if an outage has lasted longer than is to be ridden out.
+    fn bear(&mut self, poll: Poll) -> Result<Poll, AcquireError> {
+        let Poll::Pending { waiting_for: WaitingFor::Outage(error), .. } = &poll else {
+            self.outage_since = None;
+            return Ok(poll);
+        };
+        let now = self.shared().clock().now();
+        let since = *self.outage_since.get_or_insert(now);
+        match self.ride_out {
+            Some(longest) if now.saturating_sub(since) >= longest => {
+                Err(AcquireError::Store { key: self.attempt.key.clone(), error: error.clone() })
+            }
+            _ => Ok(poll),
+        }
+    }
+}
+
+impl Attempt {
+    pub(crate) fn place(&self) -> Place {
+        Place::new(self.shared.namespace(), self.wanted.kind(), &self.key)
+    }
+
+    pub(crate) fn terms(&self) -> Terms {
+        let (interval, lease) = (self.wanted.interval(), self.wanted.lease());
+        Terms { interval, lease, quarantine: self.shared.quarantine() }
+    }
+
+    fn limit(&self, now: Duration) -> Limit {
+        let started = *self.started.get_or_init(|| now);
+        let wait = self.wanted.wait();
+        Limit {
+            started,
+            end: wait.map(|wait| started.saturating_add(wait)),
+            never_waits: wait.is_some_and(|wait| wait.is_zero()),
+        }
+    }
+
+    fn begun(&self) -> Option<Begun> {
+        *self.begun.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// What there is of it in the component, begun now if there is nothing yet.
+    fn begin(&self, guest: &mut Guest, now: Duration) -> wasmtime::Result<Result<Begun, AcquireError>> {
+        if let Some(begun) = self.begun() {
+            return Ok(Ok(begun));
+        }
+        let after = now.saturating_sub(*self.started.get_or_init(|| now));
+        let resource = match self.wanted.after(after).begin(guest, &self.key)? {
+            Ok(resource) => resource,
+            Err(error) => return Ok(Err(error)),
+        };
+        let begun = Begun { resource, after };
+        self.note(begun);
+        Ok(Ok(begun))
+    }
+
+    fn ask(&self, now: Duration, granted: Granted, handed: Option<wit::HandedOver>) -> Result<Poll, AcquireError> {
+        let polled = self.shared.call(|guest| {
+            let after = now.saturating_sub(*self.started.get_or_init(|| now));
+            if let (Wanted::Lock(options), None, None) = (self.wanted.after(after), handed, self.begun()) {
+                return self.try_lock(guest, options, after, granted);
+            }
+            let begun = match self.begin(guest, now)? {
+                Ok(begun) => begun,
+                Err(error) => return Ok(Err(error)),
+            };
+            if let Some(handed) = handed {
+                take(guest, begun.resource, handed)?;
+            }
+            let progress = self.wanted.poll(guest, begun.resource)?;
+            self.poll_of(guest, progress, granted, begun.after)
+        });
+        polled.map_err(|error| AcquireError::Component { text: trap(&error), key: self.key.clone() })?
+    }
+
+    /// Begins and tries once: of a lock that is free nothing stays behind in the component but its grant.
+    fn try_lock(
+        &self,
+        guest: &mut Guest,
+        options: wit::LockOptions,
+        after: Duration,
+        granted: Granted,
+    ) -> wasmtime::Result<Result<Poll, AcquireError>> {
+        if self.ended.swap(true, Ordering::Relaxed) {
+            let ended = "this acquisition has ended; begin another".to_string();
+            return Ok(Err(AcquireError::Invalid(ended)));
+        }
+        let Guest { instance, session } = guest;
+        let exports = instance.exports.kvlock_lock_mutex().session();
+        let progress = match exports.call_try_lock(&mut instance.store, *session, &self.key, options)? {
+            Ok(wit::Tried::Granted(granted)) => wit::Progress::Granted(granted),
+            Ok(wit::Tried::Waiting(wit::Waiting { acquisition, pending })) => {
+                self.note(Begun { resource: acquisition, after });
+                wit::Progress::Pending(pending)
+            }
+            Err(error) => wit::Progress::Failed(error),
+        };
+        self.poll_of(guest, progress, granted, after)
+    }
+
+    fn note(&self, begun: Begun) {
+        *self.begun.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(begun);
+    }
+
+    /// What to write to hand the lock over to it; none if it is no lock, or its session is inside a call: nobody waits
+    /// for that.
+    pub(crate) fn claim(&self) -> Option<wit::Claim> {
+        if !matches!(self.wanted, Wanted::Lock(_)) {
+            return None;
+        }
+        let now = self.shared.clock().now();
+        let claimed = self.shared.try_call(|guest| {
+            let Ok(begun) = self.begin(guest, now)? else { return Ok(None) };
+            let exports = guest.instance.exports.kvlock_lock_mutex().acquisition();
+            exports.call_claim(&mut guest.instance.store, begun.resource)
+        });
+        // One that fails is found out by its own thread.
+        claimed?.ok()?
+    }
+
+    /// Takes in its place what was handed over to it when it had gone, and gives it back.
+    pub(crate) fn decline(&self, handed: wit::HandedOver) {
+        let declined = self.shared.call(|guest| {
+            let Some(begun) = self.begun() else { return Ok(()) };
+            take(guest, begun.resource, handed)?;
+            let wit::Progress::Granted(wit::Granted { grant, .. }) = self.wanted.poll(guest, begun.resource)? else {
+                return Ok(());
+            };
+            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
+            // What fails here ends with its lease, as does any release that fails.
+            let _ = exports.call_release(&mut guest.instance.store, grant)?;
+            grant.resource_drop(&mut guest.instance.store)
+        });
+        if let Err(error) = declined {
+            tracing::warn!(key = self.key, "a lock that was handed over is not given back: {}", trap(&error));
+        }
+    }
+
+    fn poll_of(
+        &self,
+        guest: &mut Guest,
+        progress: wit::Progress,
+        known: Granted,
+        in_line: Duration,
+    ) -> wasmtime::Result<Result<Poll, AcquireError>> {
+        Ok(match progress {
+            wit::Progress::Pending(wit::Pending { pause, waiting_for }) => {
+                Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
+            }
+            wit::Progress::Failed(error) => Err(AcquireError::of(&self.key, error).later_by(in_line)),
+            wit::Progress::Granted(granted) => Ok(Poll::Ready(match known {
+                Granted::Own => Grant::own(&self.shared, self.key.clone(), granted),
+                Granted::Asked => Grant::asked(&self.shared, guest, granted.grant)?,
+            })),
+        })
+    }
+}
+
+/// Tells the component of a hand-over, from which the next poll goes on.
+fn take(guest: &mut Guest, begun: ResourceAny, handed: wit::HandedOver) -> wasmtime::Result<()> {
+    let exports = guest.instance.exports.kvlock_lock_mutex().acquisition();
+    exports.call_take(&mut guest.instance.store, begun, handed)
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(begun) = self.begun() {
+            self.shared.drop_resource(begun.resource);
+        }
+    }
+}
