@@ -1,6 +1,6 @@
 //! The built component over the mock store, through the library `kvlock`: what a lock means, seen from outside.
 //!
-//! Time is virtual, so an hour of waiting takes no time; only [`keep`] and parts of
+//! Time is virtual, so an hour of waiting takes no time; only [`keep`], [`hand_over`] and parts of
 //! [`line`], where threads sleep, run in real time.
 
 mod conflict_retry;
@@ -10,6 +10,7 @@ mod decorators;
 mod eras;
 mod expiry;
 mod force;
+mod hand_over;
 mod input;
 mod keep;
 mod line;
