@@ -45,6 +45,8 @@ pub struct Acquire {
     /// What it knows of the line since it looked.
     queue: Option<Box<Queue>>,
     tries_since_look: u32,
+    /// Whether it tried at all.
+    tried: bool,
     waiting_for: WaitingFor,
     /// A write was sent of which it is not known whether it happened, or may happen yet.
     in_doubt: bool,
@@ -129,6 +131,7 @@ impl Acquire {
             options,
             nonce,
             tries_since_look: 0,
+            tried: false,
             waiting_for: WaitingFor::Turn,
             in_doubt: false,
             begun_anew: false,
@@ -233,6 +236,7 @@ impl Acquire {
         let record = session.record(&self.place, &self.options, self.nonce, now);
         let value = record.encode().into_bytes();
         self.tries_since_look = self.tries_since_look.saturating_add(1);
+        self.tried = true;
         self.state = State::Adding { sent: now, record: Box::new(record) };
         Step::Call(Request::Add { key: self.store_key.clone(), value, ttl: self.options.lease.ttl() })
     }
@@ -353,8 +357,9 @@ impl Acquire {
         holder: Option<(Nonce, Version)>,
         line: Option<Entry>,
     ) -> Step<Outcome> {
-        if self.wait.is_over(now) && self.tries_since_look > 0 {
-            return self.pause(now, Duration::ZERO);
+        // Whoever gives up does not join, and nobody gives up before a try.
+        if self.wait.is_over(now) {
+            return if self.tried { self.pause(now, Duration::ZERO) } else { self.add(session, now) };
         }
         match self.queue.as_mut().map(|queue| queue.see(now, holder, line.as_ref())) {
             // A write of ours that is under way is given time to arrive.

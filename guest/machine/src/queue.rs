@@ -221,8 +221,8 @@ impl Queue {
 
     fn plan(&self, now: Time, wait: &mut Wait) -> (Duration, Then) {
         let Some(standing) = &self.standing else {
-            // It found no room, or nobody to wait for.
-            let then = if self.length == 0 { Then::Try } else { Then::Look };
+            // Those who fill a line may all have crashed.
+            let then = if self.seen.is_none() { Then::Try } else { Then::Look };
             return (wait.next_pause().saturating_mul(self.length.max(1)), then);
         };
         // Whoever is next had time to take it, and may have crashed.

@@ -2,10 +2,12 @@
 
 use kvlock_machine::StoreError;
 
+use crate::line::is_line;
 use crate::news::News;
 use crate::owner::{Lane, Op, Owner, Phase, is_write};
 use crate::plan::Scenario;
 use crate::start::script;
+use crate::steps::key_of_request;
 use crate::story::Story;
 use crate::truth::Fate;
 use crate::world::World;
@@ -179,7 +181,9 @@ impl World {
             Act::Crash(o) => self.crash(scenario, *o),
             Act::Arrive(index) => {
                 let flight = self.late.remove(*index);
-                self.news.note(News::LATE);
+                if !is_line(key_of_request(&flight.request)) {
+                    self.news.note(News::LATE);
+                }
                 self.run(scenario, &flight.source, &flight.request, story);
             }
             Act::Expire(key) => self.expire(key, now),

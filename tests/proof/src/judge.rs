@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use kvlock_machine::{AcquireError, Grant, GrantError, Holder, KeyError, Released, Request, StoreError, Ttl};
 
+use crate::line::is_line;
 use crate::news::News;
 use crate::owner::{End, Op, Owner};
 use crate::plan::Scenario;
 use crate::promise::Promise;
+use crate::steps::key_of_request;
 use crate::store::{DRIFT, surely};
 use crate::truth::{Doing, Fate, Hold, Source};
 use crate::world::{Flight, World};
@@ -133,6 +135,11 @@ impl<'w> Judge<'w> {
         let age = self.world.store.age(self.now).filter(|_| self.fate(token) != Some(Fate::Forgotten));
         holds(Promise::QuarantineKept, age.is_none_or(|age| age >= self.op.quarantine))?;
         self.note(News::GRANTED);
+        match self.world.place_in_line(self.op.key, self.op.source.nonce) {
+            Some(0) => self.note(News::SERVED),
+            Some(_) => self.note(News::PASSED),
+            None => {}
+        }
         if highest > 0 {
             self.note(News::NEXT);
         }
@@ -214,7 +221,10 @@ impl<'w> Judge<'w> {
         let Source { owner, op, doing, nonce, .. } = self.op.source;
         let acquires = matches!(doing, Doing::Acquiring { .. });
         let own = |flight: &&Flight| flight.source.owner == owner && flight.source.op == op;
-        let counts = |flight: &Flight| !(acquires && matches!(flight.request, Request::Delete { .. }));
+        let counts = |flight: &Flight| {
+            let withdraws = acquires && matches!(flight.request, Request::Delete { .. });
+            !withdraws && !is_line(key_of_request(&flight.request))
+        };
         if self.world.late.iter().filter(own).any(counts) {
             return true;
         }

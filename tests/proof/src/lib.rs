@@ -16,6 +16,7 @@ pub mod component;
 pub mod crowd;
 mod fair;
 mod judge;
+mod line;
 mod model;
 mod news;
 mod owner;

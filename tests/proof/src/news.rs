@@ -37,6 +37,9 @@ news! {
     NEXT = 18 "a lock passes on to another owner",
     TAKEN_UP = 19 "a written grant is taken up and renewed",
     RESOLVED = 20 "an unanswered write turns out to have succeeded",
+    JOINED = 21 "somebody joins the line",
+    SERVED = 22 "the first of the line is granted the lock",
+    PASSED = 23 "somebody is granted the lock before the first of the line",
 }
 
 impl News {

@@ -74,6 +74,8 @@ pub struct Want {
     pub adopt: bool,
     /// To stay taken for.
     pub at_least: Duration,
+    /// Whoever waits stands in the key's line.
+    pub line: bool,
 }
 
 impl Want {
@@ -81,7 +83,7 @@ impl Want {
     pub(crate) fn options(&self) -> LockOptions {
         let lease = Lease::new(self.lease.map_or(Ttl::Forever, Ttl::After)).expect("a legal lease");
         let mode = if self.nested { Mode::Reentrant } else { Mode::Plain };
-        let options = LockOptions::new(lease).mode(mode).adopt(self.adopt);
+        let options = LockOptions::new(lease).mode(mode).adopt(self.adopt).line(self.line);
         // The shortest interval: how long a pause is does not matter, as long as it is shorter than a tick.
         let options = options.interval(kvlock_machine::MIN_DURATION).and_then(|options| options.wait(self.wait));
         options.and_then(|options| options.at_least(self.at_least)).expect("legal options")

@@ -57,6 +57,8 @@ promises! {
     NeverAboveItsSize = "no permit is granted beyond the semaphore's size",
     /// A try found its reservation taken, before its time was over.
     ReservationStands = "a reservation goes to whoever made it",
+    /// The line lost somebody who waits, or whoever joined it stands before others.
+    LineInOrder = "whoever joins the line stands at its end, and nobody who waits is taken out",
     /// An outcome that no legal use may have.
     NoNonsense = "no legal use ends with out-of-order, invalid or corrupt",
 }

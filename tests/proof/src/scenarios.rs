@@ -4,6 +4,8 @@
 //! A tick is chosen so that a lease, less what two clocks may run apart, is a whole number of ticks: at the very tick
 //! at which a grant ends, the store may give the key away.
 
+mod line;
+
 use std::time::Duration;
 
 use crate::news::News;
@@ -19,9 +21,17 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// A plain lock of `k` for 30 s, waited for without end.
-const K: Want =
-    Want { key: "k", lease: Some(secs(30)), wait: None, nested: false, adopt: false, at_least: Duration::ZERO };
+/// A plain lock of `k` for 30 s, waited for without end and out of line: that there are no more states than the world
+/// is about.
+const K: Want = Want {
+    key: "k",
+    lease: Some(secs(30)),
+    wait: None,
+    nested: false,
+    adopt: false,
+    at_least: Duration::ZERO,
+    line: false,
+};
 
 fn plan(name: &'static str, deeds: &[Deed]) -> Plan {
     Plan { name, lanes: vec![deeds.to_vec()], again: Vec::new() }
@@ -74,6 +84,9 @@ pub fn small() -> Vec<Scenario> {
         two_owners(),
         eras(),
     ]
+    .into_iter()
+    .chain(line::all_of_them())
+    .collect()
 }
 
 /// The same with more of everything that goes wrong, for as long as one likes.

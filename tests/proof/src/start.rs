@@ -11,7 +11,7 @@ use crate::truth::{Doing, Source};
 
 impl Op {
     pub(crate) fn new(scenario: &Scenario, owner: &mut Owner, o: usize, deed: &Deed, now: Duration) -> Self {
-        let own_nonce = u128::from(owner.begun) + 1000 * (o as u128 + 1);
+        let own_nonce = nonce(u64::from(owner.begun) + 1000 * (o as u64 + 1));
         let grant_at = |owner: &Owner| owner.latest(key_of(deed));
         let (work, doing) = match deed {
             Deed::Acquire(want) => {
@@ -62,7 +62,12 @@ impl Op {
     }
 }
 
-/// The next line of a script that makes sense now: who has no grant cannot renew or release one.
+/// A nonce that is told apart by either half, as all are.
+fn nonce(number: u64) -> u128 {
+    u128::from(number) << 64 | u128::from(number)
+}
+
+/// The next deed of a script that makes sense now: who has no grant cannot renew or release one.
 pub(crate) fn next_deed(scenario: &Scenario, owner: &mut Owner, o: usize, l: usize, written: bool) -> Option<Deed> {
     let script = script(&scenario.owners[o], owner.crashes, l);
     let next = owner.lanes[l].next;
@@ -118,6 +123,11 @@ fn acquaint(session: &mut Session, now: Duration) {
 /// What the store calls a key.
 pub(crate) fn store_key(key: &str) -> String {
     format!("n:lock:{key}")
+}
+
+/// What the store calls a key's line.
+pub(crate) fn line_key(key: &str) -> String {
+    format!("n:line:{key}")
 }
 
 fn key_of(deed: &Deed) -> &'static str {

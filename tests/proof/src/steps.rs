@@ -5,6 +5,7 @@ use std::time::Duration;
 use kvlock_machine::{DeleteOutcome, Event, Reply, Request, StoreError, WaitingFor, WriteOutcome};
 
 use crate::judge;
+use crate::line::is_line;
 use crate::news::News;
 use crate::owner::{Lane, Next, Op, Owner, Phase, Work, fail, is_write, time};
 use crate::plan::{Deed, Scenario};
@@ -80,11 +81,16 @@ impl World {
         }
         let key = key_of_request(request);
         let before = self.mark(key);
+        let line = self.line(key);
         let reply = self.store.edit().execute(request, now);
         story.executed(&reply);
         let written =
             matches!(reply, Reply::Write(Ok(WriteOutcome::Written(_))) | Reply::Delete(Ok(DeleteOutcome::Deleted)));
         if !written {
+            return reply;
+        }
+        if is_line(key) {
+            self.lined_up(source, &line, key);
             return reply;
         }
         let after = self.mark(key);
@@ -121,7 +127,8 @@ impl World {
         let (Phase::Sent(request) | Phase::Answered(request, _)) = &op.phase else { return };
         // What an acquisition takes back it would not have held.
         let withdraws = matches!((op.source.doing, request), (Doing::Acquiring { .. }, Request::Delete { .. }));
-        op.doubtful |= is_write(request) && !withdraws;
+        // Nor does the line say who holds anything.
+        op.doubtful |= is_write(request) && !withdraws && !is_line(key_of_request(request));
         if under_way && is_write(request) {
             self.late.push(Flight { source: op.source.clone(), request: request.clone() });
         }
@@ -264,7 +271,7 @@ impl World {
 }
 
 /// The store key of a request that writes.
-fn key_of_request(request: &Request) -> &str {
+pub(crate) fn key_of_request(request: &Request) -> &str {
     match request {
         Request::Get { key } | Request::Era { key } => key,
         Request::Add { key, .. } | Request::Replace { key, .. } | Request::Delete { key, .. } => key,

@@ -4,6 +4,7 @@
 use kvlock_machine::{AcquireError, DeleteOutcome, GrantError, Released, Reply, Request, Ttl, Version, WriteOutcome};
 
 use crate::act::Act;
+use crate::line::{is_line, tickets};
 use crate::owner::End;
 use crate::plan::{Deed, Scenario};
 use crate::truth::Mark;
@@ -124,8 +125,11 @@ fn version(version: &Version) -> String {
 }
 
 fn record(value: &[u8], at: Version) -> String {
+    if let Some(tickets) = tickets(value) {
+        return format!("the line of {}", tickets.join(", "));
+    }
     match Mark::read(value, at) {
-        Some(mark) => format!("{}'s record {}, depth {}", mark.owner, mark.nonce, mark.depth),
+        Some(mark) => format!("{}'s record {}, depth {}", mark.owner, mark.nonce as u64, mark.depth),
         None => "a foreign value".into(),
     }
 }
@@ -144,10 +148,12 @@ pub(crate) fn request(request: &Request) -> String {
         Request::Get { key } => format!("get {key}"),
         Request::GetMany { keys } => format!("get {}", keys.join(", ")),
         Request::Add { key, value, ttl: length } => {
-            format!("add {key} ({}) for {}", record(value, nowhere), ttl(length))
+            let what = if is_line(key) { "join" } else { "add" };
+            format!("{what} {key} ({}) for {}", record(value, nowhere), ttl(length))
         }
         Request::Replace { key, value, ttl: length, if_version } => {
-            format!("replace {key} if {} ({}) for {}", version(if_version), record(value, nowhere), ttl(length))
+            let what = if is_line(key) { "join" } else { "replace" };
+            format!("{what} {key} if {} ({}) for {}", version(if_version), record(value, nowhere), ttl(length))
         }
         Request::Delete { key, if_version } => format!("delete {key} if {}", version(if_version)),
         Request::Era { .. } => "era".into(),
@@ -161,7 +167,13 @@ pub(crate) fn reply(reply: &Reply) -> String {
         Reply::Entry(Ok(Some(entry))) => {
             format!("{}, {}", version(&entry.version), record(&entry.value, entry.version))
         }
-        Reply::Entries(Ok(entries)) => format!("{} there", entries.iter().flatten().count()),
+        Reply::Entries(Ok(entries)) => {
+            let each = entries.iter().map(|entry| match entry {
+                Some(entry) => format!("{}, {}", version(&entry.version), record(&entry.value, entry.version)),
+                None => "nothing there".into(),
+            });
+            each.collect::<Vec<_>>().join(" and ")
+        }
         Reply::Write(Ok(WriteOutcome::Written(at))) => format!("written, {}", version(at)),
         Reply::Write(Ok(WriteOutcome::Conflict(Some(at)))) => format!("conflict with {}", version(at)),
         Reply::Write(Ok(WriteOutcome::Conflict(None))) => "conflict".into(),

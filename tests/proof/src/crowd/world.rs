@@ -452,8 +452,9 @@ fn lease() -> Lease {
     Lease::new(Ttl::After(LEASE)).expect("a legal lease")
 }
 
+/// Out of line: that there are no more states than these worlds are about.
 fn options() -> LockOptions {
-    LockOptions::new(lease())
+    LockOptions::new(lease()).line(false)
 }
 
 fn resize(size: u32, wait: Option<Duration>, nonce: u128) -> Box<Resize> {

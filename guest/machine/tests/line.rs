@@ -1,0 +1,69 @@
+//! Who stands in line: when it joins, and when it tries all the same.
+
+mod support;
+
+use kvlock_machine::{AcquireError, Entry, LockOptions, Reply, Request, Ttl, WaitingFor, WriteOutcome};
+use support::{Fault, Owner, World, kind, lease, millis, secs, waiting};
+
+/// The line of `k`, with so many in it who never come.
+fn crashed(world: &mut World, waiting: usize) {
+    let tickets: Vec<String> = (1..=waiting).map(|ticket| format!("{ticket:016x}")).collect();
+    let value = format!("kvlock/1 line\nkey: k\nwaiting: {}\n", tickets.join(" ")).into_bytes();
+    let (key, ttl) = (String::from("n:line:k"), Ttl::After(secs(3600)));
+    let there = world.servers.execute(&Request::Get { key: key.clone() }, world.now);
+    let write = match there {
+        Reply::Entry(Ok(Some(Entry { version: if_version, .. }))) => Request::Replace { key, value, ttl, if_version },
+        _ => Request::Add { key, value, ttl },
+    };
+    let written = world.servers.execute(&write, world.now);
+    assert!(matches!(written, Reply::Write(Ok(WriteOutcome::Written(_)))), "{written:?}");
+}
+
+/// An owner that had to wait for `k` a moment ago, and so looks before it tries.
+fn contender(world: &mut World, name: &str) -> Owner {
+    let (other, owner) = (world.acquainted("other"), world.acquainted(name));
+    let taken = world.acquire(other, "k", waiting(30, secs(30))).unwrap();
+    let mut op = world.acquiring(owner, "k", waiting(30, secs(30)));
+    world.run_until(world.now + millis(20), &mut [&mut op]);
+    world.release(other, &taken).unwrap();
+    let grant = world.finish(op).unwrap();
+    world.release(owner, &grant).unwrap();
+    world.log.clear();
+    owner
+}
+
+#[test]
+fn whoever_finds_the_line_full_gets_a_free_lock_all_the_same() {
+    let mut world = World::new();
+    let (holder, owner) = (world.acquainted("holder"), world.acquainted("owner"));
+    let grant = world.acquire(holder, "k", waiting(3600, secs(1))).unwrap();
+    crashed(&mut world, 64);
+    let mut op = world.acquiring(owner, "k", LockOptions::new(lease(secs(30))));
+    world.run_until(world.now + secs(10), &mut [&mut op]);
+    assert!(op.outcome().is_none(), "it is held");
+    world.release(holder, &grant).unwrap();
+    world.run_until(world.now + secs(10), &mut [&mut op]);
+    assert!(op.outcome().is_some_and(|outcome| outcome.is_ok()), "free for ten seconds, and nobody comes");
+}
+
+#[test]
+fn a_wait_that_is_over_after_the_first_look_has_one_try() {
+    let mut world = World::new();
+    let owner = contender(&mut world, "owner");
+    crashed(&mut world, 3);
+    world.script([Fault::SlowReply(secs(2))]);
+    world.acquire(owner, "k", waiting(30, secs(1))).unwrap();
+    assert_eq!(world.calls(), ["get-many", "add"]);
+}
+
+#[test]
+fn whoever_gives_up_does_not_join_any_more() {
+    let mut world = World::new();
+    let (holder, owner) = (world.acquainted("holder"), world.acquainted("owner"));
+    world.acquire(holder, "k", waiting(3600, secs(1))).unwrap();
+    world.log.clear();
+    world.script([Fault::SlowReply(secs(2))]);
+    let busy = world.acquire(owner, "k", waiting(30, secs(1)));
+    assert!(matches!(busy, Err(AcquireError::Busy { waiting_for: WaitingFor::Holder(_), .. })), "{busy:?}");
+    assert_eq!(world.log.iter().map(|call| kind(&call.request)).collect::<Vec<_>>(), ["add", "get-many"]);
+}
