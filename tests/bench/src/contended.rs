@@ -17,7 +17,7 @@ const ROUND: Duration = Duration::from_secs(2);
 /// How long those wait who only wait.
 const WAIT: Duration = Duration::from_secs(5);
 /// The curve of the hand-overs has so many points.
-const POINTS: usize = 250;
+const POINTS: usize = 200;
 
 /// Who fights.
 struct Scene<'a> {
@@ -52,14 +52,13 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
     let group = results.group(
         "Contended hand-over",
         "All want one key, hold it for 1 ms, release it, and want it again. Throughput is compared with that of one \
-         process that nobody disturbs; justice is what the unluckiest got; the latency is from \
-         a release to the next grant, whosever.",
+         process that nobody disturbs; justice is what the unluckiest got; latency is from a release to the next grant, \
+         where that went to another.",
     );
     let alone = each(&fights[0], Fight::throughput);
     group.add(Figure::new(scenes[0].name, Spread::of(&alone), "grants/s"));
     for (scene, fights) in scenes.iter().zip(&fights).skip(1) {
-        let is_ours = matches!(scene.rival, Rival::Kvlock { .. });
-        judge(group, scene.name, fights, &alone, is_ours)?;
+        judge(group, scene, fights, &alone)?;
     }
     waiting(group, &kvlock)?;
     let shown = [("kvlock", 1), ("rslock on Redis", 4), ("flock(2)", 5)];
@@ -72,23 +71,28 @@ fn each(fights: &[Fight], what: impl Fn(&Fight) -> f64) -> Vec<f64> {
 }
 
 /// The figures of one scene; goals are for us.
-fn judge(group: &mut Group, name: &str, fights: &[Fight], alone: &[f64], is_ours: bool) -> Result<()> {
-    let mut add = |what: &str, value: Spread, unit: &str, goal: Option<Goal>, ratio: Option<Spread>| {
-        let mut figure = Figure::new(format!("{name}: {what}"), value, unit);
-        figure = if let Some(ratio) = ratio { figure.against("alone", ratio) } else { figure };
-        group.add(if let (Some(goal), true) = (goal, is_ours) { figure.goal(goal) } else { figure });
-    };
+fn judge(group: &mut Group, scene: &Scene, fights: &[Fight], alone: &[f64]) -> Result<()> {
+    let is_ours = matches!(scene.rival, Rival::Kvlock { .. });
+    let figure = |what: &str, value, unit: &str| Figure::new(format!("{}: {what}", scene.name), value, unit);
+    let goal = |figure: Figure, goal| if is_ours { figure.goal(goal) } else { figure };
     let throughput = each(fights, Fight::throughput);
-    let ratio = Spread::of_ratios(&throughput, alone);
-    add("throughput", Spread::of(&throughput), "grants/s", Some(Goal::AtLeast(0.9)), Some(ratio));
-    add("justice", Spread::of(&each(fights, Fight::justice)), "of the luckiest", Some(Goal::AtLeast(0.5)), None);
+    let against_alone = Spread::of_ratios(&throughput, alone);
+    let throughput = figure("throughput", Spread::of(&throughput), "grants/s").against("alone", against_alone);
+    group.add(goal(throughput, Goal::AtLeast(0.9)));
+    let justice = figure("justice", Spread::of(&each(fights, Fight::justice)), "of the luckiest");
+    group.add(goal(justice, Goal::AtLeast(0.5)));
     if is_ours {
-        let operations = each(fights, Fight::operations_each);
-        add("store operations", Spread::of(&operations), "a hand-over", Some(Goal::AtMost(10.0)), None);
+        let operations = Spread::of(&each(fights, Fight::operations_each));
+        group.add(figure("store operations", operations, "a grant").goal(Goal::AtMost(10.0)));
     }
+    let changes = fights.iter().map(Fight::changes).collect::<Result<Vec<_>>>()?;
+    group.add(figure("grants to another than the last holder", Spread::of(&changes), "%"));
     let latencies = latencies(fights)?;
-    add("latency", Spread::of(&latencies), "ms", None, None);
-    add("latency, 99.9 % within", Spread::exactly(quantile(&latencies, 0.999)), "ms", None, None);
+    if !latencies.is_empty() {
+        group.add(figure("latency", Spread::of(&latencies), "ms"));
+        let worst = Spread::exactly(quantile(&latencies, 0.999));
+        group.add(figure("latency, 99.9 % within", worst, "ms").aside());
+    }
     Ok(())
 }
 
@@ -103,7 +107,9 @@ fn latencies(fights: &[Fight]) -> Result<Vec<f64>> {
 /// What the plot shows of it.
 fn curve(who: &str, fights: &[Fight]) -> Result<HandOvers> {
     let sorted = latencies(fights)?;
-    let points = (0..=POINTS).map(|n| quantile(&sorted, n as f64 / POINTS as f64));
+    // To the nanosecond; an empty curve has no points.
+    let point = |n| (quantile(&sorted, n as f64 / POINTS as f64) * 1e6).round() / 1e6;
+    let points = (0..=POINTS).filter(|_| !sorted.is_empty()).map(point);
     let mut grants: Vec<u64> = Vec::new();
     for fight in fights {
         let of_round = fight.grants();

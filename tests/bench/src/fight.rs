@@ -139,17 +139,28 @@ impl Fight {
         self.fought.iter().map(|fought| fought.cpu_seconds).sum()
     }
 
-    /// The milliseconds between one hold and the next, whoever has it.
+    /// The milliseconds from each release to the next grant, where that was somebody else's. What the same one takes
+    /// again is no hand-over.
     pub(crate) fn latencies(&self) -> Result<Vec<f64>> {
-        let threads = self.fought.iter().flat_map(|fought| &fought.holds);
-        let mut holds: Vec<(u64, u64)> = threads.flatten().copied().collect();
+        let threads = self.fought.iter().flat_map(|fought| &fought.holds).enumerate();
+        let holds =
+            threads.flat_map(|(who, holds)| holds.iter().map(move |(granted, released)| (granted, released, who)));
+        let mut holds: Vec<_> = holds.collect();
         holds.sort_unstable();
-        let pairs = holds.windows(2).map(|pair| {
-            let ((_, released), (granted, _)) = (pair[0], pair[1]);
-            let gap = granted.checked_sub(released).context("two held the lock at once")?;
-            Ok(gap as f64 / 1e6)
-        });
-        pairs.collect()
+        let mut latencies = Vec::new();
+        for pair in holds.windows(2) {
+            let ((_, released, last), (granted, _, next)) = (pair[0], pair[1]);
+            let gap = granted.checked_sub(*released).context("two held the lock at once")?;
+            if last != next {
+                latencies.push(gap as f64 / 1e6);
+            }
+        }
+        Ok(latencies)
+    }
+
+    /// The part of all grants that went to another than the last holder, in per cent.
+    pub(crate) fn changes(&self) -> Result<f64> {
+        Ok(100.0 * self.latencies()?.len() as f64 / self.all_grants())
     }
 
     fn all_grants(&self) -> f64 {

@@ -71,9 +71,10 @@ fn latency(area: &Area<'_>, hand_overs: &[HandOvers]) -> Result<()> {
         .axis_style(INK)
         .label_style(text(12))
         .axis_desc_style(text(13))
-        .x_desc("release to next grant, ms")
+        .x_desc("release to next grant, of another, ms")
         .y_desc("% of hand-overs within")
         .x_label_formatter(&|latency| format!("{latency}"))
+        .y_label_formatter(&|percent| format!("{percent:.0}"))
         .draw()?;
     for (HandOvers { latencies, .. }, colour) in hand_overs.iter().zip(COLOURS) {
         let percent = |n: usize| 100.0 * n as f64 / latencies.len().saturating_sub(1) as f64;
@@ -106,6 +107,7 @@ fn shares(area: &Area<'_>, hand_overs: &[HandOvers]) -> Result<()> {
         .disable_x_mesh()
         .x_labels(processes)
         .x_label_formatter(&|place| format!("{place:.0}"))
+        .y_label_formatter(&|percent| format!("{percent:.0}"))
         .x_desc("process, the unluckiest first")
         .y_desc("% of grants")
         .draw()?;

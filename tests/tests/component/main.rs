@@ -9,6 +9,7 @@ mod decorators;
 mod eras;
 mod expiry;
 mod force;
+mod hand_over;
 mod input;
 mod keep;
 mod nesting;

@@ -64,7 +64,7 @@ pub(crate) enum Goal {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct HandOvers {
     pub(crate) who: String,
-    /// From the release to the next grant, in milliseconds, sorted; as many of them as a curve needs.
+    /// From a release to the next grant, if that is another's, in milliseconds, sorted; as many of them as a curve needs.
     pub(crate) latencies: Vec<f64>,
     /// Grants of each process, sorted.
     pub(crate) grants: Vec<u64>,

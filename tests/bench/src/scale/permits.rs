@@ -72,7 +72,8 @@ pub(super) fn measure(group: &mut Group, effort: Effort) -> Result<()> {
             let name = format!("{} of {} permits held", scene.held.len(), thousands(size.into()));
             let figure = Figure::new(format!("{name}: one more"), Spread::of(of_scene).scaled(1e6), "µs");
             group.add(figure.against("none held", Spread::of_ratios(of_scene, &samples[0])));
-            group.add(Figure::new(format!("{name}: one more"), Spread::exactly(operations), "store operations"));
+            group
+                .add(Figure::new(format!("{name}: one more"), Spread::exactly(operations), "store operations").aside());
         }
         let operations = Spread::exactly(waiting(&Scene::new(&server.addr(), size, size)?)?);
         group.add(Figure::new(

@@ -182,7 +182,7 @@ pub(super) fn measure(group: &mut Group, effort: Effort) -> Result<()> {
         let goal = Goal::AtMost(KEYS_OF_THREADS as f64 * OPERATIONS);
         group.add(Figure::new(format!("{name}: store operations"), value, "a second").goal(goal));
         let value = Spread::exactly(waited.seconds_per_second * 1e3);
-        group.add(Figure::new(format!("{name}: processor time"), value, "ms a second"));
+        group.add(Figure::new(format!("{name}: processor time"), value, "ms a second").aside());
     }
     Ok(())
 }
