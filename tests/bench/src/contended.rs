@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kvlock::Client;
+use kvlock_tests::MemcachedServer;
 
 use crate::Effort;
 use crate::fight::{Fight, fight};
@@ -19,12 +20,29 @@ const WAIT: Duration = Duration::from_secs(5);
 /// The curve of the hand-overs has so many points.
 const POINTS: usize = 200;
 
-/// Who fights.
+/// Who fights, and what came of it round by round.
 struct Scene<'a> {
     name: &'static str,
+    /// The name in the plot of who is drawn there.
+    drawn: Option<&'static str>,
     rival: &'a Rival,
     processes: usize,
     threads: usize,
+    fights: Vec<Fight>,
+}
+
+impl<'a> Scene<'a> {
+    fn new(name: &'static str, rival: &'a Rival, processes: usize, threads: usize) -> Self {
+        Scene { name, drawn: None, rival, processes, threads, fights: Vec::new() }
+    }
+
+    fn drawn_as(self, name: &'static str) -> Self {
+        Scene { drawn: Some(name), ..self }
+    }
+
+    fn each(&self, what: impl Fn(&Fight) -> f64) -> Vec<f64> {
+        self.fights.iter().map(what).collect()
+    }
 }
 
 pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
@@ -32,21 +50,19 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
     let kvlock = Rival::Kvlock { server: server.addr() };
     let rslock = Rival::Rslock { port: redis.port };
     let flock = Rival::Flock { file: folder.path().join("lock") };
-    let scene = |name, rival, processes, threads| Scene { name, rival, processes, threads };
-    let scenes = [
-        scene("one process alone", &kvlock, 1, 1),
-        scene("8 processes", &kvlock, 8, 1),
-        scene("one process of 8 threads", &kvlock, 1, 8),
-        scene("2 processes of 4 threads", &kvlock, 2, 4),
-        scene("rslock on Redis, 8 processes", &rslock, 8, 1),
-        scene("flock(2), 8 processes", &flock, 8, 1),
+    let mut alone = Scene::new("one process alone", &kvlock, 1, 1);
+    let mut scenes = [
+        Scene::new("8 processes", &kvlock, 8, 1).drawn_as("kvlock"),
+        Scene::new("one process of 8 threads", &kvlock, 1, 8),
+        Scene::new("2 processes of 4 threads", &kvlock, 2, 4),
+        Scene::new("rslock on Redis, 8 processes", &rslock, 8, 1).drawn_as("rslock on Redis"),
+        Scene::new("flock(2), 8 processes", &flock, 8, 1).drawn_as("flock(2)"),
     ];
     // The first contact with a young server takes a second.
     fight(&kvlock, 1, 1, Duration::from_millis(10))?;
-    let mut fights: [Vec<Fight>; 6] = Default::default();
     for _ in 0..effort.rounds(ROUNDS) {
-        for (scene, fights) in scenes.iter().zip(&mut fights) {
-            fights.push(fight(scene.rival, scene.processes, scene.threads, effort.length(ROUND))?);
+        for scene in [&mut alone].into_iter().chain(&mut scenes) {
+            scene.fights.push(fight(scene.rival, scene.processes, scene.threads, effort.length(ROUND))?);
         }
     }
     let group = results.group(
@@ -55,39 +71,35 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
          process that nobody disturbs; justice is what the unluckiest got; latency is from a release to the next grant, \
          where that went to another.",
     );
-    let alone = each(&fights[0], Fight::throughput);
-    group.add(Figure::new(scenes[0].name, Spread::of(&alone), "grants/s"));
-    for (scene, fights) in scenes.iter().zip(&fights).skip(1) {
-        judge(group, scene, fights, &alone)?;
+    let throughput = alone.each(Fight::throughput);
+    group.add(Figure::new(alone.name, Spread::of(&throughput), "grants/s"));
+    for scene in &scenes {
+        judge(group, scene, &throughput)?;
     }
-    waiting(group, &kvlock)?;
-    let shown = [("kvlock", 1), ("rslock on Redis", 4), ("flock(2)", 5)];
-    results.hand_overs = shown.iter().map(|(who, place)| curve(who, &fights[*place])).collect::<Result<_>>()?;
+    waiting(group, &server)?;
+    let drawn = scenes.iter().filter_map(|scene| Some(curve(scene.drawn?, &scene.fights)));
+    results.hand_overs = drawn.collect::<Result<_>>()?;
     Ok(())
 }
 
-fn each(fights: &[Fight], what: impl Fn(&Fight) -> f64) -> Vec<f64> {
-    fights.iter().map(what).collect()
-}
-
 /// The figures of one scene; goals are for us.
-fn judge(group: &mut Group, scene: &Scene, fights: &[Fight], alone: &[f64]) -> Result<()> {
+fn judge(group: &mut Group, scene: &Scene, alone: &[f64]) -> Result<()> {
     let is_ours = matches!(scene.rival, Rival::Kvlock { .. });
     let figure = |what: &str, value, unit: &str| Figure::new(format!("{}: {what}", scene.name), value, unit);
     let goal = |figure: Figure, goal| if is_ours { figure.goal(goal) } else { figure };
-    let throughput = each(fights, Fight::throughput);
+    let throughput = scene.each(Fight::throughput);
     let against_alone = Spread::of_ratios(&throughput, alone);
     let throughput = figure("throughput", Spread::of(&throughput), "grants/s").against("alone", against_alone);
     group.add(goal(throughput, Goal::AtLeast(0.9)));
-    let justice = figure("justice", Spread::of(&each(fights, Fight::justice)), "of the luckiest");
+    let justice = figure("justice", Spread::of(&scene.each(Fight::justice)), "of the luckiest");
     group.add(goal(justice, Goal::AtLeast(0.5)));
     if is_ours {
-        let operations = Spread::of(&each(fights, Fight::operations_each));
+        let operations = Spread::of(&scene.each(Fight::operations_each));
         group.add(figure("store operations", operations, "a grant").goal(Goal::AtMost(10.0)));
     }
-    let changes = fights.iter().map(Fight::changes).collect::<Result<Vec<_>>>()?;
+    let changes = scene.fights.iter().map(Fight::changes).collect::<Result<Vec<_>>>()?;
     group.add(figure("grants to another than the last holder", Spread::of(&changes), "%"));
-    let latencies = latencies(fights)?;
+    let latencies = latencies(&scene.fights)?;
     if !latencies.is_empty() {
         group.add(figure("latency", Spread::of(&latencies), "ms"));
         let worst = Spread::exactly(quantile(&latencies, 0.999));
@@ -120,12 +132,12 @@ fn curve(who: &str, fights: &[Fight]) -> Result<HandOvers> {
 }
 
 /// What it costs to wait for a lock that somebody else holds all the time.
-fn waiting(group: &mut Group, kvlock: &Rival) -> Result<()> {
-    let Rival::Kvlock { server } = kvlock else { unreachable!("it is kvlock that waits") };
-    let session = Client::connect(&format!("memcached://{server}"))?.session().quarantine(Duration::ZERO).open()?;
+fn waiting(group: &mut Group, server: &MemcachedServer) -> Result<()> {
+    let kvlock = Rival::Kvlock { server: server.addr() };
+    let session = Client::connect(&server.url())?.session().quarantine(Duration::ZERO).open()?;
     let held = session.lock("k").acquire()?;
     for (name, processes, threads) in [("8 processes", 8, 1), ("8 threads of one process", 1, 8)] {
-        let waited = fight(kvlock, processes, threads, WAIT)?;
+        let waited = fight(&kvlock, processes, threads, WAIT)?;
         let mut add = |what: &str, sum: f64, unit: &str| {
             let value = Spread::exactly(sum / WAIT.as_secs_f64());
             group.add(Figure::new(format!("{name} wait for a held lock: {what}"), value, unit));

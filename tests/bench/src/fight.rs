@@ -124,7 +124,7 @@ impl Fight {
     /// What the unluckiest got of what the luckiest got.
     pub(crate) fn justice(&self) -> f64 {
         let grants = self.grants();
-        grants[0] as f64 / grants[grants.len() - 1] as f64
+        grants[0] as f64 / grants[grants.len() - 1].max(1) as f64
     }
 
     pub(crate) fn operations(&self) -> f64 {

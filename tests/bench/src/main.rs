@@ -143,7 +143,7 @@ fn run(groups: &[Group], effort: Effort, json: &Path) -> Result<()> {
     if cfg!(debug_assertions) {
         bail!("a debug build measures nothing: cargo xtask bench");
     }
-    let mut results = Results::new(machine::describe()?, effort.quick);
+    let mut results = Results::new(machine::describe()?, groups.is_empty() && !effort.quick);
     for group in Group::value_variants().iter().filter(|group| groups.is_empty() || groups.contains(group)) {
         eprintln!("{} ...", format!("{group:?}").to_lowercase());
         group.measure(&mut results, effort)?;

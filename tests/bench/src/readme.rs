@@ -16,7 +16,7 @@ const README: &str = "README.md";
 /// Keeps the results and shows them in the README of the current folder.
 pub(crate) fn show(json: &Path) -> Result<()> {
     let results = Results::read(json)?;
-    ensure!(!results.quick, "a quick run is nothing to show: run the benchmarks without --quick");
+    ensure!(results.whole, "only a run of all groups, without --quick, is shown");
     let readme = fs::read_to_string(README).context("cannot read README.md: run this in the workspace")?;
     let readme = results.put_into(&readme)?;
     plot::draw(&results, Path::new(SVG))?;

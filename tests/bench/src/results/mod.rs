@@ -18,8 +18,8 @@ pub(crate) use table::thousands;
 pub(crate) struct Results {
     /// The machine it ran on, and the versions of the servers.
     pub(crate) machine: BTreeMap<String, String>,
-    /// Few rounds, which show that it works and nothing else.
-    pub(crate) quick: bool,
+    /// All groups with all rounds: nothing less is to be shown.
+    pub(crate) whole: bool,
     groups: Vec<Group>,
     /// What the plot is made of: one for each who fought.
     pub(crate) hand_overs: Vec<HandOvers>,
@@ -71,8 +71,8 @@ pub(crate) struct HandOvers {
 }
 
 impl Results {
-    pub(crate) fn new(machine: BTreeMap<String, String>, quick: bool) -> Self {
-        Results { machine, quick, groups: Vec::new(), hand_overs: Vec::new() }
+    pub(crate) fn new(machine: BTreeMap<String, String>, whole: bool) -> Self {
+        Results { machine, whole, groups: Vec::new(), hand_overs: Vec::new() }
     }
 
     /// Begins a group.

@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn results(name: &str, ratio: f64) -> Results {
-        let mut results = Results::new([("cores".into(), "2".into())].into(), false);
+        let mut results = Results::new([("cores".into(), "2".into())].into(), true);
         let group = results.group("pairs", "What it costs.");
         let ratio = Spread::exactly(ratio);
         group.add(Figure::new(name, Spread::exactly(12_345.6), "µs").against("socket", ratio).goal(Goal::AtMost(1.1)));
