@@ -1,8 +1,15 @@
 //! The README is part of the code: what it claims to be tested is.
 
+// The benchmarks bring peers' clients along, which no test is to wait for.
+#[allow(dead_code, unused_imports, reason = "the README is made of some of it")]
+#[path = "../bench/src/results/mod.rs"]
+mod results;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+use results::Results;
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_path_buf()
@@ -55,4 +62,13 @@ fn every_feature_that_works_names_a_test_that_exists() {
         let name = test.trim_matches('`');
         assert!(code.contains(&format!("#[test]\nfn {name}()")), "{number}: no test `{name}`");
     }
+}
+
+/// The figures are those that `cargo xtask bench --readme` has kept.
+#[test]
+fn the_figures_are_those_of_the_results_that_are_kept() {
+    let results = Results::read(&workspace().join("tests/bench/results/bench.json")).expect("there are results");
+    let readme = fs::read_to_string(workspace().join("README.md")).expect("there is a README");
+    let shown = results.put_into(&readme).expect("the README has a place for them");
+    assert_eq!(shown, readme, "cargo xtask bench --readme --json tests/bench/results/bench.json");
 }

@@ -42,6 +42,9 @@ enum Task {
         /// Only draw the plot, from the results of the last run.
         #[arg(long)]
         plot: bool,
+        /// Only show the results of the last run in the README, with its plot, and keep them beside it.
+        #[arg(long, conflicts_with = "plot")]
+        readme: bool,
         /// For the benchmarks themselves: groups, `--quick`, `--json FILE`, `--svg FILE`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -64,7 +67,9 @@ fn main() -> Result<()> {
         Task::Prove { budget, seed } => prove(workspace, budget, seed),
         Task::Component { check: false } => component::refresh(workspace),
         Task::Component { check: true } => component::check(workspace),
-        Task::Bench { plot, arguments } => bench(workspace, if plot { "plot" } else { "run" }, &arguments),
+        Task::Bench { plot: true, arguments, .. } => bench(workspace, "plot", &arguments),
+        Task::Bench { readme: true, arguments, .. } => bench(workspace, "readme", &arguments),
+        Task::Bench { arguments, .. } => bench(workspace, "run", &arguments),
         Task::Fuzz { target, seconds } => fuzz::run(workspace, &target, seconds),
     }
 }

@@ -1,157 +1,150 @@
-//! Processes that fight for one key: how fast it changes hands, and how justly.
+//! Processes and threads that fight for one key: how fast it changes hands, and how justly; and what it costs to wait.
 
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use kvlock::clock::{BootClock, Clock};
-use kvlock::store::Memcached;
-use kvlock::{AcquireError, Client};
-use serde::{Deserialize, Serialize};
+use anyhow::Result;
+use kvlock::Client;
+use kvlock_tests::MemcachedServer;
 
 use crate::Effort;
-use crate::report::{Figure, Goal, Report};
+use crate::fight::{Fight, fight};
+use crate::results::{Figure, Goal, Group, HandOvers, Results, Spread, quantile};
+use crate::rivals::Rival;
 use crate::servers;
-use crate::spread::{Spread, quantile};
-use crate::stores::Counted;
 
-const GROUP: &str = "contended hand-over";
-const PROCESSES: usize = 8;
 const ROUNDS: usize = 5;
-/// How long each round lasts, alone and together.
+/// How long each round lasts.
 const ROUND: Duration = Duration::from_secs(2);
-/// How long the lock is held each time.
-const INSIDE: Duration = Duration::from_millis(1);
+/// How long those wait who only wait.
+const WAIT: Duration = Duration::from_secs(5);
 /// The curve of the hand-overs has so many points.
-const POINTS: usize = 500;
-/// Time for all processes to start.
-const HEAD_START: Duration = Duration::from_millis(300);
+const POINTS: usize = 200;
 
-/// Acquires, sleeps, releases, and at once again.
-#[derive(clap::Args)]
-pub(crate) struct Contend {
-    /// `host:port`.
-    #[arg(long)]
-    server: String,
-    /// When to begin, in nanoseconds of the clock that all processes share.
-    #[arg(long)]
-    start: u64,
-    #[arg(long)]
-    millis: u64,
+/// Who fights, and what came of it round by round.
+struct Scene<'a> {
+    name: &'static str,
+    /// The name in the plot of who is drawn there.
+    drawn: Option<&'static str>,
+    rival: &'a Rival,
+    processes: usize,
+    threads: usize,
+    fights: Vec<Fight>,
 }
 
-/// What one process did.
-#[derive(Serialize, Deserialize)]
-struct Fought {
-    /// When the lock was granted and when it was given back.
-    holds: Vec<(u64, u64)>,
-    operations: u64,
-}
+impl<'a> Scene<'a> {
+    fn new(name: &'static str, rival: &'a Rival, processes: usize, threads: usize) -> Self {
+        Scene { name, drawn: None, rival, processes, threads, fights: Vec::new() }
+    }
 
-/// What the plot shows.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct HandOvers {
-    /// From the release to the next grant, in milliseconds, sorted; as many of them as a curve needs.
-    pub(crate) latencies: Vec<f64>,
-    /// Grants of each process, sorted.
-    pub(crate) grants: Vec<u64>,
-}
+    fn drawn_as(self, name: &'static str) -> Self {
+        Scene { drawn: Some(name), ..self }
+    }
 
-impl Contend {
-    pub(crate) fn run(&self) -> Result<()> {
-        let store = Counted::new(Memcached::connect(&self.server)?);
-        let session = Client::with_store(store.clone()).session().quarantine(Duration::ZERO).open()?;
-        let clock = BootClock;
-        let start = Duration::from_nanos(self.start);
-        clock.sleep(start.saturating_sub(clock.now()));
-        let end = start + Duration::from_millis(self.millis);
-        let mut holds = Vec::new();
-        loop {
-            let left = end.saturating_sub(clock.now());
-            if left.is_zero() {
-                break;
-            }
-            let grant = match session.lock("k").wait(left).acquire() {
-                Ok(grant) => grant,
-                Err(AcquireError::Busy { .. }) => break,
-                Err(error) => return Err(error.into()),
-            };
-            let granted = clock.now();
-            clock.sleep(INSIDE);
-            holds.push((granted.as_nanos() as u64, clock.now().as_nanos() as u64));
-            grant.release()?;
-        }
-        println!("{}", serde_json::to_string(&Fought { holds, operations: store.operations() })?);
-        Ok(())
+    fn each(&self, what: impl Fn(&Fight) -> f64) -> Vec<f64> {
+        self.fights.iter().map(what).collect()
     }
 }
 
-pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
-    let server = servers::memcached();
+pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
+    let (server, redis, folder) = (servers::memcached(), servers::redis()?, tempfile::tempdir()?);
+    let kvlock = Rival::Kvlock { server: server.addr() };
+    let rslock = Rival::Rslock { port: redis.port };
+    let flock = Rival::Flock { file: folder.path().join("lock") };
+    let mut alone = Scene::new("one process alone", &kvlock, 1, 1);
+    let mut scenes = [
+        Scene::new("8 processes", &kvlock, 8, 1).drawn_as("kvlock"),
+        Scene::new("one process of 8 threads", &kvlock, 1, 8),
+        Scene::new("2 processes of 4 threads", &kvlock, 2, 4),
+        Scene::new("rslock on Redis, 8 processes", &rslock, 8, 1).drawn_as("rslock on Redis"),
+        Scene::new("flock(2), 8 processes", &flock, 8, 1).drawn_as("flock(2)"),
+    ];
     // The first contact with a young server takes a second.
-    fight(&server.addr(), 1, Duration::from_millis(10))?;
-    let (mut alone, mut together) = (Vec::new(), Vec::new());
-    let (mut justice, mut operations) = (Vec::new(), Vec::new());
-    let mut hand_overs = HandOvers { grants: vec![0; PROCESSES], ..HandOvers::default() };
+    fight(&kvlock, 1, 1, Duration::from_millis(10))?;
     for _ in 0..effort.rounds(ROUNDS) {
-        let one = fight(&server.addr(), 1, ROUND)?;
-        let all = fight(&server.addr(), PROCESSES, ROUND)?;
-        alone.push(grants(&one) as f64 / ROUND.as_secs_f64());
-        together.push(grants(&all) as f64 / ROUND.as_secs_f64());
-        let mut shares: Vec<u64> = all.iter().map(|fought| fought.holds.len() as u64).collect();
-        shares.sort_unstable();
-        justice.push(shares[0] as f64 / shares[shares.len() - 1] as f64);
-        operations.push(all.iter().map(|fought| fought.operations).sum::<u64>() as f64 / grants(&all) as f64);
-        hand_overs.grants.iter_mut().zip(shares).for_each(|(sum, share)| *sum += share);
-        hand_overs.latencies.extend(latencies(&all)?);
+        for scene in [&mut alone].into_iter().chain(&mut scenes) {
+            scene.fights.push(fight(scene.rival, scene.processes, scene.threads, effort.length(ROUND))?);
+        }
     }
-    hand_overs.latencies.sort_by(f64::total_cmp);
-    let figure = |name: &str, samples: &[f64], unit: &str| Figure::new(GROUP, name, Spread::of(samples), unit);
-    report.add(figure("one process alone, 1 ms inside", &alone, "grants/s"));
-    report.add(
-        figure("8 processes, 1 ms inside", &together, "grants/s")
-            .against("alone", Spread::of_ratios(&together, &alone))
-            .goal(Goal::AtLeast(0.9)),
+    let group = results.group(
+        "Contended hand-over",
+        "All want one key, hold it for 1 ms, release it, and want it again. Throughput is compared with that of one \
+         process that nobody disturbs; justice is what the unluckiest got; latency is from a release to the next grant, \
+         where that went to another.",
     );
-    report.add(figure("unluckiest to luckiest process", &justice, "of its share").goal(Goal::AtLeast(0.5)));
-    report.add(figure("store operations a hand-over", &operations, "operations").goal(Goal::AtMost(10.0)));
-    report.add(figure("from release to next grant", &hand_overs.latencies, "ms"));
-    let worst = quantile(&hand_overs.latencies, 0.999);
-    report.add(Figure::new(GROUP, "the same, 99.9 % within", Spread::exactly(worst), "ms"));
-    let points = (0..=POINTS).map(|n| quantile(&hand_overs.latencies, n as f64 / POINTS as f64));
-    report.hand_overs = Some(HandOvers { latencies: points.collect(), ..hand_overs });
+    let throughput = alone.each(Fight::throughput);
+    group.add(Figure::new(alone.name, Spread::of(&throughput), "grants/s"));
+    for scene in &scenes {
+        judge(group, scene, &throughput)?;
+    }
+    waiting(group, &server)?;
+    let drawn = scenes.iter().filter_map(|scene| Some(curve(scene.drawn?, &scene.fights)));
+    results.hand_overs = drawn.collect::<Result<_>>()?;
     Ok(())
 }
 
-fn grants(fought: &[Fought]) -> usize {
-    fought.iter().map(|fought| fought.holds.len()).sum()
+/// The figures of one scene; goals are for us.
+fn judge(group: &mut Group, scene: &Scene, alone: &[f64]) -> Result<()> {
+    let is_ours = matches!(scene.rival, Rival::Kvlock { .. });
+    let figure = |what: &str, value, unit: &str| Figure::new(format!("{}: {what}", scene.name), value, unit);
+    let goal = |figure: Figure, goal| if is_ours { figure.goal(goal) } else { figure };
+    let throughput = scene.each(Fight::throughput);
+    let against_alone = Spread::of_ratios(&throughput, alone);
+    let throughput = figure("throughput", Spread::of(&throughput), "grants/s").against("alone", against_alone);
+    group.add(goal(throughput, Goal::AtLeast(0.9)));
+    let justice = figure("justice", Spread::of(&scene.each(Fight::justice)), "of the luckiest");
+    group.add(goal(justice, Goal::AtLeast(0.5)));
+    if is_ours {
+        let operations = Spread::of(&scene.each(Fight::operations_each));
+        group.add(figure("store operations", operations, "a grant").goal(Goal::AtMost(10.0)));
+    }
+    let changes = scene.fights.iter().map(Fight::changes).collect::<Result<Vec<_>>>()?;
+    group.add(figure("grants to another than the last holder", Spread::of(&changes), "%"));
+    let latencies = latencies(&scene.fights)?;
+    if !latencies.is_empty() {
+        group.add(figure("latency", Spread::of(&latencies), "ms"));
+        let worst = Spread::exactly(quantile(&latencies, 0.999));
+        group.add(figure("latency, 99.9 % within", worst, "ms").aside());
+    }
+    Ok(())
 }
 
-fn fight(server: &str, processes: usize, length: Duration) -> Result<Vec<Fought>> {
-    let start = BootClock.now() + HEAD_START;
-    let spawn = |_| {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["contend", "--server", server, "--start", &start.as_nanos().to_string()]);
-        command.args(["--millis", &length.as_millis().to_string()]).stdout(Stdio::piped());
-        command.spawn().context("cannot start a process to contend")
-    };
-    let children = (0..processes).map(spawn).collect::<Result<Vec<Child>>>()?;
-    let outputs = children.into_iter().map(|child| {
-        let output = child.wait_with_output()?;
-        ensure!(output.status.success(), "a process that contends failed");
-        Ok(serde_json::from_slice(&output.stdout)?)
-    });
-    outputs.collect()
+/// Sorted.
+fn latencies(fights: &[Fight]) -> Result<Vec<f64>> {
+    let latencies = fights.iter().map(Fight::latencies).collect::<Result<Vec<_>>>()?;
+    let mut latencies = latencies.concat();
+    latencies.sort_by(f64::total_cmp);
+    Ok(latencies)
 }
 
-/// The milliseconds between one hold and the next, whoever has it.
-fn latencies(fought: &[Fought]) -> Result<Vec<f64>> {
-    let mut holds: Vec<(u64, u64)> = fought.iter().flat_map(|fought| fought.holds.iter().copied()).collect();
-    holds.sort_unstable();
-    let pairs = holds.windows(2).map(|pair| {
-        let ((_, released), (granted, _)) = (pair[0], pair[1]);
-        let gap = granted.checked_sub(released).context("two processes held the lock at once")?;
-        Ok(gap as f64 / 1e6)
-    });
-    pairs.collect()
+/// What the plot shows of it.
+fn curve(who: &str, fights: &[Fight]) -> Result<HandOvers> {
+    let sorted = latencies(fights)?;
+    // To the nanosecond; an empty curve has no points.
+    let point = |n| (quantile(&sorted, n as f64 / POINTS as f64) * 1e6).round() / 1e6;
+    let points = (0..=POINTS).filter(|_| !sorted.is_empty()).map(point);
+    let mut grants: Vec<u64> = Vec::new();
+    for fight in fights {
+        let of_round = fight.grants();
+        grants.resize(of_round.len(), 0);
+        grants.iter_mut().zip(of_round).for_each(|(sum, share)| *sum += share);
+    }
+    Ok(HandOvers { who: who.into(), latencies: points.collect(), grants })
+}
+
+/// What it costs to wait for a lock that somebody else holds all the time.
+fn waiting(group: &mut Group, server: &MemcachedServer) -> Result<()> {
+    let kvlock = Rival::Kvlock { server: server.addr() };
+    let session = Client::connect(&server.url())?.session().quarantine(Duration::ZERO).open()?;
+    let held = session.lock("k").acquire()?;
+    for (name, processes, threads) in [("8 processes", 8, 1), ("8 threads of one process", 1, 8)] {
+        let waited = fight(&kvlock, processes, threads, WAIT)?;
+        let mut add = |what: &str, sum: f64, unit: &str| {
+            let value = Spread::exactly(sum / WAIT.as_secs_f64());
+            group.add(Figure::new(format!("{name} wait for a held lock: {what}"), value, unit));
+        };
+        add("store operations of all", waited.operations(), "a second");
+        add("processor time of all", waited.cpu_seconds() * 1e3, "ms a second");
+    }
+    held.release()?;
+    Ok(())
 }

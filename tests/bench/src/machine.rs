@@ -15,10 +15,21 @@ pub(crate) fn describe() -> Result<BTreeMap<String, String>> {
         ("cores".to_owned(), std::thread::available_parallelism()?.to_string()),
         ("kernel".to_owned(), format!("Linux {}", system.release().to_string_lossy())),
     ]);
-    for (program, argument) in [("memcached", "-V"), ("redis-server", "--version"), ("etcd", "--version")] {
+    for (name, program, argument) in
+        [("memcached", "memcached", "-V"), ("redis", "redis-server", "--version"), ("etcd", "etcd", "--version")]
+    {
         let output = Command::new(program).arg(argument).output();
         let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-        machine.insert(program.to_owned(), text.lines().next().unwrap_or("missing").to_owned());
+        machine.insert(
+            name.to_owned(),
+            version(&text).map_or("no ".to_owned() + name, |version| format!("{name} {version}")),
+        );
     }
     Ok(machine)
+}
+
+/// The first number in the text, which follows `v=`, `Version: ` or a blank.
+fn version(text: &str) -> Option<&str> {
+    let words = text.split([' ', '=', '\n']);
+    words.into_iter().find(|word| word.starts_with(|first: char| first.is_ascii_digit()))
 }

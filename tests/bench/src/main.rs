@@ -7,28 +7,32 @@
 mod command;
 mod contended;
 mod counts;
+mod fight;
+mod loops;
 mod machine;
 mod overhead;
 mod plot;
-mod report;
+mod readme;
+mod results;
+mod rivals;
 mod scale;
 mod servers;
-mod spread;
 mod stores;
 mod turns;
 mod uncontended;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
-use report::Report;
+use results::Results;
 
 /// Where the results go unless told otherwise.
-const RESULTS: &str = "target/bench.json";
+const RESULTS_FILE: &str = "target/bench.json";
 
-/// What to do. The last four are what the first starts, each in a process of its own.
+/// Benchmarks of kvlock beside its peers, on servers that they start.
 #[derive(Parser)]
 #[command(bin_name = "kvlock-bench")]
 enum Task {
@@ -41,23 +45,29 @@ enum Task {
         #[arg(long)]
         quick: bool,
         /// Where the results go.
-        #[arg(long, default_value = RESULTS)]
+        #[arg(long, default_value = RESULTS_FILE)]
         json: PathBuf,
     },
     /// Draw the hand-over of a contended lock from the results.
     Plot {
         /// The results.
-        #[arg(long, default_value = RESULTS)]
+        #[arg(long, default_value = RESULTS_FILE)]
         json: PathBuf,
         /// The picture.
         #[arg(long, default_value = "target/bench.svg")]
         svg: PathBuf,
     },
+    /// Keep the results in tests/bench/results, and show them in the README: the table and the plot.
+    Readme {
+        /// The results.
+        #[arg(long, default_value = RESULTS_FILE)]
+        json: PathBuf,
+    },
     #[command(flatten)]
     Part(Part),
 }
 
-/// A part of a benchmark that is a process of its own.
+/// A part of a benchmark that is a process of its own, which the benchmark starts.
 #[derive(Subcommand)]
 enum Part {
     /// Acquire and release so many times, to be counted from outside.
@@ -65,7 +75,7 @@ enum Part {
     Pairs(counts::Pairs),
     /// Fight for a key.
     #[command(hide = true)]
-    Contend(contended::Contend),
+    Contend(fight::Contend),
     /// Wait in many sessions.
     #[command(hide = true)]
     Wait(scale::Wait),
@@ -74,7 +84,7 @@ enum Part {
     Hold(scale::Hold),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Group {
     Uncontended,
     Overhead,
@@ -82,12 +92,28 @@ enum Group {
     Contended,
     Scale,
     Command,
+    Loops,
+}
+
+impl Group {
+    fn measure(self, results: &mut Results, effort: Effort) -> Result<()> {
+        match self {
+            Group::Uncontended => uncontended::measure(results, effort),
+            Group::Overhead => overhead::measure(results, effort),
+            Group::Counts => counts::measure(results),
+            Group::Contended => contended::measure(results, effort),
+            Group::Scale => scale::measure(results, effort),
+            Group::Command => command::measure(results, effort),
+            Group::Loops => loops::measure(results, effort),
+        }
+    }
 }
 
 fn main() -> Result<()> {
     match Task::parse() {
         Task::Run { groups, quick, json } => run(&groups, Effort { quick }, &json),
-        Task::Plot { json, svg } => plot::draw(&Report::read(&json)?, &svg),
+        Task::Plot { json, svg } => plot::draw(&Results::read(&json)?, &svg),
+        Task::Readme { json } => readme::show(&json),
         Task::Part(Part::Pairs(pairs)) => pairs.run(),
         Task::Part(Part::Contend(contend)) => contend.run(),
         Task::Part(Part::Wait(wait)) => wait.run(),
@@ -104,7 +130,12 @@ struct Effort {
 impl Effort {
     /// So many rounds.
     fn rounds(self, full: usize) -> usize {
-        if self.quick { full.div_ceil(20).max(2) } else { full }
+        if self.quick { full.div_ceil(20).max(3) } else { full }
+    }
+
+    /// A round of this length.
+    fn length(self, full: Duration) -> Duration {
+        if self.quick { full / 2 } else { full }
     }
 }
 
@@ -112,22 +143,12 @@ fn run(groups: &[Group], effort: Effort, json: &Path) -> Result<()> {
     if cfg!(debug_assertions) {
         bail!("a debug build measures nothing: cargo xtask bench");
     }
-    let asked = |group| groups.is_empty() || groups.contains(&group);
-    let mut report = Report::new(machine::describe()?);
-    let mut add = |group, name, measure: &mut dyn FnMut(&mut Report) -> Result<()>| {
-        if asked(group) {
-            eprintln!("{name} ...");
-            measure(&mut report)?;
-        }
-        Ok::<_, anyhow::Error>(())
-    };
-    add(Group::Uncontended, "uncontended", &mut |report| uncontended::measure(report, effort))?;
-    add(Group::Overhead, "overhead of the component", &mut |report| overhead::measure(report, effort))?;
-    add(Group::Counts, "counts", &mut counts::measure)?;
-    add(Group::Contended, "contended hand-over", &mut |report| contended::measure(report, effort))?;
-    add(Group::Scale, "scale", &mut |report| scale::measure(report, effort))?;
-    add(Group::Command, "command", &mut |report| command::measure(report, effort))?;
-    report.write(json)?;
-    print!("{report}");
+    let mut results = Results::new(machine::describe()?, groups.is_empty() && !effort.quick);
+    for group in Group::value_variants().iter().filter(|group| groups.is_empty() || groups.contains(group)) {
+        eprintln!("{} ...", format!("{group:?}").to_lowercase());
+        group.measure(&mut results, effort)?;
+    }
+    results.write(json)?;
+    print!("{results}");
     Ok(())
 }

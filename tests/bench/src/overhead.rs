@@ -7,16 +7,14 @@ use kvlock::Client;
 use kvlock::store::{KvStore, Ttl, WriteOutcome};
 
 use crate::Effort;
-use crate::report::{Figure, Goal, Report};
-use crate::spread::Spread;
+use crate::results::{Figure, Goal, Results, Spread};
 use crate::stores::Table;
 use crate::turns::{Contender, take_turns};
 
-const GROUP: &str = "component over memory";
 const ROUNDS: usize = 200;
 const PAIRS: usize = 5000;
 
-pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
+pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
     let session = Client::with_store(Table::default()).session().quarantine(Duration::ZERO).open()?;
     let (store, value, ttl) = (Table::default(), [b'v'; 200], Ttl::After(Duration::from_secs(30)));
     let contenders = &mut [
@@ -37,9 +35,13 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
     let samples = take_turns(contenders, effort.rounds(ROUNDS), PAIRS)?;
     let [component, store] = samples.as_slice() else { bail!("two contenders") };
     // An acquire and a release are two operations.
-    let figure =
-        |name: &str, samples: &[f64]| Figure::new(GROUP, name, Spread::of(samples).scaled(0.5e6), "µs/operation");
-    report.add(figure("acquire or release", component).goal(Goal::AtMost(1.0)));
-    report.add(figure("of which the store", store));
+    let figure = |name: &str, samples: &[f64]| Figure::new(name, Spread::of(samples).scaled(0.5e6), "µs");
+    let group = results.group(
+        "The component alone",
+        "Acquire or release over a store that answers from a table in memory: what the logic costs where the network \
+         costs nothing.",
+    );
+    group.add(figure("acquire or release", component).goal(Goal::AtMost(1.0)));
+    group.add(figure("of which the store", store).aside());
     Ok(())
 }

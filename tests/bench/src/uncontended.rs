@@ -10,25 +10,23 @@ use kvlock::store::{KvStore, Memcached};
 use memcache::exp::{Get, Meta, MetaClient, MutationResult, Set};
 
 use crate::Effort;
-use crate::report::{Figure, Goal, Report};
+use crate::results::{Figure, Goal, Results, Spread};
+use crate::rivals::Redlock;
 use crate::servers;
-use crate::spread::Spread;
 use crate::turns::{Contender, take_turns};
 
-const GROUP: &str = "uncontended acquire + release";
 const ROUNDS: usize = 200;
 /// Enough that a sample is longer than what disturbs it, short enough that turns are close together.
 const PAIRS: usize = 100;
-const LEASE: Duration = Duration::from_secs(30);
 
-pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
+pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
     let (server, redis) = (servers::memcached(), servers::redis()?);
     let bytes = captured(&server.addr())?;
     let mut socket = Socket::connect(&server.addr(), bytes)?;
     let session = Client::connect(&server.url())?.session().quarantine(Duration::ZERO).open()?;
     let meta = MetaClient::connect(server.addr())?;
-    let rslock = Rslock::connect(redis.port, tokio::runtime::Builder::new_multi_thread())?;
-    let rslock_alone = Rslock::connect(redis.port, tokio::runtime::Builder::new_current_thread())?;
+    let rslock = Redlock::connect(redis.port, tokio::runtime::Builder::new_multi_thread())?;
+    let rslock_alone = Redlock::connect(redis.port, tokio::runtime::Builder::new_current_thread())?;
     let value = socket.value.clone();
 
     let contenders = &mut [
@@ -59,26 +57,32 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Result<()> {
     ];
     let samples = take_turns(contenders, effort.rounds(ROUNDS), PAIRS)?;
     let [socket, kvlock, meta, unprotected, rslock, rslock_alone] = samples.as_slice() else { bail!("six contenders") };
-    let figure = |name: &str, samples: &[f64]| Figure::new(GROUP, name, Spread::of(samples).scaled(1e6), "µs");
-    report.add(figure("bare socket, the same bytes", socket));
-    report.add(
+    let figure = |name: &str, samples: &[f64]| Figure::new(name, Spread::of(samples).scaled(1e6), "µs");
+    let group = results.group(
+        "Uncontended acquire + release",
+        "One client takes a lock that nobody else wants and gives it back. The floor is a bare socket that sends the \
+         bytes that kvlock sends, and does nothing else.",
+    );
+    group.add(figure("bare socket, the same bytes", socket));
+    group.add(
         figure("kvlock", kvlock).against("bare socket", Spread::of_ratios(kvlock, socket)).goal(Goal::AtMost(1.10)),
     );
-    report.add(
+    group.add(
         figure("MetaClient of the crate memcache", meta)
             .against("kvlock", Spread::of_ratios(meta, kvlock))
             .goal(Goal::AtLeast(1.0)),
     );
-    report.add(
+    group.add(
         figure("MetaClient, not noticing a flush", unprotected)
-            .against("kvlock", Spread::of_ratios(unprotected, kvlock)),
+            .against("kvlock", Spread::of_ratios(unprotected, kvlock))
+            .aside(),
     );
-    report.add(
+    group.add(
         figure("rslock on Redis, on tokio's usual runtime", rslock)
             .against("kvlock", Spread::of_ratios(rslock, kvlock))
             .goal(Goal::AtLeast(1.5)),
     );
-    report.add(
+    group.add(
         figure("rslock on Redis, on tokio's runtime of one thread", rslock_alone)
             .against("kvlock", Spread::of_ratios(rslock_alone, kvlock)),
     );
@@ -100,29 +104,6 @@ fn delete(meta: &MetaClient, added: Option<&MutationResult>) -> Result<()> {
     let cas = added.filter(|added| added.applied()).and_then(|added| added.cas).context("not added")?;
     ensure!(meta.delete("kvlock:lock:m").compare_cas(cas).send()?.applied(), "not deleted");
     Ok(())
-}
-
-/// rslock, in a runtime that it runs in.
-struct Rslock {
-    manager: rslock::LockManager,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Rslock {
-    fn connect(port: u16, mut runtime: tokio::runtime::Builder) -> Result<Rslock> {
-        let manager = rslock::LockManager::new(vec![format!("redis://127.0.0.1:{port}")]);
-        Ok(Rslock { manager, runtime: runtime.enable_all().build()? })
-    }
-
-    fn pairs(&self, times: usize) -> Result<()> {
-        self.runtime.block_on(async {
-            for _ in 0..times {
-                let lock = self.manager.lock("k", LEASE).await?;
-                self.manager.unlock(&lock).await;
-            }
-            Ok(())
-        })
-    }
 }
 
 /// A socket, and the bytes that kvlock sends on it.

@@ -27,4 +27,5 @@ mod soft;
 mod traps;
 mod unknown;
 mod waiting;
+mod wanted_by_many;
 mod world;
