@@ -1,14 +1,15 @@
 //! One TCP connection and the bytes on it: requests out, replies in.
 //!
-//! An exchange is one `write` of one or several commands, and as many replies read as commands were sent. Encoding and
-//! parsing of the meta commands is the crate `memcache`'s; the transport is ours, because the crate's sets socket
-//! timeouts before each system call, which doubles the system calls of an exchange.
+//! An exchange is one `write` of one or several commands, and as many replies read as commands were sent. The crate
+//! `memcache` knows the meta commands; the transport is ours, because the crate's sets socket timeouts before each
+//! system call, which doubles the system calls of an exchange, and so is the reading of replies, for which the crate's
+//! allocates memory flag by flag.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use memcache::exp::{MetaCommand, MetaResponse, ReturnCode};
+use memcache::exp::{MetaCommand, ReturnCode};
 
 use super::address::Address;
 use super::stats::Stats;
@@ -24,6 +25,9 @@ const MAX_STATS: usize = 1000;
 
 /// Enough for a lock's record or the whole of `stats` with one `read`; larger values make it grow for the while.
 const BUFFER: usize = 16 * 1024;
+
+/// The return flags that are asked for: the CAS value, the client flags, the time to live.
+const FLAGS: &[u8] = b"cft";
 
 /// How long to wait for a server.
 #[derive(Debug, Clone, Copy)]
@@ -73,17 +77,41 @@ impl Failure {
 #[derive(Debug)]
 pub(super) struct MetaReply {
     pub(super) code: ReturnCode,
-    flags: MetaResponse,
+    /// What follows each of [`FLAGS`].
+    numbers: [Option<u64>; FLAGS.len()],
     /// The data block, where the command asked for it.
     pub(super) value: Option<Vec<u8>>,
 }
 
 impl MetaReply {
-    /// The number that follows a return flag: `c7` gives 7 for `c`. `t-1` (no expiry) gives none.
+    /// The number that follows a return flag of [`FLAGS`]: `c7` gives 7 for `c`. `t-1` (no expiry) gives none.
     pub(super) fn number(&self, flag: u8) -> Option<u64> {
-        let token = self.flags.flags().find(|token| token.first() == Some(&flag))?;
-        std::str::from_utf8(&token[1..]).ok()?.parse().ok()
+        self.numbers[place(flag)?]
     }
+
+    /// Reads the line of a reply; its value is yet to come.
+    fn read(line: &[u8]) -> Result<(MetaReply, Option<usize>), Failure> {
+        let mut tokens = line.split(|byte| *byte == b' ').filter(|token| !token.is_empty());
+        let code = tokens.next().and_then(|token| ReturnCode::from_wire(token).ok()).ok_or_else(|| foreign(line))?;
+        let length = if code == ReturnCode::Va { Some(value_length(tokens.next(), line)?) } else { None };
+        let mut numbers = [None; FLAGS.len()];
+        for token in tokens {
+            if let Some((flag, digits)) = token.split_first()
+                && let Some(place) = place(*flag)
+            {
+                numbers[place] = number(digits);
+            }
+        }
+        Ok((MetaReply { code, numbers, value: None }, length))
+    }
+}
+
+fn place(flag: u8) -> Option<usize> {
+    FLAGS.iter().position(|known| *known == flag)
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// A connection to one server. Not to be used again after any [`Failure`].
@@ -97,6 +125,8 @@ pub(super) struct Connection {
     timeout: Duration,
     /// When the present exchange must be over, whatever the server dribbles.
     deadline: Instant,
+    /// Nothing was read since the request was sent: it cannot be over.
+    just_sent: bool,
     opened: Instant,
     used: Instant,
 }
@@ -117,6 +147,7 @@ impl Connection {
             end: 0,
             timeout: timeouts.operation,
             deadline: now,
+            just_sent: false,
             opened: now,
             used: now,
         })
@@ -143,17 +174,15 @@ impl Connection {
                 return Err(unsent(sent, format!("the request could not be sent within {:?}", self.timeout)));
             }
         }
+        self.just_sent = true;
         Ok(())
     }
 
     /// Reads the reply to a meta command.
     pub(super) fn meta(&mut self) -> Result<MetaReply, Failure> {
-        let line = self.line()?;
-        let flags = MetaResponse::parse_header(line).map_err(|_| foreign(line))?;
-        let code = flags.rc();
-        let length = if code == ReturnCode::Va { Some(value_length(line)?) } else { None };
-        let value = length.map(|length| self.block(length)).transpose()?;
-        Ok(MetaReply { code, flags, value })
+        let (mut reply, length) = MetaReply::read(self.line()?)?;
+        reply.value = length.map(|length| self.block(length)).transpose()?;
+        Ok(reply)
     }
 
     /// Reads the one-line reply to a classic command.
@@ -219,7 +248,7 @@ impl Connection {
         }
         loop {
             // Each `read` waits as long as the socket's own timeout at most, so that the whole takes twice that.
-            if Instant::now() > self.deadline {
+            if !std::mem::take(&mut self.just_sent) && Instant::now() > self.deadline {
                 return Err(Failure::NoAnswer(format!("no full answer within {:?}", self.timeout)));
             }
             match self.stream.read(&mut self.buffer[self.end..]) {
@@ -313,12 +342,38 @@ fn refusal(line: &[u8]) -> Result<(), Failure> {
     Err(Failure::Refused(text))
 }
 
-/// The length in `VA <length> …`; the crate that parses the rest of the line keeps it to itself.
-fn value_length(line: &[u8]) -> Result<usize, Failure> {
-    let length = line.split(|byte| *byte == b' ').filter(|token| !token.is_empty()).nth(1);
-    let length = length.and_then(|token| std::str::from_utf8(token).ok()?.parse::<usize>().ok());
+/// The length in `VA <length> …`.
+fn value_length(token: Option<&[u8]>, line: &[u8]) -> Result<usize, Failure> {
+    let length = token.and_then(number).and_then(|length| usize::try_from(length).ok());
     match length.ok_or_else(|| foreign(line))? {
         length if length <= MAX_VALUE => Ok(length),
         length => Err(Failure::Refused(format!("a value of {length} bytes is larger than the {MAX_VALUE} read here"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_is_read_as_the_crate_reads_it() {
+        for line in ["HD", "HD c7 f42", "EN", "VA 3 c18446744073709551615 t-1", "HD  c1", "HD t30 k c", "NF", "ME k c9"]
+        {
+            let (reply, length) = MetaReply::read(line.as_bytes()).unwrap();
+            let theirs = memcache::exp::MetaResponse::parse_header(line.as_bytes()).unwrap();
+            assert_eq!((reply.code, length), (theirs.rc(), line.starts_with("VA").then_some(3)), "{line}");
+            for flag in FLAGS {
+                let token = theirs.flags().find(|token| token.first() == Some(flag));
+                assert_eq!(reply.number(*flag), token.and_then(|token| number(&token[1..])), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_to_a_meta_command_is_foreign() {
+        for line in ["", " ", "HTTP/1.1 400", "hd", "STORED", "VA", "VA x", "VA -1", "VA 99999999999999999999"] {
+            assert!(matches!(MetaReply::read(line.as_bytes()), Err(Failure::Foreign(_))), "{line}");
+        }
+        assert!(matches!(MetaReply::read(b"VA 999999999"), Err(Failure::Refused(_))), "larger than any value");
     }
 }

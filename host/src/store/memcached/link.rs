@@ -21,8 +21,8 @@ use super::expiry;
 /// The read of the epoch item.
 const EPOCH_READ: &[u8] = b"mg kvlock:epoch c\r\n";
 
-/// Room for the commands of a write, with usual keys.
-const ROOM: usize = 512;
+/// Room for the commands of a write, with usual keys: as much is kept.
+const ROOM: usize = 1024;
 
 /// How often an operation is begun again because an era ended under it.
 const ATTEMPTS: usize = 3;
@@ -32,6 +32,8 @@ const ATTEMPTS: usize = 3;
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) epoch: Epoch,
+    /// Where a write is put together: kept, so that each finds room.
+    request: Vec<u8>,
 }
 
 /// What a write does.
@@ -64,7 +66,7 @@ struct Present {
 impl Link {
     pub(super) fn new(mut connection: Connection) -> Result<Link, Failure> {
         let epoch = Epoch::establish(&mut connection)?;
-        Ok(Link { connection, epoch })
+        Ok(Link { connection, epoch, request: Vec::with_capacity(ROOM) })
     }
 
     /// The era, asked now.
@@ -167,16 +169,17 @@ impl Link {
     }
 
     fn delete_cas(&mut self, key: &str, cas: u64) -> Result<ReturnCode, Failure> {
-        let mut request = Vec::with_capacity(ROOM);
-        push(&mut request, MetaCommand::new(MetaOp::Delete, key).flag(format!("C{cas}")));
-        self.connection.send(&request)?;
+        self.request.clear();
+        push_delete(&mut self.request, key, cas);
+        self.connection.send(&self.request)?;
         Ok(self.connection.meta()?.code)
     }
 
     /// Sends a write with the reads behind it, and brings our knowledge of the era up to date with what they find.
     fn write(&mut self, write: Write, key: &str, value: &[u8], ttl: Ttl, mark: u32) -> Result<Written, Failure> {
         let expiry = expiry::on_the_wire(ttl, &mut self.connection)?;
-        let mut request = Vec::with_capacity(ROOM + value.len());
+        let request = &mut self.request;
+        request.clear();
         // Writing to a vector does not fail.
         let _ = match write {
             Write::Add => write!(request, "add {key} {mark} {expiry} {}\r\n", value.len()),
@@ -184,8 +187,9 @@ impl Link {
         };
         request.extend_from_slice(value);
         request.extend_from_slice(b"\r\n");
-        push_reads(&mut request, key);
-        self.connection.send(&request)?;
+        push_reads(request, key);
+        self.connection.send(request)?;
+        request.shrink_to(ROOM);
         let reply = self.connection.line().and_then(WriteReply::read)?;
         let present = self.present(key, mark).map_err(Failure::after_a_write)?;
         Ok(Written { reply, present })
@@ -264,9 +268,16 @@ impl Present {
     }
 }
 
+// The commands of an acquire and a release are written here: the crate would allocate memory for each of their parts.
+
+fn push_delete(request: &mut Vec<u8>, key: &str, cas: u64) {
+    // Writing to a vector does not fail.
+    let _ = write!(request, "md {key} C{cas}\r\n");
+}
+
 /// Asks what the key has, and in which era.
 fn push_reads(request: &mut Vec<u8>, key: &str) {
-    push(request, MetaCommand::new(MetaOp::Get, key).flag("c").flag("f"));
+    let _ = write!(request, "mg {key} c f\r\n");
     push_epoch(request);
 }
 
@@ -293,9 +304,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ready_made_read_is_the_read_of_the_epoch_item() {
-        let mut encoded = Vec::new();
-        push(&mut encoded, MetaCommand::new(MetaOp::Get, super::super::epoch::KEY).flag("c"));
-        assert_eq!(encoded, EPOCH_READ);
+    fn the_commands_written_here_are_those_that_the_crate_would_write() {
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        push_delete(&mut ours, "key", u64::MAX);
+        push_reads(&mut ours, "key");
+        push(&mut theirs, MetaCommand::new(MetaOp::Delete, "key").flag(format!("C{}", u64::MAX)));
+        push(&mut theirs, MetaCommand::new(MetaOp::Get, "key").flag("c").flag("f"));
+        push(&mut theirs, MetaCommand::new(MetaOp::Get, super::super::epoch::KEY).flag("c"));
+        assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs));
     }
 }

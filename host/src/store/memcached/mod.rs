@@ -189,13 +189,13 @@ impl KvStore for Memcached {
 }
 
 fn check_key(key: &str) -> Result<(), StoreError> {
-    let shown = key.chars().take(60).collect::<String>();
+    let shown = || key.chars().take(60).collect::<String>();
     let wrong = if key.is_empty() {
         "the key is empty".to_owned()
     } else if key.len() > MAX_KEY {
-        format!("the key `{}…` has {} bytes, and memcached takes {MAX_KEY}", shown.escape_debug(), key.len())
+        format!("the key `{}…` has {} bytes, and memcached takes {MAX_KEY}", shown().escape_debug(), key.len())
     } else if key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        format!("the key `{}` contains white space or a control character", shown.escape_debug())
+        format!("the key `{}` contains white space or a control character", shown().escape_debug())
     } else if key == epoch::KEY {
         format!("the key `{key}` is kvlock's own mark of an era")
     } else {
