@@ -3,6 +3,7 @@
 //! nothing is ever sent.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::client::Client;
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
@@ -13,6 +14,13 @@ use crate::wanted::Wanted;
 
 /// Who uses it takes it out, so that nobody ever waits for it: neither another thread nor the child of a fork.
 static SCRATCH: Mutex<Option<Box<Guest>>> = Mutex::new(None);
+
+/// Whether a session is to be checked here. The first of a process, and the only one of many, may as well have its
+/// instance at once.
+pub(crate) fn is_worth_while() -> bool {
+    static ANY: AtomicBool = AtomicBool::new(false);
+    ANY.swap(true, Ordering::Relaxed)
+}
 
 /// Tells whether a session can be opened so.
 pub(crate) fn check_session(options: &wit::SessionOptions) -> Result<(), SessionError> {
@@ -58,5 +66,5 @@ fn open() -> wasmtime::Result<Guest> {
         quarantine: None,
         unix_time: None,
     };
-    Guest::open(&Client::with_store(Memory::default()), &options)
+    Guest::open(&Client::with_store(Memory::default()), &options)?.map_err(wasmtime::Error::msg)
 }

@@ -119,8 +119,14 @@ impl SessionBuilder {
             holds: Holds::default(),
             process: Process::current(),
         };
-        scratch::check_session(&state.options())?;
-        Ok(Session { shared: Shared(Arc::new(state)) })
+        let guest = if scratch::is_worth_while() {
+            scratch::check_session(&state.options())?;
+            None
+        } else {
+            let opened = Guest::open(&state.client, &state.options());
+            Some(opened.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)?)
+        };
+        Ok(Session { shared: Shared(Arc::new(State { guest: Mutex::new(guest), ..state })) })
     }
 }
 
@@ -231,7 +237,8 @@ impl Shared {
     ) -> wasmtime::Result<T> {
         let guest = match &mut *place {
             Some(guest) => guest,
-            none => none.insert(Guest::open(&self.0.client, &self.0.options())?),
+            // The options are legal, or the session would not have been opened.
+            none => none.insert(Guest::open(&self.0.client, &self.0.options())?.map_err(wasmtime::Error::msg)?),
         };
         guest.instance.begin_call();
         call(guest)
@@ -278,12 +285,12 @@ impl Shared {
 }
 
 impl Guest {
-    /// Makes an instance and opens a session in it.
-    pub(crate) fn open(client: &Client, options: &wit::SessionOptions) -> wasmtime::Result<Self> {
+    /// Makes an instance and opens a session in it; the text tells which option is not legal.
+    pub(crate) fn open(client: &Client, options: &wit::SessionOptions) -> wasmtime::Result<Result<Self, String>> {
         let mut instance = Instance::new(client)?;
         let resource = instance.exports.kvlock_lock_mutex().session();
-        let session = resource.call_open(&mut instance.store, options)?.map_err(wasmtime::Error::msg)?;
-        Ok(Guest { instance, session })
+        let session = resource.call_open(&mut instance.store, options)?;
+        Ok(session.map(|session| Guest { instance, session }))
     }
 }
 

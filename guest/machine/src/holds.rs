@@ -63,3 +63,64 @@ impl Hash for Holds {
         sorted.hash(state);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::hash::BuildHasher;
+
+    use super::*;
+    use crate::kv::{Ttl, Version};
+    use crate::name::{Key, Namespace, Place, Text};
+    use crate::options::{Lease, Mode};
+    use crate::record::{Nonce, Record};
+    use crate::session::Deadline;
+
+    fn held(key: &str) -> Held {
+        let record = Record {
+            place: Place::lock(&Key::new(key).unwrap()),
+            owner: Text::owner("me").unwrap(),
+            label: Text::label("").unwrap(),
+            nonce: Nonce(key.bytes().map(u128::from).sum()),
+            mode: Mode::Plain,
+            depth: 1,
+            since: None,
+            lease: Lease::new(Ttl::Forever).unwrap(),
+            token: None,
+        };
+        Held {
+            grant: 1,
+            namespace: Namespace::new("n").unwrap(),
+            record,
+            version: Version { era: 1, number: 1 },
+            deadline: Deadline::Never,
+            lapses: Deadline::Never,
+            taken_until: None,
+            written_out: None,
+            writes: 0,
+            in_doubt: None,
+        }
+    }
+
+    fn holds(keys: &[&str]) -> Holds {
+        let mut holds = Holds::none();
+        keys.iter().for_each(|key| holds.insert((*key).into(), held(key)));
+        holds
+    }
+
+    #[test]
+    fn what_is_held_is_the_same_in_whatever_order_it_was_acquired() {
+        let (one, other) = (holds(&["a", "b", "c"]), holds(&["c", "b", "a"]));
+        assert_eq!(one, other);
+        assert_eq!(hasher(0).hash_one(&one), hasher(0).hash_one(&other));
+        assert_ne!(hasher(0).hash_one(&one), hasher(0).hash_one(holds(&["a", "b"])));
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_own_string_and_by_one_that_is_like_it() {
+        let (mut holds, key) = (Holds::none(), Arc::<str>::from("key"));
+        holds.insert(key.clone(), held("key"));
+        assert!(holds.get(&key).is_some() && holds.get("key").is_some() && holds.get("kez").is_none());
+        holds.remove("key");
+        assert!(holds.get(&key).is_none());
+    }
+}
