@@ -37,6 +37,8 @@ news! {
     NEXT = 18 "a lock passes on to another owner",
     TAKEN_UP = 19 "a written grant is taken up and renewed",
     RESOLVED = 20 "an unanswered write turns out to have succeeded",
+    HANDED_OVER = 21 "a lock is handed over to who waits for it",
+    TAKEN = 22 "who is handed over a lock has it",
 }
 
 impl News {
