@@ -193,8 +193,15 @@ impl World {
             }
             Act::LoseAll => self.lose_all(now),
         }
+        let heir = self
+            .owners
+            .iter()
+            .position(|owner| owner.lanes.iter().any(|lane| lane.op.as_ref().is_some_and(|op| op.handed.is_some())));
         self.wake(scenario, story);
         self.order(act);
+        if let Some(heir) = heir {
+            self.ready = Ready(self.ready.0 | Ready::of(heir).0);
+        }
         self.settle(scenario);
         story.beliefs(self, scenario);
     }

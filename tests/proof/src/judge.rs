@@ -60,7 +60,9 @@ fn is_honest(world: &World, hold: &Hold, until: Duration) -> bool {
 pub(crate) fn request(op: &Op, request: &Request, before: &Owner, now: Duration) -> Option<Promise> {
     let Request::Replace { value, ttl: Ttl::After(ttl), .. } = request else { return None };
     let text = String::from_utf8_lossy(value);
-    let nested = op.source.doing == Doing::Releasing && !text.contains("\ndepth: 0\n");
+    // An heir's record is no nested one's.
+    let own = text.contains(&format!("\nnonce: {:032x}\n", op.source.nonce));
+    let nested = op.source.doing == Doing::Releasing && own && !text.contains("\ndepth: 0\n");
     let until = op.sure_until.filter(|until| nested && *until != Duration::MAX)?;
     // What the store must be asked for, so that it keeps the record for as long as the grant is valid.
     let left = until.saturating_sub(now.max(op.began));
@@ -303,7 +305,7 @@ impl<'w> Judge<'w> {
             Fate::Standing | Fate::Expired | Fate::Withdrawn => false,
         };
         holds(Promise::SuccessIsTrue, true_success)?;
-        if outcome == Released::Freed {
+        if matches!(outcome, Released::Freed | Released::HandedOver(_)) {
             self.note(News::FREED);
             return holds(Promise::MinimumKept, keep.is_none_or(|keep| keep <= self.now));
         }

@@ -40,6 +40,8 @@ news! {
     JOINED = 21 "somebody joins the line",
     SERVED = 22 "the first of the line is granted the lock",
     PASSED = 23 "somebody is granted the lock before the first of the line",
+    HANDED_OVER = 24 "a lock is handed over to who waits for it",
+    TAKEN = 25 "who is handed over a lock has it",
 }
 
 impl News {

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, Break, Event, Grant, GrantError, Holder, KeyError, Machine, Release, Released, Renew, Reply,
-    Request, Session, Step, StoreError, Time, Validity, WaitingFor,
+    Acquire, AcquireError, Break, Claim, Event, Grant, GrantError, HandedOver, Holder, KeyError, Machine, Release,
+    Released, Renew, Reply, Request, Session, Step, StoreError, Time, Validity, WaitingFor,
 };
 
 use crate::truth::Source;
@@ -61,6 +61,8 @@ pub(crate) struct Op {
     pub floor: u64,
     /// The request under way takes, or took, longer than a tick.
     pub slow: bool,
+    /// What it waits for was handed over to it, which it has not been told.
+    pub handed: Option<HandedOver>,
     /// Pauses that began at the end of its wait or after it.
     pub late_pauses: u8,
     /// Calls since the last pause.
@@ -218,6 +220,20 @@ impl Owner {
             self.lanes.iter().position(|lane| lane.op.as_ref().is_some_and(|op| is_due(op) && found(op)))
         };
         lane(Op::is_inside).or_else(|| if self.is_inside() { None } else { lane(|_| true) })
+    }
+
+    /// The claim of an acquisition of the key that pauses, and its nonce.
+    pub(crate) fn claim(&mut self, key: &str, now: Duration) -> Option<(Claim, u128)> {
+        if self.is_inside() {
+            return None;
+        }
+        let Owner { session, lanes, .. } = self;
+        lanes.iter_mut().filter_map(|lane| lane.op.as_mut()).find_map(|op| match (&mut op.work, &op.phase) {
+            (Work::Acquire(machine), Phase::Asleep(_)) if op.key == key => {
+                Some((machine.claim(session, time(now))?, op.source.nonce))
+            }
+            _ => None,
+        })
     }
 
     /// Whether a machine is under way.

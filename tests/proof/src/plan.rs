@@ -51,6 +51,8 @@ pub enum Deed {
     Renew(&'static str, Option<Duration>),
     /// Releases what it last got of the key.
     Release(&'static str),
+    /// The same, and hands it over to somebody who pauses in a wait for the key, if there is one.
+    ReleaseTo(&'static str),
     /// Breaks whatever grant there is of the key.
     Break(&'static str),
     /// Writes out what it got of the key, for somebody else to take up.

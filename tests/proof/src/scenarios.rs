@@ -78,6 +78,8 @@ pub fn small() -> Vec<Scenario> {
         three_owners(),
         threads(),
         hand_over(),
+        heirs(),
+        heirs_in_doubt(),
         crashes(),
         two_keys(),
         nested(),
@@ -329,6 +331,31 @@ fn hand_over() -> Scenario {
         trouble: Trouble { slow: 1, unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::TAKEN_UP, News::NEXT, News::LOST]),
         ..base("hand over", "a grant is written out and taken up elsewhere", vec![a, b, c])
+    }
+}
+
+/// Two owners of one process, of whom one hands over to the other, and one of another.
+fn heirs() -> Scenario {
+    let a = plan("a", &[acquire(K), Deed::ReleaseTo("k")]);
+    let b = plan("b", &[acquire(K), Deed::ReleaseTo("k")]);
+    let c = plan("c", &[acquire(Want { wait: Some(Duration::ZERO), ..K }), RELEASE]);
+    Scenario {
+        horizon: 3,
+        trouble: Trouble { unanswered: 1, ..Trouble::NONE },
+        reaches: all(&[News::HANDED_OVER, News::TAKEN, News::NEXT, News::FREED, News::LATE]),
+        ..base("heirs", "a lock is handed over to who waits for it", vec![a, b, c])
+    }
+}
+
+/// The same of two, of whom one crashes or finds the lock evicted.
+fn heirs_in_doubt() -> Scenario {
+    let a = Plan { again: vec![acquire(K)], ..plan("a", &[acquire(K), Deed::ReleaseTo("k")]) };
+    let b = plan("b", &[acquire(K), RENEW, Deed::ReleaseTo("k")]);
+    Scenario {
+        horizon: 3,
+        trouble: Trouble { unanswered: 1, evictions: 1, crashes: 1, ..Trouble::NONE },
+        reaches: all(&[News::HANDED_OVER, News::TAKEN, News::LOST, News::EVICTED, News::CRASHED]),
+        ..base("heirs in doubt", "a lock that is handed over is evicted, or its heir or its holder gone", vec![a, b])
     }
 }
 

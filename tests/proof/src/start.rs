@@ -25,7 +25,7 @@ impl Op {
                     .map(|lease| kvlock_machine::Lease::new(kvlock_machine::Ttl::After(lease)).expect("a legal lease"));
                 (Work::Renew(Box::new(Renew::new(grant.clone(), lease)), grant), Doing::Renewing)
             }
-            Deed::Release(_) => {
+            Deed::Release(_) | Deed::ReleaseTo(_) => {
                 let index = grant_at(owner).expect("it has one");
                 let grant = owner.grants.remove(index);
                 (Work::Release(Box::new(Release::new(grant.clone())), grant), Doing::Releasing)
@@ -39,7 +39,8 @@ impl Op {
         let want: Option<&Want> = if let Deed::Acquire(want) = deed { Some(want) } else { None };
         let outer = || want.and_then(|want| owner.latest(want.key)).map(|index| &owner.grants[index]);
         let sure_until = work.grant().or_else(outer).and_then(|grant| owner.valid_until(grant, now));
-        let source = Source { owner: o, name: scenario.owners[o].name, op: owner.begun, doing, nonce: own_nonce };
+        let source =
+            Source { owner: o, name: scenario.owners[o].name, op: owner.begun, doing, nonce: own_nonce, heir: None };
         Op {
             work,
             phase: Phase::Fresh,
@@ -51,6 +52,7 @@ impl Op {
             key: key_of(deed),
             lease: if let Deed::Renew(_, lease) = deed { *lease } else { None },
             quarantine: scenario.quarantine_of(want.and_then(|want| want.lease)),
+            handed: None,
             floor: 0,
             late_pauses: 0,
             calls: 0,
@@ -73,7 +75,9 @@ pub(crate) fn next_deed(scenario: &Scenario, owner: &mut Owner, o: usize, l: usi
     let next = owner.lanes[l].next;
     let found = script[next..].iter().enumerate().find(|(_, deed)| match deed {
         Deed::Acquire(_) | Deed::Break(_) => true,
-        Deed::Renew(key, _) | Deed::Release(key) | Deed::HandOver(key) => owner.latest(key).is_some(),
+        Deed::Renew(key, _) | Deed::Release(key) | Deed::ReleaseTo(key) | Deed::HandOver(key) => {
+            owner.latest(key).is_some()
+        }
         Deed::TakeUp => written,
     });
     owner.lanes[l].next = found.map_or(script.len(), |(index, _)| next + index + 1);
@@ -133,7 +137,8 @@ pub(crate) fn line_key(key: &str) -> String {
 fn key_of(deed: &Deed) -> &'static str {
     match deed {
         Deed::Acquire(want) => want.key,
-        Deed::Renew(key, _) | Deed::Release(key) | Deed::Break(key) | Deed::HandOver(key) => key,
+        Deed::Renew(key, _) | Deed::Release(key) | Deed::ReleaseTo(key) => key,
+        Deed::Break(key) | Deed::HandOver(key) => key,
         Deed::TakeUp => "",
     }
 }

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use kvlock_machine::{DeleteOutcome, Event, Reply, Request, StoreError, WaitingFor, WriteOutcome};
+use kvlock_machine::{
+    Claim, DeleteOutcome, Event, HandedOver, Release, Released, Reply, Request, StoreError, WaitingFor, WriteOutcome,
+};
 
 use crate::judge;
 use crate::line::is_line;
 use crate::news::News;
-use crate::owner::{Lane, Next, Op, Owner, Phase, Work, fail, is_write, time};
+use crate::owner::{End, Lane, Next, Op, Owner, Phase, Work, fail, is_write, time};
 use crate::plan::{Deed, Scenario};
 use crate::promise::Promise;
 use crate::start::{next_deed, open, store_key};
@@ -22,6 +24,7 @@ impl World {
     pub(crate) fn begin(&mut self, scenario: &Scenario, o: usize, l: usize, story: &mut Story) {
         let now = scenario.at(self.now);
         let (floor, word) = (self.truth.highest.clone(), self.word.clone());
+        let heir = self.heir(scenario, o, l, now);
         let owner = self.owners[o].edit();
         let Some(deed) = next_deed(scenario, owner, o, l, word.is_some()) else { return };
         match deed {
@@ -35,9 +38,39 @@ impl World {
         if let Some(grant) = op.work.grant() {
             op.source.nonce = self.truth.hold(grant.token()).map_or(0, |hold| hold.nonce);
         }
+        if let (Deed::ReleaseTo(key), Work::Release(machine, grant)) = (&deed, &mut op.work)
+            && let Some((claim, heir)) = heir
+            && grant.key() == *key
+        {
+            **machine = Release::to(grant.clone(), claim);
+            op.source.heir = Some(heir);
+        }
         owner.lanes[l].op = Some(op);
         story.deed(o, &deed);
         self.go_on(scenario, o, l, None, story);
+    }
+
+    /// Whose claim the next line of a script needs, if it is to release to somebody.
+    fn heir(&mut self, scenario: &Scenario, o: usize, l: usize, now: Duration) -> Option<(Claim, (usize, u128))> {
+        let written = self.word.is_some();
+        let mut owner = Owner::clone(&self.owners[o]);
+        let Some(Deed::ReleaseTo(key)) = next_deed(scenario, &mut owner, o, l, written) else { return None };
+        let mut others = (0..self.owners.len()).filter(|other| *other != o);
+        others.find_map(|other| {
+            let (claim, nonce) = self.owners[other].edit().claim(key, now)?;
+            Some((claim, (other, nonce)))
+        })
+    }
+
+    /// Tells the heir of a release what was handed over to it, if it pauses yet; else it finds out by itself.
+    fn tell(&mut self, now: Duration, heir: Option<(usize, u128)>, handed: HandedOver) {
+        self.news.note(News::HANDED_OVER);
+        let Some((heir, nonce)) = heir else { return };
+        let mut ops = self.owners[heir].edit().lanes.iter_mut().filter_map(|lane| lane.op.as_mut());
+        let waits = |op: &&mut Op| op.source.nonce == nonce && matches!(op.phase, Phase::Asleep(_));
+        if let Some(op) = ops.find(waits) {
+            (op.handed, op.phase) = (Some(handed), Phase::Asleep(now));
+        }
     }
 
     pub(crate) fn hand_over(&mut self, now: Duration, o: usize, key: &str, story: &mut Story) {
@@ -157,7 +190,13 @@ impl World {
         let event = match (std::mem::replace(&mut op.phase, Phase::Fresh), failure) {
             (Phase::Sent(request) | Phase::Answered(request, _), Some(error)) => Event::Reply(fail(&request, error)),
             (Phase::Answered(_, reply), None) => Event::Reply(reply),
-            (Phase::Asleep(_), _) => Event::Woken,
+            (Phase::Asleep(_), _) => match op.handed.take() {
+                Some(handed) => {
+                    self.news.note(News::TAKEN);
+                    Event::HandedOver(handed)
+                }
+                None => Event::Woken,
+            },
             (Phase::Fresh | Phase::Sent(_), _) => Event::Start,
         };
         match op.work.step(&mut owner.session, time(now), event) {
@@ -198,9 +237,15 @@ impl World {
         }
     }
 
-    pub(crate) fn ended(&mut self, scenario: &Scenario, o: usize, op: Op, before: &Owner, end: crate::owner::End) {
+    pub(crate) fn ended(&mut self, scenario: &Scenario, o: usize, op: Op, before: &Owner, end: End) {
+        let heir = op.source.heir;
+        let handed = if let End::Released(Ok(Released::HandedOver(handed))) = &end { Some(*handed) } else { None };
         match judge::Judge::new(self, scenario, o, op, before).end(end) {
-            Ok(()) => {}
+            Ok(()) => {
+                if let Some(handed) = handed {
+                    self.tell(scenario.at(self.now), heir, handed);
+                }
+            }
             Err(promise) => self.broken = self.broken.or(Some(promise)),
         }
     }

@@ -91,6 +91,7 @@ impl Story {
             }
             Deed::Renew(key, lease) => format!("renews {key} (lease {lease:?})"),
             Deed::Release(key) => format!("releases {key}"),
+            Deed::ReleaseTo(key) => format!("releases {key} to whoever waits for it"),
             Deed::Break(key) => format!("breaks {key}"),
             Deed::HandOver(_) | Deed::TakeUp => format!("{deed:?}"),
         });

@@ -104,6 +104,8 @@ pub(crate) struct Source {
     pub doing: Doing,
     /// The nonce of the hold or of the acquisition; zero for a break.
     pub nonce: u128,
+    /// Whose claim a release has: the owner's number and the acquisition's nonce.
+    pub heir: Option<(usize, u128)>,
 }
 
 /// All holds that matter still, and the largest tokens.
@@ -184,7 +186,11 @@ impl Truth {
         let allowed = match source.doing {
             Doing::Breaking => after.is_none(),
             Doing::Renewing => own && before.nonce == source.nonce && after.is_some_and(|after| after.depth > 0),
-            Doing::Releasing => own && before.nonce == source.nonce,
+            Doing::Releasing => {
+                let heir = source.heir.map(|(_, nonce)| nonce);
+                let right = |after: &Mark| after.nonce == source.nonce || heir == Some(after.nonce);
+                own && before.nonce == source.nonce && after.is_none_or(right)
+            }
             Doing::Acquiring { adopt } => {
                 let nested = self.hold(before.token).is_some_and(|hold| hold.granted && hold.fate == Fate::Standing);
                 let adopts = adopt && before.owner == source.name && before.depth > 0 && after.is_some();
@@ -199,7 +205,7 @@ impl Truth {
             self.holds.push(Hold {
                 token: mark.token,
                 key: key.into(),
-                owner: source.owner,
+                owner: source.heir.filter(|(_, nonce)| *nonce == mark.nonce).map_or(source.owner, |(heir, _)| heir),
                 nonce: mark.nonce,
                 fate: Fate::Standing,
                 granted: false,
@@ -228,7 +234,11 @@ impl Truth {
 
     fn replaced(&mut self, source: &Source, key: &str, before: &Mark, after: &Mark) -> Effect {
         if before.token != after.token {
-            let fate = if before.nonce == after.nonce { Fate::Withdrawn } else { Fate::Taken };
+            let fate = match source.doing {
+                Doing::Releasing => Fate::GivenBack,
+                _ if before.nonce == after.nonce => Fate::Withdrawn,
+                _ => Fate::Taken,
+            };
             self.end(before.token, fate);
             self.made(source, key, after);
             return Effect::None;
