@@ -24,7 +24,7 @@ fn a_fork_waits_behind_nobody_of_its_parent() {
                 let began = Instant::now();
                 let own = session();
                 let free = own.break_lock("k").is_ok();
-                let granted = own.lock("k").wait(10 * second).acquire().is_ok();
+                let granted = own.lock("k").interval(20 * second).wait(6 * second).acquire().is_ok();
                 let at_once = began.elapsed() < 5 * second;
                 // SAFETY: it does nothing but end the process.
                 unsafe { nix::libc::_exit(if free && granted && at_once { 7 } else { 1 }) }
