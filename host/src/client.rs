@@ -13,7 +13,7 @@ use crate::store::{KvStore, Memory};
 const DEFAULT_SERVER: &str = "127.0.0.1:11211";
 
 /// A store to lock in, and a clock. Cheap to clone; open a [`Session`](crate::Session) for each thread or task that
-/// locks.
+/// locks. Its sessions, and those of its clones, stand in one line where they wait for the same key.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) store: Arc<dyn KvStore>,

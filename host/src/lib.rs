@@ -63,7 +63,7 @@
 //! |---|---|
 //! | warn | a lock is lost; a renewal or a release failed; the lock that we waited for was not released before its lease ended; soft mode goes on without a lock |
 //! | info | a lock is broken by force |
-//! | debug | what a wait waits for, whenever that changes; granted, after how long and after whom; not granted; released |
+//! | debug | what a wait waits for, whenever that changes; granted, after how long and after whom; not granted; released or handed over |
 //! | trace | renewed |
 
 pub mod clock;

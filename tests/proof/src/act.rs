@@ -5,7 +5,7 @@ use kvlock_machine::StoreError;
 use crate::line::is_line;
 use crate::news::News;
 use crate::owner::{Lane, Op, Owner, Phase, is_write};
-use crate::plan::Scenario;
+use crate::plan::{Deed, Scenario};
 use crate::start::script;
 use crate::steps::key_of_request;
 use crate::story::Story;
@@ -199,9 +199,10 @@ impl World {
             .position(|owner| owner.lanes.iter().any(|lane| lane.op.as_ref().is_some_and(|op| op.handed.is_some())));
         self.wake(scenario, story);
         self.order(act);
-        if let Some(heir) = heir {
-            self.ready = Ready(self.ready.0 | Ready::of(heir).0);
-        }
+        // To hand over is no matter of one owner alone: it comes at any moment, and its heir goes on at once.
+        let hands_over = |o: &usize| self.next_hands_over(scenario, *o);
+        let ready = (0..self.owners.len()).filter(hands_over).chain(heir);
+        self.ready = ready.fold(self.ready, |ready, o| Ready(ready.0 | Ready::of(o).0));
         self.settle(scenario);
         story.beliefs(self, scenario);
     }
@@ -242,11 +243,24 @@ impl World {
     fn wake(&mut self, scenario: &Scenario, story: &mut Story) {
         let now = scenario.at(self.now);
         for o in 0..self.owners.len() {
-            while let Some(l) = self.owners[o].due(now) {
+            while let Some(l) = self.owners[o].due(now).filter(|l| !self.is_chosen(o, *l)) {
                 story.wakes(scenario, o);
                 self.go_on(scenario, o, l, None, story);
             }
         }
+    }
+
+    fn next_hands_over(&self, scenario: &Scenario, o: usize) -> bool {
+        let owner = &self.owners[o];
+        let next = |(l, lane): (usize, &Lane)| script(&scenario.owners[o], owner.crashes, l).get(lane.next);
+        let mut nexts = owner.lanes.iter().enumerate().filter_map(next);
+        nexts.any(|deed| matches!(deed, Deed::ReleaseTo(key) if owner.latest(key).is_some()))
+    }
+
+    /// Whether a release is under way that may hand the lock over to this machine, which waits to be told.
+    fn is_chosen(&self, o: usize, l: usize) -> bool {
+        let nonce = self.owners[o].lanes[l].op.as_ref().map(|op| op.source.nonce);
+        self.ops().any(|op| op.source.heir.is_some_and(|(heir, claim)| heir == o && Some(claim) == nonce))
     }
 
     /// A request that takes longer than a tick, in either direction, is one of those that may.

@@ -78,6 +78,7 @@ pub fn small() -> Vec<Scenario> {
         three_owners(),
         threads(),
         hand_over(),
+        slow_heirs(),
         heirs(),
         heirs_in_doubt(),
         crashes(),
@@ -344,6 +345,18 @@ fn heirs() -> Scenario {
         trouble: Trouble { unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::HANDED_OVER, News::TAKEN, News::NEXT, News::FREED, News::LATE]),
         ..base("heirs", "a lock is handed over to who waits for it", vec![a, b, c])
+    }
+}
+
+/// The answer to a hand-over takes its time.
+fn slow_heirs() -> Scenario {
+    let a = plan("a", &[acquire(K), Deed::ReleaseTo("k")]);
+    let b = plan("b", &[acquire(K), RELEASE]);
+    Scenario {
+        horizon: 4,
+        trouble: Trouble { slow: 1, ..Trouble::NONE },
+        reaches: all(&[News::HANDED_OVER, News::TAKEN, News::FREED]),
+        ..base("slow heirs", "the answer to a hand-over comes late", vec![a, b])
     }
 }
 
