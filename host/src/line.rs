@@ -24,10 +24,6 @@ const GRACE: Duration = Duration::from_millis(100);
 /// How often a blocked thread looks at its line, unless it is woken: what it waits for may have changed, which is told
 /// in the log, and a place that was lost without a word is found.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The part of an interval after which a lock that this process gave back is asked for again: soon enough to keep it
-/// busy, and late enough for the waiters of other processes to have their chance.
-const COURTESY: u32 = 8;
-
 /// The lines of a client's sessions, in one process.
 pub(crate) struct Lines {
     process: u32,
@@ -219,7 +215,7 @@ impl Lines {
     /// Somebody of this process gave back what is waited for.
     pub(crate) fn freed(self: &Arc<Self>, place: &Place, now: Duration) {
         if let Some(line) = self.of_this_process().lock().lines.get_mut(place) {
-            line.ask_within(now, |interval| interval / COURTESY);
+            line.ask_at_once(now);
         }
     }
 
@@ -427,12 +423,10 @@ impl Line {
         behind.next().map_or(Duration::ZERO, |(_, waiter)| waiter.terms.interval)
     }
 
-    /// The store is asked this soon, if it is not sooner anyway.
-    fn ask_within(&mut self, now: Duration, part: impl FnOnce(Duration) -> Duration) {
-        let Some((_, first)) = self.waiters.first_key_value() else { return };
-        let soon = now.saturating_add(part(first.terms.interval));
-        if soon < self.next_ask {
-            self.next_ask = soon;
+    /// The store is asked now, by whoever is first.
+    fn ask_at_once(&mut self, now: Duration) {
+        if now < self.next_ask {
+            self.next_ask = now;
             self.wake_first();
         }
     }

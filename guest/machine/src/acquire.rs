@@ -186,6 +186,8 @@ impl Acquire {
                 self.queue = Some(Box::new(self.new_queue(session).remembering(contended)));
                 self.look(session)
             }
+            // Others of its host had it before: those who wait elsewhere go first.
+            None if self.lines_up && self.claimed.take().is_some() => self.look(session),
             None => self.add(session, now),
         }
     }

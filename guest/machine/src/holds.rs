@@ -88,6 +88,8 @@ mod tests {
             token: None,
         };
         Held {
+            in_a_row: 0,
+            since: crate::Time::from_nanos(0),
             grant: 1,
             namespace: Namespace::new("n").unwrap(),
             record,
