@@ -112,9 +112,11 @@ impl Laboratory {
         if file.contains("/semaphore/") || file.contains("conflict_retry") {
             model.arg("--crowd");
         }
-        // An unfair line excludes as well as any.
-        if mutant.name.starts_with("line_") {
-            model.arg("turns");
+        // An unfair line excludes as well as any, and out of line nobody meets it.
+        for worlds in ["line", "turns"] {
+            if mutant.name.starts_with(worlds) {
+                model.arg(worlds);
+            }
         }
         let output = model.output()?;
         let text = String::from_utf8_lossy(&output.stdout);

@@ -8,18 +8,18 @@
 //! What is promised:
 //!
 //! - **Between the moment at which an owner has joined the line and its grant, others are granted the lock as often as
-//!   there are others, at most**: once each for those who stood before it. Where one of these is a crashed one, or all
-//!   holds are alike and there are two owners, it is less. What one of them does not take, somebody else may: whoever
-//!   acquires without a look at the line, because it had the lock last, did not have to wait for it, and looked less
-//!   than 5 ms ago; or whoever stood behind, because the first of the line expected a longer hold and slept.
-//! - **Each pause that is longer than it should be costs its sleeper one more.**
+//!   there are owners, at most**: once for each that stood before it, and once more. Once more, because somebody may
+//!   acquire without a look at the line (whoever had the lock last, did not have to wait for it, and looked less than
+//!   5 ms ago), or because the first of the line expected a longer hold, and slept while the next but one tried. Of two
+//!   whose holds are all alike each is overtaken once at most: they take turns.
+//! - **A pause that is longer than it should be costs its sleeper one more.**
 //! - **A lock that somebody stands in line for is not left free for longer than so many units**, whether those before
-//!   it in the line have crashed or not. It is never as long as the longest hold and a few pauses.
+//!   it in the line have crashed or not: less than two turns, a turn being a hold and what passes until the next.
 //!
 //! Together: who waits has the lock after so many holds, and so many units for each. That each bound is reached is a
 //! property, too: a smaller one does not hold.
 //!
-//! Nothing is promised against newcomers, who try once before they look at anything: here each comes as one once.
+//! Nothing is promised against newcomers, who try once before they look at anything: here each owner is one once.
 
 mod scenarios;
 mod world;
