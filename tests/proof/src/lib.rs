@@ -29,6 +29,7 @@ mod steps;
 mod store;
 mod story;
 mod truth;
+pub mod turns;
 mod world;
 
 pub use model::{Effort, Findings, search};

@@ -59,6 +59,10 @@ promises! {
     ReservationStands = "a reservation goes to whoever made it",
     /// The line lost somebody who waits, or whoever joined it stands before others.
     LineInOrder = "whoever joins the line stands at its end, and nobody who waits is taken out",
+    /// Somebody who stands in line is overtaken more often than those who do not look at the line explain.
+    TurnsCome = "whoever stands in line gets its turn",
+    /// Nobody takes a free lock, and somebody stands in line for it.
+    NotLeftFree = "a lock that somebody waits for is not left free",
     /// An outcome that no legal use may have.
     NoNonsense = "no legal use ends with out-of-order, invalid or corrupt",
 }

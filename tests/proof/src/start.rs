@@ -65,7 +65,7 @@ impl Op {
 }
 
 /// A nonce that is told apart by either half, as all are.
-fn nonce(number: u64) -> u128 {
+pub(crate) fn nonce(number: u64) -> u128 {
     u128::from(number) << 64 | u128::from(number)
 }
 
@@ -90,15 +90,20 @@ pub(crate) fn script(plan: &Plan, crashes: u8, lane: usize) -> &[Deed] {
 }
 
 pub(crate) fn open(scenario: &Scenario, o: usize, now: Duration) -> Session {
+    open_as(scenario.owners[o].name, scenario.quarantine, scenario.acquainted, now)
+}
+
+/// A session of that owner's name.
+pub(crate) fn open_as(name: &str, quarantine: Option<Duration>, acquainted: bool, now: Duration) -> Session {
     let options = SessionOptions {
-        owner: Text::owner(scenario.owners[o].name).expect("a legal name"),
+        owner: Text::owner(name).expect("a legal name"),
         label: Text::label("").expect("a legal label"),
         namespace: Namespace::new("n").expect("a legal namespace"),
-        quarantine: scenario.quarantine,
+        quarantine,
         unix_time: None,
     };
     let mut session = Session::open(options, time(now)).expect("legal options");
-    if scenario.acquainted {
+    if acquainted {
         acquaint(&mut session, now);
     }
     session

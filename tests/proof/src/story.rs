@@ -42,6 +42,13 @@ impl Story {
         }
     }
 
+    /// Begins a line of somebody's.
+    pub(crate) fn moment(&mut self, at: std::time::Duration, who: &str) {
+        if let Some(lines) = &mut self.lines {
+            lines.push(format!("{:>9.3} s  {who}: ", at.as_secs_f64()));
+        }
+    }
+
     /// Begins a line.
     pub(crate) fn begin(&mut self, world: &World, scenario: &Scenario, act: &Act) {
         let Some(lines) = &mut self.lines else { return };

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kvlock_proof::{Effort, Findings, crowd, scenarios, search};
+use kvlock_proof::{Effort, Findings, crowd, scenarios, search, turns};
 
 #[test]
 fn no_small_world_breaks_a_promise_and_each_shows_what_it_is_about() {
@@ -20,4 +20,14 @@ fn no_small_world_breaks_a_promise_and_each_shows_what_it_is_about() {
         assert!(findings.is_proof() && findings.complete, "{}", findings.complaint());
     }
     println!("in all {:.1} s", began.elapsed().as_secs_f64());
+}
+
+#[test]
+fn whoever_stands_in_line_gets_its_turn_in_every_small_world() {
+    println!("{}", Findings::heading());
+    for scenario in turns::all() {
+        let findings = turns::search(&scenario, Effort { threads: 2, timeout: None });
+        println!("{}", findings.row());
+        assert!(findings.is_proof() && findings.complete, "{}", findings.complaint());
+    }
 }

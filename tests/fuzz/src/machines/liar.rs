@@ -159,6 +159,7 @@ fn made_up(tape: &mut Tape, key: &str) -> String {
             let permits = tape.pick(&[0, 1, last, last + 1]);
             format!("kvlock/1 semaphore\nkey: {name}\npermits: {permits}\nnumbers: 0-{last}\n").replace("0-0\n", "0\n")
         }
+        "line" => line(tape, name),
         "n:semaphores" => ["", "key: a\n", "key: a\nkey: s\n", "key: s\n"]
             .get(usize::from(tape.byte() % 4))
             .map(|names| format!("kvlock/1 semaphores\n{names}"))
@@ -175,9 +176,20 @@ fn made_up(tape: &mut Tape, key: &str) -> String {
             let lease = tape.pick(&["0.001s", "30s", "forever"]);
             let token = tape.pick(&["", "token: 1\n", "token: 108\n", "token: 18446744073709551615\n"]);
             format!(
-                "kvlock/1 {heading}\nkey: {key}\nowner: {owner}\nhost: \nnonce: {nonce:032x}\nmode: {mode}\n\
+                "kvlock/1 {heading}\nkey: {key}\nowner: {owner}\nhost: \nnonce: {nonce:016x}{nonce:016x}\nmode: {mode}\n\
                  depth: {depth}\nlease: {lease}\n{token}"
             )
         }
     }
+}
+
+/// A line in which somebody stands often, and too many for too long.
+fn line(tape: &mut Tape, key: &str) -> String {
+    let turn = tape.pick(&["", "0s", "0.000001s", "3600s", "18446744073709551615.999999999s"]);
+    let turn = if turn.is_empty() { String::new() } else { format!("turn: {turn}\n") };
+    let (first, others) = (tape.number(), tape.pick(&[1, 2, 16]));
+    let marks = tape.pick(&["", "~", "~~~", "~~~~~~~~~~~~~~~~"]);
+    let tickets =
+        (0..tape.pick(&[1, 3, 64, 65, 3000])).map(|n| format!("{marks}{:016x}", first.wrapping_add(n % others)));
+    format!("kvlock/1 line\nkey: {key}\n{turn}waiting: {}\n", tickets.collect::<Vec<_>>().join(" "))
 }

@@ -6,7 +6,7 @@ pub(crate) mod liar;
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquirePermit, Break, Event, Grant, Key, Lease, List, LockOptions, Machine, Mode, Namespace, Nonce,
+    Acquire, AcquirePermit, Break, Event, Grant, GrantError, Key, Lease, List, LockOptions, Machine, Mode, Namespace, Nonce,
     Release, Released, Renew, Request, Resize, Retry, RetryOptions, Session, SessionOptions, Size, Status, Step, Text,
     Time, Ttl, Validity, Verdict, Work,
 };
@@ -20,6 +20,10 @@ const OPERATIONS: u32 = 24;
 /// The most calls between two pauses. A semaphore whose definition is another one each time it is read is read a
 /// thousand times before anybody gives up; a loop without end makes more.
 const CALLS_WITHOUT_PAUSE: u32 = 2_000;
+/// The same for who waits for a lock, whatever its line looks like.
+const CALLS_OF_A_WAITER: u32 = 64;
+/// What is shorter is no pause.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(10);
 /// After so many calls the store refuses everything, which ends every operation.
 const PATIENCE: u32 = 4_000;
 /// So many steps later each has ended: it may try for two seconds to find out what became of a write.
@@ -83,7 +87,7 @@ impl World {
         let (key, options, nonce) = (self.key(), self.options(), self.nonce());
         let lease = options.1;
         let machine = Acquire::new(&self.session, key.clone(), options.0, nonce);
-        if let Ok(grant) = self.drive(machine) {
+        if let Ok(grant) = self.drive_within(machine, CALLS_OF_A_WAITER) {
             self.on_granted(&store_key(&grant), grant, lease);
         }
     }
@@ -132,7 +136,12 @@ impl World {
             }
             Ok(Released::HandedOver(_)) => panic!("handed over, and to nobody"),
             // A release that failed may be tried again.
-            Err(_) => self.held.push(grant),
+            Err(error) => {
+                if error == GrantError::OutOfOrder {
+                    self.evidence.leaves_open(&store_key(&grant));
+                }
+                self.held.push(grant);
+            }
         }
     }
 
@@ -197,8 +206,14 @@ impl World {
     }
 
     /// Drives a machine to its end, which is never far once the store refuses.
-    fn drive<M: Machine>(&mut self, mut machine: M) -> M::Outcome {
+    fn drive<M: Machine>(&mut self, machine: M) -> M::Outcome {
+        self.drive_within(machine, CALLS_WITHOUT_PAUSE)
+    }
+
+    /// With at most so many calls between two pauses.
+    fn drive_within<M: Machine>(&mut self, mut machine: M, calls_without_pause: u32) -> M::Outcome {
         let (mut event, mut calls, mut hasty, mut last_steps) = (Event::Start, 0, 0, 0);
+        let mut early = false;
         loop {
             if calls > PATIENCE {
                 last_steps += 1;
@@ -207,9 +222,10 @@ impl World {
             event = match machine.step(&mut self.session, at(self.now), event) {
                 Step::Done(outcome) => return outcome,
                 Step::Sleep(pause) => {
-                    hasty = if pause.is_zero() { hasty + 1 } else { 0 };
+                    // Of a pause that the driver cut short, little may be left.
+                    hasty = if pause < SHORTEST_PAUSE && !early { hasty + 1 } else { 0 };
                     // Now and then the driver looks in early.
-                    let early = calls <= PATIENCE && self.tape.once_in(32);
+                    early = calls <= PATIENCE && self.tape.once_in(32);
                     self.now += if early { pause / 2 } else { pause };
                     calls += 1;
                     Event::Woken
@@ -219,7 +235,7 @@ impl World {
                     Event::Reply(self.call(&request, calls > PATIENCE))
                 }
             };
-            assert!(hasty < CALLS_WITHOUT_PAUSE, "{hasty} calls without a pause");
+            assert!(hasty < calls_without_pause, "{hasty} calls without a pause");
         }
     }
 
@@ -256,7 +272,8 @@ impl World {
 
     fn nonce(&mut self) -> Nonce {
         self.nonces += 1;
-        Nonce(self.nonces)
+        // Who stands in line is told by one half, and the liar makes up both alike.
+        Nonce(self.nonces << 64 | self.nonces)
     }
 
     fn lease(&mut self) -> Lease {

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use kvlock_proof::{Effort, Findings, crowd, scenarios, search};
+use kvlock_proof::{Effort, Findings, crowd, scenarios, search, turns};
 
 const EFFORT: Effort = Effort { threads: 2, timeout: None };
 
@@ -17,7 +17,10 @@ fn main() -> ExitCode {
     let locks = scenarios::small().into_iter().filter(|_| only.as_deref() != Some("--crowd"));
     let locks = locks.filter(|scenario| is_wanted(scenario.name)).map(|scenario| search(&scenario, EFFORT));
     let crowds = crowd::all().into_iter().filter(|scenario| is_wanted(scenario.name));
-    for findings in locks.chain(crowds.map(|scenario| crowd::search(&scenario, EFFORT))) {
+    let crowds = crowds.map(|scenario| crowd::search(&scenario, EFFORT));
+    let turns = turns::all().into_iter().filter(|scenario| is_wanted(scenario.name));
+    let turns = turns.map(|scenario| turns::search(&scenario, EFFORT));
+    for findings in locks.chain(turns).chain(crowds) {
         println!("{}", findings.row());
         if !findings.is_proof() {
             println!("{}", findings.complaint());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use kvlock_proof::component::{self, Played};
-use kvlock_proof::{Effort, Findings, crowd, scenarios, search};
+use kvlock_proof::{Effort, Findings, crowd, scenarios, search, turns};
 
 /// Prove the lock: search small worlds to their end, then play random schedules.
 #[derive(Parser)]
@@ -32,10 +32,11 @@ fn main() -> ExitCode {
     if !scenarios::small().iter().all(|scenario| worlds(scenario, None)) {
         return ExitCode::FAILURE;
     }
-    for scenario in crowd::all() {
-        if !judged(&crowd::search(&scenario, Effort { threads: threads(), timeout: None })) {
-            return ExitCode::FAILURE;
-        }
+    let effort = Effort { threads: threads(), timeout: None };
+    if !turns::all().iter().all(|scenario| judged(&turns::search(scenario, effort)))
+        || !crowd::all().iter().all(|scenario| judged(&crowd::search(scenario, effort)))
+    {
+        return ExitCode::FAILURE;
     }
     let left = arguments.budget.saturating_sub(began.elapsed());
     if !schedules(arguments.seed.unwrap_or(0), u64::MAX, left / 2) {

@@ -1,0 +1,150 @@
+//! The line, searched: everybody gets its turn.
+//!
+//! Two or three owners acquire, hold, release and at once acquire again. All are prompt: whoever is due moves before
+//! time goes on, in every order; a call takes a unit of time, and so many calls in a run take two; a pause is as long
+//! as the machine asks, in whole units, and so many in a run are longer. A hold is long or short as it likes. Nothing
+//! else is left to chance, so that a run of some grants is searched to its end.
+//!
+//! What is promised:
+//!
+//! - **Between the moment at which an owner has joined the line and its grant, others are granted the lock as often as
+//!   there are owners, at most**: once for each that stood before it, and once more. Once more, because somebody may
+//!   acquire without a look at the line (whoever had the lock last, did not have to wait for it, and looked less than
+//!   5 ms ago), or because the first of the line expected a longer hold, and slept while the next but one tried. Of two
+//!   whose holds are all alike each is overtaken once at most: they take turns.
+//! - **A pause that is longer than it should be costs its sleeper one more.**
+//! - **A lock that somebody stands in line for is not left free for longer than so many units**, whether those before
+//!   it in the line have crashed or not: less than two turns, a turn being a hold and what passes until the next.
+//!
+//! Together: who waits has the lock after so many holds, and so many units for each. That each bound is reached is a
+//! property, too: a smaller one does not hold.
+//!
+//! Nothing is promised against newcomers, who try once before they look at anything: here each owner is one once.
+
+mod scenarios;
+mod world;
+
+pub use scenarios::all;
+
+use std::time::Instant;
+
+use stateright::{Checker, HasDiscoveries, Model, Property};
+
+use crate::model::{Effort, Findings};
+use crate::promise::Promise;
+use crate::story::Story;
+use world::{Act, World};
+
+/// A world to be searched.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Its name.
+    pub name: &'static str,
+    /// How many want the lock.
+    owners: usize,
+    /// How many units a hold takes: one of these.
+    holds: &'static [u32],
+    /// Calls that take two units, in all; half of them on the way back.
+    slow: u8,
+    /// Pauses that are longer than asked for, in all, and by how many units.
+    late: (u8, u32),
+    /// Owners that crash while they wait.
+    crashes: u8,
+    /// Grants, in all.
+    grants: u8,
+    /// How often somebody in line is overtaken.
+    overtaken: u8,
+    /// For how many units the lock is free while somebody stands in line.
+    free: u32,
+}
+
+impl Scenario {
+    /// The bounds, in words.
+    fn bounds(&self) -> String {
+        let Scenario { owners, holds, slow, late: (late, by), crashes, grants, overtaken, free, .. } = self;
+        format!(
+            "{owners} owners, {grants} grants, holds of {holds:?} units; {slow} slow, {late} late by {by}, {crashes} \
+             crashes: overtaken {overtaken} times, free for {free} units"
+        )
+    }
+}
+
+struct Search(Scenario);
+
+const PROMISES: [Promise; 4] = [Promise::TurnsCome, Promise::NotLeftFree, Promise::NoBusyLoop, Promise::NoNonsense];
+
+impl Model for Search {
+    type State = World;
+    type Action = Act;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(&self.0)]
+    }
+
+    fn actions(&self, world: &World, acts: &mut Vec<Act>) {
+        world.acts(&self.0, acts);
+    }
+
+    fn next_state(&self, world: &World, act: Act) -> Option<World> {
+        let mut next = world.clone();
+        next.act(&self.0, act, &mut Story::silent()).then_some(next)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        fn kept<const N: usize>(_: &Search, world: &World) -> bool {
+            world.broken != Some(PROMISES[N])
+        }
+        let kept: [fn(&Search, &World) -> bool; 4] = [kept::<0>, kept::<1>, kept::<2>, kept::<3>];
+        let promises = PROMISES.iter().zip(kept).map(|(promise, kept)| Property::always(promise.text(), kept));
+        let as_often = Property::sometimes(AS_OFTEN, |search: &Search, world: &World| {
+            world.most_overtaken() >= search.0.overtaken
+        });
+        let as_long = Property::sometimes(AS_LONG, |search: &Search, world: &World| world.free_for() >= search.0.free);
+        let served = Property::sometimes(SERVED, |search: &Search, world: &World| world.grants >= search.0.grants);
+        promises.chain([as_often, as_long, served]).collect()
+    }
+}
+
+const AS_OFTEN: &str = "somebody is overtaken as often as allowed";
+const AS_LONG: &str = "the lock is free for as long as allowed";
+const SERVED: &str = "all grants are given";
+
+/// Searches a scenario.
+pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
+    let began = Instant::now();
+    let builder = Search(scenario.clone()).checker().threads(effort.threads).finish_when(HasDiscoveries::AnyFailures);
+    let builder = match effort.timeout {
+        Some(timeout) => builder.timeout(timeout),
+        None => builder,
+    };
+    let checker = builder.spawn_bfs().join();
+    let took = began.elapsed();
+    let discoveries = checker.discoveries();
+    let broken = PROMISES.iter().filter_map(|promise| Some((*promise, discoveries.get(promise.text())?)));
+    let broken = broken.map(|(promise, path)| (promise, path.clone().into_actions()));
+    let broken = broken.min_by_key(|(_, acts)| acts.len());
+    Findings {
+        name: scenario.name,
+        bounds: scenario.bounds(),
+        states: checker.unique_state_count(),
+        steps: checker.state_count(),
+        depth: checker.max_depth(),
+        fair_runs: 0,
+        took,
+        complete: effort.timeout.is_none_or(|timeout| took < timeout) && broken.is_none(),
+        unseen: [AS_OFTEN, AS_LONG, SERVED].into_iter().filter(|text| !discoveries.contains_key(text)).collect(),
+        broken: broken.map(|(promise, acts)| (promise, tell(scenario, promise, &acts))),
+    }
+}
+
+/// The counter-example, a line for each step.
+fn tell(scenario: &Scenario, promise: Promise, acts: &[Act]) -> Vec<String> {
+    let mut story = Story::told();
+    let mut world = World::new(scenario);
+    for act in acts {
+        world.act(scenario, *act, &mut story);
+    }
+    let mut lines = story.into_lines();
+    lines.push(format!("broken: {promise}"));
+    lines
+}
