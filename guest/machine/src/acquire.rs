@@ -180,14 +180,15 @@ impl Acquire {
         if self.is_held(session, now) {
             return self.hold_once_more(session, now);
         }
-        match session.recall(&self.store_key, now).filter(|_| self.lines_up) {
+        // Its host meant to hand it over: others of the host had it before, and want it again.
+        let wanted = self.claimed.take().is_some();
+        match session.recall(&self.store_key, wanted, now).filter(|_| self.lines_up) {
             // Whoever had it before lets those go first who wait for it now.
             Some(contended) => {
                 self.queue = Some(Box::new(self.new_queue(session).remembering(contended)));
                 self.look(session)
             }
-            // Others of its host had it before: those who wait elsewhere go first.
-            None if self.lines_up && self.claimed.take().is_some() => self.look(session),
+            None if self.lines_up && wanted => self.look(session),
             None => self.add(session, now),
         }
     }

@@ -157,8 +157,8 @@ impl Queue {
     fn learn(&mut self, now: Time, version: Option<Version>, told: Option<Duration>) {
         let looked = self.looked.replace(now);
         if self.turn.is_none() && self.has_moved(version) && self.seen.is_some() {
-            // It may have changed hands more than once.
-            self.turn = looked.map(|looked| now.since(looked) / 2);
+            // It may have changed hands more than once, and too short a turn is found out sooner than one too long.
+            self.turn = looked.map(|looked| now.since(looked) / ERROR);
         }
         // The line tells what all have found; what this session found is told to it once.
         let turn = match (self.found.take(), told) {

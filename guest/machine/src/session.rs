@@ -381,14 +381,14 @@ impl Session {
 
     /// What is to be known before the key is tried: that it had to be waited for not long ago, or that it is the one
     /// released last, again and again, so that it is time to look who else wants it.
-    pub(crate) fn recall(&mut self, store_key: &str, now: Time) -> Option<Contended> {
+    pub(crate) fn recall(&mut self, store_key: &str, wanted: bool, now: Time) -> Option<Contended> {
         if let Some(index) = self.contended.iter().position(|(key, _)| key == store_key) {
             let (_, contended) = self.contended.swap_remove(index);
             let since = contended.released.map(|released| now.since(released)).unwrap_or_default();
             return (since <= MEMORY.max(contended.turn.saturating_mul(TURNS_OF_MEMORY))).then_some(contended);
         }
         let last = self.last_freed.as_mut().filter(|last| *last.store_key == *store_key)?;
-        if now.since(last.looked) < LOOK_EVERY {
+        if !wanted && now.since(last.looked) < LOOK_EVERY {
             return None;
         }
         last.looked = now;
