@@ -12,9 +12,10 @@ use core::time::Duration;
 
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError, Invalid, WaitingFor};
-use crate::hand_over::{Claim, HandedOver};
+use crate::hand_over::{Claim, HandedOver, Row};
 use crate::holder::Holder;
 use crate::kv::{Entry, Reply, Request, StoreError, Version, WriteOutcome};
+use crate::line::Ticket;
 use crate::name::{Key, Place};
 use crate::options::{LockOptions, Mode};
 use crate::queue::{Advice, Queue, Then};
@@ -109,7 +110,7 @@ struct Written {
     record: Record,
     version: Version,
     sent: Time,
-    in_a_row: u32,
+    row: Row,
 }
 
 impl Acquire {
@@ -161,7 +162,8 @@ impl Acquire {
     /// Goes on from the hand-over as from a write of its own.
     fn take(&mut self, session: &mut Session, now: Time, handed: HandedOver) -> Step<Outcome> {
         self.wait.start(now);
-        let HandedOver { version, sent, in_a_row } = handed;
+        let HandedOver { version, sent, in_a_row: length, first } = handed;
+        let row = Row { length, first: Some(Ticket(first)) };
         match self.claimed.take() {
             // By another of its acquisitions: then this record was gone before.
             _ if session.holds(&self.store_key, now) => self.hold_once_more(session, now),
@@ -169,7 +171,7 @@ impl Acquire {
                 session.reached = true;
                 // Whoever tells may be wrong about the time, but not so that the lease begins in the future.
                 let sent = sent.min(now);
-                self.on_written(session, now, Written { record: *record, version, sent, in_a_row })
+                self.on_written(session, now, Written { record: *record, version, sent, row })
             }
             None => self.look(session),
         }
@@ -289,7 +291,7 @@ impl Acquire {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
                 session.reached = true;
-                self.on_written(session, now, Written { record, version, sent, in_a_row: 0 })
+                self.on_written(session, now, Written { record, version, sent, row: Row::default() })
             }
             Ok(WriteOutcome::Conflict(version)) => {
                 session.reached = true;
@@ -399,11 +401,11 @@ impl Acquire {
     }
 
     fn on_granted(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
-        let Written { record, version, sent, in_a_row } = written;
+        let Written { record, version, sent, row } = written;
         let lapsed = Deadline::of(record.lease, sent).has_passed(now);
         // A store that is always slower than the lease is not asked on and on.
         if lapsed && (self.begun_anew || self.wait.is_over(now)) {
-            return self.withdraw(&Written { record, version, sent, in_a_row }, Withdrawn::TooLate, now);
+            return self.withdraw(&Written { record, version, sent, row }, Withdrawn::TooLate, now);
         }
         if lapsed {
             // The answer took longer than the lease: begin it anew, under the version that was just written.
@@ -415,7 +417,7 @@ impl Acquire {
         }
         let grant = session.grant(&self.store_key, record, version, sent, taken_until(&self.options, sent));
         if let Some(held) = session.hold_of(&grant) {
-            held.in_a_row = in_a_row;
+            held.row = row;
         }
         self.end(Ok(grant))
     }
@@ -437,7 +439,7 @@ impl Acquire {
     fn on_replaced(&mut self, session: &mut Session, now: Time, record: Record, end: Conclusion) -> Step<Outcome> {
         match end {
             Conclusion::Replaced { version, sent } => {
-                self.on_written(session, now, Written { record, version, sent, in_a_row: 0 })
+                self.on_written(session, now, Written { record, version, sent, row: Row::default() })
             }
             Conclusion::Gone(_) => {
                 self.waiting_for = WaitingFor::Turn;

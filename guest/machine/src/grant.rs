@@ -7,9 +7,12 @@ use core::time::Duration;
 
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError};
-use crate::hand_over::{Claim, HandedOver, MAX_IN_A_ROW};
-use crate::kv::{StoreError, Ttl};
+use crate::hand_over::{Claim, HandedOver, MAX_IN_A_ROW, Row};
+use crate::kv::{Entry, Reply, Request, StoreError, Ttl};
+use crate::line::{Line, Ticket};
+use crate::name::Place;
 use crate::options::{Lease, to_trust};
+use crate::queue::KEPT_FOR;
 use crate::record::Record;
 use crate::rewrite::{Before, Rewrite, holder};
 use crate::session::{Deadline, Doubt, Grant, Held, Session};
@@ -43,11 +46,18 @@ enum State {
         write: Box<Rewrite>,
         outcome: Released,
     },
+    /// Reading the line of those who wait elsewhere.
+    Looking {
+        claim: Box<Claim>,
+        line: String,
+    },
+    /// Writing the successor into it.
+    LiningUp,
     /// Deleting the record, or writing the successor's in its place.
     GivingUp {
         write: Box<Conditional>,
         before: Before,
-        in_a_row: u32,
+        row: Row,
     },
     Ended,
 }
@@ -129,19 +139,65 @@ impl Release {
             let write = (record(held), Ttl::After(kept), Doubt::GivenUp, Deadline::Unconfirmed);
             return self.state.replace(&self.grant, held, write, Released::Kept(kept), now);
         }
-        let key = String::from(&*self.grant.store_key);
-        let claim = self.successor.take().filter(|claim| {
-            held.in_a_row < MAX_IN_A_ROW && claim.store_key == key && claim.record.place == held.record.place
-        });
+        let fits =
+            |claim: &Box<Claim>| *claim.store_key == *self.grant.store_key && claim.record.place == held.record.place;
+        match self.successor.take().filter(fits) {
+            Some(claim) if held.row.length >= MAX_IN_A_ROW => {
+                let line = session.namespace().line(&claim.record.place.key);
+                self.state = State::Looking { claim, line: line.clone() };
+                Step::Call(Request::Get { key: line })
+            }
+            claim => self.give_up(session, now, claim),
+        }
+    }
+
+    /// The line of those who wait elsewhere. Where there are any, the successor is to stand behind them.
+    fn on_line(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        (claim, line): (Box<Claim>, String),
+        reply: Result<Option<Entry>, StoreError>,
+    ) -> Step<Result<Released, GrantError>> {
+        let (Ok(entry), Some(held)) = (reply, session.hold_of(&self.grant)) else {
+            return self.give_up(session, now, None);
+        };
+        let Place { key, .. } = &claim.record.place;
+        let mut waiting = entry.as_ref().map(|entry| Line::decode(key, &entry.value)).unwrap_or_default();
+        let served = held.row.next(held.record.nonce).first.into_iter().chain([Ticket::of(held.record.nonce)]);
+        served.for_each(|ticket| waiting.serve(ticket));
+        let successor = Ticket::of(claim.record.nonce);
+        let alone = waiting.len() == waiting.place(successor).map_or(0, |_| 1);
+        let Some(entry) = entry.filter(|_| !alone) else {
+            held.row = Row::default();
+            return self.give_up(session, now, Some(claim));
+        };
+        if waiting.place(successor).is_none() {
+            waiting.join(successor);
+        }
+        self.state = State::LiningUp;
+        let (value, ttl) = (waiting.encode(key).into_bytes(), Ttl::After(KEPT_FOR));
+        Step::Call(Request::Replace { key: line, value, ttl, if_version: entry.version })
+    }
+
+    /// Frees the lock, or writes what the claim says.
+    fn give_up(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        claim: Option<Box<Claim>>,
+    ) -> Step<Result<Released, GrantError>> {
+        let Some(held) = valid(session, &self.grant, now) else { return Step::Done(Err(GrantError::Lost(None))) };
         let action = match claim {
             Some(claim) => Action::HandOver { value: claim.value(), ttl: claim.record.lease.ttl() },
             None => Action::Delete,
         };
+        let key = String::from(&*self.grant.store_key);
         let write = Conditional::new(key, action, held.version, held.record.nonce, held.in_doubt);
         let mut write = write.of_hold(held.record.token);
         let ask = write.start(now, None);
-        let (before, in_a_row) = (Before::of(held, Doubt::GivenUp), held.in_a_row.saturating_add(1));
-        self.state = State::GivingUp { write: Box::new(write), before, in_a_row };
+        let row = held.row.next(held.record.nonce);
+        self.state = State::GivingUp { write: Box::new(write), before: Before::of(held, Doubt::GivenUp), row };
         ask.into()
     }
 
@@ -158,7 +214,7 @@ impl Release {
         session: &mut Session,
         now: Time,
         before: Before,
-        in_a_row: u32,
+        row: Row,
         end: Conclusion,
     ) -> Result<Released, GrantError> {
         let held = session.hold_of(&self.grant);
@@ -166,7 +222,10 @@ impl Release {
         let confirmed = held.as_ref().is_some_and(|held| held.deadline != Deadline::Unconfirmed);
         let outcome = match end {
             Conclusion::Deleted => Ok(Released::Freed),
-            Conclusion::Replaced { version, sent } => Ok(Released::HandedOver(HandedOver { version, sent, in_a_row })),
+            Conclusion::Replaced { version, sent } => {
+                let first = row.first.map_or(0, |ticket| ticket.0);
+                Ok(Released::HandedOver(HandedOver { version, sent, in_a_row: row.length, first }))
+            }
             // While the lease runs, only our own write ends the record; or a `break` or a loss of everything, and then
             // it is free of us too.
             Conclusion::Vanished if !expired && confirmed => Ok(Released::Freed),
@@ -205,10 +264,15 @@ impl Machine for Release {
                     ask.into()
                 }
             },
-            (State::GivingUp { mut write, before, in_a_row }, event) => match write.step(now, event) {
-                ControlFlow::Break(end) => Step::Done(self.on_given_up(session, now, before, in_a_row, end)),
+            (State::Looking { claim, line }, Event::Reply(Reply::Entry(reply))) => {
+                self.on_line(session, now, (claim, line), reply)
+            }
+            // The line is advice: where it cannot be written it is done without.
+            (State::LiningUp, Event::Reply(Reply::Write(_))) => self.give_up(session, now, None),
+            (State::GivingUp { mut write, before, row }, event) => match write.step(now, event) {
+                ControlFlow::Break(end) => Step::Done(self.on_given_up(session, now, before, row, end)),
                 ControlFlow::Continue(ask) => {
-                    self.state = State::GivingUp { write, before, in_a_row };
+                    self.state = State::GivingUp { write, before, row };
                     ask.into()
                 }
             },

@@ -9,11 +9,12 @@ use alloc::vec::Vec;
 
 use crate::error::Invalid;
 use crate::kv::Version;
-use crate::record::Record;
+use crate::line::Ticket;
+use crate::record::{Nonce, Record};
 use crate::time::Time;
 
-/// How often in a row a lock is handed over before it is given back to everybody. Those who wait elsewhere cannot see
-/// a line that they do not stand in: this is how many go first at most, whenever the lock was free for a moment.
+/// How often in a row a lock is handed over before it is looked whether others wait for it elsewhere. If so, it is given
+/// back, and the successor stands behind them in the key's line.
 pub const MAX_IN_A_ROW: u32 = 8;
 
 /// What is to be written for a successor: [`Acquire::claim`](crate::Acquire::claim) makes it,
@@ -52,4 +53,22 @@ pub struct HandedOver {
     pub sent: Time,
     /// How often in a row the lock was handed over by now.
     pub in_a_row: u32,
+    /// The ticket of who had it first of those in a row: it may still stand in the key's line.
+    pub first: u64,
+}
+
+/// How a hold came about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Row {
+    /// How often in a row the lock was handed over.
+    pub(crate) length: u32,
+    /// Who had it first; none: whoever holds it.
+    pub(crate) first: Option<Ticket>,
+}
+
+impl Row {
+    /// The next in it.
+    pub(crate) fn next(self, holder: Nonce) -> Self {
+        Row { length: self.length.saturating_add(1), first: Some(self.first.unwrap_or(Ticket::of(holder))) }
+    }
 }

@@ -88,7 +88,7 @@ mod tests {
             token: None,
         };
         Held {
-            in_a_row: 0,
+            row: crate::hand_over::Row::default(),
             since: crate::Time::from_nanos(0),
             grant: 1,
             namespace: Namespace::new("n").unwrap(),

@@ -32,7 +32,7 @@ const PASSES: usize = 4;
 
 /// Who stands in a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct Ticket(pub(crate) u64);
 
 impl Ticket {
     pub(crate) fn of(nonce: Nonce) -> Self {

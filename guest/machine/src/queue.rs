@@ -31,7 +31,7 @@ const FAR: u32 = 8;
 const PATIENCE: u32 = 8;
 /// The line is forgotten when nobody has joined it for so long. Who waits longer joins anew, and those who are next
 /// look most often.
-const KEPT_FOR: Duration = Duration::from_secs(60);
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(60);
 /// How often somebody else may be faster at joining in a row before it is put off to the next look.
 const JOINS: u8 = 4;
 
@@ -42,7 +42,7 @@ pub(crate) struct Queue {
     /// What the store calls the line.
     pub(crate) store_key: String,
     ticket: Ticket,
-    /// That of the session's last grant of the key: it may still stand in the line.
+    /// Who had the key last, as far as is known: it may still stand in the line.
     former: Option<Ticket>,
     /// From one grant to the next.
     turn: Option<Duration>,
@@ -139,7 +139,9 @@ impl Queue {
         let mut line = entry.map(|entry| Line::decode(&self.key, &entry.value)).unwrap_or_default();
         self.learn(now, holder.map(|(_, version)| version), line.turn);
         let served = holder.map(|(nonce, _)| Ticket::of(nonce));
-        self.former.into_iter().chain(served).for_each(|ticket| line.serve(ticket));
+        let former = self.former.filter(|ticket| line.place(*ticket).is_some());
+        [former, served].into_iter().flatten().for_each(|ticket| line.serve(ticket));
+        self.former = former.or(served);
         self.length = u32::try_from(line.len()).unwrap_or(u32::MAX);
         let free = holder.is_none();
         if let Some(place) = line.place(self.ticket) {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::{GrantError, Invalid};
+use crate::hand_over::Row;
 use crate::holds::Holds;
 use crate::kv::{EraInfo, Ttl, Version};
 use crate::name::{Namespace, Place, Text};
@@ -90,7 +91,7 @@ pub(crate) struct Held {
     /// Until when the key stays taken even if it is released.
     pub(crate) taken_until: Option<Time>,
     /// How often in a row the lock had been handed over when it came to this hold.
-    pub(crate) in_a_row: u32,
+    pub(crate) row: Row,
     /// The version under which the grant was written out: whoever took it up may have released it.
     pub(crate) written_out: Option<Version>,
     /// How many writes of the record have left.
@@ -268,7 +269,7 @@ impl Session {
             deadline,
             lapses,
             taken_until,
-            in_a_row: 0,
+            row: Row::default(),
             written_out: None,
             writes: 0,
             in_doubt: None,
@@ -327,7 +328,7 @@ impl Session {
             lapses: Deadline::Never,
             version,
             taken_until,
-            in_a_row: 0,
+            row: Row::default(),
             written_out: None,
             writes: 0,
             in_doubt: None,
