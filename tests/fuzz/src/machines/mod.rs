@@ -6,9 +6,9 @@ pub(crate) mod liar;
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquirePermit, Break, Event, Grant, GrantError, Key, Lease, List, LockOptions, Machine, Mode, Namespace, Nonce,
-    Release, Released, Renew, Request, Resize, Retry, RetryOptions, Session, SessionOptions, Size, Status, Step, Text,
-    Time, Ttl, Validity, Verdict, Work,
+    Acquire, AcquirePermit, Break, Event, Grant, GrantError, Key, Lease, List, LockOptions, Machine, Mode, Namespace,
+    Nonce, Release, Released, Renew, Request, Resize, Retry, RetryOptions, Session, SessionOptions, Size, Status, Step,
+    Text, Time, Ttl, Validity, Verdict, Work,
 };
 
 use crate::tape::Tape;
