@@ -167,7 +167,7 @@ mod tests {
         line.serve(Ticket(9));
         line.serve(Ticket(1));
         assert_eq!(tickets(&line), [3, 4, 5, 6, 7], "late, and served all the same");
-        [4, 5, 6].map(|ticket| line.serve(Ticket(ticket)));
+        [4, 5, 6].into_iter().for_each(|ticket| line.serve(Ticket(ticket)));
         assert_eq!(tickets(&line), [3, 7], "3 was passed over three times");
         line.serve(Ticket(7));
         assert_eq!(tickets(&line), []);
