@@ -78,8 +78,15 @@ impl Line {
         text
     }
 
-    /// How many stand before this one.
-    pub(crate) fn place(&self, ticket: Ticket) -> Option<usize> {
+    /// How many are to be expected before this one. Those who were passed over have mostly been served before, and are
+    /// gone; one of them may be late.
+    pub(crate) fn before(&self, ticket: Ticket) -> Option<usize> {
+        let place = self.place(ticket)?;
+        let passed_over = self.waiting.iter().take(place).filter(|waiting| waiting.passes > 0).count();
+        Some(place - passed_over.saturating_sub(1))
+    }
+
+    fn place(&self, ticket: Ticket) -> Option<usize> {
         self.waiting.iter().position(|waiting| waiting.ticket == ticket)
     }
 
@@ -164,6 +171,17 @@ mod tests {
         assert_eq!(tickets(&line), [3, 7], "3 was passed over three times");
         line.serve(Ticket(7));
         assert_eq!(tickets(&line), []);
+    }
+
+    #[test]
+    fn of_those_who_were_passed_over_one_is_expected_yet() {
+        let mut line = line(&[1, 2, 3, 4, 5, 6]);
+        assert_eq!(line.before(Ticket(6)), Some(5));
+        line.serve(Ticket(4));
+        assert_eq!(line.before(Ticket(5)), Some(1));
+        assert_eq!(line.before(Ticket(6)), Some(2));
+        assert_eq!(line.before(Ticket(2)), Some(1));
+        assert_eq!(line.before(Ticket(1)), Some(0));
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Queue {
         self.former = former.or(served);
         self.length = u32::try_from(line.len()).unwrap_or(u32::MAX);
         let free = holder.is_none();
-        if let Some(place) = line.place(self.ticket) {
+        if let Some(place) = line.before(self.ticket) {
             self.joins_left = JOINS;
             self.stand(now, place, free);
             return if free && place == 0 { Advice::Try } else { Advice::Pause };
@@ -175,7 +175,6 @@ impl Queue {
     }
 
     fn join(&mut self, now: Time, mut line: Line, version: Option<Version>, free: bool) -> Advice {
-        let place = line.len();
         let Some(joins_left) = self.joins_left.checked_sub(1).filter(|_| line.join(self.ticket)) else {
             self.joins_left = JOINS;
             self.standing = None;
@@ -183,7 +182,7 @@ impl Queue {
         };
         self.joins_left = joins_left;
         self.standing = None;
-        self.stand(now, place, free);
+        self.stand(now, line.before(self.ticket).unwrap_or_default(), free);
         line.turn = self.turn.or(line.turn).map(rounded);
         let (key, value) = (self.store_key.clone(), line.encode(&self.key).into_bytes());
         let ttl = Ttl::After(KEPT_FOR);

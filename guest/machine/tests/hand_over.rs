@@ -114,25 +114,74 @@ fn a_hand_over_that_is_told_from_the_future_counts_from_now() {
     assert_eq!(world.validity(next, &grant.unwrap()), Validity::Valid(millis(4990)));
 }
 
-#[test]
-fn after_eight_times_in_a_row_it_is_given_back_to_everybody() {
-    let mut world = World::new();
+/// Three owners of one process hand the lock over as often as they may without a look at the line.
+fn handed_over_eight_times(world: &mut World) -> (Vec<Owner>, Grant) {
     let owners: Vec<_> = (0..3).map(|n| world.acquainted(&format!("{n}"))).collect();
-    for _ in 0..2 {
-        let mut grant = world.acquire(owners[0], "k", once(10)).unwrap();
-        for turn in 0..=MAX_IN_A_ROW {
-            let (holder, next) = (owners[turn as usize % 3], owners[(turn as usize + 1) % 3]);
-            let mut waiting = world.acquiring(next, "k", waiting(10, secs(60)));
-            let released = world.release_to(holder, &grant, &mut waiting);
-            if turn == MAX_IN_A_ROW {
-                assert_eq!(released, Ok(Released::Freed));
-                break;
-            }
-            let handed = handed(released);
-            assert_eq!(handed.in_a_row, turn + 1);
-            waiting.hand(&world, handed);
-            grant = world.finish(waiting).unwrap();
+    let mut grant = world.acquire(owners[0], "k", once(10)).unwrap();
+    for turn in 0..MAX_IN_A_ROW {
+        let (holder, next) = (owners[turn as usize % 3], owners[(turn as usize + 1) % 3]);
+        let mut waiting = world.acquiring(next, "k", waiting(10, secs(60)));
+        let handed = handed(world.release_to(holder, &grant, &mut waiting));
+        assert_eq!(handed.in_a_row, turn + 1);
+        waiting.hand(world, handed);
+        grant = world.finish(waiting).unwrap();
+    }
+    (owners, grant)
+}
+
+#[test]
+fn after_eight_times_in_a_row_it_is_looked_whether_others_wait_and_if_not_begun_anew() {
+    let mut world = World::new();
+    let (owners, grant) = handed_over_eight_times(&mut world);
+    let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
+    world.calls();
+    let handed = handed(world.release_to(owners[2], &grant, &mut next));
+    assert_eq!(world.calls(), ["get", "replace"]);
+    assert_eq!(handed.in_a_row, 1);
+}
+
+#[test]
+fn after_eight_times_in_a_row_those_who_wait_elsewhere_are_next_and_the_successor_stands_behind_them() {
+    let mut world = World::new();
+    let elsewhere = world.acquainted("elsewhere");
+    let (owners, grant) = handed_over_eight_times(&mut world);
+    let mut other = world.acquiring(elsewhere, "k", waiting(10, secs(60)));
+    let soon = world.now + millis(1);
+    world.run_until(soon, &mut [&mut other]);
+    let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
+    world.calls();
+    assert_eq!(world.release_to(owners[2], &grant, &mut next), Ok(Released::Freed));
+    assert_eq!(world.calls(), ["get", "replace", "delete"]);
+    let later = world.now + secs(1);
+    world.run_until(later, &mut [&mut next, &mut other]);
+    let grant = other.outcome().expect("the one who waited elsewhere is next").unwrap();
+    assert!(next.outcome().is_none());
+    world.release(elsewhere, &grant).unwrap();
+    let later = world.now + secs(1);
+    world.run_until(later, &mut [&mut next]);
+    assert!(next.outcome().unwrap().is_ok());
+}
+
+#[test]
+fn a_line_that_cannot_be_read_or_written_only_costs_the_hand_over() {
+    for (faults, calls) in
+        [(vec![Fault::Unavailable], vec!["get", "delete"]), (vec![], vec!["get", "replace", "delete"])]
+    {
+        let mut world = World::new();
+        let elsewhere = world.acquainted("elsewhere");
+        let (owners, grant) = handed_over_eight_times(&mut world);
+        let mut other = world.acquiring(elsewhere, "k", waiting(10, secs(60)));
+        let soon = world.now + millis(1);
+        world.run_until(soon, &mut [&mut other]);
+        let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
+        world.calls();
+        let unwritable = faults.is_empty();
+        world.script(faults);
+        if unwritable {
+            world.script([Fault::Fine, Fault::Rejected]);
         }
+        assert_eq!(world.release_to(owners[2], &grant, &mut next), Ok(Released::Freed));
+        assert_eq!(world.calls(), calls);
     }
 }
 

@@ -2,8 +2,8 @@
 
 mod support;
 
-use kvlock_machine::{AcquireError, Entry, LockOptions, Reply, Request, Ttl, WaitingFor, WriteOutcome};
-use support::{Fault, Owner, World, kind, lease, millis, secs, waiting};
+use kvlock_machine::{Acquire, AcquireError, Entry, Grant, LockOptions, Reply, Request, Ttl, WaitingFor, WriteOutcome};
+use support::{Drive, Fault, Op, Owner, World, kind, lease, millis, secs, waiting};
 
 /// The line of `k`, with so many in it who never come.
 fn crashed(world: &mut World, waiting: usize) {
@@ -66,4 +66,43 @@ fn whoever_gives_up_does_not_join_any_more() {
     let busy = world.acquire(owner, "k", waiting(30, secs(1)));
     assert!(matches!(busy, Err(AcquireError::Busy { waiting_for: WaitingFor::Holder(_), .. })), "{busy:?}");
     assert_eq!(world.log.iter().map(|call| kind(&call.request)).collect::<Vec<_>>(), ["add", "get-many"]);
+}
+
+/// Lets the holder go and the next one come, whoever that is.
+fn pass_on(world: &mut World, holder: (Owner, Grant), waiting: &mut Vec<(Owner, Op<Acquire>)>) -> (Owner, Grant) {
+    world.release(holder.0, &holder.1).unwrap();
+    loop {
+        let mut ops: Vec<&mut dyn Drive> = waiting.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
+        world.run_until(world.now + millis(1), &mut ops);
+        let served = waiting.iter_mut().position(|(_, op)| op.due().is_none());
+        if let Some(served) = served {
+            let (owner, mut op) = waiting.remove(served);
+            return (owner, op.outcome().unwrap().unwrap());
+        }
+    }
+}
+
+#[test]
+fn whoever_comes_when_a_crowd_was_served_does_not_wait_for_it() {
+    let mut world = World::new();
+    let options = || LockOptions::new(lease(secs(3600)));
+    let first = world.acquainted("first");
+    let mut holder = (first, world.acquire(first, "k", options()).unwrap());
+    let mut waiting = Vec::new();
+    for number in 0..30 {
+        let owner = world.acquainted(&number.to_string());
+        waiting.push((owner, world.acquiring(owner, "k", options())));
+    }
+    let hold = millis(10);
+    for _ in 0..30 {
+        let mut ops: Vec<&mut dyn Drive> = waiting.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
+        world.run_until(world.now + hold, &mut ops);
+        holder = pass_on(&mut world, holder, &mut waiting);
+    }
+    let late = world.acquainted("late");
+    let mut waiting = vec![(late, world.acquiring(late, "k", options()))];
+    world.run_until(world.now + hold, &mut [&mut waiting[0].1]);
+    let freed = world.now;
+    pass_on(&mut world, holder, &mut waiting);
+    assert!(world.now < freed + 3 * hold, "it took {:?}", world.now - freed);
 }
