@@ -86,7 +86,7 @@ impl Line {
         Some(place - passed_over.saturating_sub(1))
     }
 
-    fn place(&self, ticket: Ticket) -> Option<usize> {
+    pub(crate) fn place(&self, ticket: Ticket) -> Option<usize> {
         self.waiting.iter().position(|waiting| waiting.ticket == ticket)
     }
 
