@@ -89,12 +89,14 @@ mod tests {
         };
         Held {
             grant: 1,
+            since: crate::time::Time::from_nanos(0),
             namespace: Namespace::new("n").unwrap(),
             record,
             version: Version { era: 1, number: 1 },
             deadline: Deadline::Never,
             lapses: Deadline::Never,
             taken_until: None,
+            in_a_row: 0,
             written_out: None,
             writes: 0,
             in_doubt: None,
