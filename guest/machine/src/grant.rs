@@ -243,7 +243,7 @@ impl Release {
         };
         if let Some(since) = held.map(|held| held.since) {
             session.forget(&self.grant.store_key);
-            session.freed(&self.grant.store_key, since, now);
+            session.freed(&self.grant, since, now);
         }
         session.reached = true;
         outcome

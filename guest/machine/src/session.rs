@@ -13,6 +13,7 @@ use crate::name::{Namespace, Place, Text};
 use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
 use crate::queue::Contended;
 use crate::record::{Nonce, Record};
+use crate::semaphore::Memory;
 use crate::time::Time;
 use crate::written::{Minimum, Written};
 
@@ -55,6 +56,7 @@ pub struct Session {
     contended: Vec<(String, Contended)>,
     /// The key that it released last.
     last_freed: Option<LastFreed>,
+    pub(crate) semaphores: Memory,
     /// Whether the store has answered this session at all: a waiter rides out an outage of a store that was there,
     /// not a wrong address.
     pub(crate) reached: bool,
@@ -210,6 +212,7 @@ impl Session {
             grants: 0,
             contended: Vec::new(),
             last_freed: None,
+            semaphores: Memory::default(),
             reached: false,
         })
     }
@@ -405,8 +408,12 @@ impl Session {
         self.contended.push((store_key.into(), contended));
     }
 
-    /// Notes that a lock that was held was given back.
-    pub(crate) fn freed(&mut self, store_key: &Arc<str>, since: Time, now: Time) {
+    /// Notes that what was held by this grant was given back.
+    pub(crate) fn freed(&mut self, grant: &Grant, since: Time, now: Time) {
+        let store_key = &grant.store_key;
+        if let Some(number) = grant.place.permit {
+            return self.semaphores.freed(&grant.place.key, number);
+        }
         if let Some((_, contended)) = self.contended.iter_mut().find(|(key, _)| **key == **store_key) {
             contended.released = Some(now);
         }

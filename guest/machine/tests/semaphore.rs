@@ -364,21 +364,6 @@ fn somebodys_permit_is_broken_by_its_number() {
 }
 
 #[test]
-fn a_permit_costs_few_calls_however_many_there_are() {
-    let (mut world, a) = pool(1000);
-    let mut numbers = BTreeSet::new();
-    for _ in 0..1000 {
-        numbers.insert(world.permit(a, "pool", once(3000)).unwrap().permit());
-    }
-    assert_eq!(numbers.len(), 1000);
-    let calls = world.calls().len();
-    assert!(calls <= 6 * 1000, "{calls} calls");
-    let b = world.owner("b");
-    assert!(matches!(world.permit(b, "pool", once(30)), Err(AcquireError::Busy { .. })));
-    assert!(world.calls().len() <= 6);
-}
-
-#[test]
 fn an_evicted_permit_of_our_own_is_not_taken_twice() {
     let (mut world, a) = pool(2);
     let held = permits(&mut world, a, 1);
@@ -403,7 +388,7 @@ fn a_lost_answer_is_read_back_when_a_semaphore_is_made() {
 
 #[test]
 fn a_lost_answer_is_read_back_when_a_permit_is_acquired() {
-    for calls in 0..4 {
+    for calls in 0..3 {
         for fault in [Fault::LostReply, Fault::LostRequest] {
             let (mut world, a) = pool(1);
             world.script((0..calls).map(|_| Fault::Fine).chain([fault]));
@@ -473,7 +458,7 @@ fn a_foreign_value_is_corrupt_and_left_alone() {
 #[test]
 fn a_permit_whose_answer_took_longer_than_its_lease_is_not_granted() {
     let (mut world, a) = pool(1);
-    world.script([Fault::Fine, Fault::Fine, Fault::Fine, Fault::SlowReply(secs(3))]);
+    world.script([Fault::Fine, Fault::Fine, Fault::SlowReply(secs(3))]);
     let outcome = world.permit(a, "pool", once(2));
     assert!(outcome.is_err(), "{outcome:?}");
     let grant = world.permit(a, "pool", once(2)).unwrap();

@@ -55,6 +55,8 @@ struct Player {
     owner: Owner,
     grants: Vec<Grant>,
     at: Option<Work>,
+    /// When its last call left: what it comes to may rest on what stood then.
+    asked: Duration,
 }
 
 enum Work {
@@ -83,6 +85,7 @@ impl Game {
             owner: world.owner(&format!("owner {index}")),
             grants: Vec::new(),
             at: None,
+            asked: world.now,
         });
         let players: Vec<_> = players.collect();
         let size = 1 + random.below(3) as u32;
@@ -164,7 +167,11 @@ impl Game {
         let pick = if self.random.percent(90) { 0 } else { self.random.below(due.len() as u64) as usize };
         let index = due[pick].1;
         let mut work = self.players[index].at.take().unwrap();
+        let calls = self.world.log.len();
         work.drive().step(&mut self.world);
+        if self.world.log.len() > calls {
+            self.players[index].asked = self.world.now;
+        }
         if work.drive().due().is_some() {
             self.players[index].at = Some(work);
             return;
@@ -173,7 +180,7 @@ impl Game {
             Work::Acquiring(mut op) => self.acquired(index, op.outcome().unwrap()),
             Work::Renewing(mut op) => assert!(!matches!(op.outcome().unwrap(), Err(GrantError::OutOfOrder))),
             Work::Releasing(mut op, grant) => self.released(index, &grant, op.outcome().unwrap()),
-            Work::Resizing(mut op, size) => self.resized(size, op.outcome().unwrap()),
+            Work::Resizing(mut op, size) => self.resized(index, size, op.outcome().unwrap()),
         }
     }
 
@@ -181,7 +188,7 @@ impl Game {
         match outcome {
             Ok(grant) => {
                 self.players[index].grants.push(grant);
-                let (valid, size) = (self.valid().len(), self.largest_size_lately());
+                let (valid, size) = (self.valid().len(), self.largest_size_since(self.players[index].asked));
                 assert!(valid <= size, "{valid} permits of {size}");
             }
             Err(AcquireError::OutOfOrder | AcquireError::Invalid(_) | AcquireError::Corrupt(_)) => {
@@ -202,7 +209,7 @@ impl Game {
         }
     }
 
-    fn resized(&mut self, size: u32, outcome: Result<Option<u32>, ResizeError>) {
+    fn resized(&mut self, index: usize, size: u32, outcome: Result<Option<u32>, ResizeError>) {
         match outcome {
             Ok(_) => {
                 // A semaphore that was lost with its permits tells nothing of who is still at work.
@@ -210,7 +217,7 @@ impl Game {
                     return;
                 }
                 // Somebody may have given it another size since it was done.
-                let most = self.largest_size_lately().max(size as usize);
+                let most = self.largest_size_since(self.players[index].asked).max(size as usize);
                 assert!(self.valid().len() <= most, "{} held of {most}", self.valid().len());
             }
             Err(ResizeError::OutOfOrder | ResizeError::Corrupt(_)) => panic!("{outcome:?}"),
@@ -226,9 +233,8 @@ impl Game {
         valid.map(|(_, grant)| grant.permit().unwrap()).collect()
     }
 
-    /// The largest size that the semaphore had since the slowest answer that may have just come was given.
-    fn largest_size_lately(&self) -> usize {
-        let since = self.world.now.saturating_sub(SLOWEST);
+    /// The largest size that the semaphore had since then.
+    fn largest_size_since(&self, since: Duration) -> usize {
         let mut sizes = self.world.servers.history.iter().filter(|write| write.key == "n:semaphore:pool");
         let (mut last, mut largest) = (0, 0);
         for write in sizes.by_ref() {

@@ -1,4 +1,5 @@
-//! Acquiring a permit: a free number is looked for and acquired as a lock is, and the definition is read after it.
+//! Acquiring a permit: a number is guessed, or a free one looked for; it is acquired as a lock is, and the definition is
+//! read after it.
 
 use alloc::boxed::Box;
 use core::ops::ControlFlow;
@@ -6,6 +7,7 @@ use core::time::Duration;
 
 use super::definition::Stated;
 use super::survey::{End, Extent, Found, Survey};
+use super::watch::Watch;
 use crate::acquire::{Acquire, OUTAGE_PAUSE};
 use crate::error::{AcquireError, WaitingFor};
 use crate::grant::Release;
@@ -34,6 +36,12 @@ pub struct AcquirePermit {
     waiting_for: WaitingFor,
     /// The definition as it was seen last.
     believed: Option<Box<Stated>>,
+    /// Whether a number is tried on what the session remembers: the semaphore may be gone since.
+    from_memory: bool,
+    /// Whether a number taken at random is likely to be held.
+    scarce: bool,
+    /// What it knows of the permits since it found them all held.
+    watch: Option<Box<Watch>>,
     /// A number of which it is not known whether our record is there, or may get there yet.
     in_doubt: Option<u32>,
     /// How often it went on without a pause since the last one.
@@ -90,6 +98,9 @@ impl AcquirePermit {
             nonce,
             waiting_for: WaitingFor::Turn,
             believed: None,
+            from_memory: false,
+            scarce: false,
+            watch: None,
             in_doubt: None,
             hasty: 0,
             state: State::Fresh,
@@ -101,55 +112,101 @@ impl AcquirePermit {
         &self.waiting_for
     }
 
+    fn start(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
+        self.wait.start(now);
+        let Some(known) = session.semaphores.of(&self.name).cloned() else {
+            return self.survey(session, Extent::Definition);
+        };
+        self.scarce = known.scarce;
+        self.from_memory = true;
+        self.guess(session, now, known.stated, known.freed)
+    }
+
     fn go_on(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
         match self.in_doubt {
             // Our record may be there: the try finds it.
             Some(number) => self.try_number(session, number, now),
-            None => self.survey(session),
+            None => self.search(session, now),
         }
     }
 
-    fn survey(&mut self, session: &Session) -> Step<Outcome> {
-        // Each session begins elsewhere, or all would try for the same free number.
-        let from = self.wait.random_below(u32::MAX);
-        let (survey, ask) = Survey::start(session, &self.name, Extent::UntilFree { from }, self.believed.take());
+    /// Tries a number unseen where it is likely to be free: that is cheaper than a search.
+    fn guess(&mut self, session: &mut Session, now: Time, stated: Stated, freed: Option<u32>) -> Step<Outcome> {
+        let numbers = &stated.definition.numbers;
+        // Each session begins elsewhere, or all would try for the same number.
+        let any = || numbers.round(self.wait.random_below(u32::MAX), 1).first().copied();
+        let guess = if self.scarce { freed } else { freed.or_else(any) };
+        let guess = guess.filter(|number| {
+            let place = Place::permit(&self.name, *number);
+            stated.definition.grants(*number) && !session.holds(&session.store_key(&place), now)
+        });
+        self.believed = Some(Box::new(stated));
+        match guess {
+            Some(number) => self.try_number(session, number, now),
+            None => self.search(session, now),
+        }
+    }
+
+    /// Looks for a free number: whoever waits already at some, any other at all. So does whoever gives up, who is to
+    /// be told how many are held.
+    fn search(&mut self, session: &Session, now: Time) -> Step<Outcome> {
+        let extent = match (&mut self.watch, &self.believed) {
+            (Some(watch), Some(stated)) if !self.wait.is_over(now) => {
+                Extent::Part(watch.look(&stated.definition.numbers, now))
+            }
+            _ => Extent::UntilFree { from: self.wait.random_below(u32::MAX) },
+        };
+        self.survey(session, extent)
+    }
+
+    fn survey(&mut self, session: &Session, extent: Extent) -> Step<Outcome> {
+        self.from_memory = false;
+        let (survey, ask) = Survey::start(session, &self.name, extent, self.believed.take());
         self.state = State::Surveying { survey };
         ask.into()
     }
 
     /// Somebody was faster. Others may be free.
-    fn survey_again(&mut self, session: &Session, now: Time) -> Step<Outcome> {
+    fn search_again(&mut self, session: &Session, now: Time) -> Step<Outcome> {
         self.hasty += 1;
-        if self.hasty > RACES { self.pause(now, Duration::ZERO) } else { self.survey(session) }
+        if self.hasty > RACES { self.pause(now, Duration::ZERO) } else { self.search(session, now) }
     }
 
     fn on_survey(&mut self, session: &mut Session, now: Time, end: End) -> Step<Outcome> {
         match end {
-            End::Found(found) if found.stated.definition.permits == 0 => self.end(Err(AcquireError::Unknown)),
+            End::Found(found) if found.stated.definition.permits == 0 => self.unknown(session),
+            End::Found(found) if found.seen == 0 => self.guess(session, now, found.stated, None),
             End::Found(found) if found.stated.definition.surplus() > 0 => self.on_unsettled(session, now, *found),
             End::Found(found) => self.on_found(session, now, *found),
-            End::Unknown => self.end(Err(AcquireError::Unknown)),
+            End::Unknown => self.unknown(session),
             End::Corrupt(excerpt) => self.end(Err(AcquireError::Corrupt(excerpt))),
             End::Failed(error) => self.on_outage(session, now, error),
             End::OutOfOrder => self.end(Err(AcquireError::OutOfOrder)),
         }
     }
 
+    fn unknown(&mut self, session: &mut Session) -> Step<Outcome> {
+        session.semaphores.forget(&self.name);
+        self.end(Err(AcquireError::Unknown))
+    }
+
     fn on_found(&mut self, session: &mut Session, now: Time, found: Found) -> Step<Outcome> {
-        let pick = self.wait.random_below(u32::try_from(found.free.len()).unwrap_or(1).max(1));
+        let free = u32::try_from(found.free.len()).unwrap_or(u32::MAX);
+        let pick = self.wait.random_below(free.max(1));
         match found.free.get(usize::try_from(pick).unwrap_or(0)).copied() {
             Some(number) => {
+                self.scarce = free < found.seen.div_ceil(2);
                 self.believed = Some(Box::new(found.stated));
                 self.try_number(session, number, now)
             }
-            None => self.on_exhausted(now, found),
+            None => self.on_exhausted(session, now, found),
         }
     }
 
     /// The semaphore shrinks: nobody gets in, and what is free goes.
-    fn on_unsettled(&mut self, session: &Session, now: Time, found: Found) -> Step<Outcome> {
+    fn on_unsettled(&mut self, session: &mut Session, now: Time, found: Found) -> Step<Outcome> {
         if found.free.is_empty() {
-            return self.on_exhausted(now, found);
+            return self.on_exhausted(session, now, found);
         }
         let Stated { definition, version } = found.stated;
         let definition = definition.without(&found.free);
@@ -163,20 +220,31 @@ impl AcquirePermit {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
                 self.believed = Some(Box::new(Stated { version, ..settled }));
-                self.survey_again(session, now)
+                self.search_again(session, now)
             }
             // Changed by somebody else, or it may have been by us: the next survey tells.
-            Ok(_) | Err(StoreError::UnknownOutcome(_)) => self.survey_again(session, now),
+            Ok(_) | Err(StoreError::UnknownOutcome(_)) => self.search_again(session, now),
             Err(error) => self.on_outage(session, now, error),
         }
     }
 
-    fn on_exhausted(&mut self, now: Time, found: Found) -> Step<Outcome> {
-        let size = found.stated.definition.permits;
-        let held = u32::try_from(found.held.len()).unwrap_or(u32::MAX);
-        let holder = found.held.into_iter().next().map(Box::new);
+    fn on_exhausted(&mut self, session: &mut Session, now: Time, found: Found) -> Step<Outcome> {
+        let Found { stated, seen, taken, ends, held: holders, .. } = found;
+        let (size, numbers) = (stated.definition.permits, stated.definition.numbers.len());
+        let held = match &mut self.watch {
+            Some(watch) if seen < numbers => {
+                watch.note(ends);
+                watch.held.min(numbers)
+            }
+            watch => {
+                *watch = Some(Box::new(Watch::new(taken, self.wait.random_below(u32::MAX), ends)));
+                taken
+            }
+        };
+        let holder = holders.into_iter().next().map(Box::new);
         self.waiting_for = WaitingFor::Exhausted { size, held, holder };
-        self.believed = Some(Box::new(found.stated));
+        session.semaphores.note(&self.name, stated.clone(), true);
+        self.believed = Some(Box::new(stated));
         self.pause(now, Duration::ZERO)
     }
 
@@ -194,13 +262,19 @@ impl AcquirePermit {
 
     fn on_tried(&mut self, session: &mut Session, now: Time, number: u32, outcome: Outcome) -> Step<Outcome> {
         self.in_doubt = None;
+        let from_memory = core::mem::take(&mut self.from_memory);
         match outcome {
             Ok(grant) => {
                 self.state = State::Verifying { number, grant: Box::new(grant) };
                 Step::Call(Request::Get { key: session.namespace().semaphore(&self.name) })
             }
             Err(AcquireError::Busy { waiting_for: WaitingFor::Holder(_), .. } | AcquireError::Corrupt(_)) => {
-                self.survey_again(session, now)
+                self.scarce = true;
+                self.search_again(session, now)
+            }
+            // Of one that is gone it is told at once.
+            Err(AcquireError::Busy { .. } | AcquireError::AlreadyHeld) if from_memory => {
+                self.search_again(session, now)
             }
             Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) => {
                 self.waiting_for = WaitingFor::Quarantine(left);
@@ -226,12 +300,16 @@ impl AcquirePermit {
         let then = match reply.map(|entry| entry.map(|entry| Stated::read(&self.name, &entry))) {
             Ok(Some(Ok(stated))) if stated.definition.grants(number) => {
                 if session.validity(&grant, now) != Validity::Lost {
+                    session.semaphores.note(&self.name, stated, self.scarce);
                     return self.end(Ok(grant));
                 }
                 // The answer took longer than the lease.
                 Withdrawn::Pause
             }
-            Ok(Some(Ok(_))) => Withdrawn::LookAgain,
+            Ok(Some(Ok(stated))) => {
+                self.believed = Some(Box::new(stated));
+                Withdrawn::LookAgain
+            }
             Ok(Some(Err(excerpt))) => Withdrawn::Fail(Box::new(AcquireError::Corrupt(excerpt))),
             Ok(None) => Withdrawn::Fail(Box::new(AcquireError::Unknown)),
             Err(error) => Withdrawn::Outage(error),
@@ -249,9 +327,12 @@ impl AcquirePermit {
     /// However it was given back: what stays behind ends with its lease.
     fn on_withdrawn(&mut self, session: &mut Session, now: Time, then: Withdrawn) -> Step<Outcome> {
         match then {
-            Withdrawn::LookAgain => self.survey_again(session, now),
+            Withdrawn::LookAgain => self.search_again(session, now),
             Withdrawn::Pause => self.pause(now, Duration::ZERO),
-            Withdrawn::Fail(error) => self.end(Err(*error)),
+            Withdrawn::Fail(error) => {
+                session.semaphores.forget(&self.name);
+                self.end(Err(*error))
+            }
             Withdrawn::Outage(error) => self.on_outage(session, now, error),
         }
     }
@@ -301,10 +382,7 @@ impl Machine for AcquirePermit {
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
         // Each arm puts the next state back; one that does not has ended.
         match (core::mem::replace(&mut self.state, State::Ended), event) {
-            (State::Fresh, Event::Start) => {
-                self.wait.start(now);
-                self.go_on(session, now)
-            }
+            (State::Fresh, Event::Start) => self.start(session, now),
             (State::Surveying { mut survey }, event) => match survey.step(session, now, event) {
                 ControlFlow::Break(end) => self.on_survey(session, now, end),
                 ControlFlow::Continue(ask) => {

@@ -12,18 +12,28 @@
 //! numbers found free are taken out, by a write under the version at which the definition was read. So a permit was
 //! either granted before the shrinking began, and is seen as held, or it is not granted. Anybody may take out the free
 //! ones: a process that shrinks and dies leaves nothing half done.
+//!
+//! # Why a large one costs no more than a small one
+//!
+//! Nothing of that asks how whoever acquires came by the number. It may be the one that the session gave back last, or
+//! any: most often it is free, and a try is cheaper than a search. Only where it is held the permits are read, a few
+//! first, and all of them only before it is said that none is free. Whoever waits from then on reads a few at a time,
+//! in turn.
 
 mod acquire;
 mod definition;
 mod list;
+mod memory;
 mod numbers;
 mod registry;
 mod resize;
 mod survey;
+mod watch;
 
 pub use acquire::AcquirePermit;
 pub use definition::MAX_PERMITS;
 pub use list::List;
+pub(crate) use memory::Memory;
 pub use resize::{Resize, ResizeError, Size};
 
 use alloc::string::String;

@@ -38,6 +38,15 @@ impl Numbers {
         part
     }
 
+    /// Up to `count` numbers from a position on, which is reduced to the count of all, and round the end; none twice.
+    pub(super) fn round(&self, from: u32, count: usize) -> Vec<u32> {
+        let position = from.checked_rem(self.len()).unwrap_or(0);
+        let mut round = self.part(position, count);
+        let before = usize::try_from(position).unwrap_or(usize::MAX);
+        round.extend(self.part(0, before.min(count - round.len())));
+        round
+    }
+
     /// Adds the smallest numbers that are missing, until there are so many.
     pub(super) fn grow_to(&mut self, count: u32) {
         let mut missing = count.saturating_sub(self.len());
@@ -137,6 +146,10 @@ mod tests {
                 prop_assert_eq!(numbers.len() as usize, set.len());
                 prop_assert_eq!(numbers.part(0, usize::MAX), set.iter().copied().collect::<Vec<_>>());
                 prop_assert_eq!(numbers.part(3, 5), set.iter().copied().skip(3).take(5).collect::<Vec<_>>());
+                let round: Vec<u32> = set.iter().cycle().skip(3).take(set.len().min(50)).copied().collect();
+                if set.len() > 3 {
+                    prop_assert_eq!(numbers.round(3, 50), round);
+                }
                 prop_assert_eq!(numbers.contains(number), set.contains(&number));
                 prop_assert_eq!(Numbers::decode(&numbers.encode()), Some(numbers.clone()));
             }

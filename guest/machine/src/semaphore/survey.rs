@@ -7,8 +7,9 @@ use core::ops::ControlFlow;
 
 use super::SemaphoreStatus;
 use super::definition::Stated;
+use super::watch::{Ends, LOOK};
 use crate::holder::Holder;
-use crate::kv::{Entry, Reply, Request, StoreError};
+use crate::kv::{Entry, Reply, Request, StoreError, Ttl};
 use crate::name::{Key, Place};
 use crate::record::Record;
 use crate::session::Session;
@@ -22,15 +23,19 @@ const CHUNK: usize = 256;
 const ATTEMPTS: u32 = 64;
 
 /// How much of it is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Extent {
-    /// All permits.
+    /// The definition alone.
+    Definition,
+    /// All permits, and who holds them.
     Whole,
     /// From this one of the numbers on, round the end, until a free one is found.
     UntilFree {
         /// Reduced to the count of numbers.
         from: u32,
     },
+    /// These numbers; if the semaphore turns out to be another than it was, until a free one is found.
+    Part(Vec<u32>),
 }
 
 /// A reading in progress.
@@ -47,6 +52,8 @@ pub(super) struct Survey {
     /// How many of the numbers were read.
     seen: u32,
     free: Vec<u32>,
+    taken: u32,
+    ends: Ends,
     held: Vec<Holder>,
     foreign: Option<String>,
 }
@@ -55,11 +62,17 @@ pub(super) struct Survey {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Found {
     pub(super) stated: Stated,
+    /// How many of the numbers were read.
+    pub(super) seen: u32,
     /// Numbers nobody holds.
     pub(super) free: Vec<u32>,
-    /// In the order in which they were read: of a whole survey, by number.
+    /// How many have an entry.
+    pub(super) taken: u32,
+    /// When the first of them may be free.
+    pub(super) ends: Ends,
+    /// Of a whole survey all, by number; of another the first.
     pub(super) held: Vec<Holder>,
-    /// The beginning of a value that stands in a permit's place and is not ours.
+    /// Of a whole survey: the beginning of a value that stands in a permit's place and is not ours.
     pub(super) foreign: Option<String>,
 }
 
@@ -83,10 +96,19 @@ impl Survey {
         extent: Extent,
         believed: Option<Box<Stated>>,
     ) -> (Box<Self>, Ask) {
-        let (asked, free, held) = (Vec::new(), Vec::new(), Vec::new());
-        let name = name.clone();
-        let survey = Survey { name, extent, believed, attempts: 0, asked, seen: 0, free, held, foreign: None };
-        let mut survey = Box::new(survey);
+        let mut survey = Box::new(Survey {
+            name: name.clone(),
+            extent,
+            believed,
+            attempts: 0,
+            asked: Vec::new(),
+            seen: 0,
+            free: Vec::new(),
+            taken: 0,
+            ends: Ends::default(),
+            held: Vec::new(),
+            foreign: None,
+        });
         let ask = survey.ask(session);
         (survey, ask)
     }
@@ -119,7 +141,10 @@ impl Survey {
 
     fn begin_anew(&mut self, stated: Stated) {
         self.believed = Some(Box::new(stated));
-        self.seen = 0;
+        if let Extent::Part(numbers) = &self.extent {
+            self.extent = Extent::UntilFree { from: numbers.first().copied().unwrap_or(0) };
+        }
+        (self.seen, self.taken, self.ends) = (0, 0, Ends::default());
         (self.free, self.held, self.foreign) = (Vec::new(), Vec::new(), None);
     }
 
@@ -134,6 +159,14 @@ impl Survey {
                 }
                 continue;
             };
+            self.taken += 1;
+            if let Some(Ttl::After(left)) = entry.time_left {
+                self.ends.note(number, now.after(left));
+            }
+            // Who looks for a free number wants to know of one holder, and reading a record takes time.
+            if self.extent != Extent::Whole && !self.held.is_empty() {
+                continue;
+            }
             match Record::decode_for(&place, &entry.value) {
                 Ok(record) => self.held.push(Holder::new(record, &entry)),
                 Err(excerpt) => self.foreign = Some(excerpt),
@@ -142,14 +175,30 @@ impl Survey {
     }
 
     fn is_complete(&self) -> bool {
-        let enough = matches!(self.extent, Extent::UntilFree { .. }) && !self.free.is_empty();
-        enough || self.seen >= self.count()
+        match self.extent {
+            Extent::Definition | Extent::Part(_) => true,
+            Extent::UntilFree { .. } if self.is_enough() => true,
+            Extent::Whole | Extent::UntilFree { .. } => self.seen >= self.count(),
+        }
+    }
+
+    /// One free number will do; of a semaphore that shrinks, as many as are to be taken out.
+    fn is_enough(&self) -> bool {
+        let surplus = self.believed.as_ref().map_or(0, |stated| stated.definition.surplus());
+        u32::try_from(self.free.len()).is_ok_and(|free| free >= surplus.max(1))
     }
 
     fn found(&mut self) -> End {
         let Some(stated) = self.believed.take() else { return End::OutOfOrder };
-        let (free, held) = (core::mem::take(&mut self.free), core::mem::take(&mut self.held));
-        End::Found(Box::new(Found { stated: *stated, free, held, foreign: self.foreign.take() }))
+        End::Found(Box::new(Found {
+            stated: *stated,
+            seen: self.seen,
+            free: core::mem::take(&mut self.free),
+            taken: self.taken,
+            ends: core::mem::take(&mut self.ends),
+            held: core::mem::take(&mut self.held),
+            foreign: self.foreign.take(),
+        }))
     }
 
     /// How many numbers there are, as far as is known.
@@ -167,15 +216,16 @@ impl Survey {
 
     fn next_numbers(&self) -> Vec<u32> {
         let Some(stated) = &self.believed else { return Vec::new() };
-        let count = self.count();
-        let start = match self.extent {
-            Extent::Whole => 0,
-            Extent::UntilFree { from } => from.checked_rem(count).unwrap_or(0),
+        let (start, chunk) = match &self.extent {
+            Extent::Definition => return Vec::new(),
+            Extent::Part(numbers) => return numbers.clone(),
+            Extent::Whole => (0, CHUNK),
+            // If many are free, one is among the first few.
+            Extent::UntilFree { from } => (*from, if self.seen == 0 { LOOK } else { CHUNK }),
         };
-        let position = (start + self.seen).checked_rem(count).unwrap_or(0);
-        // Not past the end, where it goes on at the beginning, and none twice.
-        let left = (count - self.seen).min(count - position);
-        stated.definition.numbers.part(position, CHUNK.min(usize::try_from(left).unwrap_or(CHUNK)))
+        let count = self.count();
+        let left = usize::try_from(count - self.seen).unwrap_or(CHUNK);
+        stated.definition.numbers.round(start.checked_rem(count).unwrap_or(0) + self.seen, chunk.min(left))
     }
 }
 

@@ -10,7 +10,16 @@ const ONCE: Option<Duration> = Some(Duration::ZERO);
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    vec![shrinking(), growing_and_shrinking(), destroying(), exhausted(), lost_era(), retry(), retry_with_faults()]
+    vec![
+        shrinking(),
+        growing_and_shrinking(),
+        remembered(),
+        destroying(),
+        exhausted(),
+        lost_era(),
+        retry(),
+        retry_with_faults(),
+    ]
 }
 
 fn base(name: &'static str, size: u32, members: Vec<Vec<Deed>>, reaches: &'static [Seen]) -> Scenario {
@@ -31,6 +40,14 @@ fn growing_and_shrinking() -> Scenario {
         vec![vec![Deed::Permit(ONCE), Deed::Permit(ONCE)], vec![Deed::Make(1, None)], vec![Deed::Make(3, None)]];
     let reaches = &[Seen::Granted, Seen::Resized, Seen::Superseded];
     Scenario { horizon: 1, ..base("two sizes at once", 2, members, reaches) }
+}
+
+/// Somebody comes again and tries what it remembers of a semaphore that is smaller, or gone and made anew.
+fn remembered() -> Scenario {
+    let again = vec![Deed::Permit(ONCE), Deed::GiveBack, Deed::Permit(ONCE)];
+    let members = vec![again, vec![Deed::Make(1, ONCE), Deed::Permit(ONCE)], vec![Deed::Destroy(ONCE)]];
+    let reaches = &[Seen::Granted, Seen::Resized, Seen::Withdrawn, Seen::Unknown];
+    Scenario { unanswered: 0, horizon: 1, ..base("a semaphore is remembered", 2, members, reaches) }
 }
 
 fn destroying() -> Scenario {
