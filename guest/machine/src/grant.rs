@@ -139,9 +139,9 @@ impl Release {
             let write = (record(held), Ttl::After(kept), Doubt::GivenUp, Deadline::Unconfirmed);
             return self.state.replace(&self.grant, held, write, Released::Kept(kept), now);
         }
-        let fits =
-            |claim: &Box<Claim>| *claim.store_key == *self.grant.store_key && claim.record.place == held.record.place;
-        match self.successor.take().filter(fits) {
+        let (key, place) = (&self.grant.store_key, &held.record.place);
+        let claim = self.successor.take().filter(|claim| *claim.store_key == **key && claim.record.place == *place);
+        match claim {
             Some(claim) if held.row.length >= MAX_IN_A_ROW => {
                 let line = session.namespace().line(&claim.record.place.key);
                 self.state = State::Looking { claim, line: line.clone() };
