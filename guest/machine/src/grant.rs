@@ -1,14 +1,13 @@
 //! Renew and release: conditional on the version that we wrote, so that nobody else's grant is ever touched.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError};
 use crate::hand_over::{Claim, HandedOver, MAX_IN_A_ROW};
-use crate::kv::{StoreError, Ttl};
+use crate::kv::{DeleteOutcome, Reply, StoreError, Ttl};
 use crate::options::{Lease, to_trust};
 use crate::record::Record;
 use crate::rewrite::{Before, Rewrite, holder};
@@ -129,9 +128,9 @@ impl Release {
             let write = (record(held), Ttl::After(kept), Doubt::GivenUp, Deadline::Unconfirmed);
             return self.state.replace(&self.grant, held, write, Released::Kept(kept), now);
         }
-        let key = String::from(&*self.grant.store_key);
+        let key = self.grant.store_key.clone();
         let claim = self.successor.take().filter(|claim| {
-            held.in_a_row < MAX_IN_A_ROW && claim.store_key == key && claim.record.place == held.record.place
+            held.in_a_row < MAX_IN_A_ROW && *claim.store_key == *key && claim.record.place == held.record.place
         });
         let action = match claim {
             Some(claim) => Action::HandOver { value: claim.value(), ttl: claim.record.lease.ttl() },
@@ -214,6 +213,11 @@ impl Machine for Release {
             },
             _ => Step::Done(Err(GrantError::OutOfOrder)),
         }
+    }
+
+    /// What was deleted is given back, however late it is.
+    fn minds_the_time_of(&self, reply: &Reply) -> bool {
+        !matches!(reply, Reply::Delete(Ok(DeleteOutcome::Deleted)))
     }
 }
 

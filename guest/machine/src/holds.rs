@@ -74,6 +74,7 @@ mod tests {
     use crate::options::{Lease, Mode};
     use crate::record::{Nonce, Record};
     use crate::session::Deadline;
+    use crate::time::Time;
 
     fn held(key: &str) -> Held {
         let record = Record {
@@ -89,12 +90,14 @@ mod tests {
         };
         Held {
             grant: 1,
+            since: Time::from_nanos(0),
             namespace: Namespace::new("n").unwrap(),
             record,
             version: Version { era: 1, number: 1 },
             deadline: Deadline::Never,
             lapses: Deadline::Never,
             taken_until: None,
+            in_a_row: 0,
             written_out: None,
             writes: 0,
             in_doubt: None,
