@@ -1,6 +1,8 @@
 //! The loop between a machine and the imports.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
@@ -29,9 +31,16 @@ pub(crate) fn advance<M: Machine>(
     session: &mut Session,
     mut event: Event,
 ) -> ControlFlow<M::Outcome, Duration> {
+    let mut at = now();
     loop {
-        match machine.step(session, now(), event) {
-            Step::Call(request) => event = Event::Reply(call(request)),
+        match machine.step(session, at, event) {
+            Step::Call(request) => {
+                let reply = call(request);
+                if machine.minds_the_time_of(&reply) {
+                    at = now();
+                }
+                event = Event::Reply(reply);
+            }
             Step::Sleep(pause) => return ControlFlow::Continue(pause),
             Step::Done(outcome) => return ControlFlow::Break(outcome),
         }
@@ -79,7 +88,8 @@ fn call(request: Request) -> Reply {
     }
 }
 
-fn get_many(keys: &[String]) -> Result<alloc::vec::Vec<Option<kvlock_machine::Entry>>, kvlock_machine::StoreError> {
-    let entries = kv_store::get_many(keys).map_err(convert::store_error)?;
+fn get_many(keys: &[Arc<str>]) -> Result<Vec<Option<kvlock_machine::Entry>>, kvlock_machine::StoreError> {
+    let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
+    let entries = kv_store::get_many(&keys).map_err(convert::store_error)?;
     Ok(entries.into_iter().map(|entry| entry.map(convert::entry)).collect())
 }

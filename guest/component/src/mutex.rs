@@ -284,7 +284,7 @@ impl wit::GuestGrant for Grant {
 
     fn hand_over(&self, successor: wit::Claim) -> Result<wit::Released, wit::GrantError> {
         let grant = self.unreleased()?;
-        let claim = Claim::new(successor.store_key, &successor.value);
+        let claim = Claim::new(&successor.store_key, &successor.value);
         let claim = claim.map_err(|invalid| wit::GrantError::Invalid(invalid.to_string()))?;
         self.give_back(Release::to(grant, claim))
     }

@@ -5,7 +5,7 @@
 //! does not answer. Each is a state; the wait limit counts through all of them.
 
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use core::time::Duration;
@@ -37,7 +37,7 @@ type Outcome = Result<Grant, AcquireError>;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Acquire {
     place: Place,
-    store_key: String,
+    store_key: Arc<str>,
     options: LockOptions,
     nonce: Nonce,
     wait: Wait,
@@ -63,9 +63,9 @@ pub struct Acquire {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
     Fresh,
+    /// The record is that of the time it was sent.
     Adding {
         sent: Time,
-        record: Box<Record>,
     },
     Looking,
     /// Writing itself into the line.
@@ -208,10 +208,11 @@ impl Acquire {
 
     /// The session may hold the lock: from the start, or since another acquisition of it got there first.
     fn is_held(&self, session: &mut Session, now: Time) -> bool {
-        if session.held(&self.store_key).is_some_and(|held| held.is_over(now)) {
+        let over = session.held(&self.store_key).map(|held| held.is_over(now));
+        if over == Some(true) {
             session.forget(&self.store_key);
         }
-        session.held(&self.store_key).is_some()
+        over == Some(false)
     }
 
     fn hold_once_more(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
@@ -242,7 +243,7 @@ impl Acquire {
         let value = record.encode().into_bytes();
         self.tries_since_look = self.tries_since_look.saturating_add(1);
         self.tried = true;
-        self.state = State::Adding { sent: now, record: Box::new(record) };
+        self.state = State::Adding { sent: now };
         Step::Call(Request::Add { key: self.store_key.clone(), value, ttl: self.options.lease.ttl() })
     }
 
@@ -280,17 +281,11 @@ impl Acquire {
         ask.into()
     }
 
-    fn on_add(
-        &mut self,
-        session: &mut Session,
-        now: Time,
-        sent: Time,
-        record: Record,
-        reply: AddReply,
-    ) -> Step<Outcome> {
+    fn on_add(&mut self, session: &mut Session, now: Time, sent: Time, reply: AddReply) -> Step<Outcome> {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
                 session.reached = true;
+                let record = session.record(&self.place, &self.options, self.nonce, sent);
                 self.on_written(session, now, Written { record, version, sent, row: Row::default() })
             }
             Ok(WriteOutcome::Conflict(version)) => {
@@ -415,10 +410,7 @@ impl Acquire {
         if let Some(contended) = self.queue.as_ref().and_then(|queue| queue.served(now)) {
             session.contend(&self.store_key, contended);
         }
-        let grant = session.grant(&self.store_key, record, version, sent, taken_until(&self.options, sent));
-        if let Some(held) = session.hold_of(&grant) {
-            held.row = row;
-        }
+        let grant = session.grant(&self.store_key, record, version, sent, taken_until(&self.options, sent), row);
         self.end(Ok(grant))
     }
 
@@ -546,9 +538,7 @@ impl Machine for Acquire {
         // Each arm puts the next state back; one that does not has ended.
         match (core::mem::replace(&mut self.state, State::Ended), event) {
             (State::Fresh, Event::Start) => self.start(session, now),
-            (State::Adding { sent, record }, Event::Reply(Reply::Write(reply))) => {
-                self.on_add(session, now, sent, *record, reply)
-            }
+            (State::Adding { sent }, Event::Reply(Reply::Write(reply))) => self.on_add(session, now, sent, reply),
             (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_look(session, now, entry, None),
             (State::Looking, Event::Reply(Reply::Entries(Ok(entries)))) => self.on_looks(session, now, entries),
             (State::Looking, Event::Reply(Reply::Entry(Err(error)) | Reply::Entries(Err(error)))) => {

@@ -4,7 +4,7 @@
 //! repeat is safe because it names the version it expects: if the lost request is executed late, one of the two finds
 //! the version changed.
 
-use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use core::time::Duration;
@@ -40,7 +40,7 @@ pub(crate) enum Action {
 /// A write of an entry that is expected to have a version of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Conditional {
-    key: String,
+    key: Arc<str>,
     action: Action,
     if_version: Version,
     nonce: Nonce,
@@ -93,7 +93,13 @@ pub(crate) enum Conclusion {
 }
 
 impl Conditional {
-    pub(crate) fn new(key: String, action: Action, if_version: Version, nonce: Nonce, earlier: Option<Doubt>) -> Self {
+    pub(crate) fn new(
+        key: Arc<str>,
+        action: Action,
+        if_version: Version,
+        nonce: Nonce,
+        earlier: Option<Doubt>,
+    ) -> Self {
         let (backoff, state) = (Backoff::new(RESOLVE_INTERVAL, nonce.0), State::Writing);
         Conditional {
             key,

@@ -1,14 +1,14 @@
 //! Renew and release: conditional on the version that we wrote, so that nobody else's grant is ever touched.
 
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::sync::Arc;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError};
 use crate::hand_over::{Claim, HandedOver, MAX_IN_A_ROW, Row};
-use crate::kv::{Entry, Reply, Request, StoreError, Ttl};
+use crate::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl};
 use crate::line::{Line, Ticket};
 use crate::name::Place;
 use crate::options::{Lease, to_trust};
@@ -49,7 +49,7 @@ enum State {
     /// Reading the line of those who wait elsewhere.
     Looking {
         claim: Box<Claim>,
-        line: String,
+        line: Arc<str>,
     },
     /// Writing the successor into it.
     LiningUp,
@@ -143,7 +143,7 @@ impl Release {
         let claim = self.successor.take().filter(|claim| *claim.store_key == **key && claim.record.place == *place);
         match claim {
             Some(claim) if held.row.length >= MAX_IN_A_ROW => {
-                let line = session.namespace().line(&claim.record.place.key);
+                let line: Arc<str> = session.namespace().line(&claim.record.place.key).into();
                 self.state = State::Looking { claim, line: line.clone() };
                 Step::Call(Request::Get { key: line })
             }
@@ -156,7 +156,7 @@ impl Release {
         &mut self,
         session: &mut Session,
         now: Time,
-        (claim, line): (Box<Claim>, String),
+        (claim, line): (Box<Claim>, Arc<str>),
         reply: Result<Option<Entry>, StoreError>,
     ) -> Step<Result<Released, GrantError>> {
         let (Ok(entry), Some(held)) = (reply, session.hold_of(&self.grant)) else {
@@ -192,8 +192,8 @@ impl Release {
             Some(claim) => Action::HandOver { value: claim.value(), ttl: claim.record.lease.ttl() },
             None => Action::Delete,
         };
-        let key = String::from(&*self.grant.store_key);
-        let write = Conditional::new(key, action, held.version, held.record.nonce, held.in_doubt);
+        let write =
+            Conditional::new(self.grant.store_key.clone(), action, held.version, held.record.nonce, held.in_doubt);
         let mut write = write.of_hold(held.record.token);
         let ask = write.start(now, None);
         let row = held.row.next(held.record.nonce);
@@ -278,6 +278,11 @@ impl Machine for Release {
             },
             _ => Step::Done(Err(GrantError::OutOfOrder)),
         }
+    }
+
+    /// What was deleted is given back, however late it is.
+    fn minds_the_time_of(&self, reply: &Reply) -> bool {
+        !matches!(reply, Reply::Delete(Ok(DeleteOutcome::Deleted)))
     }
 }
 

@@ -4,7 +4,7 @@
 //! there is one write, no moment at which the lock is free, and nobody is asked who might not be there. Who the
 //! successor is, is for whoever runs both to say: sessions that wait in one process stand in line there.
 
-use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::error::Invalid;
@@ -21,16 +21,16 @@ pub const MAX_IN_A_ROW: u32 = 8;
 /// [`Release::to`](crate::Release::to) writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
-    pub(crate) store_key: String,
+    pub(crate) store_key: Arc<str>,
     pub(crate) record: Record,
 }
 
 impl Claim {
     /// Reads a claim that went from one session to another as text.
-    pub fn new(store_key: String, value: &[u8]) -> Result<Self, Invalid> {
+    pub fn new(store_key: &str, value: &[u8]) -> Result<Self, Invalid> {
         let record = Record::decode(value).ok().filter(|record| record.depth == 1 && record.token.is_none());
         let record = record.ok_or_else(|| Invalid::new("not a claim: give it as the acquisition made it"))?;
-        Ok(Claim { store_key, record })
+        Ok(Claim { store_key: store_key.into(), record })
     }
 
     /// The key in the store that it is to be written under.

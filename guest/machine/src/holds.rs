@@ -74,6 +74,7 @@ mod tests {
     use crate::options::{Lease, Mode};
     use crate::record::{Nonce, Record};
     use crate::session::Deadline;
+    use crate::time::Time;
 
     fn held(key: &str) -> Held {
         let record = Record {
@@ -89,8 +90,8 @@ mod tests {
         };
         Held {
             row: crate::hand_over::Row::default(),
-            since: crate::Time::from_nanos(0),
             grant: 1,
+            since: Time::from_nanos(0),
             namespace: Namespace::new("n").unwrap(),
             record,
             version: Version { era: 1, number: 1 },

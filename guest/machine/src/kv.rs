@@ -1,6 +1,7 @@
 //! What a machine may ask of a store, and what it may hear: `wit/kv-store.wit` as plain values.
 
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -41,23 +42,23 @@ pub struct Entry {
     pub time_left: Option<Ttl>,
 }
 
-/// A call that the driver is to make.
+/// A call that the driver is to make. Its key is shared with the machine that asks.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Request {
     /// Read an entry.
     Get {
         /// The store key.
-        key: String,
+        key: Arc<str>,
     },
     /// Read several.
     GetMany {
         /// The store keys.
-        keys: Vec<String>,
+        keys: Vec<Arc<str>>,
     },
     /// Make an entry where there is none.
     Add {
         /// The store key.
-        key: String,
+        key: Arc<str>,
         /// Its bytes.
         value: Vec<u8>,
         /// How long to keep it.
@@ -66,7 +67,7 @@ pub enum Request {
     /// Replace the entry that has this version.
     Replace {
         /// The store key.
-        key: String,
+        key: Arc<str>,
         /// Its new bytes.
         value: Vec<u8>,
         /// How long to keep it.
@@ -77,14 +78,14 @@ pub enum Request {
     /// Delete the entry that has this version.
     Delete {
         /// The store key.
-        key: String,
+        key: Arc<str>,
         /// The version it must have.
         if_version: Version,
     },
     /// Tell the era of the server that keeps the key.
     Era {
         /// The store key.
-        key: String,
+        key: Arc<str>,
     },
 }
 

@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
@@ -84,7 +85,7 @@ fn status(place: &Place, entry: Option<Entry>) -> KeyStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Break {
     place: Place,
-    store_key: String,
+    store_key: Arc<str>,
     attempts: u32,
     state: State,
 }

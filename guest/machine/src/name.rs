@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 
+use arrayvec::ArrayString;
 use sha2::{Digest, Sha256};
 
 use crate::error::Invalid;
@@ -140,12 +141,12 @@ impl Namespace {
 
     /// What the store calls a lock: `<namespace>:lock:<key>` where that is legal in every store, else
     /// `<namespace>:lock#<SHA-256 of the key>`. The two never meet: a namespace has neither `:` nor `#`.
-    pub fn store_key(&self, key: &Key) -> String {
+    pub fn store_key(&self, key: &Key) -> Arc<str> {
         self.named(":lock", key)
     }
 
     /// What the store calls a lock, or a permit: `<namespace>:permit:<number>:<semaphore>`.
-    pub(crate) fn place(&self, place: &Place) -> String {
+    pub(crate) fn place(&self, place: &Place) -> Arc<str> {
         let Some(number) = place.permit else { return self.store_key(&place.key) };
         let mut kind = String::from(":permit:");
         text::push_decimal(&mut kind, number.into(), 1);
@@ -153,25 +154,26 @@ impl Namespace {
     }
 
     /// What the store calls the line of those who wait for a lock.
-    pub(crate) fn line(&self, key: &Key) -> String {
+    pub(crate) fn line(&self, key: &Key) -> Arc<str> {
         self.named(":line", key)
     }
 
     /// What the store calls the definition of a semaphore.
-    pub(crate) fn semaphore(&self, name: &Key) -> String {
+    pub(crate) fn semaphore(&self, name: &Key) -> Arc<str> {
         self.named(":semaphore", name)
     }
 
     /// What the store calls the list of all semaphores.
-    pub(crate) fn semaphores(&self) -> String {
-        [&*self.0, ":semaphores"].concat()
+    pub(crate) fn semaphores(&self) -> Arc<str> {
+        [&*self.0, ":semaphores"].concat().into()
     }
 
-    fn named(&self, kind: &str, key: &Key) -> String {
+    fn named(&self, kind: &str, key: &Key) -> Arc<str> {
         let length = self.0.len() + kind.len() + 1 + key.0.len();
         let legal = |byte: u8| byte > b' ' && byte != 0x7f;
         let plain = length <= MAX_STORE_KEY_BYTES && key.0.bytes().all(legal);
-        let mut name = String::with_capacity(if plain { length } else { MAX_STORE_KEY_BYTES });
+        // Put together on the stack: it is allocated once, to be shared.
+        let mut name = ArrayString::<MAX_STORE_KEY_BYTES>::new();
         name.push_str(&self.0);
         name.push_str(kind);
         if plain {
@@ -179,9 +181,11 @@ impl Namespace {
             name.push_str(&key.0);
         } else {
             name.push('#');
-            text::push_hex::<32>(&mut name, Sha256::digest(key.0.as_bytes()).into());
+            let mut digits = String::new();
+            text::push_hex::<32>(&mut digits, Sha256::digest(key.0.as_bytes()).into());
+            name.push_str(&digits);
         }
-        name
+        name.as_str().into()
     }
 }
 
@@ -193,7 +197,7 @@ mod tests {
     #[test]
     fn a_plain_key_stays_readable_in_the_store() {
         let key = Key::new("report/2026").unwrap();
-        assert_eq!(Namespace::new("kvlock").unwrap().store_key(&key), "kvlock:lock:report/2026");
+        assert_eq!(Namespace::new("kvlock").unwrap().store_key(&key).as_ref(), "kvlock:lock:report/2026");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! Who finds the lock free and others before it gives them time to take it, a little for each, and then tries: somebody
 //! in the line may have crashed.
 
-use alloc::string::String;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::kv::{Entry, Request, Ttl, Version};
@@ -40,7 +40,7 @@ const JOINS: u8 = 4;
 pub(crate) struct Queue {
     key: Key,
     /// What the store calls the line.
-    pub(crate) store_key: String,
+    pub(crate) store_key: Arc<str>,
     ticket: Ticket,
     /// Who had the key last, as far as is known: it may still stand in the line.
     former: Option<Ticket>,
@@ -104,7 +104,7 @@ pub(crate) struct Contended {
 }
 
 impl Queue {
-    pub(crate) fn new(key: &Key, store_key: String, nonce: Nonce) -> Self {
+    pub(crate) fn new(key: &Key, store_key: Arc<str>, nonce: Nonce) -> Self {
         Queue {
             key: key.clone(),
             store_key,

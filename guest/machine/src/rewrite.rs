@@ -4,7 +4,7 @@
 //! the session does meanwhile, or after the machine was dropped, neither trusts too long nor gives up too early.
 
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::sync::Arc;
 use core::ops::ControlFlow;
 
 use crate::conditional::{Action, Conclusion, Conditional};
@@ -19,7 +19,7 @@ use crate::time::Time;
 /// A replace of a held record that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Rewrite {
-    store_key: String,
+    store_key: Arc<str>,
     hold: u64,
     record: Record,
     doubt: Doubt,
@@ -39,7 +39,7 @@ pub(crate) struct Before {
 
 impl Rewrite {
     pub(crate) fn start(
-        store_key: &str,
+        store_key: &Arc<str>,
         held: &mut Held,
         record: Record,
         ttl: Ttl,
@@ -52,11 +52,11 @@ impl Rewrite {
             Deadline::At(deadline) => Some(deadline),
             Deadline::Never | Deadline::Unconfirmed => None,
         };
-        let write = Conditional::new(store_key.into(), action, held.version, record.nonce, held.in_doubt);
+        let write = Conditional::new(store_key.clone(), action, held.version, record.nonce, held.in_doubt);
         let mut write = write.of_hold(record.token);
         let ask = write.start(now, until);
         let before = Before::of(held, doubt);
-        let rewrite = Rewrite { store_key: store_key.into(), hold: held.grant, record, doubt, at_most, before, write };
+        let rewrite = Rewrite { store_key: store_key.clone(), hold: held.grant, record, doubt, at_most, before, write };
         rewrite.shorten(held, now);
         (rewrite, ask)
     }

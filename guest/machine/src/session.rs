@@ -251,7 +251,7 @@ impl Session {
     /// Takes up a grant that was written out.
     pub fn resume(&mut self, written: &str, now: Time) -> Result<Grant, Invalid> {
         let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
-        let store_key = Arc::from(namespace.place(&record.place));
+        let store_key = namespace.place(&record.place);
         if let Some(held) = self.held.get(&store_key).filter(|held| !held.is_over(now)) {
             // Written out and taken up by one session: the hold never ceased to be its own.
             let same = held.record.nonce == record.nonce;
@@ -286,7 +286,7 @@ impl Session {
         self.options.unix_time.map(|start| start.saturating_add(running))
     }
 
-    pub(crate) fn store_key(&self, place: &Place) -> String {
+    pub(crate) fn store_key(&self, place: &Place) -> Arc<str> {
         self.options.namespace.place(place)
     }
 
@@ -317,11 +317,12 @@ impl Session {
     /// Enters a lock that was just written. The token is that of its first write.
     pub(crate) fn grant(
         &mut self,
-        store_key: &str,
+        store_key: &Arc<str>,
         record: Record,
         version: Version,
         sent: Time,
         taken_until: Option<Time>,
+        row: Row,
     ) -> Grant {
         let held = Held {
             grant: 0,
@@ -331,13 +332,13 @@ impl Session {
             lapses: Deadline::Never,
             version,
             taken_until,
-            row: Row::default(),
+            row,
             written_out: None,
             writes: 0,
             in_doubt: None,
             record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
         };
-        self.hold(store_key.into(), held)
+        self.hold(store_key.clone(), held)
     }
 
     fn hold(&mut self, store_key: Arc<str>, held: Held) -> Grant {
@@ -349,8 +350,8 @@ impl Session {
     }
 
     /// One more grant of a lock that is held.
-    pub(crate) fn nested(&self, store_key: &str, hold: u64) -> Option<Grant> {
-        self.held.get(store_key).filter(|held| held.grant == hold).map(|held| grant_of(&store_key.into(), held))
+    pub(crate) fn nested(&self, store_key: &Arc<str>, hold: u64) -> Option<Grant> {
+        self.held.get(store_key).filter(|held| held.grant == hold).map(|held| grant_of(store_key, held))
     }
 
     pub(crate) fn held(&self, store_key: &str) -> Option<&Held> {
@@ -385,13 +386,15 @@ impl Session {
 
     /// What is to be known before the key is tried: that it had to be waited for not long ago, or that it is the one
     /// released last, again and again, so that it is time to look who else wants it.
-    pub(crate) fn recall(&mut self, store_key: &str, wanted: bool, now: Time) -> Option<Contended> {
-        if let Some(index) = self.contended.iter().position(|(key, _)| key == store_key) {
+    pub(crate) fn recall(&mut self, store_key: &Arc<str>, wanted: bool, now: Time) -> Option<Contended> {
+        if let Some(index) = self.contended.iter().position(|(key, _)| **key == **store_key) {
             let (_, contended) = self.contended.swap_remove(index);
             let since = contended.released.map(|released| now.since(released)).unwrap_or_default();
             return (since <= MEMORY.max(contended.turn.saturating_mul(TURNS_OF_MEMORY))).then_some(contended);
         }
-        let last = self.last_freed.as_mut().filter(|last| *last.store_key == *store_key)?;
+        let last = self.last_freed.as_mut().filter(|last| last.store_key == *store_key)?;
+        // The very string that is released next: it is known again without a look at its bytes.
+        last.store_key = store_key.clone();
         if !wanted && now.since(last.looked) < LOOK_EVERY {
             return None;
         }
@@ -419,7 +422,9 @@ impl Session {
         }
         let held_for = now.since(since);
         match &mut self.last_freed {
-            Some(last) if last.store_key == *store_key => (last.at, last.held_for) = (now, held_for),
+            Some(last) if Arc::ptr_eq(&last.store_key, store_key) || last.store_key == *store_key => {
+                (last.at, last.held_for) = (now, held_for)
+            }
             last => *last = Some(LastFreed { store_key: store_key.clone(), looked: now, at: now, held_for }),
         }
     }

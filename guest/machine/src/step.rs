@@ -90,4 +90,10 @@ pub trait Machine {
 
     /// Goes on. `now` must not go back between steps of one session.
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Self::Outcome>;
+
+    /// Whether a driver for which reading the clock is dear must read it for the step that takes this reply. If not,
+    /// nothing that is promised depends on how long the call took, and the time of the step before will do.
+    fn minds_the_time_of(&self, _reply: &Reply) -> bool {
+        true
+    }
 }

@@ -379,11 +379,11 @@ fn only_who_waits_has_a_claim() {
 fn a_claim_is_read_back_as_it_was_made_and_nothing_else_is_one() {
     let mut two = Two::new();
     let claim = two.world.claim(&mut two.waiting).unwrap();
-    assert_eq!(Claim::new(claim.store_key().into(), &claim.value()), Ok(claim));
+    assert_eq!(Claim::new(claim.store_key(), &claim.value()), Ok(claim));
     let held = two.world.servers.text("k", two.world.now).unwrap();
-    assert!(Claim::new("n:lock:k".into(), format!("{held}token: 7\n").as_bytes()).is_err());
-    assert!(Claim::new("n:lock:k".into(), held.replace("depth: 1", "depth: 2").as_bytes()).is_err());
-    assert!(Claim::new("n:lock:k".into(), b"foreign").is_err());
+    assert!(Claim::new("n:lock:k", format!("{held}token: 7\n").as_bytes()).is_err());
+    assert!(Claim::new("n:lock:k", held.replace("depth: 1", "depth: 2").as_bytes()).is_err());
+    assert!(Claim::new("n:lock:k", b"foreign").is_err());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! A store that answers what no store may: found by `tests/fuzz`, and kept as what they were.
 
+use std::sync::Arc;
+
 use kvlock_machine::{
     Entry, Event, Key, Lease, LockOptions, Machine, Namespace, Nonce, Reply, Request, Resize, ResizeError, Session,
     SessionOptions, Size, Step, Text, Time, Ttl, Version, WriteOutcome,
@@ -49,12 +51,14 @@ fn a_semaphore_that_is_another_one_each_time_it_is_written_is_given_a_pause() {
         let version = Version { era: 1, number: writes };
         let stands = |value: &str| Some(Entry { value: value.into(), version, time_left: None });
         event = Event::Reply(match request {
-            Request::Get { key } if key == "n:semaphores" => Reply::Entry(Ok(stands("kvlock/1 semaphores\nkey: s\n"))),
+            Request::Get { key } if *key == *"n:semaphores" => {
+                Reply::Entry(Ok(stands("kvlock/1 semaphores\nkey: s\n")))
+            }
             Request::Get { .. } => Reply::Entry(Ok(stands("kvlock/1 semaphore\nkey: s\npermits: 3\nnumbers: 0-2\n"))),
             Request::GetMany { keys } => {
                 let shrinks = stands("kvlock/1 semaphore\nkey: s\npermits: 1\nnumbers: 0-2\n");
                 // The first of its numbers is free to be taken out, and the others are held.
-                let held = |key: &String| (!key.starts_with("n:permit:0")).then(|| stands(&permit(key))).flatten();
+                let held = |key: &Arc<str>| (!key.starts_with("n:permit:0")).then(|| stands(&permit(key))).flatten();
                 Reply::Entries(Ok([vec![shrinks], keys[1..].iter().map(held).collect()].concat()))
             }
             // What was written does not stay.

@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use kvlock_machine::{Acquire, AcquireError, Entry, Grant, LockOptions, Reply, Request, Ttl, WaitingFor, WriteOutcome};
 use support::{Drive, Fault, Op, Owner, World, kind, lease, millis, secs, waiting};
 
@@ -9,7 +11,7 @@ use support::{Drive, Fault, Op, Owner, World, kind, lease, millis, secs, waiting
 fn crashed(world: &mut World, waiting: usize) {
     let tickets: Vec<String> = (1..=waiting).map(|ticket| format!("{ticket:016x}")).collect();
     let value = format!("kvlock/1 line\nkey: k\nwaiting: {}\n", tickets.join(" ")).into_bytes();
-    let (key, ttl) = (String::from("n:line:k"), Ttl::After(secs(3600)));
+    let (key, ttl) = (Arc::<str>::from("n:line:k"), Ttl::After(secs(3600)));
     let there = world.servers.execute(&Request::Get { key: key.clone() }, world.now);
     let write = match there {
         Reply::Entry(Ok(Some(Entry { version: if_version, .. }))) => Request::Replace { key, value, ttl, if_version },

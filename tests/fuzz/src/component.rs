@@ -91,7 +91,7 @@ impl KvStore for Lies {
     }
 
     fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
-        match self.ask(machine::Request::GetMany { keys: keys.to_vec() }) {
+        match self.ask(machine::Request::GetMany { keys: keys.iter().map(|key| key.as_str().into()).collect() }) {
             machine::Reply::Entries(reply) => {
                 reply.map(|entries| entries.into_iter().map(|entry| entry.map(entry_out)).collect()).map_err(error_out)
             }

@@ -1,6 +1,12 @@
 //! How many round trips things cost: the floor, and what comes on top of it.
 
-use kvlock::store::Op;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kvlock::Client;
+use kvlock::clock::{Clock, VirtualClock};
+use kvlock::store::{Memory, Op};
 
 use crate::world::{World, busy, millis, secs};
 
@@ -89,4 +95,35 @@ fn what_needs_no_store_makes_no_call() {
     let written = grant.write_out().unwrap();
     drop(world.fresh_session("two").resume(&written).unwrap().write_out().unwrap());
     assert_eq!(world.calls(), [""; 0]);
+}
+
+/// A clock that counts how often it is read.
+#[derive(Default)]
+struct Counting {
+    clock: VirtualClock,
+    readings: AtomicUsize,
+}
+
+impl Clock for Counting {
+    fn now(&self) -> Duration {
+        self.readings.fetch_add(1, Ordering::Relaxed);
+        self.clock.now()
+    }
+
+    fn sleep(&self, pause: Duration) {
+        self.clock.sleep(pause);
+    }
+}
+
+#[test]
+fn a_release_reads_the_clock_once_and_a_renewal_twice() {
+    let clock = Arc::new(Counting::default());
+    let client = Client::with_store(Memory::default()).with_clock(clock.clone());
+    let session = client.session().quarantine(Duration::ZERO).open().unwrap();
+    let mut grant = session.lock("k").acquire().unwrap();
+    clock.readings.store(0, Ordering::Relaxed);
+    grant.renew().unwrap();
+    assert_eq!(clock.readings.swap(0, Ordering::Relaxed), 2, "the lease of a late answer may be over");
+    grant.release().unwrap();
+    assert_eq!(clock.readings.load(Ordering::Relaxed), 1, "what was deleted is given back, however late");
 }

@@ -8,6 +8,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::kv::{Entry, Request, Ttl};
@@ -32,7 +33,7 @@ impl Registry {
     }
 
     /// The write that lists a name, or takes it out; none if nothing is to be changed.
-    pub(super) fn write(mut self, key: String, name: &Key, listed: bool, entry: Option<&Entry>) -> Option<Request> {
+    pub(super) fn write(mut self, key: Arc<str>, name: &Key, listed: bool, entry: Option<&Entry>) -> Option<Request> {
         match (self.0.binary_search(name), listed) {
             (Err(place), true) => self.0.insert(place, name.clone()),
             (Ok(place), false) => drop(self.0.remove(place)),

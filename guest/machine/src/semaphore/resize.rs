@@ -5,6 +5,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
@@ -135,7 +136,7 @@ impl Resize {
         &self.status
     }
 
-    fn key(&self, session: &Session) -> String {
+    fn key(&self, session: &Session) -> Arc<str> {
         session.namespace().semaphore(&self.name)
     }
 

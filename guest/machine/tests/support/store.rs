@@ -156,9 +156,9 @@ impl Servers {
             Request::Delete { key, if_version } => Reply::Delete(Ok(match self.read(key, now) {
                 None => DeleteOutcome::Absent,
                 Some(entry) if entry.version == *if_version => {
-                    self.server(key).entries.remove(key);
+                    self.server(key).entries.remove(&**key);
                     let before = Some(entry.value);
-                    self.history.push(Write { at: now, key: key.clone(), before, after: None });
+                    self.history.push(Write { at: now, key: key.to_string(), before, after: None });
                     DeleteOutcome::Deleted
                 }
                 Some(entry) => DeleteOutcome::Conflict(Some(entry.version)),

@@ -48,7 +48,7 @@ impl Evidence {
                 ),
             ) => {}
             // Deleted, or nobody knows.
-            (Request::Delete { key, .. }, _) => drop(self.given_up.insert(key.clone(), self.operation)),
+            (Request::Delete { key, .. }, _) => drop(self.given_up.insert(key.to_string(), self.operation)),
             (Request::Get { key }, Reply::Entry(Ok(Some(entry)))) => self.note_entry(key, entry),
             (Request::Era { .. }, Reply::Era(Ok(EraInfo { id, lossless_for }))) => {
                 self.eras.insert(*id, (*lossless_for, now));

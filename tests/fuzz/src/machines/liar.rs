@@ -1,5 +1,6 @@
 //! A store that lies: any answer, to any question, in any order.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use kvlock_machine::{DeleteOutcome, Entry, EraInfo, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
@@ -74,7 +75,7 @@ impl Liar {
         }
     }
 
-    fn entries(&mut self, tape: &mut Tape, keys: &[String]) -> Vec<Option<Entry>> {
+    fn entries(&mut self, tape: &mut Tape, keys: &[Arc<str>]) -> Vec<Option<Entry>> {
         let mut entries: Vec<_> = keys.iter().map(|key| self.entry(tape, key)).collect();
         match tape.byte() {
             0 => entries.push(None),
