@@ -143,7 +143,7 @@ impl Release {
         let claim = self.successor.take().filter(|claim| *claim.store_key == **key && claim.record.place == *place);
         match claim {
             Some(claim) if held.row.length >= MAX_IN_A_ROW => {
-                let line: Arc<str> = session.namespace().line(&claim.record.place.key).into();
+                let line = session.namespace().line(&claim.record.place.key);
                 self.state = State::Looking { claim, line: line.clone() };
                 Step::Call(Request::Get { key: line })
             }
