@@ -150,6 +150,7 @@ impl Queue {
             return if free && place == 0 { Advice::Try } else { Advice::Pause };
         }
         if free && line.len() == 0 {
+            self.standing = None;
             return Advice::Try;
         }
         self.join(now, line, entry.map(|entry| entry.version), free)

@@ -49,6 +49,20 @@ fn whoever_finds_the_line_full_gets_a_free_lock_all_the_same() {
 }
 
 #[test]
+fn whoever_is_in_doubt_and_finds_its_line_gone_tries_a_free_lock() {
+    let mut world = World::new();
+    let owner = world.acquainted("owner");
+    crashed(&mut world, 3);
+    world.script([Fault::LostRequest]);
+    let mut op = world.acquiring(owner, "k", LockOptions::new(lease(secs(30))));
+    world.run_until(world.now + millis(201), &mut [&mut op]);
+    assert_eq!(world.calls(), ["add", "get-many", "replace"]);
+    world.servers.remove("n:line:k");
+    world.run_until(world.now + secs(10), &mut [&mut op]);
+    assert!(op.outcome().is_some_and(|outcome| outcome.is_ok()), "free for ten seconds, and nobody is there");
+}
+
+#[test]
 fn a_wait_that_is_over_after_the_first_look_has_one_try() {
     let mut world = World::new();
     let owner = contender(&mut world, "owner");
