@@ -70,6 +70,8 @@ enum State {
     Looking,
     /// Writing itself into the line.
     Joining,
+    /// Taking away a line in which nobody is left.
+    Clearing,
     AskingEra {
         written: Box<Written>,
     },
@@ -367,6 +369,10 @@ impl Acquire {
                 self.hurried = true;
                 self.add(session, now)
             }
+            Some(Advice::Clear(request)) => {
+                self.state = State::Clearing;
+                Step::Call(request)
+            }
             Some(Advice::Join(request)) => {
                 self.state = State::Joining;
                 Step::Call(request)
@@ -543,6 +549,13 @@ impl Machine for Acquire {
             (State::Looking, Event::Reply(Reply::Entries(Ok(entries)))) => self.on_looks(session, now, entries),
             (State::Looking, Event::Reply(Reply::Entry(Err(error)) | Reply::Entries(Err(error)))) => {
                 self.on_outage(session, now, error)
+            }
+            (State::Clearing, Event::Reply(Reply::Delete(_))) if self.hurried || self.in_doubt => {
+                self.pause(now, Duration::ZERO)
+            }
+            (State::Clearing, Event::Reply(Reply::Delete(_))) => {
+                self.hurried = true;
+                self.add(session, now)
             }
             (State::Joining, Event::Reply(Reply::Write(reply))) => self.on_joined(session, now, reply),
             (State::AskingEra { written }, Event::Reply(Reply::Era(reply))) => {

@@ -83,6 +83,8 @@ pub(crate) enum Advice {
     Try,
     /// It does not stand in the line: write this.
     Join(Request),
+    /// Nobody is in the line any more: take it away and try.
+    Clear(Request),
     /// Others are before it, or the lock is taken.
     Pause,
 }
@@ -151,7 +153,10 @@ impl Queue {
         }
         if free && line.len() == 0 {
             self.standing = None;
-            return Advice::Try;
+            // Else those who are gone would be found in it again, and waited for.
+            return entry.map_or(Advice::Try, |entry| {
+                Advice::Clear(Request::Delete { key: self.store_key.clone(), if_version: entry.version })
+            });
         }
         self.join(now, line, entry.map(|entry| entry.version), free)
     }

@@ -211,3 +211,24 @@ fn many_who_wait_for_long_ask_seldom_and_the_first_gets_it_soon() {
     // Those beyond the line's length look as seldom as its last.
     assert!(operations[2] < 300, "{operations:?}");
 }
+
+#[test]
+fn who_is_left_alone_after_a_fight_soon_takes_the_lock_as_if_nobody_had_been_there() {
+    let hold = micros(1000);
+    let mut crowd = Crowd::new(8, hold, 2);
+    crowd.run_for(hold * 100);
+    for n in 1..8 {
+        if let Doing::Acquiring(_) = crowd.members[n].doing {
+            crowd.members[n].doing = Doing::Crashed;
+        }
+    }
+    crowd.run_for(hold * 50);
+    (1..8).for_each(|n| crowd.members[n].doing = Doing::Crashed);
+    crowd.run_for(hold * 50);
+    let before = crowd.grants();
+    crowd.world.log.clear();
+    crowd.run_for(hold * 100);
+    let (grants, calls) = (crowd.grants() - before, crowd.world.log.len() as u64);
+    // One to take it, one to give it back, and a look now and then.
+    assert!(grants > 80 && calls < grants * 5 / 2, "{grants} grants with {calls} calls");
+}
