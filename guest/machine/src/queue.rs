@@ -143,7 +143,6 @@ impl Queue {
         let served = holder.map(|(nonce, _)| Ticket::of(nonce));
         let former = self.former.filter(|ticket| line.place(*ticket).is_some());
         [former, served].into_iter().flatten().for_each(|ticket| line.serve(ticket));
-        self.former = former.or(served);
         self.length = u32::try_from(line.len()).unwrap_or(u32::MAX);
         let free = holder.is_none();
         if let Some(place) = line.before(self.ticket) {
@@ -165,8 +164,8 @@ impl Queue {
     fn learn(&mut self, now: Time, version: Option<Version>, told: Option<Duration>) {
         let looked = self.looked.replace(now);
         if self.turn.is_none() && self.has_moved(version) && self.seen.is_some() {
-            // It may have changed hands more than once, and too short a turn is found out sooner than one too long.
-            self.turn = looked.map(|looked| now.since(looked) / ERROR);
+            // It may have changed hands more than once.
+            self.turn = looked.map(|looked| now.since(looked) / 2);
         }
         // The line tells what all have found; what this session found is told to it once.
         let turn = match (self.found.take(), told) {

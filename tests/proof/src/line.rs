@@ -38,15 +38,16 @@ impl World {
 
     /// Somebody wrote a line that was this one before.
     pub(crate) fn lined_up(&mut self, source: &Source, before: &[String], key: &str) {
-        self.news.note(News::JOINED);
         let after = self.line(key);
-        let Some((last, others)) = after.split_last() else {
-            self.broken = self.broken.or(Some(Promise::LineInOrder));
-            return;
+        // Those who are left stand as they stood, and whoever joins stands behind them. A line may be taken away.
+        let (others, in_order) = match after.split_last() {
+            Some((last, others)) => {
+                self.news.note(News::JOINED);
+                let mut left = before.iter();
+                (others, *last == ticket(source.nonce) && others.iter().all(|other| left.any(|one| one == other)))
+            }
+            None => (&[][..], self.store.entry(key).is_none()),
         };
-        // Those who are left stand as they stood.
-        let mut left = before.iter();
-        let in_order = *last == ticket(source.nonce) && others.iter().all(|other| left.any(|one| one == other));
         let mut gone = before.iter().filter(|one| !others.contains(one));
         if !in_order || gone.any(|one| self.waits(key, one)) {
             self.broken = self.broken.or(Some(Promise::LineInOrder));
