@@ -82,13 +82,13 @@ fn fight(client: &Client, rounds: usize) -> Vec<(u64, Released)> {
 }
 
 #[test]
-fn threads_hand_over_eight_times_in_a_row_and_then_give_back() {
+fn threads_hand_over_as_long_as_nobody_waits_elsewhere() {
     let store = Memory::default();
     let done = fight(&Client::with_store(store.clone()), 50);
     assert!(done.is_sorted_by(|(one, _), (next, _)| one < next), "no token is given twice");
     let runs = done.split(|(_, released)| *released == Released::Freed).map(<[_]>::len);
     let longest = runs.max().unwrap();
-    assert_eq!(longest, 8);
+    assert!(longest > 8, "after eight it is only looked who waits elsewhere: {longest}");
     let handed_over = done.iter().filter(|(_, released)| *released == Released::HandedOver).count();
     assert!(handed_over > done.len() / 2, "{handed_over} of {}", done.len());
     let calls = store.take_calls().len();
@@ -166,6 +166,10 @@ impl KvStore for Wicked {
 
     fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
         let written = self.inner.replace(key, value, ttl, if_version);
+        // That of the lock, not of the line of those who wait for it.
+        if !key.contains(":lock:") {
+            return written;
+        }
         self.clock.kills.store(true, Ordering::SeqCst);
         std::thread::sleep(self.answers_after);
         written

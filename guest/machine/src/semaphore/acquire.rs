@@ -276,6 +276,8 @@ impl AcquirePermit {
             Err(AcquireError::Busy { .. } | AcquireError::AlreadyHeld) if from_memory => {
                 self.search_again(session, now)
             }
+            // It was taken, and free again a moment later: with its semaphore, perhaps.
+            Err(AcquireError::Busy { waiting_for: WaitingFor::Turn, .. }) => self.search_again(session, now),
             Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) => {
                 self.waiting_for = WaitingFor::Quarantine(left);
                 self.pause(now, left)
