@@ -114,7 +114,8 @@ fn a_shell_stops_and_resumes_it_like_any_job() {
 #[test]
 fn a_lock_that_ended_while_all_was_stopped_is_told_and_the_command_ended() {
     let world = World::local();
-    let options = ["run", "k", "--lease", "1s", "--", "sh", "-c", "echo ready; sleep 60; echo went on"];
+    // Long enough not to end on a busy machine before it is stopped.
+    let options = ["run", "k", "--lease", "3s", "--", "sh", "-c", "echo ready; sleep 60; echo went on"];
     let mut terminal = Terminal::start(&world.command(options));
     terminal.await_text("ready");
     terminal.type_in("\x1a");
