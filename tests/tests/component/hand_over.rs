@@ -1,4 +1,4 @@
-//! Handing over within a process: one call of the store, to a thread that is blocked, so often in a row and no more;
+//! Handing over within a process: one call of the store, to a thread that is blocked;
 //! and what its heir does not take all the same is given back. In real time, for threads wait.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
