@@ -115,8 +115,9 @@ impl Release {
         Release { grant, successor: None, state: State::Fresh }
     }
 
-    /// Releases one hold, and if that frees the lock hands it over; unless it was handed over too often in a row, or
-    /// the claim is for another key.
+    /// Releases one hold, and if that frees the lock hands it over; unless the claim is for another key, or the lock
+    /// was handed over [`MAX_IN_A_ROW`] times in a row and others wait for it elsewhere: then the successor stands
+    /// behind them.
     pub fn to(grant: Grant, successor: Claim) -> Self {
         Release { grant, successor: Some(Box::new(successor)), state: State::Fresh }
     }

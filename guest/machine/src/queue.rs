@@ -42,7 +42,7 @@ pub(crate) struct Queue {
     /// What the store calls the line.
     pub(crate) store_key: Arc<str>,
     ticket: Ticket,
-    /// Who had the key last, as far as is known: it may still stand in the line.
+    /// That of the session's last grant of the key: it may still stand in the line.
     former: Option<Ticket>,
     /// From one grant to the next.
     turn: Option<Duration>,
@@ -141,8 +141,7 @@ impl Queue {
         let mut line = entry.map(|entry| Line::decode(&self.key, &entry.value)).unwrap_or_default();
         self.learn(now, holder.map(|(_, version)| version), line.turn);
         let served = holder.map(|(nonce, _)| Ticket::of(nonce));
-        let former = self.former.filter(|ticket| line.place(*ticket).is_some());
-        [former, served].into_iter().flatten().for_each(|ticket| line.serve(ticket));
+        self.former.into_iter().chain(served).for_each(|ticket| line.serve(ticket));
         self.length = u32::try_from(line.len()).unwrap_or(u32::MAX);
         let free = holder.is_none();
         if let Some(place) = line.before(self.ticket) {
