@@ -14,6 +14,7 @@ mod act;
 #[cfg(feature = "component")]
 pub mod component;
 pub mod crowd;
+mod explore;
 mod fair;
 mod judge;
 mod line;

@@ -1,13 +1,15 @@
 //! A scenario as stateright explores it, and what came of that.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ahash::RandomState;
-use stateright::{Checker, HasDiscoveries, Model, Property};
+use stateright::{Model, Property};
 
 use crate::act::Act;
+use crate::explore::{About, explore};
 use crate::fair;
 use crate::news::News;
 use crate::plan::Scenario;
@@ -18,7 +20,7 @@ use crate::world::World;
 /// The world of a scenario.
 pub(crate) struct Search {
     scenario: Scenario,
-    fair_runs: AtomicU64,
+    fair_runs: Arc<AtomicU64>,
 }
 
 impl Model for Search {
@@ -123,34 +125,14 @@ pub struct Findings {
 
 /// Searches a scenario.
 pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
-    let began = Instant::now();
-    let model = Search { scenario: scenario.clone(), fair_runs: AtomicU64::new(0) };
-    let builder = model.checker().threads(effort.threads).finish_when(HasDiscoveries::AnyFailures);
-    let builder = match effort.timeout {
-        Some(timeout) => builder.timeout(timeout),
-        None => builder,
-    };
-    let checker = builder.spawn_bfs().join();
-    let took = began.elapsed();
-    let discoveries = checker.discoveries();
-    let broken = Promise::ALL.iter().filter_map(|promise| Some((*promise, discoveries.get(promise.text())?)));
-    let broken = broken.map(|(promise, path)| (promise, path.clone().into_actions()));
-    let broken = broken.min_by_key(|(_, acts)| acts.len());
-    let broken = broken.map(|(promise, acts)| (promise, tell(scenario, promise, &shrink(scenario, promise, acts))));
+    let fair_runs = Arc::new(AtomicU64::new(0));
+    let model = Search { scenario: scenario.clone(), fair_runs: fair_runs.clone() };
     let reaches = News::ALL.iter().filter(|(news, _)| scenario.reaches.has(*news));
-    let unseen = reaches.map(|(_, text)| *text).filter(|text| !discoveries.contains_key(text)).collect();
-    Findings {
-        name: scenario.name,
-        bounds: scenario.bounds(),
-        states: checker.unique_state_count(),
-        steps: checker.state_count(),
-        depth: checker.max_depth(),
-        fair_runs: checker.model().fair_runs.load(Ordering::Relaxed),
-        took,
-        complete: effort.timeout.is_none_or(|timeout| took < timeout) && broken.is_none(),
-        unseen,
-        broken,
-    }
+    let reaches = reaches.map(|(_, text)| *text).collect();
+    let about = About { name: scenario.name, bounds: scenario.bounds(), promises: Promise::ALL, reaches };
+    let tell = |promise, acts| tell(scenario, promise, &shrink(scenario, promise, acts));
+    let findings = explore(model, effort, about, tell);
+    Findings { fair_runs: fair_runs.load(Ordering::Relaxed), ..findings }
 }
 
 /// Leaves out every step without which the promise is broken all the same.

@@ -10,10 +10,11 @@ mod world;
 
 pub use scenarios::all;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use stateright::{Checker, HasDiscoveries, Model, Property};
+use stateright::{Model, Property};
 
+use crate::explore::{About, explore};
 use crate::model::{Effort, Findings};
 use crate::promise::Promise;
 use world::{Act, World};
@@ -158,31 +159,10 @@ impl Model for Search {
 
 /// Searches a scenario.
 pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
-    let began = Instant::now();
-    let builder = Search(scenario.clone()).checker().threads(effort.threads).finish_when(HasDiscoveries::AnyFailures);
-    let builder = match effort.timeout {
-        Some(timeout) => builder.timeout(timeout),
-        None => builder,
-    };
-    let checker = builder.spawn_bfs().join();
-    let took = began.elapsed();
-    let discoveries = checker.discoveries();
-    let broken = Promise::ALL.iter().filter_map(|promise| Some((*promise, discoveries.get(promise.text())?)));
-    let broken = broken.map(|(promise, path)| (promise, path.clone().into_actions()));
-    let broken = broken.min_by_key(|(_, acts)| acts.len());
     let reaches = Seen::ALL.iter().filter(|(seen, _)| scenario.reaches.contains(seen));
-    Findings {
-        name: scenario.name,
-        bounds: scenario.bounds(),
-        states: checker.unique_state_count(),
-        steps: checker.state_count(),
-        depth: checker.max_depth(),
-        fair_runs: 0,
-        took,
-        complete: effort.timeout.is_none_or(|timeout| took < timeout) && broken.is_none(),
-        unseen: reaches.map(|(_, text)| *text).filter(|text| !discoveries.contains_key(text)).collect(),
-        broken: broken.map(|(promise, acts)| (promise, tell(scenario, promise, &acts))),
-    }
+    let reaches = reaches.map(|(_, text)| *text).collect();
+    let about = About { name: scenario.name, bounds: scenario.bounds(), promises: Promise::ALL, reaches };
+    explore(Search(scenario.clone()), effort, about, |promise, acts| tell(scenario, promise, &acts))
 }
 
 /// The counter-example, a line for each step.

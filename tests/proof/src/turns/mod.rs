@@ -26,10 +26,9 @@ mod world;
 
 pub use scenarios::all;
 
-use std::time::Instant;
+use stateright::{Model, Property};
 
-use stateright::{Checker, HasDiscoveries, Model, Property};
-
+use crate::explore::{About, explore};
 use crate::model::{Effort, Findings};
 use crate::promise::Promise;
 use crate::story::Story;
@@ -71,7 +70,7 @@ impl Scenario {
 
 struct Search(Scenario);
 
-const PROMISES: [Promise; 4] = [Promise::TurnsCome, Promise::NotLeftFree, Promise::NoBusyLoop, Promise::NoNonsense];
+static PROMISES: [Promise; 4] = [Promise::TurnsCome, Promise::NotLeftFree, Promise::NoBusyLoop, Promise::NoNonsense];
 
 impl Model for Search {
     type State = World;
@@ -111,30 +110,9 @@ const SERVED: &str = "all grants are given";
 
 /// Searches a scenario.
 pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
-    let began = Instant::now();
-    let builder = Search(scenario.clone()).checker().threads(effort.threads).finish_when(HasDiscoveries::AnyFailures);
-    let builder = match effort.timeout {
-        Some(timeout) => builder.timeout(timeout),
-        None => builder,
-    };
-    let checker = builder.spawn_bfs().join();
-    let took = began.elapsed();
-    let discoveries = checker.discoveries();
-    let broken = PROMISES.iter().filter_map(|promise| Some((*promise, discoveries.get(promise.text())?)));
-    let broken = broken.map(|(promise, path)| (promise, path.clone().into_actions()));
-    let broken = broken.min_by_key(|(_, acts)| acts.len());
-    Findings {
-        name: scenario.name,
-        bounds: scenario.bounds(),
-        states: checker.unique_state_count(),
-        steps: checker.state_count(),
-        depth: checker.max_depth(),
-        fair_runs: 0,
-        took,
-        complete: effort.timeout.is_none_or(|timeout| took < timeout) && broken.is_none(),
-        unseen: [AS_OFTEN, AS_LONG, SERVED].into_iter().filter(|text| !discoveries.contains_key(text)).collect(),
-        broken: broken.map(|(promise, acts)| (promise, tell(scenario, promise, &acts))),
-    }
+    let (name, bounds, reaches) = (scenario.name, scenario.bounds(), vec![AS_OFTEN, AS_LONG, SERVED]);
+    let about = About { name, bounds, promises: &PROMISES, reaches };
+    explore(Search(scenario.clone()), effort, about, |promise, acts| tell(scenario, promise, &acts))
 }
 
 /// The counter-example, a line for each step.
