@@ -65,7 +65,7 @@ fn contend(camp: &Camp, end: Duration) -> Result<Vec<(u64, u64)>> {
         let left = end.saturating_sub(now());
         let mut inside = || {
             let granted = now();
-            BootClock.sleep(INSIDE);
+            std::thread::sleep(INSIDE);
             // Some locks cannot be waited for until the end and no longer.
             if granted < end {
                 holds.push((granted.as_nanos() as u64, now().as_nanos() as u64));
