@@ -59,12 +59,12 @@ fn with<T>(check: impl FnOnce(&mut Guest) -> wasmtime::Result<T>) -> wasmtime::R
 }
 
 fn open() -> wasmtime::Result<Guest> {
-    let options = wit::SessionOptions {
+    let options = || wit::SessionOptions {
         owner: "scratch".to_string(),
         label: String::new(),
         namespace: "kvlock".to_string(),
         quarantine: None,
         unix_time: None,
     };
-    Guest::open(&Client::with_store(Memory::default()), &options)?.map_err(wasmtime::Error::msg)
+    Guest::open(&Client::with_store(Memory::default()), options)?.map_err(wasmtime::Error::msg)
 }

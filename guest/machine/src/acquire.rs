@@ -18,7 +18,7 @@ use crate::kv::{Entry, Reply, Request, StoreError, Version, WriteOutcome};
 use crate::line::Ticket;
 use crate::name::{Key, Place};
 use crate::options::{LockOptions, Mode};
-use crate::queue::{Advice, Queue, Then};
+use crate::queue::{Advice, Queue, Served, Then};
 use crate::record::{Nonce, Record};
 use crate::rewrite::Rewrite;
 use crate::session::{Deadline, Doubt, Grant, Session};
@@ -346,19 +346,14 @@ impl Acquire {
             let new = session.record(&self.place, &self.options, self.nonce, now);
             return self.take_over(new, entry.version, now);
         }
-        let holder = (record.nonce, entry.version);
+        let since = record.since.and_then(|unix| session.time_of(unix));
+        let holder = Served { ticket: Ticket::of(record.nonce), version: entry.version, since };
         self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
         self.line_up(session, now, Some(holder), line)
     }
 
     /// Finds its place in the line, or takes one.
-    fn line_up(
-        &mut self,
-        session: &Session,
-        now: Time,
-        holder: Option<(Nonce, Version)>,
-        line: Option<Entry>,
-    ) -> Step<Outcome> {
+    fn line_up(&mut self, session: &Session, now: Time, holder: Option<Served>, line: Option<Entry>) -> Step<Outcome> {
         // Whoever gives up does not join, and nobody gives up before a try.
         if self.wait.is_over(now) {
             return if self.tried { self.pause(now, Duration::ZERO) } else { self.add(session, now) };

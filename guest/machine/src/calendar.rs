@@ -1,31 +1,33 @@
-//! Unix time as people read it. The machines decide nothing by it.
+//! Unix time as people read it. No lock is granted, kept or lost by it.
 
 use alloc::string::String;
 
 use crate::text::{push_ascii, put_decimal};
 
-const NANOS_PER_MILLI: u64 = 1_000_000;
-const MILLIS_PER_DAY: u64 = 86_400_000;
+pub(crate) const NANOS_PER_MICRO: u64 = 1000;
+const MICROS_PER_SECOND: u64 = 1_000_000;
+const MICROS_PER_DAY: u64 = 86_400 * MICROS_PER_SECOND;
 /// Days from 0000-03-01 to 1970-01-01 in the proleptic Gregorian calendar.
 const EPOCH_FROM_MARCH_OF_YEAR_ZERO: u64 = 719_468;
 /// Days in the 400 years after which the calendar repeats.
 const DAYS_PER_CYCLE: u64 = 146_097;
 
-/// Writes Unix nanoseconds as `2026-11-21T03:04:05.678Z`, cut to milliseconds.
+/// Writes Unix nanoseconds as `2026-11-21T03:04:05.678901Z`, cut to microseconds.
 pub(crate) fn push_unix(text: &mut String, nanos: u64) {
-    let millis = nanos / NANOS_PER_MILLI;
-    let (day, time) = (millis / MILLIS_PER_DAY, millis % MILLIS_PER_DAY);
+    let micros = nanos / NANOS_PER_MICRO;
+    let (day, time) = (micros / MICROS_PER_DAY, micros % MICROS_PER_DAY);
+    let seconds = time / MICROS_PER_SECOND;
     let (year, month, day) = civil_from_days(day);
     let parts = [
         (year, 0..4),
         (month, 5..7),
         (day, 8..10),
-        (time / 3_600_000, 11..13),
-        (time / 60_000 % 60, 14..16),
-        (time / 1000 % 60, 17..19),
-        (time % 1000, 20..23),
+        (seconds / 3600, 11..13),
+        (seconds / 60 % 60, 14..16),
+        (seconds % 60, 17..19),
+        (time % MICROS_PER_SECOND, 20..26),
     ];
-    let mut moment = *b"0000-00-00T00:00:00.000Z";
+    let mut moment = *b"0000-00-00T00:00:00.000000Z";
     for (number, place) in parts {
         put_decimal(&mut moment[place], number);
     }
@@ -37,8 +39,9 @@ pub(crate) fn parse_unix(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let days = days_from_civil(number(0, 4)?, number(5, 7)?, number(8, 10)?)?;
     let seconds = number(11, 13)?.checked_mul(3600)?.checked_add(number(14, 16)?.checked_mul(60)?)?;
-    let millis = seconds.checked_add(number(17, 19)?)?.checked_mul(1000)?.checked_add(number(20, 23)?)?;
-    let nanos = days.checked_mul(MILLIS_PER_DAY)?.checked_add(millis)?.checked_mul(NANOS_PER_MILLI)?;
+    let seconds = seconds.checked_add(number(17, 19)?)?;
+    let micros = seconds.checked_mul(MICROS_PER_SECOND)?.checked_add(number(20, 26)?)?;
+    let nanos = days.checked_mul(MICROS_PER_DAY)?.checked_add(micros)?.checked_mul(NANOS_PER_MICRO)?;
     // One spelling for one moment: what does not read back the same was not written by us.
     (format_unix(nanos) == text).then_some(nanos)
 }
@@ -79,12 +82,12 @@ mod tests {
     #[test]
     fn known_moments_are_written_as_the_calendar_has_them() {
         for (seconds, text) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_399, "2000-02-28T23:59:59.000Z"),
-            (951_782_400, "2000-02-29T00:00:00.000Z"),
-            (1_709_251_199, "2024-02-29T23:59:59.000Z"),
-            (1_795_230_245, "2026-11-21T03:04:05.000Z"),
-            (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_399, "2000-02-28T23:59:59.000000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000000Z"),
+            (1_709_251_199, "2024-02-29T23:59:59.000000Z"),
+            (1_795_230_245, "2026-11-21T03:04:05.000000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000000Z"),
         ] {
             assert_eq!(format_unix(seconds * 1_000_000_000), text);
             assert_eq!(parse_unix(text), Some(seconds * 1_000_000_000));
@@ -93,9 +96,13 @@ mod tests {
 
     #[test]
     fn other_spellings_are_not_read() {
-        for bad in
-            ["", "2026-11-21", "2026-02-30T00:00:00.000Z", "2026-11-21 03:04:05.000Z", "+026-11-21T03:04:05.000Z"]
-        {
+        for bad in [
+            "",
+            "2026-11-21",
+            "2026-02-30T00:00:00.000000Z",
+            "2026-11-21 03:04:05.000000Z",
+            "+026-11-21T03:04:05.000000Z",
+        ] {
             assert_eq!(parse_unix(bad), None, "{bad}");
         }
     }
@@ -103,7 +110,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_moment_reads_back_to_the_millisecond(nanos in any::<u64>()) {
-            prop_assert_eq!(parse_unix(&format_unix(nanos)), Some(nanos / 1_000_000 * 1_000_000));
+            prop_assert_eq!(parse_unix(&format_unix(nanos)), Some(nanos / 1000 * 1000));
         }
 
         #[test]

@@ -3,7 +3,9 @@
 //! Who is next tries often about the time at which the holder is expected to be done. Who stands behind looks again
 //! when the line is expected to have moved, which is a look for each turn but not a try; nobody asks less often than
 //! once an interval for each one that stands before it. How long a turn takes, from one grant to the next, is what
-//! the session measured when it last waited for the key, or what it sees while it waits.
+//! the session measured when it last waited for the key, or what it sees while it waits. When the holder's turn began
+//! is what its record tells by a wall clock, where both have one. A clock may be wrong: it is believed within what was
+//! seen, and nothing hangs on it but when to look.
 //!
 //! Who finds the lock free and others before it gives them time to take it, a little for each, and then tries: somebody
 //! in the line may have crashed.
@@ -27,7 +29,7 @@ const ERROR: u32 = 6;
 const LONGEST_TURN: Duration = MAX_INTERVAL;
 /// Who has so many before it looks again when half of them are done.
 const FAR: u32 = 8;
-/// Of the time that a turn takes longer than expected, a pause is this part.
+/// Of the time for which it was looked already whether a turn ends, a pause is this part; and of the error at least.
 const PATIENCE: u32 = 8;
 /// The line is forgotten when nobody has joined it for so long. Who waits longer joins anew, and those who are next
 /// look most often.
@@ -46,6 +48,8 @@ pub(crate) struct Queue {
     former: Option<Ticket>,
     /// From one grant to the next.
     turn: Option<Duration>,
+    /// Whether that was measured by somebody, and is not a first guess.
+    measured: bool,
     /// The same, as the session found it when it last had the key.
     found: Option<Duration>,
     /// When the session released the key last.
@@ -57,6 +61,8 @@ pub(crate) struct Queue {
     /// The record that was looked at last, and found to be that of the present holder.
     seen: Option<Version>,
     seen_since: Option<Time>,
+    /// The last look that found another record, or none.
+    other_at: Option<Time>,
     looked: Option<Time>,
     /// The last pause.
     paused: Duration,
@@ -74,6 +80,15 @@ struct Standing {
     expected: Option<Time>,
     /// Whether it was looked at again since it joined.
     confirmed: bool,
+}
+
+/// Who was served last, and has the lock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Served {
+    pub(crate) ticket: Ticket,
+    pub(crate) version: Version,
+    /// Since when, by its wall clock.
+    pub(crate) since: Option<Time>,
 }
 
 /// What to do after a look.
@@ -96,6 +111,9 @@ pub(crate) enum Then {
     Look,
 }
 
+/// When the turn of whoever has the lock began, if anybody has it, and if that is known.
+type TurnBegan = Option<Option<Time>>;
+
 /// What a session remembers of a key that it had to wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Contended {
@@ -113,6 +131,7 @@ impl Queue {
             ticket: Ticket::of(nonce),
             former: None,
             turn: None,
+            measured: false,
             found: None,
             released: None,
             joins_left: JOINS,
@@ -120,6 +139,7 @@ impl Queue {
             length: 0,
             seen: None,
             seen_since: None,
+            other_at: None,
             looked: None,
             paused: Duration::ZERO,
         }
@@ -137,35 +157,46 @@ impl Queue {
     }
 
     /// The lock and its line, as a look found them.
-    pub(crate) fn see(&mut self, now: Time, holder: Option<(Nonce, Version)>, entry: Option<&Entry>) -> Advice {
+    pub(crate) fn see(&mut self, now: Time, holder: Option<Served>, entry: Option<&Entry>) -> Advice {
         let mut line = entry.map(|entry| Line::decode(&self.key, &entry.value)).unwrap_or_default();
-        self.learn(now, holder.map(|(_, version)| version), line.turn);
-        let served = holder.map(|(nonce, _)| Ticket::of(nonce));
+        self.learn(now, holder.map(|holder| holder.version), line.turn);
+        let served = holder.map(|holder| holder.ticket);
         self.former.into_iter().chain(served).for_each(|ticket| line.serve(ticket));
         self.length = u32::try_from(line.len()).unwrap_or(u32::MAX);
-        let free = holder.is_none();
+        let turn_began = holder.map(|holder| self.plausible(holder.since));
         if let Some(place) = line.before(self.ticket) {
             self.joins_left = JOINS;
-            self.stand(now, place, free);
-            return if free && place == 0 { Advice::Try } else { Advice::Pause };
+            self.stand(now, place, turn_began);
+            return if holder.is_none() && place == 0 { Advice::Try } else { Advice::Pause };
         }
-        if free && line.len() == 0 {
+        if holder.is_none() && line.len() == 0 {
             self.standing = None;
             // Else those who are gone would be found in it again, and waited for.
             return entry.map_or(Advice::Try, |entry| {
                 Advice::Clear(Request::Delete { key: self.store_key.clone(), if_version: entry.version })
             });
         }
-        self.join(now, line, entry.map(|entry| entry.version), free)
+        self.join(now, line, entry.map(|entry| entry.version), turn_began)
+    }
+
+    /// When the holder's turn began: what its wall clock says, within what is known otherwise. How long turns are must
+    /// be known, too, or it would be waited for on a guess.
+    fn plausible(&self, since: Option<Time>) -> Option<Time> {
+        let since = since.filter(|_| self.measured)?;
+        Some(since.max(self.other_at.unwrap_or(since)).min(self.seen_since.unwrap_or(since)))
     }
 
     /// Brings up to date what is known of turns.
     fn learn(&mut self, now: Time, version: Option<Version>, told: Option<Duration>) {
         let looked = self.looked.replace(now);
+        if version != self.seen {
+            self.other_at = looked;
+        }
         if self.turn.is_none() && self.has_moved(version) && self.seen.is_some() {
             // It may have changed hands more than once.
             self.turn = looked.map(|looked| now.since(looked) / 2);
         }
+        self.measured |= told.is_some() || self.found.is_some();
         // The line tells what all have found; what this session found is told to it once.
         let turn = match (self.found.take(), told) {
             (Some(found), Some(told)) => Some((told.min(LONGEST_TURN) * 3 + found) / 4),
@@ -178,7 +209,7 @@ impl Queue {
         }
     }
 
-    fn join(&mut self, now: Time, mut line: Line, version: Option<Version>, free: bool) -> Advice {
+    fn join(&mut self, now: Time, mut line: Line, version: Option<Version>, turn_began: TurnBegan) -> Advice {
         let Some(joins_left) = self.joins_left.checked_sub(1).filter(|_| line.join(self.ticket)) else {
             self.joins_left = JOINS;
             self.standing = None;
@@ -186,7 +217,7 @@ impl Queue {
         };
         self.joins_left = joins_left;
         self.standing = None;
-        self.stand(now, line.before(self.ticket).unwrap_or_default(), free);
+        self.stand(now, line.before(self.ticket).unwrap_or_default(), turn_began);
         line.turn = self.turn.or(line.turn).map(rounded);
         let (key, value) = (self.store_key.clone(), line.encode(&self.key).into_bytes());
         let ttl = Ttl::After(KEPT_FOR);
@@ -197,11 +228,14 @@ impl Queue {
     }
 
     /// It stands there now.
-    fn stand(&mut self, now: Time, place: usize, free: bool) {
+    fn stand(&mut self, now: Time, place: usize, turn_began: TurnBegan) {
         let place = u32::try_from(place).unwrap_or(u32::MAX);
-        let turns = place.saturating_add(u32::from(!free));
+        let turns = place.saturating_add(u32::from(turn_began.is_some()));
+        let expected = |turn: Duration| turn_began.flatten().map(|began| began.after(turn * turns));
         let Some(standing) = &mut self.standing else {
-            let expected = self.turn.map(|turn| first_expectation(now, self.released, turn, turns));
+            let expected = self
+                .turn
+                .map(|turn| expected(turn).unwrap_or_else(|| first_expectation(now, self.released, turn, turns)));
             self.standing = Some(Standing { since: now, turns, place, expected, confirmed: false });
             return;
         };
@@ -213,7 +247,8 @@ impl Queue {
         if let Some(turn) = self.turn {
             // The holder has its turn, of which an unknown part is over; those before have theirs whole.
             let (soonest, latest) = (now.after(turn * place), now.after(turn * turns));
-            standing.expected = Some(standing.expected.unwrap_or(soonest).clamp(soonest, latest));
+            let expected = expected(turn).or(standing.expected).unwrap_or(soonest);
+            standing.expected = Some(expected.clamp(soonest, latest));
         }
     }
 
@@ -240,7 +275,8 @@ impl Queue {
         let longest = wait.settled_pause().max(2 * SHORTEST);
         let error = (turn / ERROR).clamp(2 * SHORTEST, longest);
         let pause = match standing.place {
-            0 => now.until(expected.before(error)).max(SHORTEST),
+            // Holds may be shorter than those before.
+            0 => now.until(expected.before(error)).min(turn / 2).max(error / PATIENCE).max(SHORTEST),
             _ if left_free => error.saturating_mul(behind),
             1..FAR => now.until(expected.before(turn).after(error)).max(error),
             place => now.until(expected.before(turn * (place / 2))).max(error),

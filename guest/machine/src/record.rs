@@ -8,7 +8,7 @@
 //! nonce: 6c62272e07bb014262b821756295c58d
 //! mode: plain
 //! depth: 1
-//! since: 2026-11-21T03:04:05.678Z
+//! since: 2026-11-21T03:04:05.678901Z
 //! lease: 30s
 //! token: 1795230245000000042
 //! ```
@@ -175,7 +175,7 @@ mod tests {
             nonce: Nonce(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d),
             mode: Mode::Plain,
             depth: 1,
-            since: Some(1_795_230_245_678_000_000),
+            since: Some(1_795_230_245_678_901_000),
             lease: Lease::new(Ttl::After(Duration::from_secs(30))).unwrap(),
             token: None,
         }
@@ -187,7 +187,7 @@ mod tests {
             sample().encode(),
             "kvlock/1 lock\nkey: report\nowner: nightly\nhost: web-1 pid 4711\n\
              nonce: 6c62272e07bb014262b821756295c58d\nmode: plain\ndepth: 1\n\
-             since: 2026-11-21T03:04:05.678Z\nlease: 30s\n"
+             since: 2026-11-21T03:04:05.678901Z\nlease: 30s\n"
         );
     }
 
@@ -206,7 +206,7 @@ mod tests {
         #[test]
         fn every_record_reads_back(
             key in "(?s).{1,50}", owner in "(?s).{1,50}", label in "(?s).{0,50}", nonce: u128, depth: u32,
-            since in proptest::option::of(0u64..4_000_000_000_000), lease in 1_000_000u64..40_000_000_000_000,
+            since in proptest::option::of(0u64..4_000_000_000_000_000), lease in 1_000_000u64..40_000_000_000_000,
             token: Option<u64>, reentrant: bool, permit: Option<u32>,
         ) {
             let record = Record {
@@ -216,7 +216,7 @@ mod tests {
                 nonce: Nonce(nonce),
                 mode: if reentrant { Mode::Reentrant } else { Mode::Plain },
                 depth,
-                since: since.map(|millis| millis * 1_000_000),
+                since: since.map(|micros| micros * 1000),
                 lease: Lease::new(Ttl::After(Duration::from_nanos(lease))).unwrap(),
                 token,
             };

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::calendar::NANOS_PER_MICRO;
 use crate::error::{GrantError, Invalid};
 use crate::hand_over::Row;
 use crate::holds::Holds;
@@ -39,7 +40,7 @@ pub struct SessionOptions {
     pub namespace: Namespace,
     /// How long a store's contents must have existed; none: 30 s or the lease asked for, whichever is longer.
     pub quarantine: Option<Duration>,
-    /// The Unix time in nanoseconds now, for people to read in records.
+    /// The Unix time in nanoseconds now: for people to read in records, and for those who wait to know when to look.
     pub unix_time: Option<u64>,
 }
 
@@ -286,6 +287,13 @@ impl Session {
         self.options.unix_time.map(|start| start.saturating_add(running))
     }
 
+    /// When it was so late by the wall clock, if the session was told that when it opened.
+    pub(crate) fn time_of(&self, unix: u64) -> Option<Time> {
+        let start = self.options.unix_time?;
+        let (ahead, back) = (unix.saturating_sub(start), start.saturating_sub(unix));
+        Some(self.opened.after(Duration::from_nanos(ahead)).before(Duration::from_nanos(back)))
+    }
+
     pub(crate) fn store_key(&self, place: &Place) -> Arc<str> {
         self.options.namespace.place(place)
     }
@@ -307,8 +315,8 @@ impl Session {
             nonce,
             mode: options.mode,
             depth: 1,
-            // Records tell milliseconds.
-            since: self.unix_time(now).map(|nanos| nanos / 1_000_000 * 1_000_000),
+            // Records tell microseconds.
+            since: self.unix_time(now).map(|nanos| nanos / NANOS_PER_MICRO * NANOS_PER_MICRO),
             lease: options.lease,
             token: None,
         }

@@ -90,17 +90,23 @@ pub(crate) fn script(plan: &Plan, crashes: u8, lane: usize) -> &[Deed] {
 }
 
 pub(crate) fn open(scenario: &Scenario, o: usize, now: Duration) -> Session {
-    open_as(scenario.owners[o].name, scenario.quarantine, scenario.acquainted, now)
+    open_as(scenario.owners[o].name, scenario.quarantine, None, scenario.acquainted, now)
 }
 
 /// A session of that owner's name.
-pub(crate) fn open_as(name: &str, quarantine: Option<Duration>, acquainted: bool, now: Duration) -> Session {
+pub(crate) fn open_as(
+    name: &str,
+    quarantine: Option<Duration>,
+    unix_time: Option<u64>,
+    acquainted: bool,
+    now: Duration,
+) -> Session {
     let options = SessionOptions {
         owner: Text::owner(name).expect("a legal name"),
         label: Text::label("").expect("a legal label"),
         namespace: Namespace::new("n").expect("a legal namespace"),
         quarantine,
-        unix_time: None,
+        unix_time,
     };
     let mut session = Session::open(options, time(now)).expect("legal options");
     if acquainted {

@@ -86,7 +86,8 @@ impl World {
     }
 
     pub(crate) fn owner_with(&mut self, name: &str, quarantine: Option<Duration>) -> Owner {
-        self.open(name, quarantine, Some(1_795_230_245_678_000_000))
+        let running = u64::try_from(self.now.as_nanos()).unwrap();
+        self.open(name, quarantine, Some(1_795_230_245_678_000_000 + running))
     }
 
     /// Opens a session that has no wall clock, so that all its records of a key are the same text.

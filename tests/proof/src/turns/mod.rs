@@ -41,6 +41,8 @@ pub struct Scenario {
     pub name: &'static str,
     /// How many want the lock.
     owners: usize,
+    /// By how many units the wall clock of each is ahead of the right time; without, nobody has one.
+    clocks: Option<[u32; 3]>,
     /// How many units a hold takes: one of these.
     holds: &'static [u32],
     /// Calls that take two units, in all; half of them on the way back.
@@ -60,9 +62,14 @@ pub struct Scenario {
 impl Scenario {
     /// The bounds, in words.
     fn bounds(&self) -> String {
-        let Scenario { owners, holds, slow, late: (late, by), crashes, grants, overtaken, free, .. } = self;
+        let Scenario { owners, clocks, holds, slow, late: (late, by), crashes, grants, overtaken, free, .. } = self;
+        let clocks = match clocks {
+            None => "no clocks".to_string(),
+            Some(ahead) if ahead.iter().all(|units| *units == 0) => "right clocks".to_string(),
+            Some(ahead) => format!("clocks ahead by {:?} units", &ahead[..*owners]),
+        };
         format!(
-            "{owners} owners, {grants} grants, holds of {holds:?} units; {slow} slow, {late} late by {by}, {crashes} \
+            "{owners} owners, {clocks}, {grants} grants, holds of {holds:?} units; {slow} slow, {late} late by {by}, {crashes} \
              crashes: overtaken {overtaken} times, free for {free} units"
         )
     }

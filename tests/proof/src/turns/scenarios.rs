@@ -16,13 +16,36 @@ pub fn all() -> Vec<Scenario> {
         three_slow(),
         three_late(),
         crash(),
+        clocks(),
+        slow_clocks(),
+        long_and_short_clocks(),
+        three_clocks(),
+        three_wrong_clocks(),
+        three_late_clocks(),
+        three_late_wrong_clocks(),
+        crash_clocks(),
     ]
 }
+
+const RIGHT: Option<[u32; 3]> = Some([0, 0, 0]);
+/// One by more than a turn, one by half of one.
+const WRONG: Option<[u32; 3]> = Some([0, 20, 4]);
 
 /// Holds that take longer than the line goes without a look, all alike.
 fn base(name: &'static str, owners: usize) -> Scenario {
     let overtaken = u8::try_from(owners).unwrap_or(u8::MAX);
-    Scenario { name, owners, holds: &[6], slow: 0, late: (0, 0), crashes: 0, grants: 9, overtaken, free: 9 }
+    Scenario {
+        name,
+        owners,
+        clocks: None,
+        holds: &[6],
+        slow: 0,
+        late: (0, 0),
+        crashes: 0,
+        grants: 9,
+        overtaken,
+        free: 9,
+    }
 }
 
 /// Once the first is known to have had to wait, the two take turns.
@@ -41,15 +64,15 @@ fn long_and_short_holds() -> Scenario {
 
 /// Who sleeps through its turn is overtaken once more.
 fn two_late() -> Scenario {
-    Scenario { holds: &[6, 24], late: (1, 15), grants: 6, overtaken: 3, free: 20, ..base("turns, one late", 2) }
+    Scenario { holds: &[6, 24], late: (1, 15), grants: 6, overtaken: 3, free: 18, ..base("turns, one late", 2) }
 }
 
 fn three() -> Scenario {
-    base("turns of three", 3)
+    Scenario { overtaken: 2, free: 7, ..base("turns of three", 3) }
 }
 
 fn three_slow() -> Scenario {
-    Scenario { slow: 1, grants: 5, free: 7, ..base("turns of three, slow", 3) }
+    Scenario { slow: 1, grants: 5, free: 5, ..base("turns of three, slow", 3) }
 }
 
 fn three_late() -> Scenario {
@@ -58,5 +81,39 @@ fn three_late() -> Scenario {
 
 /// Those behind whoever crashed in line give it time, and then go on.
 fn crash() -> Scenario {
-    Scenario { crashes: 1, grants: 7, free: 11, ..base("turns, a crash in line", 3) }
+    Scenario { crashes: 1, grants: 7, overtaken: 2, free: 10, ..base("turns, a crash in line", 3) }
+}
+
+/// With clocks, those who wait know when the holder's turn began.
+fn clocks() -> Scenario {
+    Scenario { name: "clocks of two", clocks: RIGHT, grants: 14, ..again_and_again() }
+}
+
+fn slow_clocks() -> Scenario {
+    Scenario { name: "clocks, slow calls", clocks: RIGHT, ..slow_calls() }
+}
+
+fn long_and_short_clocks() -> Scenario {
+    Scenario { name: "clocks, long and short", clocks: RIGHT, ..long_and_short_holds() }
+}
+
+fn three_clocks() -> Scenario {
+    Scenario { name: "clocks of three", clocks: RIGHT, overtaken: 3, free: 6, ..three() }
+}
+
+/// A clock that is wrong misleads within what is known without it.
+fn three_wrong_clocks() -> Scenario {
+    Scenario { name: "wrong clocks", clocks: WRONG, overtaken: 3, free: 8, ..three() }
+}
+
+fn three_late_clocks() -> Scenario {
+    Scenario { name: "clocks, one late", clocks: RIGHT, free: 10, ..three_late() }
+}
+
+fn three_late_wrong_clocks() -> Scenario {
+    Scenario { name: "wrong clocks, one late", clocks: WRONG, free: 12, ..three_late() }
+}
+
+fn crash_clocks() -> Scenario {
+    Scenario { name: "clocks, a crash in line", clocks: RIGHT, overtaken: 3, free: 9, ..crash() }
 }

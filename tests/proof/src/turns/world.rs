@@ -21,6 +21,8 @@ const UNIT: Duration = Duration::from_millis(1);
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Longer than a run.
 const LEASE: Duration = Duration::from_secs(3600);
+/// What wall clocks show at the beginning.
+const EPOCH: Duration = Duration::from_secs(1_795_230_245);
 /// More calls than this without a pause are a busy loop.
 const CALLS_WITHOUT_PAUSE: u8 = 12;
 
@@ -94,10 +96,15 @@ enum How {
     Crash,
 }
 
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).expect("before the year 2554")
+}
+
 impl World {
     pub(super) fn new(scenario: &Scenario) -> Self {
         let member = |o: usize| {
-            let session = open_as(["a", "b", "c"][o], None, true, Duration::ZERO);
+            let clock = scenario.clocks.map(|ahead| nanos(EPOCH + UNIT * ahead[o]));
+            let session = open_as(["a", "b", "c"][o], None, clock, true, Duration::ZERO);
             let mut member = Member { session, doing: Doing::Crashed, due: 0, begun: 0, calls: 0, overtaken: None };
             member.acquire(o);
             Shared::new(member)
