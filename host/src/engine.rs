@@ -3,8 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
-use wasmtime::{Engine, Store};
+use wasmtime::Store;
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 
 use crate::client::{Client, Random};
 use crate::clock::Clock;
@@ -15,6 +15,7 @@ use bindings::wasi;
 use bounds::Bounds;
 
 mod bounds;
+mod compiled;
 #[path = "../build/config.rs"]
 mod config;
 pub(crate) mod convert;
@@ -32,8 +33,6 @@ pub(crate) mod bindings {
 
 /// The component's binary, as [`crate::COMPONENT`] gives it out.
 pub(crate) const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kvlock.wasm"));
-/// The same, compiled for this machine's architecture by build.rs.
-static PRECOMPILED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kvlock.cwasm"));
 
 /// What the component imports: a store, a clock, random numbers.
 pub struct Imports {
@@ -98,11 +97,8 @@ fn instance_pre() -> wasmtime::Result<&'static bindings::KvlockPre<Reach>> {
     if let Some(pre) = PRE.get() {
         return Ok(pre);
     }
-    let engine = Engine::new(&config::engine_config())?;
+    let (engine, component) = compiled::load()?;
     bounds::tick(&engine)?;
-    // SAFETY: the bytes were made by build.rs with `Engine::precompile_component`, from the component beside them and
-    // with the same settings, and are part of this program; wasmtime checks its version and the settings.
-    let component = unsafe { Component::deserialize(&engine, PRECOMPILED)? };
     let mut linker = Linker::new(&engine);
     bindings::Kvlock::add_to_linker::<Reach, HasSelf<Imports>>(&mut linker, |reach| &mut reach.imports)?;
     let pre = bindings::KvlockPre::new(linker.instantiate_pre(&component)?)?;

@@ -190,7 +190,10 @@ impl Kept {
             // A fork has neither the thread that renews nor the lock: its parent has them.
             return Err(GrantError::Lost { key: self.grant.key().to_string(), holder: None });
         }
-        self.stop().release()
+        let Kept { keeping, grant } = self;
+        // The thread ends while the lock is given back.
+        keeping.tell_to_stop();
+        grant.release()
     }
 
     /// Stops renewing.
@@ -201,13 +204,19 @@ impl Kept {
     }
 }
 
+impl Keeping {
+    fn tell_to_stop(&self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_all();
+    }
+}
+
 impl Drop for Keeping {
     fn drop(&mut self) {
         if !self.handle.shared.is_own_process() {
             return;
         }
-        self.shared.lock().stop = true;
-        self.shared.changed.notify_all();
+        self.tell_to_stop();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -275,7 +284,12 @@ impl Keeper {
             if self.end.is_some_and(|end| end <= self.shared.clock.now()) {
                 return Some(Loss::MaxHold);
             }
-            match self.handle.renew(None) {
+            let renewed = self.handle.renew(None);
+            if self.shared.lock().stop {
+                // What it answered may come of the release.
+                return None;
+            }
+            match renewed {
                 Ok(()) => self.shared.lock().failure = None,
                 // An expired grant is lost too, by nobody's doing.
                 Err(GrantError::Lost { holder: None, .. }) if self.shared.lost().is_some() => {}

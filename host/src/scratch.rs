@@ -1,4 +1,4 @@
-//! Options are checked where they are given, by the component as everything is, but before their session has an
+//! Options are checked where they are given, by the component as everything is, often before their session has an
 //! instance of its own: by one that all sessions of the process share. It opens and begins, and drops what came of it;
 //! nothing is ever sent.
 
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::client::Client;
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
 use crate::error::{AcquireError, SessionError, trap};
-use crate::session::Guest;
+use crate::session::{Guest, Shared};
 use crate::store::Memory;
 use crate::wanted::Wanted;
 
@@ -34,12 +34,13 @@ pub(crate) fn check_session(options: &wit::SessionOptions) -> Result<(), Session
     opened.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)
 }
 
-/// Tells whether a wait can begin so.
-pub(crate) fn check_wanted(wanted: &Wanted, key: &str) -> Result<(), AcquireError> {
-    let begun = with(|guest| match wanted.begin(guest, key)? {
+/// Tells whether a session's wait can begin so.
+pub(crate) fn check_wanted(shared: &Shared, wanted: &Wanted, key: &str) -> Result<(), AcquireError> {
+    let check = |guest: &mut Guest| match wanted.begin(guest, key)? {
         Ok(resource) => resource.resource_drop(&mut guest.instance.store).map(Ok),
         Err(error) => Ok(Err(error)),
-    });
+    };
+    let begun = shared.call_at_hand(check).unwrap_or_else(|| with(check));
     begun.map_err(|error| AcquireError::Component { text: trap(&error), key: key.to_string() })?
 }
 

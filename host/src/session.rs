@@ -235,6 +235,17 @@ impl Shared {
         }
     }
 
+    /// The same, if there is an instance yet.
+    pub(crate) fn call_at_hand<T>(
+        &self,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
+    ) -> Option<wasmtime::Result<T>> {
+        let mut place = self.0.guest.try_lock().ok()?;
+        let guest = place.as_mut()?;
+        guest.instance.begin_call();
+        Some(call(guest))
+    }
+
     fn enter<T>(
         &self,
         mut place: MutexGuard<'_, Option<Guest>>,

@@ -82,7 +82,7 @@ impl Waiting {
 
     /// Refuses what is not legal before anything is begun.
     pub(crate) fn check(&self) -> Result<(), AcquireError> {
-        scratch::check_wanted(&self.attempt.wanted, &self.attempt.key)
+        scratch::check_wanted(&self.attempt.shared, &self.attempt.wanted, &self.attempt.key)
     }
 
     pub(crate) fn shared(&self) -> &Shared {

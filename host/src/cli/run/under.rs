@@ -68,11 +68,13 @@ impl Runner<'_> {
         if let Some(max_hold) = self.command.max_hold {
             keep = keep.max_hold(max_hold);
         }
-        let kept = grant.keep(keep);
         if let Some(signal) = self.pending_interrupt() {
-            return Ok(Ran { kept, end: End::interrupted(exit::of_signal(signal)) });
+            return Ok(Ran { kept: grant.keep(keep), end: End::interrupted(exit::of_signal(signal)) });
         }
-        let child = match self.spawn(&variables) {
+        let spawned = self.spawn(&variables);
+        // Begun while the command starts: its first renewal is far.
+        let kept = grant.keep(keep);
+        let child = match spawned {
             Ok(child) => child,
             Err(error) => {
                 release(kept, |kept| kept.release().map(drop), self.global)?;
