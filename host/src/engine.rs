@@ -92,17 +92,19 @@ impl Instance {
     }
 }
 
+/// Loaded once: the program's code cannot be given to wasmtime by two threads.
 fn instance_pre() -> wasmtime::Result<&'static bindings::KvlockPre<Reach>> {
-    static PRE: OnceLock<bindings::KvlockPre<Reach>> = OnceLock::new();
-    if let Some(pre) = PRE.get() {
-        return Ok(pre);
-    }
+    static PRE: OnceLock<Result<bindings::KvlockPre<Reach>, String>> = OnceLock::new();
+    let loaded = PRE.get_or_init(|| load().map_err(|error| format!("{error:#}")));
+    loaded.as_ref().map_err(|text| wasmtime::Error::msg(text.clone()))
+}
+
+fn load() -> wasmtime::Result<bindings::KvlockPre<Reach>> {
     let (engine, component) = compiled::load()?;
     bounds::tick(&engine)?;
     let mut linker = Linker::new(&engine);
     bindings::Kvlock::add_to_linker::<Reach, HasSelf<Imports>>(&mut linker, |reach| &mut reach.imports)?;
-    let pre = bindings::KvlockPre::new(linker.instantiate_pre(&component)?)?;
-    Ok(PRE.get_or_init(|| pre))
+    bindings::KvlockPre::new(linker.instantiate_pre(&component)?)
 }
 
 impl kv_store::Host for Imports {
