@@ -82,7 +82,9 @@ impl Renew {
     }
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Result<(), GrantError>> {
-        let Some(held) = valid(session, &self.grant, now) else { return Step::Done(Err(GrantError::Lost(None))) };
+        let Some(held) = valid(session, &self.grant, now) else {
+            return Step::Done(Err(lost(session, &self.grant)));
+        };
         let lease = self.lease.unwrap_or(held.record.lease);
         let record = Record { lease, ..held.record.clone() };
         let write = (record, lease.ttl(), Doubt::Rewritten, Deadline::Unconfirmed);
@@ -123,7 +125,9 @@ impl Release {
     }
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Result<Released, GrantError>> {
-        let Some(held) = valid(session, &self.grant, now) else { return Step::Done(Err(GrantError::Lost(None))) };
+        let Some(held) = valid(session, &self.grant, now) else {
+            return Step::Done(Err(lost(session, &self.grant)));
+        };
         let kept = held.taken_until.map(|until| now.until(until)).unwrap_or_default();
         let depth = held.record.depth.saturating_sub(1);
         let record = |held: &Held| Record { depth, ..held.record.clone() };
@@ -148,7 +152,7 @@ impl Release {
                 self.state = State::Looking { claim, line: line.clone() };
                 Step::Call(Request::Get { key: line })
             }
-            claim => self.give_up(session, now, claim),
+            claim => self.give_up_hold(held, now, claim),
         }
     }
 
@@ -188,7 +192,18 @@ impl Release {
         now: Time,
         claim: Option<Box<Claim>>,
     ) -> Step<Result<Released, GrantError>> {
-        let Some(held) = valid(session, &self.grant, now) else { return Step::Done(Err(GrantError::Lost(None))) };
+        match valid(session, &self.grant, now) {
+            Some(held) => self.give_up_hold(held, now, claim),
+            None => Step::Done(Err(lost(session, &self.grant))),
+        }
+    }
+
+    fn give_up_hold(
+        &mut self,
+        held: &mut Held,
+        now: Time,
+        claim: Option<Box<Claim>>,
+    ) -> Step<Result<Released, GrantError>> {
         let action = match claim {
             Some(claim) => Action::HandOver { value: claim.value(), ttl: claim.record.lease.ttl() },
             None => Action::Delete,
@@ -313,17 +328,22 @@ impl From<GrantError> for AcquireError {
     }
 }
 
-/// The hold of a grant, unless it is over; one whose deadline has passed is forgotten.
+/// The hold of a grant, unless it is over; see [`lost`].
 fn valid<'s>(session: &'s mut Session, grant: &Grant, now: Time) -> Option<&'s mut Held> {
-    still_held(session, grant, now).ok()?;
-    session.hold_of(grant)
+    session.hold_of(grant).filter(|held| !held.deadline.has_passed(now))
+}
+
+/// The hold is over: there is nothing to know of it any more.
+fn lost(session: &mut Session, grant: &Grant) -> GrantError {
+    if session.hold_of(grant).is_some() {
+        session.forget(&grant.store_key);
+    }
+    GrantError::Lost(None)
 }
 
 fn still_held(session: &mut Session, grant: &Grant, now: Time) -> Result<(), GrantError> {
-    let held = session.hold_of(grant).ok_or(GrantError::Lost(None))?;
-    if held.deadline.has_passed(now) {
-        session.forget(&grant.store_key);
-        return Err(GrantError::Lost(None));
+    match valid(session, grant, now) {
+        Some(_) => Ok(()),
+        None => Err(lost(session, grant)),
     }
-    Ok(())
 }
