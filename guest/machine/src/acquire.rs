@@ -6,25 +6,28 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use crate::conditional::{Action, Conclusion, Conditional};
-use crate::error::{AcquireError, GrantError, Invalid, WaitingFor};
+use crate::conditional::{Conclusion, Conditional};
+use crate::error::{AcquireError, Invalid, WaitingFor};
 use crate::hand_over::{Claim, HandedOver, Row};
-use crate::holder::Holder;
-use crate::kv::{Entry, Reply, Request, StoreError, Version, WriteOutcome};
+use crate::kv::{Reply, Request, StoreError, Version, WriteOutcome};
 use crate::line::Ticket;
 use crate::name::{Key, Place};
 use crate::options::{LockOptions, Mode};
-use crate::queue::{Advice, Queue, Served, Then};
+use crate::queue::{Queue, Then};
 use crate::record::{Nonce, Record};
 use crate::rewrite::Rewrite;
 use crate::session::{Deadline, Doubt, Grant, Session};
 use crate::step::{Event, Machine, Step};
 use crate::time::Time;
 use crate::wait::Wait;
+
+mod line_up;
+mod written;
+
+use written::{Withdrawn, Written};
 
 /// How many failed tries go by between two looks at who holds the lock.
 const TRIES_PER_LOOK: u32 = 16;
@@ -97,22 +100,6 @@ enum State {
         then: Then,
     },
     Ended,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Withdrawn {
-    TooLate,
-    Quarantine(Time),
-    Outage(StoreError),
-}
-
-/// A record of ours that the store took, not yet a grant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Written {
-    record: Record,
-    version: Version,
-    sent: Time,
-    row: Row,
 }
 
 impl Acquire {
@@ -249,40 +236,6 @@ impl Acquire {
         Step::Call(Request::Add { key: self.store_key.clone(), value, ttl: self.options.lease.ttl() })
     }
 
-    fn new_queue(&self, session: &Session) -> Queue {
-        Queue::new(&self.place.key, session.namespace().line(&self.place.key), self.nonce)
-    }
-
-    fn look(&mut self, session: &Session) -> Step<Outcome> {
-        self.tries_since_look = 0;
-        self.state = State::Looking;
-        let key = self.store_key.clone();
-        if self.lines_up && self.queue.is_none() {
-            self.queue = Some(Box::new(self.new_queue(session)));
-        }
-        Step::Call(match &self.queue {
-            Some(queue) => Request::GetMany { keys: [key, queue.store_key.clone()].into() },
-            None => Request::Get { key },
-        })
-    }
-
-    fn take_over(&mut self, record: Record, if_version: Version, now: Time) -> Step<Outcome> {
-        let action = Action::Replace { value: record.encode().into_bytes(), ttl: record.lease.ttl() };
-        let mut write = Box::new(Conditional::new(self.store_key.clone(), action, if_version, record.nonce, None));
-        let ask = write.start(now, None);
-        self.state = State::Replacing { write, record: Box::new(record) };
-        ask.into()
-    }
-
-    fn withdraw(&mut self, written: &Written, then: Withdrawn, now: Time) -> Step<Outcome> {
-        let write =
-            Conditional::new(self.store_key.clone(), Action::Delete, written.version, written.record.nonce, None);
-        let mut write = Box::new(write);
-        let ask = write.start(now, None);
-        self.state = State::Withdrawing { write, then };
-        ask.into()
-    }
-
     fn on_add(&mut self, session: &mut Session, now: Time, sent: Time, reply: AddReply) -> Step<Outcome> {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
@@ -313,174 +266,6 @@ impl Acquire {
             return self.look(session);
         }
         self.pause(now, Duration::ZERO)
-    }
-
-    fn on_looks(&mut self, session: &mut Session, now: Time, entries: Vec<Option<Entry>>) -> Step<Outcome> {
-        match <[_; 2]>::try_from(entries) {
-            Ok([entry, line]) => self.on_look(session, now, entry, line),
-            Err(_) => self.end(Err(AcquireError::OutOfOrder)),
-        }
-    }
-
-    fn on_look(
-        &mut self,
-        session: &mut Session,
-        now: Time,
-        entry: Option<Entry>,
-        line: Option<Entry>,
-    ) -> Step<Outcome> {
-        session.reached = true;
-        let Some(entry) = entry else {
-            if !self.in_doubt {
-                self.waiting_for = WaitingFor::Turn;
-            }
-            return self.line_up(session, now, None, line);
-        };
-        let record = match Record::decode_for(&self.place, &entry.value) {
-            Ok(record) => record,
-            Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
-        };
-        let late_write_of_ours = record.nonce == self.nonce;
-        let ours_to_adopt = self.options.adopt && record.depth > 0 && record.owner == *session.owner();
-        if late_write_of_ours || ours_to_adopt {
-            let new = session.record(&self.place, &self.options, self.nonce, now);
-            return self.take_over(new, entry.version, now);
-        }
-        let since = record.since.and_then(|unix| session.time_of(unix));
-        let holder = Served { ticket: Ticket::of(record.nonce), version: entry.version, since };
-        self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
-        self.line_up(session, now, Some(holder), line)
-    }
-
-    /// Finds its place in the line, or takes one.
-    fn line_up(&mut self, session: &Session, now: Time, holder: Option<Served>, line: Option<Entry>) -> Step<Outcome> {
-        // Whoever gives up does not join, and nobody gives up before a try.
-        if self.wait.is_over(now) {
-            return if self.tried { self.pause(now, Duration::ZERO) } else { self.add(session, now) };
-        }
-        match self.queue.as_mut().map(|queue| queue.see(now, holder, line.as_ref())) {
-            // A write of ours that is under way is given time to arrive.
-            Some(Advice::Try) if !self.hurried && !self.in_doubt => {
-                self.hurried = true;
-                self.add(session, now)
-            }
-            Some(Advice::Clear(request)) => {
-                self.state = State::Clearing;
-                Step::Call(request)
-            }
-            Some(Advice::Join(request)) => {
-                self.state = State::Joining;
-                Step::Call(request)
-            }
-            Some(Advice::Try | Advice::Pause) | None => self.pause(now, Duration::ZERO),
-        }
-    }
-
-    /// The line is advice: where it cannot be written it is done without.
-    fn on_joined(&mut self, session: &Session, now: Time, reply: AddReply) -> Step<Outcome> {
-        match reply {
-            Ok(WriteOutcome::Conflict(_) | WriteOutcome::Absent) => self.look(session),
-            Ok(WriteOutcome::Written(_)) | Err(_) => self.pause(now, Duration::ZERO),
-        }
-    }
-
-    /// The store took our record: a grant, if the era is known to be old enough.
-    fn on_written(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
-        match session.quarantine(written.version.era, self.options.lease, now) {
-            None => {
-                self.state = State::AskingEra { written: Box::new(written) };
-                Step::Call(Request::Era { key: self.store_key.clone() })
-            }
-            Some(Duration::ZERO) => self.on_granted(session, now, written),
-            Some(left) => self.withdraw(&written, Withdrawn::Quarantine(now.after(left)), now),
-        }
-    }
-
-    fn on_granted(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
-        let Written { record, version, sent, row } = written;
-        let lapsed = Deadline::of(record.lease, sent).has_passed(now);
-        // A store that is always slower than the lease is not asked on and on.
-        if lapsed && (self.begun_anew || self.wait.is_over(now)) {
-            return self.withdraw(&Written { record, version, sent, row }, Withdrawn::TooLate, now);
-        }
-        if lapsed {
-            // The answer took longer than the lease: begin it anew, under the version that was just written.
-            self.begun_anew = true;
-            return self.take_over(record, version, now);
-        }
-        if let Some(contended) = self.queue.as_ref().and_then(|queue| queue.served(now)) {
-            session.contend(&self.store_key, contended);
-        }
-        let grant = session.grant(&self.store_key, record, version, sent, taken_until(&self.options, sent), row);
-        self.end(Ok(grant))
-    }
-
-    fn on_era(&mut self, session: &mut Session, now: Time, written: Written, reply: EraReply) -> Step<Outcome> {
-        match reply {
-            Ok(era) => {
-                session.note(era, now);
-                if era.id == written.version.era {
-                    return self.on_written(session, now, written);
-                }
-                // The contents were lost in between, and our record with them.
-                self.pause(now, Duration::ZERO)
-            }
-            Err(error) => self.withdraw(&written, Withdrawn::Outage(error), now),
-        }
-    }
-
-    fn on_replaced(&mut self, session: &mut Session, now: Time, record: Record, end: Conclusion) -> Step<Outcome> {
-        match end {
-            Conclusion::Replaced { version, sent } => {
-                self.on_written(session, now, Written { record, version, sent, row: Row::default() })
-            }
-            Conclusion::Gone(_) => {
-                self.waiting_for = WaitingFor::Turn;
-                self.pause(now, Duration::ZERO)
-            }
-            Conclusion::Failed { error, in_doubt } => {
-                self.in_doubt |= in_doubt;
-                self.on_outage(session, now, error)
-            }
-            Conclusion::Deleted | Conclusion::Vanished | Conclusion::OutOfOrder => {
-                self.end(Err(AcquireError::OutOfOrder))
-            }
-        }
-    }
-
-    fn on_nested(
-        &mut self,
-        session: &mut Session,
-        now: Time,
-        hold: u64,
-        taken_until: Option<Time>,
-        end: Result<(), GrantError>,
-    ) -> Step<Outcome> {
-        if let Err(error) = end {
-            return self.end(Err(error.into()));
-        }
-        match session.hold_mut(&self.store_key, hold) {
-            Some(held) if !held.deadline.has_passed(now) => held.taken_until = held.taken_until.max(taken_until),
-            Some(_) => session.forget(&self.store_key),
-            None => {}
-        }
-        let grant = session.nested(&self.store_key, hold).ok_or(AcquireError::Lost(None));
-        self.end(grant)
-    }
-
-    fn on_withdrawn(&mut self, session: &mut Session, now: Time, then: Withdrawn) -> Step<Outcome> {
-        match then {
-            Withdrawn::TooLate => {
-                self.waiting_for = WaitingFor::Turn;
-                self.pause(now, Duration::ZERO)
-            }
-            Withdrawn::Quarantine(until) => {
-                let left = now.until(until);
-                self.waiting_for = WaitingFor::Quarantine(left);
-                self.pause(now, left)
-            }
-            Withdrawn::Outage(error) => self.on_outage(session, now, error),
-        }
     }
 
     /// The store does not answer, or refuses. A waiter rides out the outage of a store that was there.

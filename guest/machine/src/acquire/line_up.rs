@@ -1,0 +1,110 @@
+//! Looks at the lock and at the line of those who wait for it, and a place there.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::{Acquire, AddReply, Outcome, State};
+use crate::error::{AcquireError, WaitingFor};
+use crate::holder::Holder;
+use crate::kv::{Entry, Request, WriteOutcome};
+use crate::line::Ticket;
+use crate::queue::{Advice, Queue, Served};
+use crate::record::Record;
+use crate::session::Session;
+use crate::step::Step;
+use crate::time::Time;
+
+impl Acquire {
+    pub(super) fn new_queue(&self, session: &Session) -> Queue {
+        Queue::new(&self.place.key, session.namespace().line(&self.place.key), self.nonce)
+    }
+
+    pub(super) fn look(&mut self, session: &Session) -> Step<Outcome> {
+        self.tries_since_look = 0;
+        self.state = State::Looking;
+        let key = self.store_key.clone();
+        if self.lines_up && self.queue.is_none() {
+            self.queue = Some(Box::new(self.new_queue(session)));
+        }
+        Step::Call(match &self.queue {
+            Some(queue) => Request::GetMany { keys: [key, queue.store_key.clone()].into() },
+            None => Request::Get { key },
+        })
+    }
+
+    pub(super) fn on_looks(&mut self, session: &mut Session, now: Time, entries: Vec<Option<Entry>>) -> Step<Outcome> {
+        match <[_; 2]>::try_from(entries) {
+            Ok([entry, line]) => self.on_look(session, now, entry, line),
+            Err(_) => self.end(Err(AcquireError::OutOfOrder)),
+        }
+    }
+
+    pub(super) fn on_look(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        entry: Option<Entry>,
+        line: Option<Entry>,
+    ) -> Step<Outcome> {
+        session.reached = true;
+        let Some(entry) = entry else {
+            if !self.in_doubt {
+                self.waiting_for = WaitingFor::Turn;
+            }
+            return self.line_up(session, now, None, line);
+        };
+        let record = match Record::decode_for(&self.place, &entry.value) {
+            Ok(record) => record,
+            Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
+        };
+        let late_write_of_ours = record.nonce == self.nonce;
+        let ours_to_adopt = self.options.adopt && record.depth > 0 && record.owner == *session.owner();
+        if late_write_of_ours || ours_to_adopt {
+            let new = session.record(&self.place, &self.options, self.nonce, now);
+            return self.take_over(new, entry.version, now);
+        }
+        let since = record.since.and_then(|unix| session.time_of(unix));
+        let holder = Served { ticket: Ticket::of(record.nonce), version: entry.version, since };
+        self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
+        self.line_up(session, now, Some(holder), line)
+    }
+
+    /// Finds its place in the line, or takes one.
+    pub(super) fn line_up(
+        &mut self,
+        session: &Session,
+        now: Time,
+        holder: Option<Served>,
+        line: Option<Entry>,
+    ) -> Step<Outcome> {
+        // Whoever gives up does not join, and nobody gives up before a try.
+        if self.wait.is_over(now) {
+            return if self.tried { self.pause(now, Duration::ZERO) } else { self.add(session, now) };
+        }
+        match self.queue.as_mut().map(|queue| queue.see(now, holder, line.as_ref())) {
+            // A write of ours that is under way is given time to arrive.
+            Some(Advice::Try) if !self.hurried && !self.in_doubt => {
+                self.hurried = true;
+                self.add(session, now)
+            }
+            Some(Advice::Clear(request)) => {
+                self.state = State::Clearing;
+                Step::Call(request)
+            }
+            Some(Advice::Join(request)) => {
+                self.state = State::Joining;
+                Step::Call(request)
+            }
+            Some(Advice::Try | Advice::Pause) | None => self.pause(now, Duration::ZERO),
+        }
+    }
+
+    /// The line is advice: where it cannot be written it is done without.
+    pub(super) fn on_joined(&mut self, session: &Session, now: Time, reply: AddReply) -> Step<Outcome> {
+        match reply {
+            Ok(WriteOutcome::Conflict(_) | WriteOutcome::Absent) => self.look(session),
+            Ok(WriteOutcome::Written(_)) | Err(_) => self.pause(now, Duration::ZERO),
+        }
+    }
+}

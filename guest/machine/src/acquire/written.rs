@@ -1,0 +1,160 @@
+//! What becomes of a record that the store took: a grant, unless its era is too young or its lease over.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use super::{Acquire, EraReply, Outcome, State, taken_until};
+use crate::conditional::{Action, Conclusion, Conditional};
+use crate::error::{AcquireError, GrantError, WaitingFor};
+use crate::hand_over::Row;
+use crate::kv::{Request, StoreError, Version};
+use crate::record::Record;
+use crate::session::{Deadline, Session};
+use crate::step::Step;
+use crate::time::Time;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Withdrawn {
+    TooLate,
+    Quarantine(Time),
+    Outage(StoreError),
+}
+
+/// A record of ours that the store took, not yet a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Written {
+    pub(super) record: Record,
+    pub(super) version: Version,
+    pub(super) sent: Time,
+    pub(super) row: Row,
+}
+
+impl Acquire {
+    pub(super) fn take_over(&mut self, record: Record, if_version: Version, now: Time) -> Step<Outcome> {
+        let action = Action::Replace { value: record.encode().into_bytes(), ttl: record.lease.ttl() };
+        let mut write = Box::new(Conditional::new(self.store_key.clone(), action, if_version, record.nonce, None));
+        let ask = write.start(now, None);
+        self.state = State::Replacing { write, record: Box::new(record) };
+        ask.into()
+    }
+
+    pub(super) fn withdraw(&mut self, written: &Written, then: Withdrawn, now: Time) -> Step<Outcome> {
+        let write =
+            Conditional::new(self.store_key.clone(), Action::Delete, written.version, written.record.nonce, None);
+        let mut write = Box::new(write);
+        let ask = write.start(now, None);
+        self.state = State::Withdrawing { write, then };
+        ask.into()
+    }
+
+    /// The store took our record: a grant, if the era is known to be old enough.
+    pub(super) fn on_written(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
+        match session.quarantine(written.version.era, self.options.lease, now) {
+            None => {
+                self.state = State::AskingEra { written: Box::new(written) };
+                Step::Call(Request::Era { key: self.store_key.clone() })
+            }
+            Some(Duration::ZERO) => self.on_granted(session, now, written),
+            Some(left) => self.withdraw(&written, Withdrawn::Quarantine(now.after(left)), now),
+        }
+    }
+
+    pub(super) fn on_granted(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
+        let Written { record, version, sent, row } = written;
+        let lapsed = Deadline::of(record.lease, sent).has_passed(now);
+        // A store that is always slower than the lease is not asked on and on.
+        if lapsed && (self.begun_anew || self.wait.is_over(now)) {
+            return self.withdraw(&Written { record, version, sent, row }, Withdrawn::TooLate, now);
+        }
+        if lapsed {
+            // The answer took longer than the lease: begin it anew, under the version that was just written.
+            self.begun_anew = true;
+            return self.take_over(record, version, now);
+        }
+        if let Some(contended) = self.queue.as_ref().and_then(|queue| queue.served(now)) {
+            session.contend(&self.store_key, contended);
+        }
+        let grant = session.grant(&self.store_key, record, version, sent, taken_until(&self.options, sent), row);
+        self.end(Ok(grant))
+    }
+
+    pub(super) fn on_era(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        written: Written,
+        reply: EraReply,
+    ) -> Step<Outcome> {
+        match reply {
+            Ok(era) => {
+                session.note(era, now);
+                if era.id == written.version.era {
+                    return self.on_written(session, now, written);
+                }
+                // The contents were lost in between, and our record with them.
+                self.pause(now, Duration::ZERO)
+            }
+            Err(error) => self.withdraw(&written, Withdrawn::Outage(error), now),
+        }
+    }
+
+    pub(super) fn on_replaced(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        record: Record,
+        end: Conclusion,
+    ) -> Step<Outcome> {
+        match end {
+            Conclusion::Replaced { version, sent } => {
+                self.on_written(session, now, Written { record, version, sent, row: Row::default() })
+            }
+            Conclusion::Gone(_) => {
+                self.waiting_for = WaitingFor::Turn;
+                self.pause(now, Duration::ZERO)
+            }
+            Conclusion::Failed { error, in_doubt } => {
+                self.in_doubt |= in_doubt;
+                self.on_outage(session, now, error)
+            }
+            Conclusion::Deleted | Conclusion::Vanished | Conclusion::OutOfOrder => {
+                self.end(Err(AcquireError::OutOfOrder))
+            }
+        }
+    }
+
+    pub(super) fn on_nested(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        hold: u64,
+        taken_until: Option<Time>,
+        end: Result<(), GrantError>,
+    ) -> Step<Outcome> {
+        if let Err(error) = end {
+            return self.end(Err(error.into()));
+        }
+        match session.hold_mut(&self.store_key, hold) {
+            Some(held) if !held.deadline.has_passed(now) => held.taken_until = held.taken_until.max(taken_until),
+            Some(_) => session.forget(&self.store_key),
+            None => {}
+        }
+        let grant = session.nested(&self.store_key, hold).ok_or(AcquireError::Lost(None));
+        self.end(grant)
+    }
+
+    pub(super) fn on_withdrawn(&mut self, session: &mut Session, now: Time, then: Withdrawn) -> Step<Outcome> {
+        match then {
+            Withdrawn::TooLate => {
+                self.waiting_for = WaitingFor::Turn;
+                self.pause(now, Duration::ZERO)
+            }
+            Withdrawn::Quarantine(until) => {
+                let left = now.until(until);
+                self.waiting_for = WaitingFor::Quarantine(left);
+                self.pause(now, left)
+            }
+            Withdrawn::Outage(error) => self.on_outage(session, now, error),
+        }
+    }
+}
