@@ -61,7 +61,9 @@ pub(crate) struct Queue {
     /// The record that was looked at last, and found to be that of the present holder.
     seen: Option<Version>,
     seen_since: Option<Time>,
-    /// The last look that found another record, or none.
+    /// Whose that was.
+    holder: Option<Ticket>,
+    /// The last look that found another holder, or none.
     other_at: Option<Time>,
     looked: Option<Time>,
     /// The last pause.
@@ -139,6 +141,7 @@ impl Queue {
             length: 0,
             seen: None,
             seen_since: None,
+            holder: None,
             other_at: None,
             looked: None,
             paused: Duration::ZERO,
@@ -159,8 +162,12 @@ impl Queue {
     /// The lock and its line, as a look found them.
     pub(crate) fn see(&mut self, now: Time, holder: Option<Served>, entry: Option<&Entry>) -> Advice {
         let mut line = entry.map(|entry| Line::decode(&self.key, &entry.value)).unwrap_or_default();
-        self.learn(now, holder.map(|holder| holder.version), line.turn);
         let served = holder.map(|holder| holder.ticket);
+        // Not if the holder has renewed its lease.
+        if served != self.holder {
+            (self.holder, self.other_at) = (served, self.looked);
+        }
+        self.learn(now, holder.map(|holder| holder.version), line.turn);
         self.former.into_iter().chain(served).for_each(|ticket| line.serve(ticket));
         self.length = u32::try_from(line.len()).unwrap_or(u32::MAX);
         let turn_began = holder.map(|holder| self.plausible(holder.since));
@@ -189,9 +196,6 @@ impl Queue {
     /// Brings up to date what is known of turns.
     fn learn(&mut self, now: Time, version: Option<Version>, told: Option<Duration>) {
         let looked = self.looked.replace(now);
-        if version != self.seen {
-            self.other_at = looked;
-        }
         if self.turn.is_none() && self.has_moved(version) && self.seen.is_some() {
             // It may have changed hands more than once.
             self.turn = looked.map(|looked| now.since(looked) / 2);
@@ -307,5 +311,32 @@ fn first_expectation(now: Time, released: Option<Time>, turn: Duration, turns: u
         // The holder took it when this session released it.
         Some(released) if now.since(released) < turn => released.after(turn * turns),
         _ => now.after((turn * turns).saturating_sub(turn / 2)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time::from_nanos(millis * 1_000_000)
+    }
+
+    #[test]
+    fn a_renewal_does_not_begin_the_turn_anew() {
+        let key = Key::new("report").unwrap();
+        let contended = Contended { ticket: None, turn: Duration::from_secs(1), released: None };
+        let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(contended);
+        let mut line = Line::default();
+        line.join(Ticket(7));
+        let version = |number| Version { era: 1, number };
+        let entry = Entry { value: line.encode(&key).into_bytes(), version: version(1), time_left: None };
+        for (now, number) in [(0, 2), (300, 2), (600, 3)] {
+            let holder = Served { ticket: Ticket(1), version: version(number), since: Some(at(0)) };
+            assert_eq!(queue.see(at(now), Some(holder), Some(&entry)), Advice::Pause);
+        }
+        let mut wait = Wait::new(None, Duration::from_secs(1), 1);
+        let expected = Duration::from_secs(1) - Duration::from_secs(1) / ERROR;
+        assert_eq!(queue.pause(at(600), &mut wait), (expected - Duration::from_millis(600), Then::Try));
     }
 }
