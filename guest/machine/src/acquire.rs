@@ -173,7 +173,7 @@ impl Acquire {
         }
         // Its host meant to hand it over: others of the host had it before, and want it again.
         let wanted = self.claimed.take().is_some();
-        match session.recall(&self.store_key, wanted, now).filter(|_| self.lines_up) {
+        match session.contention.recall(&self.store_key, wanted, now).filter(|_| self.lines_up) {
             // Whoever had it before lets those go first who wait for it now.
             Some(contended) => {
                 self.queue = Some(Box::new(self.new_queue(session).remembering(contended)));

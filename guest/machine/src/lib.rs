@@ -29,6 +29,7 @@ mod backoff;
 mod calendar;
 mod conditional;
 mod conflict_retry;
+mod contention;
 mod error;
 mod grant;
 mod hand_over;

@@ -13,6 +13,7 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 
+use crate::contention::Contended;
 use crate::kv::{Entry, Request, Ttl, Version};
 use crate::line::{Line, Ticket};
 use crate::name::Key;
@@ -115,15 +116,6 @@ pub(crate) enum Then {
 
 /// When the turn of whoever has the lock began, if anybody has it, and if that is known.
 type TurnBegan = Option<Option<Time>>;
-
-/// What a session remembers of a key that it had to wait for.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Contended {
-    /// That of its last grant, if it stood in the line for it.
-    pub(crate) ticket: Option<Ticket>,
-    pub(crate) turn: Duration,
-    pub(crate) released: Option<Time>,
-}
 
 impl Queue {
     pub(crate) fn new(key: &Key, store_key: Arc<str>, nonce: Nonce) -> Self {

@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::calendar::NANOS_PER_MICRO;
+use crate::contention::Contention;
 use crate::error::{GrantError, Invalid};
 use crate::hand_over::Row;
 use crate::holds::Holds;
 use crate::kv::{EraInfo, Ttl, Version};
 use crate::name::{Namespace, Place, Text};
 use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
-use crate::queue::Contended;
 use crate::record::{Nonce, Record};
 use crate::semaphore::Memory;
 use crate::time::Time;
@@ -20,15 +20,6 @@ use crate::written::{Minimum, Written};
 
 /// A session talks to a handful of servers, each in one era at a time; more are forgotten, those noted first.
 const ERAS_KEPT: usize = 64;
-/// Of so many keys it is remembered that they had to be waited for.
-const CONTENDED_KEPT: usize = 16;
-/// For so long, and for so many turns.
-const MEMORY: Duration = Duration::from_secs(1);
-const TURNS_OF_MEMORY: u32 = 16;
-/// Who takes a key again and again looks so often whether others wait for it: nobody else has a chance where the key is
-/// free for less than a round trip.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-
 /// Who locks, and where its locks live.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionOptions {
@@ -53,23 +44,11 @@ pub struct Session {
     eras: Vec<Seen>,
     held: Holds,
     grants: u64,
-    /// Of keys that it had to wait for, those waited for last at the end.
-    contended: Vec<(String, Contended)>,
-    /// The key that it released last.
-    last_freed: Option<LastFreed>,
+    pub(crate) contention: Contention,
     pub(crate) semaphores: Memory,
     /// Whether the store has answered this session at all: a waiter rides out an outage of a store that was there,
     /// not a wrong address.
     pub(crate) reached: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct LastFreed {
-    store_key: Arc<str>,
-    /// Since when it has been taken without a look at who else wants it.
-    looked: Time,
-    at: Time,
-    held_for: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -211,8 +190,7 @@ impl Session {
             eras: Vec::new(),
             held: Holds::none(),
             grants: 0,
-            contended: Vec::new(),
-            last_freed: None,
+            contention: Contention::default(),
             semaphores: Memory::default(),
             reached: false,
         })
@@ -392,48 +370,11 @@ impl Session {
         self.held.remove(store_key);
     }
 
-    /// What is to be known before the key is tried: that it had to be waited for not long ago, or that it is the one
-    /// released last, again and again, so that it is time to look who else wants it.
-    pub(crate) fn recall(&mut self, store_key: &Arc<str>, wanted: bool, now: Time) -> Option<Contended> {
-        if let Some(index) = self.contended.iter().position(|(key, _)| **key == **store_key) {
-            let (_, contended) = self.contended.swap_remove(index);
-            let since = contended.released.map(|released| now.since(released)).unwrap_or_default();
-            return (since <= MEMORY.max(contended.turn.saturating_mul(TURNS_OF_MEMORY))).then_some(contended);
-        }
-        let last = self.last_freed.as_mut().filter(|last| last.store_key == *store_key)?;
-        // The very string that is released next: it is known again without a look at its bytes.
-        last.store_key = store_key.clone();
-        if !wanted && now.since(last.looked) < LOOK_EVERY {
-            return None;
-        }
-        last.looked = now;
-        Some(Contended { ticket: None, turn: last.held_for, released: Some(last.at) })
-    }
-
-    /// Remembers that a key had to be waited for.
-    pub(crate) fn contend(&mut self, store_key: &str, contended: Contended) {
-        self.contended.retain(|(key, _)| key != store_key);
-        if self.contended.len() >= CONTENDED_KEPT {
-            self.contended.remove(0);
-        }
-        self.contended.push((store_key.into(), contended));
-    }
-
     /// Notes that what was held by this grant was given back.
     pub(crate) fn freed(&mut self, grant: &Grant, since: Time, now: Time) {
-        let store_key = &grant.store_key;
-        if let Some(number) = grant.place.permit {
-            return self.semaphores.freed(&grant.place.key, number);
-        }
-        if let Some((_, contended)) = self.contended.iter_mut().find(|(key, _)| **key == **store_key) {
-            contended.released = Some(now);
-        }
-        let held_for = now.since(since);
-        match &mut self.last_freed {
-            Some(last) if Arc::ptr_eq(&last.store_key, store_key) || last.store_key == *store_key => {
-                (last.at, last.held_for) = (now, held_for)
-            }
-            last => *last = Some(LastFreed { store_key: store_key.clone(), looked: now, at: now, held_for }),
+        match grant.place.permit {
+            Some(number) => self.semaphores.freed(&grant.place.key, number),
+            None => self.contention.freed(&grant.store_key, since, now),
         }
     }
 

@@ -72,7 +72,7 @@ impl Acquire {
             return self.take_over(record, version, now);
         }
         if let Some(contended) = self.queue.as_ref().and_then(|queue| queue.served(now)) {
-            session.contend(&self.store_key, contended);
+            session.contention.contend(&self.store_key, contended);
         }
         let grant = session.grant(&self.store_key, record, version, sent, taken_until(&self.options, sent), row);
         self.end(Ok(grant))

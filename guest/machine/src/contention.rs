@@ -1,0 +1,88 @@
+//! What a session remembers of keys that others want, too.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::line::Ticket;
+use crate::time::Time;
+
+/// Of so many keys it is remembered that they had to be waited for.
+const CONTENDED_KEPT: usize = 16;
+/// For so long, and for so many turns.
+const MEMORY: Duration = Duration::from_secs(1);
+const TURNS_OF_MEMORY: u32 = 16;
+/// Who takes a key again and again looks so often whether others wait for it: nobody else has a chance where the key is
+/// free for less than a round trip.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What it had to wait for, and what it has given back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Contention {
+    /// Of keys that it had to wait for, those waited for last at the end.
+    contended: Vec<(String, Contended)>,
+    /// The key that it released last.
+    last_freed: Option<LastFreed>,
+}
+
+/// What a session remembers of a key that it had to wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Contended {
+    /// That of its last grant, if it stood in the line for it.
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) turn: Duration,
+    pub(crate) released: Option<Time>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct LastFreed {
+    store_key: Arc<str>,
+    /// Since when it has been taken without a look at who else wants it.
+    looked: Time,
+    at: Time,
+    held_for: Duration,
+}
+
+impl Contention {
+    /// What is to be known before the key is tried: that it had to be waited for not long ago, or that it is the one
+    /// released last, again and again, so that it is time to look who else wants it.
+    pub(crate) fn recall(&mut self, store_key: &Arc<str>, wanted: bool, now: Time) -> Option<Contended> {
+        if let Some(index) = self.contended.iter().position(|(key, _)| **key == **store_key) {
+            let (_, contended) = self.contended.swap_remove(index);
+            let since = contended.released.map(|released| now.since(released)).unwrap_or_default();
+            return (since <= MEMORY.max(contended.turn.saturating_mul(TURNS_OF_MEMORY))).then_some(contended);
+        }
+        let last = self.last_freed.as_mut().filter(|last| last.store_key == *store_key)?;
+        // The very string that is released next: it is known again without a look at its bytes.
+        last.store_key = store_key.clone();
+        if !wanted && now.since(last.looked) < LOOK_EVERY {
+            return None;
+        }
+        last.looked = now;
+        Some(Contended { ticket: None, turn: last.held_for, released: Some(last.at) })
+    }
+
+    /// Remembers that a key had to be waited for.
+    pub(crate) fn contend(&mut self, store_key: &str, contended: Contended) {
+        self.contended.retain(|(key, _)| key != store_key);
+        if self.contended.len() >= CONTENDED_KEPT {
+            self.contended.remove(0);
+        }
+        self.contended.push((store_key.into(), contended));
+    }
+
+    /// Notes that the key was given back, which was held since then.
+    pub(crate) fn freed(&mut self, store_key: &Arc<str>, since: Time, now: Time) {
+        if let Some((_, contended)) = self.contended.iter_mut().find(|(key, _)| **key == **store_key) {
+            contended.released = Some(now);
+        }
+        let held_for = now.since(since);
+        match &mut self.last_freed {
+            Some(last) if Arc::ptr_eq(&last.store_key, store_key) || last.store_key == *store_key => {
+                (last.at, last.held_for) = (now, held_for)
+            }
+            last => *last = Some(LastFreed { store_key: store_key.clone(), looked: now, at: now, held_for }),
+        }
+    }
+}
