@@ -16,7 +16,7 @@ use crate::lock::Poll;
 use crate::scratch;
 use crate::session::{Guest, Shared};
 use crate::wait_log::WaitLog;
-use crate::wanted::{Kind, Wanted};
+use crate::wanted::Wanted;
 
 /// What a wait remembers from one poll to the next.
 pub(crate) struct Waiting {
@@ -212,13 +212,14 @@ impl Waiting {
     fn leave_to(&mut self, grant: &Grant) {
         let Some(seat) = self.seat.take() else { return };
         let now = self.shared().clock().now();
-        match self.attempt.wanted.kind() {
-            Kind::Lock => {
+        match self.attempt.wanted {
+            Wanted::Lock(_) => {
                 let holder = Box::new(grant.as_holder(self.attempt.wanted.lease()));
                 seat.leave(now, Some(Heard { at: now, waiting_for: WaitingFor::Holder(holder) }));
             }
-            // There may be more permits where this one came from.
-            Kind::Permit => seat.leave(now, None),
+            // There may be more permits where this one came from. And work that conflicts is not handed the lock: the
+            // next of it stands in line in the store while the lock is held, or it would find there who has gone.
+            Wanted::Permit(_) | Wanted::Try(_) => seat.leave(now, None),
         }
     }
 
