@@ -81,13 +81,9 @@ impl Line {
     /// How many are to be expected before this one. Those who were passed over have mostly been served before, and are
     /// gone; one of them may be late.
     pub(crate) fn before(&self, ticket: Ticket) -> Option<usize> {
-        Some(self.place(ticket)? - self.passed_over(ticket).saturating_sub(1))
-    }
-
-    /// How many before this one were passed over.
-    pub(crate) fn passed_over(&self, ticket: Ticket) -> usize {
-        let before = self.place(ticket).unwrap_or_default();
-        self.waiting.iter().take(before).filter(|waiting| waiting.passes > 0).count()
+        let place = self.place(ticket)?;
+        let passed_over = self.waiting.iter().take(place).filter(|waiting| waiting.passes > 0).count();
+        Some(place - passed_over.saturating_sub(1))
     }
 
     pub(crate) fn place(&self, ticket: Ticket) -> Option<usize> {
