@@ -73,7 +73,7 @@ impl Resource {
             ControlFlow::Continue(pause) => {
                 let waiting_for = convert::waiting_for(begin.waiting_for().clone());
                 *state = State::Beginning(begin);
-                ControlFlow::Continue(Pending { pause: convert::nanos(pause), waiting_for })
+                ControlFlow::Continue(Pending { pause: kvlock_machine::nanos(pause), waiting_for })
             }
         }
     }
@@ -104,7 +104,7 @@ impl wit::GuestRetry for Resource {
             Ok(Verdict::Exhausted) => Ok(wit::Verdict::Exhausted),
             Ok(Verdict::RetryAfter(pause, retry)) => {
                 *state = State::Between(retry);
-                Ok(wit::Verdict::RetryAfter(convert::nanos(pause)))
+                Ok(wit::Verdict::RetryAfter(kvlock_machine::nanos(pause)))
             }
             Err(unreported) => {
                 if let Some(running) = unreported.again {

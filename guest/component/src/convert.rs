@@ -4,15 +4,10 @@ use alloc::boxed::Box;
 use alloc::string::ToString;
 use core::time::Duration;
 
-use kvlock_machine as machine;
+use kvlock_machine::{self as machine, nanos};
 
 use crate::bindings::exports::kvlock::lock::{mutex as wit, semaphore};
 use crate::bindings::kvlock::lock::kv_store as kv;
-
-/// Nanoseconds as the WIT has them; more than 584 years are as many as can be said.
-pub(crate) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
 
 pub(crate) fn ttl_out(ttl: machine::Ttl) -> kv::Ttl {
     match ttl {

@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use kvlock_machine::{Event, Machine, Nonce, Reply, Request, Session, Step, Time};
+use kvlock_machine::{Event, Machine, Nonce, Reply, Request, Session, Step, Time, nanos};
 
 use crate::bindings::kvlock::lock::kv_store;
 use crate::bindings::wasi::clocks::monotonic_clock;
 use crate::bindings::wasi::random::random;
-use crate::convert::{self, nanos};
+use crate::convert;
 
 /// Drives a machine to its end, sleeping where it asks to.
 pub(crate) fn run<M: Machine>(mut machine: M, session: &mut Session) -> M::Outcome {

@@ -65,7 +65,7 @@ impl Acquiring {
             ControlFlow::Break(Err(error)) => ControlFlow::Break(Err(convert::acquire_error(error))),
             ControlFlow::Continue(pause) => {
                 let waiting_for = convert::waiting_for(self.waiting_for().clone());
-                ControlFlow::Continue(wit::Pending { pause: convert::nanos(pause), waiting_for })
+                ControlFlow::Continue(wit::Pending { pause: kvlock_machine::nanos(pause), waiting_for })
             }
         }
     }

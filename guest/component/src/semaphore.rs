@@ -109,7 +109,7 @@ impl Resizing {
             ControlFlow::Continue(pause) => {
                 let status = convert::semaphore_status(resize.status().clone());
                 self.progress.replace(Progress::Waiting(resize));
-                ControlFlow::Continue(wit::ResizePending { pause: convert::nanos(pause), status })
+                ControlFlow::Continue(wit::ResizePending { pause: kvlock_machine::nanos(pause), status })
             }
         }
     }

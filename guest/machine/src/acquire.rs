@@ -229,7 +229,7 @@ impl Acquire {
 
     fn add(&mut self, session: &Session, now: Time) -> Step<Outcome> {
         let record = session.record(&self.place, &self.options, self.nonce, now);
-        let value = record.encode().into_bytes();
+        let value = record.encode();
         self.tries_since_look = self.tries_since_look.saturating_add(1);
         self.tried = true;
         self.state = State::Adding { sent: now };

@@ -1,8 +1,6 @@
 //! Unix time as people read it. No lock is granted, kept or lost by it.
 
-use alloc::string::String;
-
-use crate::text::{push_ascii, put_decimal};
+use crate::text::last_digits;
 
 pub(crate) const NANOS_PER_MICRO: u64 = 1000;
 const MICROS_PER_SECOND: u64 = 1_000_000;
@@ -12,29 +10,24 @@ const EPOCH_FROM_MARCH_OF_YEAR_ZERO: u64 = 719_468;
 /// Days in the 400 years after which the calendar repeats.
 const DAYS_PER_CYCLE: u64 = 146_097;
 
-/// Writes Unix nanoseconds as `2026-11-21T03:04:05.678901Z`, cut to microseconds.
-pub(crate) fn push_unix(text: &mut String, nanos: u64) {
+/// Unix nanoseconds as `2026-11-21T03:04:05.678901Z`, cut to microseconds.
+pub(crate) fn unix(nanos: u64) -> [u8; 27] {
     let micros = nanos / NANOS_PER_MICRO;
     let (day, time) = (micros / MICROS_PER_DAY, micros % MICROS_PER_DAY);
     let seconds = time / MICROS_PER_SECOND;
     let (year, month, day) = civil_from_days(day);
-    let parts = [
-        (year, 0..4),
-        (month, 5..7),
-        (day, 8..10),
-        (seconds / 3600, 11..13),
-        (seconds / 60 % 60, 14..16),
-        (seconds % 60, 17..19),
-        (time % MICROS_PER_SECOND, 20..26),
-    ];
     let mut moment = *b"0000-00-00T00:00:00.000000Z";
-    for (number, place) in parts {
-        put_decimal(&mut moment[place], number);
-    }
-    push_ascii(text, &moment);
+    moment[0..4].copy_from_slice(&last_digits::<4>(year));
+    moment[5..7].copy_from_slice(&last_digits::<2>(month));
+    moment[8..10].copy_from_slice(&last_digits::<2>(day));
+    moment[11..13].copy_from_slice(&last_digits::<2>(seconds / 3600));
+    moment[14..16].copy_from_slice(&last_digits::<2>(seconds / 60 % 60));
+    moment[17..19].copy_from_slice(&last_digits::<2>(seconds % 60));
+    moment[20..26].copy_from_slice(&last_digits::<6>(time % MICROS_PER_SECOND));
+    moment
 }
 
-/// Reads what [`push_unix`] writes; none for anything else.
+/// Reads what [`unix`] writes; none for anything else.
 pub(crate) fn parse_unix(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let days = days_from_civil(number(0, 4)?, number(5, 7)?, number(8, 10)?)?;
@@ -43,13 +36,7 @@ pub(crate) fn parse_unix(text: &str) -> Option<u64> {
     let micros = seconds.checked_mul(MICROS_PER_SECOND)?.checked_add(number(20, 26)?)?;
     let nanos = days.checked_mul(MICROS_PER_DAY)?.checked_add(micros)?.checked_mul(NANOS_PER_MICRO)?;
     // One spelling for one moment: what does not read back the same was not written by us.
-    (format_unix(nanos) == text).then_some(nanos)
-}
-
-fn format_unix(nanos: u64) -> String {
-    let mut text = String::new();
-    push_unix(&mut text, nanos);
-    text
+    (unix(nanos) == text.as_bytes()).then_some(nanos)
 }
 
 /// The year begins in March here, so that the leap day is its last.
@@ -89,7 +76,7 @@ mod tests {
             (1_795_230_245, "2026-11-21T03:04:05.000000Z"),
             (4_107_542_400, "2100-03-01T00:00:00.000000Z"),
         ] {
-            assert_eq!(format_unix(seconds * 1_000_000_000), text);
+            assert_eq!(unix(seconds * 1_000_000_000), text.as_bytes());
             assert_eq!(parse_unix(text), Some(seconds * 1_000_000_000));
         }
     }
@@ -109,8 +96,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_moment_reads_back_to_the_millisecond(nanos in any::<u64>()) {
-            prop_assert_eq!(parse_unix(&format_unix(nanos)), Some(nanos / 1000 * 1000));
+        fn every_moment_reads_back_to_the_microsecond(nanos in any::<u64>()) {
+            let moment = unix(nanos);
+            prop_assert_eq!(parse_unix(str::from_utf8(&moment).unwrap()), Some(nanos / 1000 * 1000));
         }
 
         #[test]

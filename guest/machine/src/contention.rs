@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::line::Ticket;
+use crate::text::is_same;
 use crate::time::Time;
 
 /// Of so many keys it is remembered that they had to be waited for.
@@ -44,7 +45,20 @@ struct LastFreed {
     held_for: Duration,
 }
 
+impl LastFreed {
+    fn is_of(&self, store_key: &Arc<str>) -> bool {
+        Arc::ptr_eq(&self.store_key, store_key) || is_same(&self.store_key, store_key)
+    }
+}
+
 impl Contention {
+    /// The store key as it is shared already, if it is that of the key released last: whoever locks a key again and again
+    /// allocates it once, and to be known again it takes no look at its bytes.
+    pub(crate) fn known(&self, store_key: &str) -> Option<Arc<str>> {
+        let last = &self.last_freed.as_ref()?.store_key;
+        is_same(last, store_key).then(|| last.clone())
+    }
+
     /// What is to be known before the key is tried: that it had to be waited for not long ago, or that it is the one
     /// released last, again and again, so that it is time to look who else wants it.
     pub(crate) fn recall(&mut self, store_key: &Arc<str>, wanted: bool, now: Time) -> Option<Contended> {
@@ -53,9 +67,7 @@ impl Contention {
             let since = contended.released.map(|released| now.since(released)).unwrap_or_default();
             return (since <= MEMORY.max(contended.turn.saturating_mul(TURNS_OF_MEMORY))).then_some(contended);
         }
-        let last = self.last_freed.as_mut().filter(|last| last.store_key == *store_key)?;
-        // The very string that is released next: it is known again without a look at its bytes.
-        last.store_key = store_key.clone();
+        let last = self.last_freed.as_mut().filter(|last| last.is_of(store_key))?;
         if !wanted && now.since(last.looked) < LOOK_EVERY {
             return None;
         }
@@ -79,9 +91,7 @@ impl Contention {
         }
         let held_for = now.since(since);
         match &mut self.last_freed {
-            Some(last) if Arc::ptr_eq(&last.store_key, store_key) || last.store_key == *store_key => {
-                (last.at, last.held_for) = (now, held_for)
-            }
+            Some(last) if last.is_of(store_key) => (last.at, last.held_for) = (now, held_for),
             last => *last = Some(LastFreed { store_key: store_key.clone(), looked: now, at: now, held_for }),
         }
     }

@@ -181,7 +181,7 @@ impl Release {
             waiting.join(successor);
         }
         self.state = State::LiningUp;
-        let (value, ttl) = (waiting.encode(key).into_bytes(), Ttl::After(KEPT_FOR));
+        let (value, ttl) = (waiting.encode(key), Ttl::After(KEPT_FOR));
         Step::Call(Request::Replace { key: line, value, ttl, if_version: entry.version })
     }
 
@@ -233,10 +233,17 @@ impl Release {
         row: Row,
         end: Conclusion,
     ) -> Result<Released, GrantError> {
-        let held = session.hold_of(&self.grant);
+        let held = match &end {
+            // It is not over.
+            Conclusion::Failed { .. } | Conclusion::OutOfOrder => None,
+            _ => {
+                session.reached = true;
+                session.freed(&self.grant, now)
+            }
+        };
         let expired = held.as_ref().is_none_or(|held| held.deadline.has_passed(now));
         let confirmed = held.as_ref().is_some_and(|held| held.deadline != Deadline::Unconfirmed);
-        let outcome = match end {
+        match end {
             Conclusion::Deleted => Ok(Released::Freed),
             Conclusion::Replaced { version, sent } => {
                 let first = row.first.map_or(0, |ticket| ticket.0);
@@ -250,19 +257,13 @@ impl Release {
             Conclusion::Vanished => Err(GrantError::Lost(None)),
             Conclusion::Gone(entry) => Err(GrantError::Lost(holder(entry))),
             Conclusion::Failed { error, in_doubt } => {
-                if let Some(held) = held.filter(|_| !in_doubt) {
+                if let Some(held) = session.hold_of(&self.grant).filter(|_| !in_doubt) {
                     before.restore(held);
                 }
-                return Err(error.into());
+                Err(error.into())
             }
-            Conclusion::OutOfOrder => return Err(GrantError::OutOfOrder),
-        };
-        if let Some(since) = held.map(|held| held.since) {
-            session.forget(&self.grant.store_key);
-            session.freed(&self.grant, since, now);
+            Conclusion::OutOfOrder => Err(GrantError::OutOfOrder),
         }
-        session.reached = true;
-        outcome
     }
 }
 

@@ -40,7 +40,7 @@ impl Claim {
 
     /// What is to be written.
     pub fn value(&self) -> Vec<u8> {
-        self.record.encode().into_bytes()
+        self.record.encode()
     }
 }
 

@@ -7,6 +7,7 @@ use core::hash::{Hash, Hasher};
 
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
+use hashbrown::hash_map::EntryRef;
 use hashbrown::{Equivalent, HashMap};
 
 use crate::session::Held;
@@ -38,6 +39,14 @@ impl Holds {
 
     pub(crate) fn remove(&mut self, store_key: &str) {
         self.0.remove(&StoreKey(store_key));
+    }
+
+    /// Takes out the hold of this number, and no other one of the key.
+    pub(crate) fn take(&mut self, store_key: &str, hold: u64) -> Option<Box<Held>> {
+        match self.0.entry_ref(&StoreKey(store_key)) {
+            EntryRef::Occupied(held) if held.get().grant == hold => Some(held.remove()),
+            _ => None,
+        }
     }
 }
 

@@ -67,4 +67,4 @@ pub use retry_options::{MAX_RESERVE, MAX_TRIES, RetryOptions};
 pub use semaphore::{AcquirePermit, List, MAX_PERMITS, Resize, ResizeError, SemaphoreStatus, Size};
 pub use session::{Grant, Session, SessionOptions, Validity};
 pub use step::{Event, Machine, Step};
-pub use time::Time;
+pub use time::{Time, nanos};

@@ -2,8 +2,8 @@
 //! record and every grant has some.
 
 use alloc::format;
-use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 use arrayvec::ArrayString;
@@ -110,9 +110,9 @@ impl Text {
     }
 
     /// Writes it into a record.
-    pub(crate) fn push_to(&self, record: &mut String) {
+    pub(crate) fn push_to(&self, record: &mut Vec<u8>) {
         match self.plain {
-            true => record.push_str(&self.text),
+            true => record.extend_from_slice(self.text.as_bytes()),
             false => text::push_escaped(record, &self.text),
         }
     }
@@ -142,25 +142,25 @@ impl Namespace {
     /// What the store calls a lock: `<namespace>:lock:<key>` where that is legal in every store, else
     /// `<namespace>:lock#<SHA-256 of the key>`. The two never meet: a namespace has neither `:` nor `#`.
     pub fn store_key(&self, key: &Key) -> Arc<str> {
-        self.named(":lock", key)
+        self.place(&Place::lock(key), |name| name.into())
     }
 
     /// What the store calls a lock, or a permit: `<namespace>:permit:<number>:<semaphore>`.
-    pub(crate) fn place(&self, place: &Place) -> Arc<str> {
-        let Some(number) = place.permit else { return self.store_key(&place.key) };
-        let mut kind = String::from(":permit:");
-        text::push_decimal(&mut kind, number.into(), 1);
-        self.named(&kind, &place.key)
+    pub(crate) fn place<T>(&self, place: &Place, take: impl FnOnce(&str) -> T) -> T {
+        match place.permit {
+            None => self.named(":lock", &place.key, take),
+            Some(number) => self.named(&format!(":permit:{number}"), &place.key, take),
+        }
     }
 
     /// What the store calls the line of those who wait for a lock.
     pub(crate) fn line(&self, key: &Key) -> Arc<str> {
-        self.named(":line", key)
+        self.named(":line", key, |name| name.into())
     }
 
     /// What the store calls the definition of a semaphore.
     pub(crate) fn semaphore(&self, name: &Key) -> Arc<str> {
-        self.named(":semaphore", name)
+        self.named(":semaphore", name, |name| name.into())
     }
 
     /// What the store calls the list of all semaphores.
@@ -168,11 +168,11 @@ impl Namespace {
         [&*self.0, ":semaphores"].concat().into()
     }
 
-    fn named(&self, kind: &str, key: &Key) -> Arc<str> {
+    /// Puts a name together on the stack, for whoever takes it from there.
+    fn named<T>(&self, kind: &str, key: &Key, take: impl FnOnce(&str) -> T) -> T {
         let length = self.0.len() + kind.len() + 1 + key.0.len();
         let legal = |byte: u8| byte > b' ' && byte != 0x7f;
         let plain = length <= MAX_STORE_KEY_BYTES && key.0.bytes().all(legal);
-        // Put together on the stack: it is allocated once, to be shared.
         let mut name = ArrayString::<MAX_STORE_KEY_BYTES>::new();
         name.push_str(&self.0);
         name.push_str(kind);
@@ -181,11 +181,10 @@ impl Namespace {
             name.push_str(&key.0);
         } else {
             name.push('#');
-            let mut digits = String::new();
-            text::push_hex::<32>(&mut digits, Sha256::digest(key.0.as_bytes()).into());
-            name.push_str(&digits);
+            let digest: [u8; 32] = Sha256::digest(key.0.as_bytes()).into();
+            text::hex(digest).as_flattened().iter().for_each(|digit| name.push(char::from(*digit)));
         }
-        name.as_str().into()
+        take(&name)
     }
 }
 

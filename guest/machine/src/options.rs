@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::Invalid;
@@ -136,20 +137,22 @@ pub(crate) fn within(what: &str, length: Duration, min: Duration, max: Duration)
 }
 
 /// Writes a duration as `30s` or `0.001s`: exact, and without the weight of floating point in the component.
-pub(crate) fn push_seconds(text: &mut String, length: Duration) {
+pub(crate) fn push_seconds(text: &mut Vec<u8>, length: Duration) {
     push_decimal(text, length.as_secs(), 1);
     if length.subsec_nanos() > 0 {
-        text.push('.');
+        text.push(b'.');
         push_decimal(text, length.subsec_nanos().into(), 9);
-        text.truncate(text.trim_end_matches('0').len());
+        let zeros = text.iter().rev().take_while(|digit| **digit == b'0').count();
+        text.truncate(text.len() - zeros);
     }
-    text.push('s');
+    text.push(b's');
 }
 
 fn in_seconds(length: Duration) -> String {
-    let mut text = String::new();
+    let mut text = Vec::new();
     push_seconds(&mut text, length);
-    text
+    // INVARIANT: digits are UTF-8.
+    String::from_utf8(text).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -215,7 +215,7 @@ impl Queue {
         self.standing = None;
         self.stand(now, line.before(self.ticket).unwrap_or_default(), turn_began);
         line.turn = self.turn.or(line.turn).map(rounded);
-        let (key, value) = (self.store_key.clone(), line.encode(&self.key).into_bytes());
+        let (key, value) = (self.store_key.clone(), line.encode(&self.key));
         let ttl = Ttl::After(KEPT_FOR);
         Advice::Join(match version {
             Some(if_version) => Request::Replace { key, value, ttl, if_version },
@@ -322,7 +322,7 @@ mod tests {
         let mut line = Line::default();
         line.join(Ticket(7));
         let version = |number| Version { era: 1, number };
-        let entry = Entry { value: line.encode(&key).into_bytes(), version: version(1), time_left: None };
+        let entry = Entry { value: line.encode(&key), version: version(1), time_left: None };
         for (now, number) in [(0, 2), (300, 2), (600, 3)] {
             let holder = Served { ticket: Ticket(1), version: version(number), since: Some(at(0)) };
             assert_eq!(queue.see(at(now), Some(holder), Some(&entry)), Advice::Pause);

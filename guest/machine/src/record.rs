@@ -18,6 +18,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::calendar;
@@ -53,42 +54,42 @@ pub struct Record {
 
 impl Record {
     /// The record as text.
-    pub fn encode(&self) -> String {
+    pub fn encode(&self) -> Vec<u8> {
         let names = [self.place.key.as_str(), self.owner.as_str(), self.label.as_str()];
         let room = names.iter().fold(ROOM, |room, name| room.saturating_add(name.len()));
-        let mut text = String::with_capacity(room);
-        text.push_str(if self.place.permit.is_some() { PERMIT } else { LOCK });
-        text.push_str("\nkey: ");
+        let mut text = Vec::with_capacity(room);
+        text.extend_from_slice(if self.place.permit.is_some() { PERMIT } else { LOCK }.as_bytes());
+        text.extend_from_slice(b"\nkey: ");
         push_escaped(&mut text, self.place.key.as_str());
         if let Some(number) = self.place.permit {
-            text.push_str("\npermit: ");
+            text.extend_from_slice(b"\npermit: ");
             push_decimal(&mut text, number.into(), 1);
         }
-        text.push_str("\nowner: ");
+        text.extend_from_slice(b"\nowner: ");
         self.owner.push_to(&mut text);
-        text.push_str("\nhost: ");
+        text.extend_from_slice(b"\nhost: ");
         self.label.push_to(&mut text);
-        text.push_str("\nnonce: ");
+        text.extend_from_slice(b"\nnonce: ");
         push_hex(&mut text, self.nonce.0.to_be_bytes());
-        text.push_str(match self.mode {
-            Mode::Plain => "\nmode: plain\ndepth: ",
-            Mode::Reentrant => "\nmode: reentrant\ndepth: ",
+        text.extend_from_slice(match self.mode {
+            Mode::Plain => b"\nmode: plain\ndepth: ",
+            Mode::Reentrant => b"\nmode: reentrant\ndepth: ",
         });
         push_decimal(&mut text, self.depth.into(), 1);
         if let Some(since) = self.since {
-            text.push_str("\nsince: ");
-            calendar::push_unix(&mut text, since);
+            text.extend_from_slice(b"\nsince: ");
+            text.extend_from_slice(&calendar::unix(since));
         }
-        text.push_str("\nlease: ");
+        text.extend_from_slice(b"\nlease: ");
         match self.lease.ttl() {
             Ttl::After(length) => push_seconds(&mut text, length),
-            Ttl::Forever => text.push_str("forever"),
+            Ttl::Forever => text.extend_from_slice(b"forever"),
         }
         if let Some(token) = self.token {
-            text.push_str("\ntoken: ");
+            text.extend_from_slice(b"\ntoken: ");
             push_decimal(&mut text, token, 1);
         }
-        text.push('\n');
+        text.push(b'\n');
         text
     }
 
@@ -140,7 +141,7 @@ fn parse(value: &[u8]) -> Option<Record> {
             None => None,
         },
     };
-    (record.encode().as_bytes() == value).then_some(record)
+    (record.encode() == value).then_some(record)
 }
 
 fn parse_ttl(text: &str) -> Option<Ttl> {
@@ -164,7 +165,6 @@ pub(crate) fn parse_seconds(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn sample() -> Record {
@@ -185,7 +185,7 @@ mod tests {
     fn a_record_is_text_for_people() {
         assert_eq!(
             sample().encode(),
-            "kvlock/1 lock\nkey: report\nowner: nightly\nhost: web-1 pid 4711\n\
+            b"kvlock/1 lock\nkey: report\nowner: nightly\nhost: web-1 pid 4711\n\
              nonce: 6c62272e07bb014262b821756295c58d\nmode: plain\ndepth: 1\n\
              since: 2026-11-21T03:04:05.678901Z\nlease: 30s\n"
         );
@@ -198,8 +198,8 @@ mod tests {
         assert!(Record::decode(&[b'x'; 500]).unwrap_err().len() < 80);
         assert!(Record::decode(b"").is_err());
         let mut twice = sample().encode();
-        twice.push_str("token: 1\ntoken: 1\n");
-        assert!(Record::decode(twice.as_bytes()).is_err());
+        twice.extend_from_slice(b"token: 1\ntoken: 1\n");
+        assert!(Record::decode(&twice).is_err());
     }
 
     proptest! {
@@ -220,7 +220,7 @@ mod tests {
                 lease: Lease::new(Ttl::After(Duration::from_nanos(lease))).unwrap(),
                 token,
             };
-            prop_assert_eq!(Record::decode(record.encode().as_bytes()), Ok(record));
+            prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
         }
 
         #[test]
@@ -230,11 +230,11 @@ mod tests {
 
         #[test]
         fn a_damaged_record_never_panics_the_reader(at in 0usize..200, byte: u8) {
-            let mut value = sample().encode().into_bytes();
+            let mut value = sample().encode();
             let length = value.len();
             value[at % length] = byte;
             if let Ok(record) = Record::decode(&value) {
-                prop_assert_eq!(record.encode().into_bytes(), value);
+                prop_assert_eq!(record.encode(), value);
             }
         }
     }

@@ -47,7 +47,7 @@ impl Rewrite {
         at_most: Deadline,
         now: Time,
     ) -> (Self, Ask) {
-        let action = Action::Replace { value: record.encode().into_bytes(), ttl };
+        let action = Action::Replace { value: record.encode(), ttl };
         let until = match held.deadline {
             Deadline::At(deadline) => Some(deadline),
             Deadline::Never | Deadline::Unconfirmed => None,

@@ -1,5 +1,6 @@
 //! What a session knows: who it is, which eras it has seen, and what it holds.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -15,7 +16,7 @@ use crate::name::{Namespace, Place, Text};
 use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
 use crate::record::{Nonce, Record};
 use crate::semaphore::Memory;
-use crate::time::Time;
+use crate::time::{Time, nanos};
 use crate::written::{Minimum, Written};
 
 /// A session talks to a handful of servers, each in one era at a time; more are forgotten, those noted first.
@@ -230,7 +231,7 @@ impl Session {
     /// Takes up a grant that was written out.
     pub fn resume(&mut self, written: &str, now: Time) -> Result<Grant, Invalid> {
         let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
-        let store_key = namespace.place(&record.place);
+        let store_key = namespace.place(&record.place, |name| Arc::<str>::from(name));
         if let Some(held) = self.held.get(&store_key).filter(|held| !held.is_over(now)) {
             // Written out and taken up by one session: the hold never ceased to be its own.
             let same = held.record.nonce == record.nonce;
@@ -261,8 +262,7 @@ impl Session {
 
     /// The Unix time in nanoseconds, if the session was told it when it opened.
     fn unix_time(&self, now: Time) -> Option<u64> {
-        let running = u64::try_from(now.since(self.opened).as_nanos()).unwrap_or(u64::MAX);
-        self.options.unix_time.map(|start| start.saturating_add(running))
+        self.options.unix_time.map(|start| start.saturating_add(nanos(now.since(self.opened))))
     }
 
     /// When it was so late by the wall clock, if the session was told that when it opened.
@@ -273,7 +273,7 @@ impl Session {
     }
 
     pub(crate) fn store_key(&self, place: &Place) -> Arc<str> {
-        self.options.namespace.place(place)
+        self.options.namespace.place(place, |name| self.contention.known(name).unwrap_or_else(|| name.into()))
     }
 
     pub(crate) fn namespace(&self) -> &Namespace {
@@ -370,12 +370,14 @@ impl Session {
         self.held.remove(store_key);
     }
 
-    /// Notes that what was held by this grant was given back.
-    pub(crate) fn freed(&mut self, grant: &Grant, since: Time, now: Time) {
+    /// Notes that what was held by this grant was given back, if it was held yet, and tells how it stood.
+    pub(crate) fn freed(&mut self, grant: &Grant, now: Time) -> Option<Box<Held>> {
+        let held = self.held.take(&grant.store_key, grant.grant)?;
         match grant.place.permit {
             Some(number) => self.semaphores.freed(&grant.place.key, number),
-            None => self.contention.freed(&grant.store_key, since, now),
+            None => self.contention.freed(&grant.store_key, held.since, now),
         }
+        Some(held)
     }
 
     /// Notes what the store tells of an era.

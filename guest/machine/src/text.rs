@@ -1,10 +1,11 @@
 //! Records as text for people: lines of `name: value` under a heading.
 //!
-//! They are written into a string that is there already: one is written with every acquire, and `core::fmt` with its
+//! They are written into bytes that are there already: one is written with every acquire, and `core::fmt` with its
 //! strings in between was half of what an acquire cost.
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::iter::Peekable;
 use core::str::Split;
 
@@ -12,6 +13,7 @@ use core::str::Split;
 const EXCERPT_CHARS: usize = 60;
 /// Decimal digits of the largest number.
 const DIGITS: usize = 20;
+const HEX_DIGITS: [u8; 16] = *b"0123456789abcdef";
 
 /// Reads a record line by line.
 pub(crate) struct Lines<'t>(Peekable<Split<'t, char>>);
@@ -39,9 +41,16 @@ pub(crate) fn excerpt(value: &[u8]) -> String {
     format!("\"{}{more}\"", escape(&cut))
 }
 
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::new();
-    push_escaped(&mut escaped, text);
+/// Keeps a value on its line: a backslash and control characters are written as escapes.
+pub(crate) fn escape(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for character in value.chars() {
+        if character == '\\' || character.is_control() {
+            escaped.extend(character.escape_default());
+        } else {
+            escaped.push(character);
+        }
+    }
     escaped
 }
 
@@ -70,34 +79,48 @@ pub(crate) fn unescape(text: &str) -> Option<String> {
 }
 
 /// Writes a number in decimal, with zeros before it up to this width, of 20 at most.
-pub(crate) fn push_decimal(text: &mut String, number: u64, width: usize) {
-    let mut digits = [0; DIGITS];
-    let width = width.max(number.checked_ilog10().map_or(1, |log| log as usize + 1)).min(DIGITS);
-    let digits = &mut digits[DIGITS - width..];
-    put_decimal(digits, number);
-    push_ascii(text, digits);
+pub(crate) fn push_decimal(text: &mut Vec<u8>, number: u64, width: usize) {
+    let mut digits = [b'0'; DIGITS];
+    let (mut first, mut rest) = (DIGITS, number);
+    while rest > 0 {
+        first -= 1;
+        digits[first] += (rest % 10) as u8;
+        rest /= 10;
+    }
+    text.extend_from_slice(&digits[first.min(DIGITS - width.clamp(1, DIGITS))..]);
 }
 
-/// Writes the last digits of a number, as many as there is room for.
-pub(crate) fn put_decimal(digits: &mut [u8], mut number: u64) {
+/// The last decimal digits of a number.
+pub(crate) fn last_digits<const COUNT: usize>(mut number: u64) -> [u8; COUNT] {
+    let mut digits = [0; COUNT];
     for digit in digits.iter_mut().rev() {
         *digit = b'0' + (number % 10) as u8;
         number /= 10;
     }
+    digits
 }
 
 /// Writes bytes in hexadecimal.
-pub(crate) fn push_hex<const BYTES: usize>(text: &mut String, bytes: [u8; BYTES]) {
-    let mut digits = [[0; 2]; BYTES];
-    for (digits, byte) in digits.iter_mut().zip(bytes) {
-        *digits = [byte >> 4, byte & 0xf].map(|digit| digit + if digit < 10 { b'0' } else { b'a' - 10 });
-    }
-    push_ascii(text, digits.as_flattened());
+pub(crate) fn push_hex<const BYTES: usize>(text: &mut Vec<u8>, bytes: [u8; BYTES]) {
+    text.extend_from_slice(hex(bytes).as_flattened());
 }
 
-pub(crate) fn push_ascii(text: &mut String, bytes: &[u8]) {
-    // INVARIANT: what is ASCII is UTF-8.
-    text.push_str(core::str::from_utf8(bytes).unwrap_or_default());
+/// The two digits of each byte.
+pub(crate) fn hex<const BYTES: usize>(bytes: [u8; BYTES]) -> [[u8; 2]; BYTES] {
+    bytes.map(|byte| [byte >> 4, byte & 0xf].map(|digit| HEX_DIGITS[usize::from(digit)]))
+}
+
+/// Whether two texts are the same, eight bytes at a time: WebAssembly has no instruction to compare memory, and the
+/// standard library does it byte by byte there.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
+        (Some(end), Some(other_end)) if one.len() == other.len() => {
+            let words = one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+            words.chain([(end, other_end)]).all(|(one, other)| u64::from_ne_bytes(*one) == u64::from_ne_bytes(*other))
+        }
+        _ => one == other,
+    }
 }
 
 /// Whether a value needs no escapes.
@@ -105,17 +128,11 @@ pub(crate) fn is_plain(value: &str) -> bool {
     value.bytes().all(|byte| (b' '..0x7f).contains(&byte) && byte != b'\\')
 }
 
-/// Keeps a value on its line: a backslash and control characters are written as escapes.
-pub(crate) fn push_escaped(text: &mut String, value: &str) {
-    if is_plain(value) {
-        return text.push_str(value);
-    }
-    for character in value.chars() {
-        if character == '\\' || character.is_control() {
-            text.extend(character.escape_default());
-        } else {
-            text.push(character);
-        }
+/// Writes a value, with escapes where it needs them.
+pub(crate) fn push_escaped(text: &mut Vec<u8>, value: &str) {
+    match is_plain(value) {
+        true => text.extend_from_slice(value.as_bytes()),
+        false => text.extend_from_slice(escape(value).as_bytes()),
     }
 }
 
@@ -127,11 +144,21 @@ mod tests {
 
     proptest! {
         #[test]
+        fn texts_are_the_same_if_all_their_bytes_are(one in "[ab]{0,20}", at in 0usize..20, cut in 0usize..20) {
+            let mut changed = one.clone().into_bytes();
+            changed.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= 1);
+            let changed = String::from_utf8(changed).unwrap();
+            prop_assert!(is_same(&one, &one.clone()));
+            prop_assert_eq!(is_same(&one, &changed), one == changed);
+            prop_assert_eq!(is_same(&one, &one[..cut.min(one.len())]), cut >= one.len());
+        }
+
+        #[test]
         fn numbers_are_written_as_the_standard_library_does(number: u64, shift in 0u32..64, width in 1usize..21) {
-            let (number, mut text) = (number >> shift, String::new());
+            let (number, mut text) = (number >> shift, Vec::new());
             push_decimal(&mut text, number, width);
             push_hex(&mut text, number.to_be_bytes());
-            prop_assert_eq!(text, format!("{number:0width$}{number:016x}"));
+            prop_assert_eq!(text, format!("{number:0width$}{number:016x}").into_bytes());
         }
     }
 }

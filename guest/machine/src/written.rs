@@ -15,6 +15,7 @@ use crate::error::Invalid;
 use crate::kv::Version;
 use crate::name::Namespace;
 use crate::record::Record;
+use crate::time::nanos;
 
 const PREFIX: &str = "kvlock1.";
 const CHECKSUM_BYTES: usize = 4;
@@ -45,9 +46,8 @@ impl Written {
             body += &at.map(|at| format!(" {at}")).unwrap_or_default();
         }
         body.push('\n');
-        body += &self.record.encode();
-        let mut bytes = checksum(body.as_bytes()).to_vec();
-        bytes.extend_from_slice(body.as_bytes());
+        let body = [body.into_bytes(), self.record.encode()].concat();
+        let bytes = [&checksum(&body), body.as_slice()].concat();
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
 
@@ -78,10 +78,6 @@ fn parse(word: &str) -> Option<Written> {
     };
     let record = Record::decode(record.as_bytes()).ok()?;
     (words.next().is_none() && record.depth > 0).then_some(Written { namespace, version, minimum, record })
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {

@@ -11,7 +11,7 @@ const LONGEST_EXCERPT: usize = 600;
 /// A value in the store: what is read as a record is written the same again, and anything else is shown harmlessly.
 pub(crate) fn record(data: &[u8]) {
     match Record::decode(data) {
-        Ok(record) => assert_eq!(record.encode().as_bytes(), data),
+        Ok(record) => assert_eq!(record.encode(), data),
         Err(excerpt) => {
             assert!(excerpt.len() <= LONGEST_EXCERPT, "{} bytes of excerpt", excerpt.len());
             assert!(!excerpt.chars().any(char::is_control), "{excerpt:?}");

@@ -31,7 +31,7 @@ pub(super) struct Written {
 
 impl Acquire {
     pub(super) fn take_over(&mut self, record: Record, if_version: Version, now: Time) -> Step<Outcome> {
-        let action = Action::Replace { value: record.encode().into_bytes(), ttl: record.lease.ttl() };
+        let action = Action::Replace { value: record.encode(), ttl: record.lease.ttl() };
         let mut write = Box::new(Conditional::new(self.store_key.clone(), action, if_version, record.nonce, None));
         let ask = write.start(now, None);
         self.state = State::Replacing { write, record: Box::new(record) };
