@@ -9,25 +9,20 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use memcache::exp::{MetaCommand, ReturnCode};
+use memcache::exp::MetaCommand;
 
 use super::address::Address;
+use super::reply::MetaReply;
 use super::stats::Stats;
 
 /// The longest reply line that is believed. memcached's longest repeats a key of 250 bytes and some flags.
 const MAX_LINE: usize = 8 * 1024;
-
-/// The largest value that is read: memcached's default limit for an item is 1 MiB.
-const MAX_VALUE: usize = 1024 * 1024 + 64 * 1024;
 
 /// The most lines of a reply to `stats`; memcached 1.6 sends about a hundred.
 const MAX_STATS: usize = 1000;
 
 /// Enough for a lock's record or the whole of `stats` with one `read`; larger values make it grow for the while.
 const BUFFER: usize = 16 * 1024;
-
-/// The return flags that are asked for: the CAS value, the client flags, the time to live.
-const FLAGS: &[u8] = b"cft";
 
 /// How long to wait for a server.
 #[derive(Debug, Clone, Copy)]
@@ -71,47 +66,6 @@ impl Failure {
             | Failure::NotFound(why) => Failure::NoAnswer(why),
         }
     }
-}
-
-/// The reply to a meta command.
-#[derive(Debug)]
-pub(super) struct MetaReply {
-    pub(super) code: ReturnCode,
-    /// What follows each of [`FLAGS`].
-    numbers: [Option<u64>; FLAGS.len()],
-    /// The data block, where the command asked for it.
-    pub(super) value: Option<Vec<u8>>,
-}
-
-impl MetaReply {
-    /// The number that follows a return flag of [`FLAGS`]: `c7` gives 7 for `c`. `t-1` (no expiry) gives none.
-    pub(super) fn number(&self, flag: u8) -> Option<u64> {
-        self.numbers[place(flag)?]
-    }
-
-    /// Reads the line of a reply; its value is yet to come.
-    fn read(line: &[u8]) -> Result<(MetaReply, Option<usize>), Failure> {
-        let mut tokens = line.split(|byte| *byte == b' ').filter(|token| !token.is_empty());
-        let code = tokens.next().and_then(|token| ReturnCode::from_wire(token).ok()).ok_or_else(|| foreign(line))?;
-        let length = if code == ReturnCode::Va { Some(value_length(tokens.next(), line)?) } else { None };
-        let mut numbers = [None; FLAGS.len()];
-        for token in tokens {
-            if let Some((flag, digits)) = token.split_first()
-                && let Some(place) = place(*flag)
-            {
-                numbers[place] = number(digits);
-            }
-        }
-        Ok((MetaReply { code, numbers, value: None }, length))
-    }
-}
-
-fn place(flag: u8) -> Option<usize> {
-    FLAGS.iter().position(|known| *known == flag)
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// A connection to one server. Not to be used again after any [`Failure`].
@@ -190,7 +144,7 @@ impl Connection {
         let mut searched = 0;
         let length = loop {
             let unread = &self.buffer[self.start..self.end];
-            if let Some(at) = unread[searched..].iter().position(|byte| *byte == b'\n') {
+            if let Some(at) = memchr::memchr(b'\n', &unread[searched..]) {
                 break searched + at;
             }
             searched = unread.len();
@@ -323,15 +277,17 @@ fn unsent(sent: usize, why: String) -> Failure {
     if sent == 0 { Failure::NotSent(why) } else { Failure::NoAnswer(why) }
 }
 
-fn foreign(line: &[u8]) -> Failure {
+pub(super) fn foreign(line: &[u8]) -> Failure {
     let shown = &line[..line.len().min(60)];
     Failure::Foreign(format!("it answers `{}`", String::from_utf8_lossy(shown).escape_debug()))
 }
 
+const REFUSALS: [&[u8]; 3] = [b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR"];
+
 /// Tells the error replies of doc/protocol.txt, "Error strings", from the others.
 fn refusal(line: &[u8]) -> Result<(), Failure> {
-    let word = line.split(|byte| *byte == b' ').next().unwrap_or(line);
-    if !matches!(word, b"ERROR" | b"CLIENT_ERROR" | b"SERVER_ERROR") {
+    let is = |word| line.strip_prefix(word).is_some_and(|rest: &[u8]| rest.first().is_none_or(|next| *next == b' '));
+    if !REFUSALS.into_iter().any(is) {
         return Ok(());
     }
     let text = String::from_utf8_lossy(line).escape_debug().to_string();
@@ -340,40 +296,4 @@ fn refusal(line: &[u8]) -> Result<(), Failure> {
         return Err(Failure::NotSent(format!("no connection is free ({text}): raise memcached's -c")));
     }
     Err(Failure::Refused(text))
-}
-
-/// The length in `VA <length> …`.
-fn value_length(token: Option<&[u8]>, line: &[u8]) -> Result<usize, Failure> {
-    let length = token.and_then(number).and_then(|length| usize::try_from(length).ok());
-    match length.ok_or_else(|| foreign(line))? {
-        length if length <= MAX_VALUE => Ok(length),
-        length => Err(Failure::Refused(format!("a value of {length} bytes is larger than the {MAX_VALUE} read here"))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reply_is_read_as_the_crate_reads_it() {
-        for line in ["HD", "HD c7 f42", "EN", "VA 3 c18446744073709551615 t-1", "HD  c1", "HD t30 k c", "NF", "ME k c9"]
-        {
-            let (reply, length) = MetaReply::read(line.as_bytes()).unwrap();
-            let theirs = memcache::exp::MetaResponse::parse_header(line.as_bytes()).unwrap();
-            assert_eq!((reply.code, length), (theirs.rc(), line.starts_with("VA").then_some(3)), "{line}");
-            for flag in FLAGS {
-                let token = theirs.flags().find(|token| token.first() == Some(flag));
-                assert_eq!(reply.number(*flag), token.and_then(|token| number(&token[1..])), "{line}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_reply_to_a_meta_command_is_foreign() {
-        for line in ["", " ", "HTTP/1.1 400", "hd", "STORED", "VA", "VA x", "VA -1", "VA 99999999999999999999"] {
-            assert!(matches!(MetaReply::read(line.as_bytes()), Err(Failure::Foreign(_))), "{line}");
-        }
-        assert!(matches!(MetaReply::read(b"VA 999999999"), Err(Failure::Refused(_))), "larger than any value");
-    }
 }

@@ -9,17 +9,14 @@
 //! **Behind each command stands a read of the epoch item**, in the same request. memcached executes the commands of a
 //! connection in order, so finding the epoch that we know of means that all of it was executed in that era.
 
-use std::io::Write as _;
-
 use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
 
 use super::super::{DeleteOutcome, Entry, EraInfo, Ttl, Version, WriteOutcome};
-use super::connection::{Connection, Failure, MetaReply, push};
+use super::connection::{Connection, Failure, push};
 use super::epoch::Epoch;
 use super::expiry;
-
-/// The read of the epoch item.
-const EPOCH_READ: &[u8] = b"mg kvlock:epoch c\r\n";
+use super::reply::MetaReply;
+use super::request::{Write, push_delete, push_epoch, push_reads, push_write};
 
 /// Room for the commands of a write, with usual keys: as much is kept.
 const ROOM: usize = 1024;
@@ -34,13 +31,6 @@ pub(super) struct Link {
     pub(super) epoch: Epoch,
     /// Where a write is put together: kept, so that each finds room.
     request: Vec<u8>,
-}
-
-/// What a write does.
-#[derive(Clone, Copy)]
-enum Write {
-    Add,
-    Cas(u64),
 }
 
 /// The replies to a write and to the reads behind it.
@@ -180,13 +170,7 @@ impl Link {
         let expiry = expiry::on_the_wire(ttl, &mut self.connection)?;
         let request = &mut self.request;
         request.clear();
-        // Writing to a vector does not fail.
-        let _ = match write {
-            Write::Add => write!(request, "add {key} {mark} {expiry} {}\r\n", value.len()),
-            Write::Cas(cas) => write!(request, "cas {key} {mark} {expiry} {} {cas}\r\n", value.len()),
-        };
-        request.extend_from_slice(value);
-        request.extend_from_slice(b"\r\n");
+        push_write(request, write, key, mark, expiry, value);
         push_reads(request, key);
         self.connection.send(request)?;
         request.shrink_to(ROOM);
@@ -268,24 +252,6 @@ impl Present {
     }
 }
 
-// The commands of an acquire and a release are written here: the crate would allocate memory for each of their parts.
-
-fn push_delete(request: &mut Vec<u8>, key: &str, cas: u64) {
-    // Writing to a vector does not fail.
-    let _ = write!(request, "md {key} C{cas}\r\n");
-}
-
-/// Asks what the key has, and in which era.
-fn push_reads(request: &mut Vec<u8>, key: &str) {
-    let _ = write!(request, "mg {key} c f\r\n");
-    push_epoch(request);
-}
-
-fn push_epoch(request: &mut Vec<u8>) {
-    // Ready-made, because it stands behind every command.
-    request.extend_from_slice(EPOCH_READ);
-}
-
 fn unexpected(command: &str, code: ReturnCode) -> Failure {
     Failure::Foreign(format!("it answers `{command}` with {code:?}"))
 }
@@ -297,20 +263,4 @@ fn overtaken(key: &str) -> Failure {
 
 fn restless() -> Failure {
     Failure::NotSent("it loses its contents again and again: is it being flushed?".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_commands_written_here_are_those_that_the_crate_would_write() {
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        push_delete(&mut ours, "key", u64::MAX);
-        push_reads(&mut ours, "key");
-        push(&mut theirs, MetaCommand::new(MetaOp::Delete, "key").flag(format!("C{}", u64::MAX)));
-        push(&mut theirs, MetaCommand::new(MetaOp::Get, "key").flag("c").flag("f"));
-        push(&mut theirs, MetaCommand::new(MetaOp::Get, super::super::epoch::KEY).flag("c"));
-        assert_eq!(String::from_utf8_lossy(&ours), String::from_utf8_lossy(&theirs));
-    }
 }

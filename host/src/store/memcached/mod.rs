@@ -24,6 +24,8 @@ mod doctor;
 mod epoch;
 mod expiry;
 mod link;
+mod reply;
+mod request;
 mod server;
 mod stats;
 
