@@ -96,12 +96,12 @@ pub(crate) struct Terms {
 }
 
 /// How somebody waits between two looks at the line.
+#[derive(Clone, Copy)]
 pub(crate) enum Stay {
     /// Its caller comes back.
     Polled,
-    /// Its thread does nothing else.
+    /// The thread that looks does nothing else.
     Blocked {
-        thread: Thread,
         /// It counts how long an outage lasts, and gives up by itself.
         looks_often: bool,
     },
@@ -270,7 +270,7 @@ impl Line {
     }
 
     /// How long one who is not the first waits until it looks again.
-    fn pause_of(&self, number: i64, now: Duration, stay: &Stay) -> Option<Duration> {
+    fn pause_of(&self, number: i64, now: Duration, stay: Stay) -> Option<Duration> {
         let interval = self.waiters.get(&number)?.terms.interval;
         let (_, first) = self.waiters.first_key_value()?;
         Some(match (stay, &first.presence) {

@@ -100,21 +100,21 @@ impl Waiting {
 
     /// Goes on as far as it can without sleeping.
     pub(crate) fn poll(&mut self) -> Result<Poll, AcquireError> {
-        self.advance(&Stay::Polled)
+        self.advance(Stay::Polled)
     }
 
     /// Goes on until the lock is held or will not be.
     pub(crate) fn block(&mut self) -> Result<Grant, AcquireError> {
-        let stay = Stay::Blocked { thread: std::thread::current(), looks_often: self.ride_out.is_some() };
+        let stay = Stay::Blocked { looks_often: self.ride_out.is_some() };
         loop {
-            match self.advance(&stay)? {
+            match self.advance(stay)? {
                 Poll::Ready(grant) => return Ok(grant),
                 Poll::Pending { pause, .. } => self.shared().clock().park(pause),
             }
         }
     }
 
-    fn advance(&mut self, stay: &Stay) -> Result<Poll, AcquireError> {
+    fn advance(&mut self, stay: Stay) -> Result<Poll, AcquireError> {
         let mut heard_at = self.shared().clock().now();
         let polled = self.turn(&mut heard_at, stay).and_then(|poll| self.bear(poll));
         match &polled {
@@ -133,7 +133,7 @@ impl Waiting {
     }
 
     /// Asks the component or waits in line; `now` becomes the time at which what it waits for was heard.
-    fn turn(&mut self, now: &mut Duration, stay: &Stay) -> Result<Poll, AcquireError> {
+    fn turn(&mut self, now: &mut Duration, stay: Stay) -> Result<Poll, AcquireError> {
         let limit = self.attempt.limit(*now);
         if limit.never_waits || self.must_ask() {
             return self.ask(*now, limit, stay, None);
@@ -160,7 +160,7 @@ impl Waiting {
             || (holds.is_any() && self.asked_after != Some(holds.ever()))
     }
 
-    fn look(&mut self, now: Duration, limit: Limit, stay: &Stay) -> Result<Turn, AcquireError> {
+    fn look(&mut self, now: Duration, limit: Limit, stay: Stay) -> Result<Turn, AcquireError> {
         let turn = self.seat.as_mut().and_then(|seat| seat.look(now, limit, stay));
         if let Some(turn) = turn {
             return Ok(turn);
@@ -185,7 +185,7 @@ impl Waiting {
         &mut self,
         now: Duration,
         limit: Limit,
-        stay: &Stay,
+        stay: Stay,
         handed: Option<wit::HandedOver>,
     ) -> Result<Poll, AcquireError> {
         self.asked_after = Some(self.shared().holds().ever());

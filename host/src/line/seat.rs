@@ -28,7 +28,7 @@ pub(crate) struct Heir {
 
 impl Seat {
     /// Looks what to do; none if the place was lost.
-    pub(crate) fn look(&mut self, now: Duration, limit: Limit, stay: &Stay) -> Option<Turn> {
+    pub(crate) fn look(&mut self, now: Duration, limit: Limit, stay: Stay) -> Option<Turn> {
         if self.lines.process != std::process::id() {
             return None;
         }
@@ -69,7 +69,7 @@ impl Seat {
         };
         line.waiters.get_mut(&self.number)?.presence = match stay {
             Stay::Polled => Presence::Polled(now.saturating_add(pause)),
-            Stay::Blocked { thread, .. } => Presence::Blocked(thread.clone()),
+            Stay::Blocked { .. } => Presence::Blocked(std::thread::current()),
         };
         Some(Turn::Wait { pause, heard })
     }
