@@ -6,6 +6,7 @@
 
 mod command;
 mod contended;
+mod cores;
 mod counts;
 mod fight;
 mod loops;

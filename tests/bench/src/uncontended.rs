@@ -10,7 +10,8 @@ use kvlock::store::{KvStore, Memcached};
 use memcache::exp::{Get, Meta, MetaClient, MutationResult, Set};
 
 use crate::Effort;
-use crate::results::{Figure, Goal, Results, Spread};
+use crate::cores::Server;
+use crate::results::{Figure, Goal, Group, Results, Spread};
 use crate::rivals::Redlock;
 use crate::servers;
 use crate::turns::{Contender, take_turns};
@@ -20,7 +21,22 @@ const ROUNDS: usize = 200;
 const PAIRS: usize = 100;
 
 pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
-    let (server, redis) = (servers::memcached(), servers::redis()?);
+    let group = results.group(
+        "Uncontended acquire + release",
+        "One client takes a lock that nobody else wants and gives it back. The floor is a bare socket that sends the \
+         bytes that kvlock sends, and does nothing else. Client and server are on one core.",
+    );
+    compare(group, effort, Server::Beside)?;
+    let group = results.group(
+        "Uncontended, on two cores",
+        "The same with the server on another core, as servers usually are: both sides wait for a core to wake.",
+    );
+    compare(group, effort, Server::Apart)
+}
+
+fn compare(group: &mut Group, effort: Effort, place: Server) -> Result<()> {
+    let servers = place.start(|| Ok((servers::memcached(), servers::redis()?)))?;
+    let Some(((server, redis), _here)) = servers else { return Ok(()) };
     let bytes = captured(&server.addr())?;
     let mut socket = Socket::connect(&server.addr(), bytes)?;
     let session = Client::connect(&server.url())?.session().quarantine(Duration::ZERO).open()?;
@@ -58,11 +74,6 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
     let samples = take_turns(contenders, effort.rounds(ROUNDS), PAIRS)?;
     let [socket, kvlock, meta, unprotected, rslock, rslock_alone] = samples.as_slice() else { bail!("six contenders") };
     let figure = |name: &str, samples: &[f64]| Figure::new(name, Spread::of(samples).scaled(1e6), "µs");
-    let group = results.group(
-        "Uncontended acquire + release",
-        "One client takes a lock that nobody else wants and gives it back. The floor is a bare socket that sends the \
-         bytes that kvlock sends, and does nothing else.",
-    );
     group.add(figure("bare socket, the same bytes", socket));
     group.add(
         figure("kvlock", kvlock).against("bare socket", Spread::of_ratios(kvlock, socket)).goal(Goal::AtMost(1.10)),

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::part;
 use crate::Effort;
+use crate::cores::Server;
 use crate::results::{Figure, Goal, Group, Spread, thousands};
 use crate::servers;
 use crate::stores::Table;
@@ -87,7 +88,7 @@ fn holding(keys: usize, store: impl KvStore) -> Result<Session> {
 const LEASE: Duration = Duration::from_secs(3600);
 
 pub(super) fn measure(group: &mut Group, effort: Effort) -> Result<()> {
-    let server = servers::memcached();
+    let Some((server, _here)) = Server::Beside.start(|| Ok(servers::memcached()))? else { return Ok(()) };
     let in_memory = HELD.map(|keys| ("memory", keys, None));
     let on_memcached = (!effort.quick).then(|| ("memcached", HELD_ON_MEMCACHED, Some(server.addr())));
     for (place, keys, server) in in_memory.into_iter().chain(on_memcached) {

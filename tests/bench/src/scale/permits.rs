@@ -7,6 +7,7 @@ use kvlock::store::Memcached;
 use kvlock::{AcquireError, Client, Grant, Session};
 
 use crate::Effort;
+use crate::cores::Server;
 use crate::results::{Figure, Group, Spread, thousands};
 use crate::servers;
 use crate::stores::Counted;
@@ -59,7 +60,7 @@ fn name(size: u32, held: u32) -> String {
 }
 
 pub(super) fn measure(group: &mut Group, effort: Effort) -> Result<()> {
-    let server = servers::memcached();
+    let Some((server, _here)) = Server::Beside.start(|| Ok(servers::memcached()))? else { return Ok(()) };
     for size in SIZES {
         let scene = |held| Scene::new(&server.addr(), size, held);
         let scenes = [scene(0)?, scene(size / 2)?, scene(size - 1)?];
