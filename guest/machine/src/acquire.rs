@@ -143,7 +143,7 @@ impl Acquire {
         if !waits || session.holds(&self.store_key, now) {
             return None;
         }
-        let record = session.record(&self.place, &self.options, self.nonce, now);
+        let record = self.record(session, now);
         self.claimed = Some(Box::new(record.clone()));
         Some(Claim { store_key: self.store_key.clone(), record })
     }
@@ -227,8 +227,14 @@ impl Acquire {
         ask.into()
     }
 
+    /// What it is to write, if it is sent then.
+    fn record(&self, session: &Session, sent: Time) -> Record {
+        let turn = self.queue.as_ref().and_then(|queue| queue.found(sent));
+        Record { turn, ..session.record(&self.place, &self.options, self.nonce, sent) }
+    }
+
     fn add(&mut self, session: &Session, now: Time) -> Step<Outcome> {
-        let record = session.record(&self.place, &self.options, self.nonce, now);
+        let record = self.record(session, now);
         let value = record.encode();
         self.tries_since_look = self.tries_since_look.saturating_add(1);
         self.tried = true;
@@ -240,7 +246,7 @@ impl Acquire {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
                 session.reached = true;
-                let record = session.record(&self.place, &self.options, self.nonce, sent);
+                let record = self.record(session, sent);
                 self.on_written(session, now, Written { record, version, sent, row: Row::default() })
             }
             Ok(WriteOutcome::Conflict(version)) => {

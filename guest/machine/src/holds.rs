@@ -95,6 +95,7 @@ mod tests {
             depth: 1,
             since: None,
             lease: Lease::new(Ttl::Forever).unwrap(),
+            turn: None,
             token: None,
         };
         Held {

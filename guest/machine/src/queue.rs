@@ -3,9 +3,10 @@
 //! Who is next tries often about the time at which the holder is expected to be done. Who stands behind looks again
 //! when the line is expected to have moved, which is a look for each turn but not a try; nobody asks less often than
 //! once an interval for each one that stands before it. How long a turn takes, from one grant to the next, is what
-//! the session measured when it last waited for the key, or what it sees while it waits. When the holder's turn began
-//! is what its record tells by a wall clock, where both have one. A clock may be wrong: it is believed within what was
-//! seen, and nothing hangs on it but when to look.
+//! the line tells, what the session measured when it last waited for the key, what the holder's record tells that it
+//! measured, or what it sees while it waits: nothing else corrects what the line tells where everybody takes the lock
+//! once. When the holder's turn began is what its record tells by a wall clock, where both have one. A clock may be
+//! wrong: it is believed within what was seen, and nothing hangs on it but when to look.
 //!
 //! Who finds the lock free and others before it gives them time to take it, a little for each, and then tries: somebody
 //! in the line may have crashed.
@@ -66,6 +67,12 @@ pub(crate) struct Queue {
     holder: Option<Ticket>,
     /// The last look that found another holder, or none.
     other_at: Option<Time>,
+    /// Whether nobody but a holder's record told how long turns are.
+    hearsay: bool,
+    /// When the holder's turn began, as far as is known.
+    began: Option<Time>,
+    /// How long the last turn took that it saw begin and end. Turns of those who are faster than the line count, too.
+    last_turn: Option<Duration>,
     looked: Option<Time>,
     /// The last pause.
     paused: Duration,
@@ -92,6 +99,8 @@ pub(crate) struct Served {
     pub(crate) version: Version,
     /// Since when, by its wall clock.
     pub(crate) since: Option<Time>,
+    /// How long turns are, as it found it while it waited.
+    pub(crate) turn: Option<Duration>,
 }
 
 /// What to do after a look.
@@ -135,6 +144,9 @@ impl Queue {
             seen_since: None,
             holder: None,
             other_at: None,
+            hearsay: false,
+            began: None,
+            last_turn: None,
             looked: None,
             paused: Duration::ZERO,
         }
@@ -157,11 +169,19 @@ impl Queue {
         let served = holder.map(|holder| holder.ticket);
         // Not if the holder has renewed its lease.
         if served != self.holder {
+            let end = now.before(now.since(self.looked.unwrap_or(now)) / 2);
+            self.last_turn = self.turn_until(end).or(self.last_turn);
             (self.holder, self.other_at) = (served, self.looked);
+            // Those who take the lock once have no other way to tell it.
+            let told = holder.and_then(|holder| holder.turn).map(|turn| turn.min(LONGEST_TURN));
+            // It may tell of a crowd that was served, whose tickets are in the line yet.
+            self.hearsay |= told.is_some() && self.found.is_none() && line.turn.is_none();
+            self.found = self.found.or(told);
         }
         self.learn(now, holder.map(|holder| holder.version), line.turn);
         self.former.into_iter().chain(served).for_each(|ticket| line.serve(ticket));
         self.length = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        self.began = holder.and_then(|holder| Some(self.within_what_was_seen(holder.since.or(self.other_at)?)));
         let turn_began = holder.map(|holder| self.plausible(holder.since));
         if let Some(place) = line.before(self.ticket) {
             self.joins_left = JOINS;
@@ -181,8 +201,17 @@ impl Queue {
     /// When the holder's turn began: what its wall clock says, within what is known otherwise. How long turns are must
     /// be known, too, or it would be waited for on a guess.
     fn plausible(&self, since: Option<Time>) -> Option<Time> {
-        let since = since.filter(|_| self.measured)?;
-        Some(since.max(self.other_at.unwrap_or(since)).min(self.seen_since.unwrap_or(since)))
+        since.filter(|_| self.measured).map(|since| self.within_what_was_seen(since))
+    }
+
+    fn within_what_was_seen(&self, since: Time) -> Time {
+        since.max(self.other_at.unwrap_or(since)).min(self.seen_since.unwrap_or(since))
+    }
+
+    /// How long the turn of whoever has the lock took, if it is over now and was seen to begin.
+    fn turn_until(&self, end: Time) -> Option<Duration> {
+        self.holder.and(self.other_at)?;
+        Some(end.since(self.began?))
     }
 
     /// Brings up to date what is known of turns.
@@ -199,7 +228,7 @@ impl Queue {
             (Some(found), None) => Some(found),
             (None, told) => told.or(self.turn),
         };
-        self.turn = turn.map(|turn| turn.min(LONGEST_TURN));
+        self.turn = turn.map(|turn| believable(turn, self.last_turn).min(LONGEST_TURN));
         if version != self.seen || self.seen_since.is_none() {
             (self.seen, self.seen_since) = (version, Some(now));
         }
@@ -265,14 +294,18 @@ impl Queue {
         let left_free = self.seen.is_none() && standing.confirmed;
         let then = if standing.place == 0 || left_free { Then::Try } else { Then::Look };
         let behind = standing.place.max(1);
-        let Some((turn, expected)) = self.turn.zip(standing.expected) else {
+        let known = self.turn.zip(standing.expected).filter(|_| standing.place == 0 || !self.hearsay);
+        let Some((turn, expected)) = known else {
             return (wait.next_pause().saturating_mul(behind), then);
         };
         let longest = wait.settled_pause().max(2 * SHORTEST);
         let error = (turn / ERROR).clamp(2 * SHORTEST, longest);
         let pause = match standing.place {
-            // Holds may be shorter than those before.
-            0 => now.until(expected.before(error)).min(turn / 2).max(error / PATIENCE).max(SHORTEST),
+            // Holds may be shorter than those before, and turns than is told.
+            0 => {
+                let taken_for = now.since(expected.before(turn));
+                now.until(expected.before(error)).min((2 * taken_for).max(error)).max(error / PATIENCE).max(SHORTEST)
+            }
             _ if left_free => error.saturating_mul(behind),
             1..FAR => now.until(expected.before(turn).after(error)).max(error),
             place => now.until(expected.before(turn * (place / 2))).max(error),
@@ -284,12 +317,24 @@ impl Queue {
 
     /// It has the lock. What is to be remembered, if it had to wait for it.
     pub(crate) fn served(&self, now: Time) -> Option<Contended> {
+        Some(Contended { ticket: Some(self.ticket), turn: self.found(now)?, released: None })
+    }
+
+    /// How long turns were while it waited, if it has the lock now.
+    pub(crate) fn found(&self, now: Time) -> Option<Duration> {
         let standing = self.standing.as_ref()?;
         // It became free at some time in the last pause.
         let took = now.since(standing.since).saturating_sub(self.paused / 2);
         let turn = took / standing.turns.max(1);
-        Some(Contended { ticket: Some(self.ticket), turn, released: None })
+        let last_turn = self.turn_until(now.before(self.paused / 2)).or(self.last_turn);
+        Some(rounded(believable(turn, last_turn)))
     }
+}
+
+/// How long turns are said to be, within what was seen last: those who are faster than the line have turns, too, and
+/// what is told may be of another time.
+fn believable(turn: Duration, last: Option<Duration>) -> Duration {
+    last.map_or(turn, |last| turn.min(last + last / ERROR))
 }
 
 /// As fine as people want to read it.
@@ -324,7 +369,7 @@ mod tests {
         let version = |number| Version { era: 1, number };
         let entry = Entry { value: line.encode(&key), version: version(1), time_left: None };
         for (now, number) in [(0, 2), (300, 2), (600, 3)] {
-            let holder = Served { ticket: Ticket(1), version: version(number), since: Some(at(0)) };
+            let holder = Served { ticket: Ticket(1), version: version(number), since: Some(at(0)), turn: None };
             assert_eq!(queue.see(at(now), Some(holder), Some(&entry)), Advice::Pause);
         }
         let mut wait = Wait::new(None, Duration::from_secs(1), 1);

@@ -10,11 +10,13 @@
 //! depth: 1
 //! since: 2026-11-21T03:04:05.678901Z
 //! lease: 30s
+//! turn: 0.00125s
 //! token: 1795230245000000042
 //! ```
 //!
-//! `since` is missing when the holder had no wall clock, `token` until the record is written a second time (before
-//! that it is the version of the entry itself).
+//! `since` is missing when the holder had no wall clock, `turn` when it did not have to wait (a turn is the time from one
+//! grant to the next, as it found it while it waited), `token` until the record is written a second time (before that it
+//! is the version of the entry itself).
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -49,6 +51,8 @@ pub struct Record {
     pub(crate) depth: u32,
     pub(crate) since: Option<u64>,
     pub(crate) lease: Lease,
+    /// How long turns are, for those who wait to know when to look.
+    pub(crate) turn: Option<Duration>,
     pub(crate) token: Option<u64>,
 }
 
@@ -84,6 +88,10 @@ impl Record {
         match self.lease.ttl() {
             Ttl::After(length) => push_seconds(&mut text, length),
             Ttl::Forever => text.extend_from_slice(b"forever"),
+        }
+        if let Some(turn) = self.turn {
+            text.extend_from_slice(b"\nturn: ");
+            push_seconds(&mut text, turn);
         }
         if let Some(token) = self.token {
             text.extend_from_slice(b"\ntoken: ");
@@ -136,6 +144,10 @@ fn parse(value: &[u8]) -> Option<Record> {
             None => None,
         },
         lease: Lease::new(parse_ttl(lines.value("lease")?)?).ok()?,
+        turn: match lines.value("turn") {
+            Some(text) => Some(parse_seconds(text)?),
+            None => None,
+        },
         token: match lines.value("token") {
             Some(text) => Some(text.parse().ok()?),
             None => None,
@@ -177,6 +189,7 @@ mod tests {
             depth: 1,
             since: Some(1_795_230_245_678_901_000),
             lease: Lease::new(Ttl::After(Duration::from_secs(30))).unwrap(),
+            turn: None,
             token: None,
         }
     }
@@ -207,7 +220,7 @@ mod tests {
         fn every_record_reads_back(
             key in "(?s).{1,50}", owner in "(?s).{1,50}", label in "(?s).{0,50}", nonce: u128, depth: u32,
             since in proptest::option::of(0u64..4_000_000_000_000_000), lease in 1_000_000u64..40_000_000_000_000,
-            token: Option<u64>, reentrant: bool, permit: Option<u32>,
+            turn: Option<u32>, token: Option<u64>, reentrant: bool, permit: Option<u32>,
         ) {
             let record = Record {
                 place: Place { key: Key::new(&key).unwrap(), permit },
@@ -218,6 +231,7 @@ mod tests {
                 depth,
                 since: since.map(|micros| micros * 1000),
                 lease: Lease::new(Ttl::After(Duration::from_nanos(lease))).unwrap(),
+                turn: turn.map(|micros| Duration::from_micros(micros.into())),
                 token,
             };
             prop_assert_eq!(Record::decode(&record.encode()), Ok(record));

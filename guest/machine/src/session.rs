@@ -296,6 +296,7 @@ impl Session {
             // Records tell microseconds.
             since: self.unix_time(now).map(|nanos| nanos / NANOS_PER_MICRO * NANOS_PER_MICRO),
             lease: options.lease,
+            turn: None,
             token: None,
         }
     }

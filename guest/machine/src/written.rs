@@ -110,6 +110,7 @@ mod tests {
                 depth: 1,
                 since: None,
                 lease: Lease::new(Ttl::Forever).unwrap(),
+                turn: None,
                 token: None,
             },
         }

@@ -18,6 +18,10 @@ struct Crowd {
     world: World,
     random: Random,
     hold: Duration,
+    /// Each acquires with a new session, so long after it was done with the last; none: again and again with one.
+    apart: Option<Duration>,
+    /// Of strangers that have gone.
+    calls: usize,
     members: Vec<Member>,
 }
 
@@ -31,6 +35,7 @@ enum Doing {
     Acquiring(Op<Acquire>),
     Holding(Grant, Duration),
     Releasing(Op<Release>),
+    Away(Duration),
     Crashed,
 }
 
@@ -64,7 +69,7 @@ impl Crowd {
         let owners: Vec<Owner> = (0..members).map(|n| world.acquainted(&format!("owner {n}"))).collect();
         let member = |owner| Member { owner, doing: Doing::Crashed, grants: 0 };
         let members = owners.into_iter().map(member).collect();
-        let mut crowd = Crowd { world, random: Random(seed), hold, members };
+        let mut crowd = Crowd { world, random: Random(seed), hold, apart: None, calls: 0, members };
         for n in 0..crowd.members.len() {
             crowd.members[n].doing = crowd.acquiring(n);
         }
@@ -75,6 +80,17 @@ impl Crowd {
         Doing::Acquiring(self.world.acquiring(self.members[n].owner, "k", options()))
     }
 
+    /// Sessions that take the lock once.
+    fn of_strangers(members: usize, apart: Duration, hold: Duration, seed: u64) -> Self {
+        let mut crowd = Crowd::new(members, hold, seed);
+        crowd.apart = Some(apart);
+        for n in 0..members {
+            let later = crowd.random.below(apart.as_micros() as u64);
+            crowd.members[n].doing = Doing::Away(crowd.world.now + micros(later));
+        }
+        crowd
+    }
+
     fn grants(&self) -> u64 {
         self.members.iter().map(|member| member.grants).sum()
     }
@@ -83,7 +99,7 @@ impl Crowd {
         match &self.members[n].doing {
             Doing::Acquiring(op) => op.due(),
             Doing::Releasing(op) => op.due(),
-            Doing::Holding(_, until) => Some(*until),
+            Doing::Holding(_, until) | Doing::Away(until) => Some(*until),
             Doing::Crashed => None,
         }
     }
@@ -135,8 +151,18 @@ impl Crowd {
                 op.step(&mut self.world);
                 op.outcome().map(|outcome| {
                     outcome.unwrap();
-                    Doing::Acquiring(self.world.acquiring(member.owner, "k", options()))
+                    match self.apart {
+                        Some(apart) => Doing::Away(self.world.now + apart + lateness),
+                        None => Doing::Acquiring(self.world.acquiring(member.owner, "k", options())),
+                    }
                 })
+            }
+            Doing::Away(until) => {
+                self.world.advance_to(*until);
+                self.calls += self.world.log.len();
+                member.owner = self.world.acquainted("stranger");
+                self.world.log.clear();
+                Some(Doing::Acquiring(self.world.acquiring(member.owner, "k", options())))
             }
             Doing::Crashed => None,
         };
@@ -234,4 +260,24 @@ fn who_is_left_alone_after_a_fight_soon_takes_the_lock_as_if_nobody_had_been_the
     let (grants, calls) = (crowd.grants() - before, crowd.world.log.len() as u64);
     // One to take it, one to give it back, and a look now and then.
     assert!(grants > 80 && calls < grants * 5 / 2, "{grants} grants with {calls} calls");
+}
+
+#[test]
+fn strangers_that_take_a_lock_once_find_out_how_long_its_turns_are() {
+    for seed in 1..=5 {
+        for (first, then) in [(2000, 2000), (40_000, 2000), (1000, 10_000)] {
+            let mut crowd = Crowd::of_strangers(8, micros(1500), micros(first), seed);
+            crowd.run_for(micros(first) * 100);
+            crowd.hold = micros(then);
+            // As many turns as it may take to find out.
+            crowd.run_for(micros(first) * 100);
+            let before = crowd.grants();
+            crowd.calls = 0;
+            crowd.run_for(micros(then) * 500);
+            let (grants, calls) = (crowd.grants() - before, crowd.calls as u64);
+            println!("{then} us after {first}: {grants} of 500 turns, {} calls each", calls / grants);
+            assert!(grants > 400, "{then} us after {first}: {grants} of 500 turns");
+            assert!(calls < grants * 25, "{then} us after {first}: {calls} calls for {grants} grants");
+        }
+    }
 }

@@ -61,11 +61,12 @@ impl Acquire {
         let late_write_of_ours = record.nonce == self.nonce;
         let ours_to_adopt = self.options.adopt && record.depth > 0 && record.owner == *session.owner();
         if late_write_of_ours || ours_to_adopt {
-            let new = session.record(&self.place, &self.options, self.nonce, now);
+            let new = self.record(session, now);
             return self.take_over(new, entry.version, now);
         }
         let since = record.since.and_then(|unix| session.time_of(unix));
-        let holder = Served { ticket: Ticket::of(record.nonce), version: entry.version, since };
+        let Record { nonce, turn, .. } = record;
+        let holder = Served { ticket: Ticket::of(nonce), version: entry.version, since, turn };
         self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
         self.line_up(session, now, Some(holder), line)
     }
