@@ -1,7 +1,7 @@
 //! The commands of an acquire and a release, written into bytes that are there already.
 //!
-//! The crate would allocate memory for each of their parts, and with `core::fmt` to write three numbers takes longer
-//! than all else that the store does.
+//! The crate would allocate memory for each of their parts, and `core::fmt` was a third of the instructions that an acquire
+//! and a release took in this store.
 
 /// The read of the epoch item. Ready-made, because it stands behind every command.
 const EPOCH_READ: &[u8] = b"mg kvlock:epoch c\r\n";
