@@ -96,9 +96,9 @@ impl Session {
 
     fn acquire(&self, key: &str, options: wit::LockOptions) -> Result<Acquiring, wit::AcquireError> {
         let invalid = |invalid: kvlock_machine::Invalid| wit::AcquireError::Invalid(invalid.to_string());
-        let key = Key::new(key).map_err(invalid)?;
-        let options = convert::lock_options(options).map_err(invalid)?;
-        Ok(Acquiring::Lock(Acquire::new(&self.0.borrow(), key, options, driver::nonce())))
+        let (session, options) = (self.0.borrow(), convert::lock_options(options).map_err(invalid)?);
+        let key = session.key(key).map_err(invalid)?;
+        Ok(Acquiring::Lock(Acquire::new(&session, key, options, driver::nonce())))
     }
 }
 

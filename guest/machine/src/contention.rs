@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::line::Ticket;
+use crate::name::Key;
 use crate::text::is_same;
 use crate::time::Time;
 
@@ -38,6 +39,7 @@ pub(crate) struct Contended {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct LastFreed {
+    key: Key,
     store_key: Arc<str>,
     /// Since when it has been taken without a look at who else wants it.
     looked: Time,
@@ -52,11 +54,17 @@ impl LastFreed {
 }
 
 impl Contention {
-    /// The store key as it is shared already, if it is that of the key released last: whoever locks a key again and again
-    /// allocates it once, and to be known again it takes no look at its bytes.
-    pub(crate) fn known(&self, store_key: &str) -> Option<Arc<str>> {
-        let last = &self.last_freed.as_ref()?.store_key;
-        is_same(last, store_key).then(|| last.clone())
+    /// The key as it is shared already, if it is the one released last: whoever locks a key again and again allocates
+    /// it, and puts its store key together, only once.
+    pub(crate) fn known(&self, key: &str) -> Option<&Key> {
+        let last = &self.last_freed.as_ref()?.key;
+        is_same(last.as_str(), key).then_some(last)
+    }
+
+    /// The store key of a key that is [`known`](Self::known).
+    pub(crate) fn store_key(&self, key: &Key) -> Option<&Arc<str>> {
+        let last = self.last_freed.as_ref()?;
+        key.is_shared_with(&last.key).then_some(&last.store_key)
     }
 
     /// What is to be known before the key is tried: that it had to be waited for not long ago, or that it is the one
@@ -84,15 +92,18 @@ impl Contention {
         self.contended.push((store_key.into(), contended));
     }
 
-    /// Notes that the key was given back, which was held since then.
-    pub(crate) fn freed(&mut self, store_key: &Arc<str>, since: Time, now: Time) {
+    /// Notes that a key of the session's own namespace was given back, which was held since then.
+    pub(crate) fn freed(&mut self, key: &Key, store_key: &Arc<str>, since: Time, now: Time) {
         if let Some((_, contended)) = self.contended.iter_mut().find(|(key, _)| **key == **store_key) {
             contended.released = Some(now);
         }
         let held_for = now.since(since);
         match &mut self.last_freed {
             Some(last) if last.is_of(store_key) => (last.at, last.held_for) = (now, held_for),
-            last => *last = Some(LastFreed { store_key: store_key.clone(), looked: now, at: now, held_for }),
+            last => {
+                let (key, store_key) = (key.clone(), store_key.clone());
+                *last = Some(LastFreed { key, store_key, looked: now, at: now, held_for });
+            }
         }
     }
 }

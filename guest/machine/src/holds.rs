@@ -29,12 +29,12 @@ impl Holds {
         self.0.get_mut(&StoreKey(store_key)).map(Box::as_mut)
     }
 
-    pub(crate) fn insert(&mut self, store_key: Arc<str>, held: Held) {
+    pub(crate) fn insert(&mut self, store_key: Arc<str>, held: Box<Held>) {
         if self.0.capacity() == 0 {
             // Keys may be chosen by somebody who means ill. The nonce is a secret: nobody can choose keys of one hash.
             self.0 = HashMap::with_hasher(hasher(held.record.nonce.0 as u64));
         }
-        self.0.insert(store_key, Box::new(held));
+        self.0.insert(store_key, held);
     }
 
     pub(crate) fn remove(&mut self, store_key: &str) {
@@ -85,7 +85,7 @@ mod tests {
     use crate::session::Deadline;
     use crate::time::Time;
 
-    fn held(key: &str) -> Held {
+    fn held(key: &str) -> Box<Held> {
         let record = Record {
             place: Place::lock(&Key::new(key).unwrap()),
             owner: Text::owner("me").unwrap(),
@@ -98,7 +98,7 @@ mod tests {
             turn: None,
             token: None,
         };
-        Held {
+        Box::new(Held {
             row: crate::hand_over::Row::default(),
             grant: 1,
             since: Time::from_nanos(0),
@@ -111,7 +111,7 @@ mod tests {
             written_out: None,
             writes: 0,
             in_doubt: None,
-        }
+        })
     }
 
     fn holds(keys: &[&str]) -> Holds {

@@ -48,6 +48,11 @@ impl Key {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it is the very same string, which is told without a look at its bytes.
+    pub(crate) fn is_shared_with(&self, other: &Key) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 /// What a record is of: a lock, or one permit of a semaphore.
@@ -139,28 +144,34 @@ impl Namespace {
         &self.0
     }
 
+    /// Whether it is the very same string: what a session holds in its own namespace, and has not taken up from
+    /// elsewhere, shares it.
+    pub(crate) fn is_shared_with(&self, other: &Namespace) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// What the store calls a lock: `<namespace>:lock:<key>` where that is legal in every store, else
     /// `<namespace>:lock#<SHA-256 of the key>`. The two never meet: a namespace has neither `:` nor `#`.
     pub fn store_key(&self, key: &Key) -> Arc<str> {
-        self.place(&Place::lock(key), |name| name.into())
+        self.named(":lock", key)
     }
 
     /// What the store calls a lock, or a permit: `<namespace>:permit:<number>:<semaphore>`.
-    pub(crate) fn place<T>(&self, place: &Place, take: impl FnOnce(&str) -> T) -> T {
+    pub(crate) fn place(&self, place: &Place) -> Arc<str> {
         match place.permit {
-            None => self.named(":lock", &place.key, take),
-            Some(number) => self.named(&format!(":permit:{number}"), &place.key, take),
+            None => self.store_key(&place.key),
+            Some(number) => self.named(&format!(":permit:{number}"), &place.key),
         }
     }
 
     /// What the store calls the line of those who wait for a lock.
     pub(crate) fn line(&self, key: &Key) -> Arc<str> {
-        self.named(":line", key, |name| name.into())
+        self.named(":line", key)
     }
 
     /// What the store calls the definition of a semaphore.
     pub(crate) fn semaphore(&self, name: &Key) -> Arc<str> {
-        self.named(":semaphore", name, |name| name.into())
+        self.named(":semaphore", name)
     }
 
     /// What the store calls the list of all semaphores.
@@ -168,8 +179,8 @@ impl Namespace {
         [&*self.0, ":semaphores"].concat().into()
     }
 
-    /// Puts a name together on the stack, for whoever takes it from there.
-    fn named<T>(&self, kind: &str, key: &Key, take: impl FnOnce(&str) -> T) -> T {
+    /// Puts a name together on the stack, so that it is allocated once.
+    fn named(&self, kind: &str, key: &Key) -> Arc<str> {
         let length = self.0.len() + kind.len() + 1 + key.0.len();
         let legal = |byte: u8| byte > b' ' && byte != 0x7f;
         let plain = length <= MAX_STORE_KEY_BYTES && key.0.bytes().all(legal);
@@ -184,7 +195,7 @@ impl Namespace {
             let digest: [u8; 32] = Sha256::digest(key.0.as_bytes()).into();
             text::hex(digest).as_flattened().iter().for_each(|digit| name.push(char::from(*digit)));
         }
-        take(&name)
+        Arc::from(name.as_str())
     }
 }
 

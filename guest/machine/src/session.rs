@@ -12,7 +12,7 @@ use crate::error::{GrantError, Invalid};
 use crate::hand_over::Row;
 use crate::holds::Holds;
 use crate::kv::{EraInfo, Ttl, Version};
-use crate::name::{Namespace, Place, Text};
+use crate::name::{Key, Namespace, Place, Text};
 use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
 use crate::record::{Nonce, Record};
 use crate::semaphore::Memory;
@@ -231,7 +231,7 @@ impl Session {
     /// Takes up a grant that was written out.
     pub fn resume(&mut self, written: &str, now: Time) -> Result<Grant, Invalid> {
         let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
-        let store_key = namespace.place(&record.place, |name| Arc::<str>::from(name));
+        let store_key = namespace.place(&record.place);
         if let Some(held) = self.held.get(&store_key).filter(|held| !held.is_over(now)) {
             // Written out and taken up by one session: the hold never ceased to be its own.
             let same = held.record.nonce == record.nonce;
@@ -243,7 +243,7 @@ impl Session {
             now.after(minimum.left.saturating_sub(Duration::from_nanos(elapsed)))
         });
         let (deadline, lapses) = (Deadline::Unconfirmed, Deadline::of(record.lease, now));
-        let held = Held {
+        let held = Box::new(Held {
             grant: 0,
             since: now,
             namespace,
@@ -256,7 +256,7 @@ impl Session {
             written_out: None,
             writes: 0,
             in_doubt: None,
-        };
+        });
         Ok(self.hold(store_key, held))
     }
 
@@ -272,8 +272,14 @@ impl Session {
         Some(self.opened.after(Duration::from_nanos(ahead)).before(Duration::from_nanos(back)))
     }
 
+    /// Takes the key of a lock as its user wrote it.
+    pub fn key(&self, key: &str) -> Result<Key, Invalid> {
+        self.contention.known(key).map_or_else(|| Key::new(key), |known| Ok(known.clone()))
+    }
+
     pub(crate) fn store_key(&self, place: &Place) -> Arc<str> {
-        self.options.namespace.place(place, |name| self.contention.known(name).unwrap_or_else(|| name.into()))
+        let known = self.contention.store_key(&place.key).filter(|_| place.permit.is_none());
+        known.cloned().unwrap_or_else(|| self.options.namespace.place(place))
     }
 
     pub(crate) fn namespace(&self) -> &Namespace {
@@ -311,7 +317,7 @@ impl Session {
         taken_until: Option<Time>,
         row: Row,
     ) -> Grant {
-        let held = Held {
+        let held = Box::new(Held {
             grant: 0,
             since: sent,
             namespace: self.options.namespace.clone(),
@@ -324,13 +330,13 @@ impl Session {
             writes: 0,
             in_doubt: None,
             record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
-        };
+        });
         self.hold(store_key.clone(), held)
     }
 
-    fn hold(&mut self, store_key: Arc<str>, held: Held) -> Grant {
+    fn hold(&mut self, store_key: Arc<str>, mut held: Box<Held>) -> Grant {
         self.grants = self.grants.saturating_add(1);
-        let held = Held { grant: self.grants, ..held };
+        held.grant = self.grants;
         let grant = grant_of(&store_key, &held);
         self.held.insert(store_key, held);
         grant
@@ -376,7 +382,10 @@ impl Session {
         let held = self.held.take(&grant.store_key, grant.grant)?;
         match grant.place.permit {
             Some(number) => self.semaphores.freed(&grant.place.key, number),
-            None => self.contention.freed(&grant.store_key, held.since, now),
+            None if held.namespace.is_shared_with(&self.options.namespace) => {
+                self.contention.freed(&grant.place.key, &grant.store_key, held.since, now);
+            }
+            None => {}
         }
         Some(held)
     }

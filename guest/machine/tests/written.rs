@@ -90,3 +90,15 @@ fn a_session_takes_up_its_own_grant_again() {
     assert_eq!(world.release(owner, &again), Ok(Released::Freed));
     assert!(is_lost(world.release(owner, &grant)));
 }
+
+#[test]
+fn whoever_gave_back_a_grant_of_another_namespace_locks_the_key_in_its_own() {
+    let mut world = World::new();
+    let (elsewhere, owner) = (world.elsewhere("a"), world.acquainted("b"));
+    let grant = world.acquire(elsewhere, "k", once(30)).unwrap();
+    let word = world.write_out(elsewhere, &grant).unwrap();
+    let taken = world.resume(owner, &word);
+    assert_eq!(world.release(owner, &taken), Ok(Released::Freed));
+    world.acquire(owner, "k", once(30)).unwrap();
+    assert!(world.acquire(elsewhere, "k", once(30)).is_ok(), "that is another lock");
+}

@@ -87,21 +87,26 @@ impl World {
 
     pub(crate) fn owner_with(&mut self, name: &str, quarantine: Option<Duration>) -> Owner {
         let running = u64::try_from(self.now.as_nanos()).unwrap();
-        self.open(name, quarantine, Some(1_795_230_245_678_000_000 + running))
+        self.open(name, "n", quarantine, Some(1_795_230_245_678_000_000 + running))
+    }
+
+    /// Opens a session of another namespace than all others have.
+    pub(crate) fn elsewhere(&mut self, name: &str) -> Owner {
+        self.open(name, "elsewhere", None, None)
     }
 
     /// Opens a session that has no wall clock, so that all its records of a key are the same text.
     pub(crate) fn timeless(&mut self, name: &str) -> Owner {
-        let owner = self.open(name, None, None);
+        let owner = self.open(name, "n", None, None);
         self.acquaint(owner);
         owner
     }
 
-    fn open(&mut self, name: &str, quarantine: Option<Duration>, unix_time: Option<u64>) -> Owner {
+    fn open(&mut self, name: &str, namespace: &str, quarantine: Option<Duration>, unix_time: Option<u64>) -> Owner {
         let options = SessionOptions {
             owner: Text::owner(name).unwrap(),
             label: Text::label("host").unwrap(),
-            namespace: Namespace::new("n").unwrap(),
+            namespace: Namespace::new(namespace).unwrap(),
             quarantine,
             unix_time,
         };
@@ -191,7 +196,8 @@ impl World {
 
     pub(crate) fn acquiring(&mut self, owner: Owner, key: &str, options: LockOptions) -> Op<Acquire> {
         let nonce = self.nonce();
-        let machine = Acquire::new(&self.sessions[owner.0], Key::new(key).unwrap(), options, nonce);
+        let session = &self.sessions[owner.0];
+        let machine = Acquire::new(session, session.key(key).unwrap(), options, nonce);
         Op::new(self, owner, machine)
     }
 
