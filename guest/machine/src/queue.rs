@@ -175,7 +175,8 @@ impl Queue {
             // Those who take the lock once have no other way to tell it.
             let told = holder.and_then(|holder| holder.turn).map(|turn| turn.min(LONGEST_TURN));
             // It may tell of a crowd that was served, whose tickets are in the line yet.
-            self.hearsay |= told.is_some() && self.found.is_none() && line.turn.is_none();
+            let known = self.measured || self.found.is_some() || line.turn.is_some();
+            self.hearsay |= told.is_some() && !known;
             self.found = self.found.or(told);
         }
         self.learn(now, holder.map(|holder| holder.version), line.turn);
@@ -375,5 +376,24 @@ mod tests {
         let mut wait = Wait::new(None, Duration::from_secs(1), 1);
         let expected = Duration::from_secs(1) - Duration::from_secs(1) / ERROR;
         assert_eq!(queue.pause(at(600), &mut wait), (expected - Duration::from_millis(600), Then::Try));
+    }
+
+    #[test]
+    fn whoever_measured_turns_relies_on_that_although_a_record_tells_them_and_the_line_does_not() {
+        let key = Key::new("report").unwrap();
+        let turn = Duration::from_secs(1);
+        let contended = Contended { ticket: None, turn, released: None };
+        let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(contended);
+        let version = |number| Version { era: 1, number };
+        let holder =
+            |ticket, number, turn| Served { ticket: Ticket(ticket), version: version(number), since: None, turn };
+        assert!(matches!(queue.see(at(0), Some(holder(1, 2, None)), None), Advice::Join(_)));
+        // Another was faster at joining.
+        let mut line = Line::default();
+        line.join(Ticket(5));
+        let entry = Entry { value: line.encode(&key), version: version(3), time_left: None };
+        assert!(matches!(queue.see(at(1), Some(holder(2, 4, Some(turn))), Some(&entry)), Advice::Join(_)));
+        let (pause, then) = queue.pause(at(1), &mut Wait::new(None, turn, 1));
+        assert!(pause >= turn / ERROR && then == Then::Look, "{pause:?}");
     }
 }
