@@ -10,9 +10,9 @@ use core::ops::ControlFlow;
 use core::time::Duration;
 
 use crate::backoff::Backoff;
+use crate::held::Doubt;
 use crate::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
 use crate::record::{Nonce, Record};
-use crate::session::Doubt;
 use crate::step::{Ask, Event};
 use crate::time::Time;
 

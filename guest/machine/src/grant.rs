@@ -8,6 +8,7 @@ use core::time::Duration;
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError};
 use crate::hand_over::{Claim, HandedOver, MAX_IN_A_ROW, Row};
+use crate::held::{Deadline, Doubt, Held};
 use crate::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl};
 use crate::line::{Line, Ticket};
 use crate::name::Place;
@@ -15,7 +16,7 @@ use crate::options::{Lease, to_trust};
 use crate::queue::KEPT_FOR;
 use crate::record::Record;
 use crate::rewrite::{Before, Rewrite, holder};
-use crate::session::{Deadline, Doubt, Grant, Held, Session};
+use crate::session::{Grant, Session};
 use crate::step::{Event, Machine, Step};
 use crate::time::Time;
 

@@ -10,7 +10,7 @@ use foldhash::fast::SeedableRandomState;
 use hashbrown::hash_map::EntryRef;
 use hashbrown::{Equivalent, HashMap};
 
-use crate::session::Held;
+use crate::held::Held;
 
 /// What is held. Boxed, so that a map that grows moves little at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,11 +78,11 @@ mod tests {
     use core::hash::BuildHasher;
 
     use super::*;
+    use crate::held::Deadline;
     use crate::kv::{Ttl, Version};
     use crate::name::{Key, Namespace, Place, Text};
     use crate::options::{Lease, Mode};
     use crate::record::{Nonce, Record};
-    use crate::session::Deadline;
     use crate::time::Time;
 
     fn held(key: &str) -> Box<Held> {

@@ -33,6 +33,7 @@ mod contention;
 mod error;
 mod grant;
 mod hand_over;
+mod held;
 mod holder;
 mod holds;
 mod kv;

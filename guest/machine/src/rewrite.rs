@@ -9,10 +9,11 @@ use core::ops::ControlFlow;
 
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::GrantError;
+use crate::held::{Deadline, Doubt, Held};
 use crate::holder::Holder;
 use crate::kv::{Entry, Request, Ttl};
 use crate::record::Record;
-use crate::session::{Deadline, Doubt, Held, Session};
+use crate::session::Session;
 use crate::step::{Ask, Event};
 use crate::time::Time;
 

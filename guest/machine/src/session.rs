@@ -10,6 +10,7 @@ use crate::calendar::NANOS_PER_MICRO;
 use crate::contention::Contention;
 use crate::error::{GrantError, Invalid};
 use crate::hand_over::Row;
+use crate::held::{Deadline, Doubt, Held};
 use crate::holds::Holds;
 use crate::kv::{EraInfo, Ttl, Version};
 use crate::name::{Key, Namespace, Place, Text};
@@ -21,6 +22,7 @@ use crate::written::{Minimum, Written};
 
 /// A session talks to a handful of servers, each in one era at a time; more are forgotten, those noted first.
 const ERAS_KEPT: usize = 64;
+
 /// Who locks, and where its locks live.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionOptions {
@@ -56,81 +58,6 @@ pub struct Session {
 struct Seen {
     era: EraInfo,
     at: Time,
-}
-
-/// A lock that the session holds, as it last wrote it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Held {
-    pub(crate) grant: u64,
-    /// When it was had, or taken up.
-    pub(crate) since: Time,
-    pub(crate) namespace: Namespace,
-    pub(crate) record: Record,
-    pub(crate) version: Version,
-    pub(crate) deadline: Deadline,
-    /// When a grant that was never confirmed has surely ended: after a lease from when it was taken up, or from the
-    /// last attempt to renew it.
-    pub(crate) lapses: Deadline,
-    /// Until when the key stays taken even if it is released.
-    pub(crate) taken_until: Option<Time>,
-    /// How often in a row the lock had been handed over when it came to this hold.
-    pub(crate) row: Row,
-    /// The version under which the grant was written out: whoever took it up may have released it.
-    pub(crate) written_out: Option<Version>,
-    /// How many writes of the record have left.
-    pub(crate) writes: u32,
-    /// Writes of the record that left and were not answered.
-    pub(crate) in_doubt: Option<Doubt>,
-}
-
-impl Held {
-    /// Whether nothing can be left of it. A grant that was never confirmed is no reason to refuse another for ever.
-    pub(crate) fn is_over(&self, now: Time) -> bool {
-        let end = if self.deadline == Deadline::Unconfirmed { self.lapses } else { self.deadline };
-        end.has_passed(now)
-    }
-
-    /// Whether it was written out, and not used since: it may be somebody else's, or free again.
-    pub(crate) fn may_be_given_away(&self) -> bool {
-        self.written_out == Some(self.version)
-    }
-}
-
-/// What may have become of a held record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Doubt {
-    /// It may have been rewritten, by us.
-    Rewritten,
-    /// It may have been released.
-    GivenUp,
-}
-
-/// Until when a grant may be relied upon.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Deadline {
-    At(Time),
-    Never,
-    /// A grant that was taken up from its written form: nothing is known until the store confirms it.
-    Unconfirmed,
-}
-
-impl Deadline {
-    pub(crate) fn of(lease: Lease, sent: Time) -> Self {
-        lease.trusted().map_or(Deadline::Never, |trusted| Deadline::At(sent.after(trusted)))
-    }
-
-    pub(crate) fn has_passed(self, now: Time) -> bool {
-        matches!(self, Deadline::At(deadline) if deadline <= now)
-    }
-
-    /// The earlier of the two; what is not confirmed says nothing about the other, and stays so.
-    pub(crate) fn at_most(self, other: Deadline) -> Self {
-        match (self, other) {
-            (Deadline::At(a), Deadline::At(b)) => Deadline::At(a.min(b)),
-            (Deadline::Never, Deadline::At(b)) => Deadline::At(b),
-            (own, _) => own,
-        }
-    }
 }
 
 /// How long a grant is surely valid.

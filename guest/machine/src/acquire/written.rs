@@ -7,9 +7,10 @@ use super::{Acquire, EraReply, Outcome, State, taken_until};
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError, WaitingFor};
 use crate::hand_over::Row;
+use crate::held::Deadline;
 use crate::kv::{Request, StoreError, Version};
 use crate::record::Record;
-use crate::session::{Deadline, Session};
+use crate::session::Session;
 use crate::step::Step;
 use crate::time::Time;
 
