@@ -6,7 +6,7 @@ use wasmtime::component::ResourceAny;
 
 use crate::engine::bindings::exports::kvlock::lock::conflict_retry as wit;
 use crate::engine::convert;
-use crate::error::{AcquireError, GrantError, trap};
+use crate::error::{AcquireError, GrantError};
 use crate::grant::Grant;
 use crate::keep::{Keep, Kept, Loss};
 use crate::lock::{DEFAULT_INTERVAL, DEFAULT_LEASE, Poll};
@@ -334,13 +334,11 @@ impl Retrying {
             Work::Conflict(_) => wit::Work::Conflict,
             Work::Failed(_) => wit::Work::Failed,
         };
-        let reported = handle.shared.call(|Guest { instance, .. }| {
+        let reported = handle.call(|Guest { instance, .. }, _| {
             let exports = instance.exports.kvlock_lock_conflict_retry().retry();
             exports.call_report(&mut instance.store, resource, work)
         });
-        let component = |error| GrantError::Component { key: handle.key.clone(), text: trap(&error) };
-        let verdict = reported.map_err(component);
-        let verdict = verdict.and_then(|verdict| verdict.map_err(|error| GrantError::of(&handle.key, error)));
+        let verdict = reported.and_then(|verdict| verdict.map_err(|error| GrantError::of(&handle.key, error)));
         if let Ok(wit::Verdict::RetryAfter(pause)) = verdict {
             self.reserved = true;
             let pause = Duration::from_nanos(pause);

@@ -297,7 +297,14 @@ impl Handle {
         }
     }
 
-    fn call<T>(&self, call: impl FnOnce(&mut Guest, ResourceAny) -> wasmtime::Result<T>) -> Result<T, GrantError> {
+    pub(crate) fn call<T>(
+        &self,
+        call: impl FnOnce(&mut Guest, ResourceAny) -> wasmtime::Result<T>,
+    ) -> Result<T, GrantError> {
+        if !self.shared.is_own_process() {
+            // It is held by the process before the fork.
+            return Err(GrantError::Lost { key: self.key.clone(), holder: None });
+        }
         let answer = self.shared.call(|guest| call(guest, self.resource));
         answer.map_err(|error| GrantError::Component { key: self.key.clone(), text: trap(&error) })
     }

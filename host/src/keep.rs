@@ -56,6 +56,8 @@ pub enum Loss {
     MaxHold,
     /// The component failed, which is a bug.
     Component(String),
+    /// This process was forked from the one that holds it.
+    Forked,
 }
 
 impl Loss {
@@ -63,7 +65,7 @@ impl Loss {
     pub fn outage(&self) -> Option<&StoreError> {
         match self {
             Loss::Expired(error) => error.as_ref().filter(|error| error.is_outage()),
-            Loss::Gone(_) | Loss::MaxHold | Loss::Component(_) => None,
+            Loss::Gone(_) | Loss::MaxHold | Loss::Component(_) | Loss::Forked => None,
         }
     }
 }
@@ -77,6 +79,7 @@ impl fmt::Display for Loss {
             Loss::Expired(None) => write!(f, "its lease ended before it could be renewed"),
             Loss::MaxHold => write!(f, "it was held for the longest time allowed"),
             Loss::Component(text) => write!(f, "the lock component failed: {text}"),
+            Loss::Forked => write!(f, "it is held by the process that this one was forked from"),
         }
     }
 }
@@ -165,17 +168,17 @@ impl Kept {
 
     /// Why the lock is lost; none while it is held.
     pub fn lost(&self) -> Option<Loss> {
-        self.keeping.shared.lost()
+        self.keeping.told().map_or(Some(Loss::Forked), Shared::lost)
     }
 
     /// Why the last renewal failed; none if it did not.
     pub fn failure(&self) -> Option<StoreError> {
-        self.keeping.shared.lock().failure.clone()
+        self.keeping.told()?.lock().failure.clone()
     }
 
     /// How long the lock is surely held; none if without end. Does not wait for a renewal under way.
     pub fn valid_for(&self) -> Option<Duration> {
-        let Keeping { shared, .. } = &self.keeping;
+        let Some(shared) = self.keeping.told() else { return Some(Duration::ZERO) };
         let state = shared.lock();
         match (&state.lost, state.until) {
             (Some(Loss::MaxHold) | None, Until::At(deadline)) => Some(deadline.saturating_sub(shared.clock.now())),
@@ -186,8 +189,7 @@ impl Kept {
 
     /// Stops renewing and gives the lock back; tells if it had been lost.
     pub fn release(self) -> Result<Released, GrantError> {
-        if !self.grant.handle.shared.is_own_process() {
-            // A fork has neither the thread that renews nor the lock: its parent has them.
+        if self.keeping.told().is_none() {
             return Err(GrantError::Lost { key: self.grant.key().to_string(), holder: None });
         }
         let Kept { keeping, grant } = self;
@@ -205,6 +207,11 @@ impl Kept {
 }
 
 impl Keeping {
+    /// What the thread has told. A fork has neither that thread nor the lock: its parent has them.
+    fn told(&self) -> Option<&Shared> {
+        self.handle.shared.is_own_process().then_some(&*self.shared)
+    }
+
     fn tell_to_stop(&self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
@@ -213,7 +220,7 @@ impl Keeping {
 
 impl Drop for Keeping {
     fn drop(&mut self) {
-        if !self.handle.shared.is_own_process() {
+        if self.told().is_none() {
             return;
         }
         self.tell_to_stop();

@@ -4,6 +4,7 @@
 //! It is asked with every acquire, and a system call each time would be a part of what that costs. So there is a page
 //! of memory that the kernel wipes in the child of a fork.
 
+use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +30,38 @@ impl Process {
     /// Whether it is the one that asks.
     pub(crate) fn is_current(self) -> bool {
         self == Process::current()
+    }
+}
+
+/// What each process has of its own. In a fork it is made anew; that of the parent, which one of its threads may have
+/// been in the middle of, is neither used there nor dropped.
+pub(crate) struct PerProcess<T> {
+    process: Process,
+    value: ManuallyDrop<T>,
+    of_fork: OnceLock<Box<PerProcess<T>>>,
+}
+
+impl<T> PerProcess<T> {
+    pub(crate) fn new(value: T) -> Self {
+        PerProcess { process: Process::current(), value: ManuallyDrop::new(value), of_fork: OnceLock::new() }
+    }
+
+    /// That of this process.
+    pub(crate) fn here(&self, anew: impl Fn() -> T) -> &T {
+        let mut own = self;
+        while !own.process.is_current() {
+            own = own.of_fork.get_or_init(|| Box::new(PerProcess::new(anew())));
+        }
+        &own.value
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        if self.process.is_current() {
+            // SAFETY: it is not used after this.
+            unsafe { ManuallyDrop::drop(&mut self.value) }
+        }
     }
 }
 

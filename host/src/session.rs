@@ -1,6 +1,6 @@
 //! Sessions: owners of locks.
 
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError};
 use std::time::{Duration, SystemTime};
 
 use wasmtime::component::ResourceAny;
@@ -32,7 +32,9 @@ pub struct SessionBuilder {
 
 /// An owner of locks: one unit of work at a time, such as a thread or a task.
 ///
-/// Two sessions never hold one lock together, whatever their owner's names. Clones are the same session.
+/// Two sessions never hold one lock together, whatever their owner's names. Clones are the same session. In the child of
+/// a fork it is another one: its parent's grants are lost there, what its parent waits for is to be begun anew, and it
+/// stays the parent's who holds what the parent held.
 #[derive(Clone)]
 pub struct Session {
     pub(crate) shared: Shared,
@@ -52,15 +54,15 @@ struct State {
     /// for a lock does not keep it. None until it is entered for the first time: until then the session costs next to
     /// nothing, however long it stands in line.
     guest: Mutex<Option<Guest>>,
-    client: Client,
+    builder: SessionBuilder,
     /// The owner's name.
     owner: Arc<str>,
     label: String,
-    namespace: String,
-    quarantine: Option<Duration>,
     holds: Holds,
-    /// The process that opened the session: a forked child must not release what its parent holds.
+    /// The process whose session it is.
     process: Process,
+    /// What it is in a fork, which is another owner.
+    of_fork: OnceLock<Shared>,
 }
 
 pub(crate) struct Guest {
@@ -112,26 +114,16 @@ impl SessionBuilder {
 
     /// Opens the session. Nothing is sent.
     pub fn open(self) -> Result<Session, SessionError> {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let process = std::process::id();
-        let state = State {
-            guest: Mutex::new(None),
-            owner: self.owner.unwrap_or_else(|| format!("{host}-{process}-{}", thread_name())).into(),
-            label: self.label.unwrap_or_else(|| format!("{host} pid {process}")),
-            namespace: self.namespace,
-            quarantine: self.quarantine,
-            client: self.client,
-            holds: Holds::default(),
-            process: Process::current(),
-        };
+        let mut state = State::new(self);
         let guest = if scratch::is_worth_while() {
             scratch::check_session(&state.options())?;
             None
         } else {
-            let opened = Guest::open(&state.client, || state.options());
+            let opened = Guest::open(&state.builder.client, || state.options());
             Some(opened.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)?)
         };
-        Ok(Session { shared: Shared(Arc::new(State { guest: Mutex::new(guest), ..state })) })
+        state.guest = Mutex::new(guest);
+        Ok(Session { shared: Shared(Arc::new(state)) })
     }
 }
 
@@ -159,11 +151,12 @@ impl Session {
     /// Takes up a grant that was written out, by this process or another. Nothing is sent: renew the grant to learn
     /// whether it still stands.
     pub fn resume(&self, written: &str) -> Result<Grant, SessionError> {
-        let resumed = self.shared.call(|guest| {
+        let shared = self.shared.here();
+        let resumed = shared.call(|guest| {
             let Guest { instance, session } = &mut *guest;
             let resource = instance.exports.kvlock_lock_mutex().session();
             match resource.call_resume(&mut instance.store, *session, written)? {
-                Ok(grant) => Grant::asked(&self.shared, guest, grant).map(Ok),
+                Ok(grant) => Grant::asked(shared, guest, grant).map(Ok),
                 Err(text) => Ok(Err(text)),
             }
         });
@@ -179,7 +172,7 @@ impl Session {
     /// Tells how several keys stand, in their order and in one call.
     pub fn statuses(&self, keys: &[&str]) -> Result<Vec<Status>, KeyError> {
         let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
-        let statuses = self.shared.call(|Guest { instance, session }| {
+        let statuses = self.shared.here().call(|Guest { instance, session }| {
             let resource = instance.exports.kvlock_lock_mutex().session();
             resource.call_status(&mut instance.store, *session, &keys)
         });
@@ -191,7 +184,7 @@ impl Session {
     /// Ends somebody's grant by force and tells whose; none if the key was free. The holder learns that it lost the
     /// lock at its next renewal or release, and may be at work until then.
     pub fn break_lock(&self, key: &str) -> Result<Option<Holder>, KeyError> {
-        let broken = self.shared.call(|Guest { instance, session }| {
+        let broken = self.shared.here().call(|Guest { instance, session }| {
             let resource = instance.exports.kvlock_lock_mutex().session();
             resource.call_break(&mut instance.store, *session, key)
         });
@@ -205,20 +198,46 @@ impl Session {
 }
 
 impl State {
+    fn new(builder: SessionBuilder) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let process = std::process::id();
+        let owner = builder.owner.clone().unwrap_or_else(|| format!("{host}-{process}-{}", thread_name()));
+        State {
+            guest: Mutex::new(None),
+            owner: owner.into(),
+            label: builder.label.clone().unwrap_or_else(|| format!("{host} pid {process}")),
+            builder,
+            holds: Holds::default(),
+            process: Process::current(),
+            of_fork: OnceLock::new(),
+        }
+    }
+
     fn options(&self) -> wit::SessionOptions {
         wit::SessionOptions {
             owner: self.owner.to_string(),
             label: self.label.clone(),
-            namespace: self.namespace.clone(),
-            quarantine: self.quarantine.map(convert::nanos),
+            namespace: self.builder.namespace.clone(),
+            quarantine: self.builder.quarantine.map(convert::nanos),
             unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(convert::nanos),
         }
     }
 }
 
 impl Shared {
-    /// Enters the session's instance, which is made by the first who does.
+    /// The session as it is in this process. A fork has another one, which holds nothing, and whose instance no thread
+    /// of the parent was in.
+    pub(crate) fn here(&self) -> &Shared {
+        if self.is_own_process() {
+            return self;
+        }
+        let fresh = || Shared(Arc::new(State::new(self.0.builder.clone())));
+        self.0.of_fork.get_or_init(fresh).here()
+    }
+
+    /// Enters the session's instance, which is made by the first who does. In a fork nobody enters that of the parent.
     pub(crate) fn call<T>(&self, call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>) -> wasmtime::Result<T> {
+        self.check_process()?;
         // A panic of another thread left the instance between two calls at worst: it is still whole.
         self.enter(self.0.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()), call)
     }
@@ -228,6 +247,9 @@ impl Shared {
         &self,
         call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
     ) -> Option<wasmtime::Result<T>> {
+        if let Err(error) = self.check_process() {
+            return Some(Err(error));
+        }
         match self.0.guest.try_lock() {
             Ok(place) => Some(self.enter(place, call)),
             Err(TryLockError::Poisoned(poisoned)) => Some(self.enter(poisoned.into_inner(), call)),
@@ -240,6 +262,7 @@ impl Shared {
         &self,
         call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
     ) -> Option<wasmtime::Result<T>> {
+        self.check_process().ok()?;
         let mut place = self.0.guest.try_lock().ok()?;
         let guest = place.as_mut()?;
         guest.instance.begin_call();
@@ -254,10 +277,19 @@ impl Shared {
         let guest = match &mut *place {
             Some(guest) => guest,
             // The options are legal, or the session would not have been opened.
-            none => none.insert(Guest::open(&self.0.client, || self.0.options())?.map_err(wasmtime::Error::msg)?),
+            none => {
+                none.insert(Guest::open(&self.0.builder.client, || self.0.options())?.map_err(wasmtime::Error::msg)?)
+            }
         };
         guest.instance.begin_call();
         call(guest)
+    }
+
+    fn check_process(&self) -> wasmtime::Result<()> {
+        match self.is_own_process() {
+            true => Ok(()),
+            false => Err(wasmtime::Error::msg("it is of the process that this one was forked from")),
+        }
     }
 
     /// Drops a resource of the session's instance.
@@ -267,11 +299,11 @@ impl Shared {
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
-        &self.0.client.clock
+        &self.0.builder.client.clock
     }
 
     pub(crate) fn lines(&self) -> &Arc<Lines> {
-        &self.0.client.lines
+        &self.0.builder.client.lines
     }
 
     pub(crate) fn owner(&self) -> &Arc<str> {
@@ -283,18 +315,18 @@ impl Shared {
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        &self.0.namespace
+        &self.0.builder.namespace
     }
 
     pub(crate) fn quarantine(&self) -> Option<Duration> {
-        self.0.quarantine
+        self.0.builder.quarantine
     }
 
     pub(crate) fn holds(&self) -> &Holds {
         &self.0.holds
     }
 
-    /// Whether this is the process that opened the session, and not a fork of it.
+    /// Whether this is the process whose session it is, and not a fork of that.
     pub(crate) fn is_own_process(&self) -> bool {
         self.0.process.is_current()
     }

@@ -68,6 +68,7 @@ impl Waiting {
         granted: Granted,
         ride_out: Option<Duration>,
     ) -> Self {
+        let shared = if shared.is_own_process() { shared } else { shared.here().clone() };
         let attempt = Attempt {
             shared,
             key,
@@ -280,6 +281,10 @@ impl Attempt {
     }
 
     fn ask(&self, now: Duration, granted: Granted, handed: Option<wit::HandedOver>) -> Result<Poll, AcquireError> {
+        if !self.shared.is_own_process() {
+            let ended = "this acquisition is of the process before the fork; begin another".to_string();
+            return Err(AcquireError::Invalid(ended));
+        }
         let polled = self.shared.call(|guest| {
             let after = now.saturating_sub(*self.started.get_or_init(|| now));
             if let (Wanted::Lock(options), None, None) = (self.wanted.after(after), handed, self.begun()) {

@@ -1,9 +1,10 @@
-//! A fork inherits no line: who stands in it is a thread of its parent, and never comes back in the child.
+//! A fork inherits nothing but names: neither a place in line, nor what its parent holds.
 
 use std::time::{Duration, Instant};
 
-use kvlock::Client;
-use kvlock::store::Memory;
+use kvlock::store::{Fault, Memory};
+use kvlock::{AcquireError, Client, GrantError, Keep, Loss, Poll, Released, Status};
+use kvlock_tests::MemcachedServer;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
@@ -33,5 +34,82 @@ fn a_fork_waits_behind_nobody_of_its_parent() {
         }
         held.release().unwrap();
         next.join().unwrap().unwrap();
+    });
+}
+
+/// Ends the child of a fork, telling which of the checks failed first; 7 if none did.
+fn end(checks: &[bool]) -> ! {
+    let failed = checks.iter().position(|passed| !passed);
+    // SAFETY: it does nothing but end the process.
+    unsafe { nix::libc::_exit(failed.map_or(7, |check| 20 + i32::try_from(check).unwrap_or(0))) }
+}
+
+/// Also unimr.memcachedlock 0.1rc2, bug 7, for whoever goes on with a session by hand.
+#[test]
+fn a_fork_holds_nothing_of_what_its_parent_holds_on_memcached() {
+    let server = MemcachedServer::start();
+    a_fork_holds_nothing_of_what_its_parent_holds(&server.url());
+}
+
+#[test]
+fn a_fork_holds_nothing_of_what_its_parent_holds_in_a_local_store() {
+    let folder = tempfile::tempdir().unwrap();
+    a_fork_holds_nothing_of_what_its_parent_holds(&format!("local:{}", folder.path().join("locks").display()));
+}
+
+fn a_fork_holds_nothing_of_what_its_parent_holds(store: &str) {
+    let client = Client::connect(store).unwrap();
+    let session = client.session().quarantine(Duration::ZERO).open().unwrap();
+    let lock = |key: &str| session.lock(key).wait(Duration::ZERO);
+    let mut grant = lock("k").reentrant().acquire().unwrap();
+    let kept = lock("kept").acquire().unwrap().keep(Keep::default());
+    let begun = client.session().quarantine(Duration::ZERO).open().unwrap();
+    let mut begun = begun.lock("k").begin().unwrap();
+    assert!(matches!(begun.poll(), Ok(Poll::Pending { .. })));
+    // SAFETY: the child takes no lock that another thread of this process may have held when it was forked but those of
+    // the C library, which survive it, and ends without unwinding.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let busy = |lock: kvlock::Lock| matches!(lock.acquire(), Err(AcquireError::Busy { .. }));
+            let lost = |error| matches!(error, Err(GrantError::Lost { .. }));
+            end(&[
+                busy(lock("k").reentrant()),
+                busy(lock("k")),
+                lost(grant.renew()),
+                lost(grant.release().map(drop)),
+                kept.lost() == Some(Loss::Forked),
+                lost(kept.release().map(drop)),
+                matches!(begun.poll(), Err(AcquireError::Invalid(_))),
+                lock("own").acquire().map(drop).is_ok(),
+                matches!(session.status("own"), Ok(Status::Free)),
+            ])
+        }
+        ForkResult::Parent { child } => assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7))),
+    }
+    assert_eq!(grant.renew(), Ok(()));
+    assert_eq!(grant.release(), Ok(Released::Freed));
+    assert_eq!(kept.release(), Ok(Released::Freed));
+}
+
+#[test]
+fn a_fork_does_not_wait_for_a_thread_of_its_parent_that_is_inside_a_call() {
+    let store = Memory::default();
+    let client = Client::with_store(store.clone());
+    let session = client.session().quarantine(Duration::ZERO).open().unwrap();
+    session.lock("warm").acquire().unwrap().release().unwrap();
+    store.script(Fault::Slow(Duration::from_secs(2)));
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| session.lock("slow").acquire().map(drop));
+        std::thread::sleep(Duration::from_millis(300));
+        // SAFETY: as above; the thread sleeps.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => {
+                let began = Instant::now();
+                let answered = matches!(session.status("k"), Ok(Status::Free));
+                end(&[answered, began.elapsed() < Duration::from_secs(1)])
+            }
+            ForkResult::Parent { child } => assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7))),
+        }
+        slow.join().unwrap().unwrap();
     });
 }

@@ -146,7 +146,8 @@ impl Resize {
     pub fn begin(self) -> Result<Resizing, ResizeError> {
         let (wait, interval) = (self.wait.map(convert::nanos), convert::nanos(self.interval));
         let options = wit::ResizeOptions { wait, interval };
-        let begun = self.shared.call(|Guest { instance, session }| {
+        let shared = self.shared.here().clone();
+        let begun = shared.call(|Guest { instance, session }| {
             let exports = instance.exports.kvlock_lock_semaphore();
             match self.permits {
                 Some(permits) => exports.call_make(&mut instance.store, *session, &self.name, permits, options),
@@ -154,7 +155,7 @@ impl Resize {
             }
         });
         match begun {
-            Ok(Ok(resource)) => Ok(Resizing { shared: self.shared, name: self.name, resource }),
+            Ok(Ok(resource)) => Ok(Resizing { shared, name: self.name, resource }),
             Ok(Err(text)) => Err(ResizeError::Invalid(text)),
             Err(error) => Err(ResizeError::Component { text: trap(&error), name: self.name }),
         }
@@ -164,6 +165,11 @@ impl Resize {
 impl Resizing {
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<ResizePoll, ResizeError> {
+        if !self.shared.is_own_process() {
+            return Err(ResizeError::Invalid(
+                "this resizing is of the process before the fork; begin another".to_string(),
+            ));
+        }
         let polled = self.shared.call(|Guest { instance, .. }| {
             let exports = instance.exports.kvlock_lock_semaphore().resizing();
             exports.call_poll(&mut instance.store, self.resource)

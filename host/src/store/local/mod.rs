@@ -39,6 +39,7 @@ use super::{
     check_value,
 };
 use crate::clock::{BootClock, Clock};
+use crate::process::PerProcess;
 
 /// What a local store has to know of the machine. Tests make their own.
 #[derive(Clone)]
@@ -84,9 +85,11 @@ fn nanos(duration: Duration) -> i64 {
 pub struct Local {
     path: PathBuf,
     machine: Machine,
-    slot: Mutex<Slot>,
+    /// A connection to a file must not be carried into a fork (SQLite, "How To Corrupt An SQLite Database File", 2.6).
+    slot: PerProcess<Mutex<Slot>>,
 }
 
+#[derive(Default)]
 struct Slot {
     /// None between finding out that the file is gone and opening what has taken its place.
     file: Option<OpenFile>,
@@ -116,7 +119,7 @@ impl Local {
         // Absolute, so that a later change of folder does not matter, and so that SQLite takes no name for a URI.
         let path = std::path::absolute(path)
             .map_err(|error| StoreError::Invalid(format!("the path `{}`: {error}", path.display())))?;
-        let local = Local { path, machine, slot: Mutex::new(Slot { file: None, seen: None }) };
+        let local = Local { path, machine, slot: PerProcess::new(Mutex::default()) };
         local.with_slot(|slot| slot.file(&local).map(drop))?;
         Ok(local)
     }
@@ -153,7 +156,7 @@ impl Local {
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
         // SQLite rolled back whatever a panicking thread had begun.
-        self.slot.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.slot.here(Mutex::default).lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
