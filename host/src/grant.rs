@@ -26,6 +26,8 @@ pub struct Grant {
     token: u64,
     permit: Option<u32>,
     done: bool,
+    /// It could not be given back: the session tries again, when it is to lock the key again.
+    is_left_behind: bool,
 }
 
 /// What the calls of a grant go through; a renewing thread has one too.
@@ -68,7 +70,8 @@ impl Grant {
         let wit::Granted { grant: resource, token, permit } = granted;
         let owner = shared.owner().clone();
         shared.holds().taken();
-        Grant { handle: Handle { shared: shared.clone(), key, resource }, owner, token, permit, done: false }
+        let handle = Handle { shared: shared.clone(), key, resource };
+        Grant { handle, owner, token, permit, done: false, is_left_behind: false }
     }
 
     /// A grant that may have begun in another session, under another owner's name.
@@ -195,12 +198,18 @@ impl Grant {
         // Tried once: what fails here ends with its lease, and a drop must not try again.
         self.done = true;
         let (heir, claim) = self.handle.heir(self.kind()).unzip();
+        let is_lock = self.permit.is_none();
         let released = self.handle.call(|guest, resource| {
             let (exports, store) = (guest.instance.exports.kvlock_lock_mutex().grant(), &mut guest.instance.store);
-            match &claim {
+            let released = match &claim {
                 Some(claim) => exports.call_hand_over(store, resource, claim),
                 None => exports.call_release(store, resource),
+            }?;
+            if is_lock && matches!(released, Err(wit::GrantError::Store(_))) {
+                guest.leave_unreleased(self.handle.key.clone(), resource);
+                self.is_left_behind = true;
             }
+            Ok(released)
         })?;
         let released = released.map_err(|error| GrantError::of(&self.handle.key, error));
         if let (Some(heir), Ok(wit::Released::HandedOver(handed))) = (heir, &released) {
@@ -231,7 +240,9 @@ impl Drop for Grant {
             // Nobody is here to be told; it is in the log.
             let _ = self.give_back();
         }
-        self.handle.shared.drop_resource(self.handle.resource);
+        if !self.is_left_behind {
+            self.handle.shared.drop_resource(self.handle.resource);
+        }
     }
 }
 

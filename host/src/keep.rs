@@ -118,7 +118,9 @@ impl Keep {
         self
     }
 
-    /// Calls this once, from the keeping thread, when the lock is lost.
+    /// Calls this once, from the keeping thread, when the lock is lost. It waits for a renewal under way, so that where
+    /// the store does not answer it may come after the lease is over; [`Kept::lost`] and [`Kept::valid_for`] do not wait.
+    /// The grant may be dropped or released in it; whoever drops the grant elsewhere meanwhile waits for it.
     pub fn on_lost(mut self, on_lost: impl FnOnce(&Loss) + Send + 'static) -> Self {
         self.on_lost = Some(Box::new(on_lost));
         self
@@ -221,10 +223,14 @@ impl Keeping {
 impl Drop for Keeping {
     fn drop(&mut self) {
         if self.told().is_none() {
+            // To detach a thread that a fork does not have is undefined.
+            std::mem::forget(self.thread.take());
             return;
         }
         self.tell_to_stop();
+        // Not if it is dropped by the callback.
         if let Some(thread) = self.thread.take()
+            && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()
         {
             tracing::error!(key = self.handle.key, "the renewing thread panicked");

@@ -35,6 +35,7 @@ impl Process {
 
 /// What each process has of its own. In a fork it is made anew; that of the parent, which one of its threads may have
 /// been in the middle of, is neither used there nor dropped.
+#[derive(Debug)]
 pub(crate) struct PerProcess<T> {
     process: Process,
     value: ManuallyDrop<T>,

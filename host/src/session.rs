@@ -68,6 +68,13 @@ struct State {
 pub(crate) struct Guest {
     pub(crate) instance: Instance,
     pub(crate) session: ResourceAny,
+    unreleased: Vec<Unreleased>,
+}
+
+/// A lock that could not be given back when its grant was.
+struct Unreleased {
+    key: String,
+    grant: ResourceAny,
 }
 
 /// How a key stands.
@@ -153,7 +160,7 @@ impl Session {
     pub fn resume(&self, written: &str) -> Result<Grant, SessionError> {
         let shared = self.shared.here();
         let resumed = shared.call(|guest| {
-            let Guest { instance, session } = &mut *guest;
+            let Guest { instance, session, .. } = &mut *guest;
             let resource = instance.exports.kvlock_lock_mutex().session();
             match resource.call_resume(&mut instance.store, *session, written)? {
                 Ok(grant) => Grant::asked(shared, guest, grant).map(Ok),
@@ -172,7 +179,7 @@ impl Session {
     /// Tells how several keys stand, in their order and in one call.
     pub fn statuses(&self, keys: &[&str]) -> Result<Vec<Status>, KeyError> {
         let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
-        let statuses = self.shared.here().call(|Guest { instance, session }| {
+        let statuses = self.shared.here().call(|Guest { instance, session, .. }| {
             let resource = instance.exports.kvlock_lock_mutex().session();
             resource.call_status(&mut instance.store, *session, &keys)
         });
@@ -184,7 +191,7 @@ impl Session {
     /// Ends somebody's grant by force and tells whose; none if the key was free. The holder learns that it lost the
     /// lock at its next renewal or release, and may be at work until then.
     pub fn break_lock(&self, key: &str) -> Result<Option<Holder>, KeyError> {
-        let broken = self.shared.here().call(|Guest { instance, session }| {
+        let broken = self.shared.here().call(|Guest { instance, session, .. }| {
             let resource = instance.exports.kvlock_lock_mutex().session();
             resource.call_break(&mut instance.store, *session, key)
         });
@@ -350,10 +357,38 @@ impl Guest {
             // The options told what time it was. The first call of an instance takes a while, and any may be interrupted.
             times_left -= 1;
             if client.clock.now().saturating_sub(began) <= PUNCTUAL || times_left == 0 {
-                return Ok(Ok(Guest { instance, session }));
+                return Ok(Ok(Guest { instance, session, unreleased: Vec::new() }));
             }
             session.resource_drop(&mut instance.store)?;
         }
+    }
+}
+
+impl Guest {
+    /// Remembers a lock that could not be given back, because the store failed.
+    pub(crate) fn leave_unreleased(&mut self, key: String, grant: ResourceAny) {
+        self.unreleased.push(Unreleased { key, grant });
+    }
+
+    /// Releases once more what of this key could not be given back, and tells how many times it need not be any more.
+    /// The session takes it for held until then, although nobody has a grant of it: what is nested in it would never be
+    /// free.
+    pub(crate) fn release_again(&mut self, key: &str) -> wasmtime::Result<usize> {
+        let of_key = |unreleased: &Unreleased| unreleased.key == key;
+        let (again, others) = std::mem::take(&mut self.unreleased).into_iter().partition(of_key);
+        self.unreleased = others;
+        let (again, mut done): (Vec<_>, _) = (again, 0);
+        for unreleased in again {
+            let exports = self.instance.exports.kvlock_lock_mutex().grant();
+            match exports.call_release(&mut self.instance.store, unreleased.grant)? {
+                Err(wit::GrantError::Store(_)) => self.unreleased.push(unreleased),
+                Ok(_) | Err(_) => {
+                    unreleased.grant.resource_drop(&mut self.instance.store)?;
+                    done += 1;
+                }
+            }
+        }
+        Ok(done)
     }
 }
 

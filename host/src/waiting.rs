@@ -15,6 +15,7 @@ use crate::line::{Heard, Limit, Lines, Place, Seat, Stay, Terms, Turn};
 use crate::lock::Poll;
 use crate::scratch;
 use crate::session::{Guest, Shared};
+use crate::store::StoreError;
 use crate::wait_log::WaitLog;
 use crate::wanted::Wanted;
 
@@ -29,6 +30,8 @@ pub(crate) struct Waiting {
     seat: Option<Seat>,
     /// How many grants the session had ever had when the component was asked last.
     asked_after: Option<u64>,
+    /// A write was sent of which it is not known whether it happened: it may have the lock already.
+    in_doubt: bool,
 }
 
 /// What is known of a grant before it is asked.
@@ -78,7 +81,7 @@ impl Waiting {
             ended: AtomicBool::new(false),
         };
         let (attempt, log, outage_since) = (Arc::new(attempt), WaitLog::default(), None);
-        Waiting { attempt, granted, ride_out, outage_since, log, seat: None, asked_after: None }
+        Waiting { attempt, granted, ride_out, outage_since, log, seat: None, asked_after: None, in_doubt: false }
     }
 
     /// Refuses what is not legal before anything is begun.
@@ -136,7 +139,9 @@ impl Waiting {
     /// Asks the component or waits in line; `now` becomes the time at which what it waits for was heard.
     fn turn(&mut self, now: &mut Duration, stay: Stay) -> Result<Poll, AcquireError> {
         let limit = self.attempt.limit(*now);
-        if limit.never_waits || self.must_ask() {
+        // Or it would end, and be handed the lock all the same.
+        let chosen = self.seat.as_ref().is_some_and(Seat::is_chosen);
+        if limit.never_waits || (!chosen && self.must_ask()) {
             return self.ask(*now, limit, stay, None);
         }
         match self.look(*now, limit, stay)? {
@@ -148,16 +153,20 @@ impl Waiting {
             }
             Turn::Over(heard) => {
                 let (waited, waiting_for) = (limit.waited(*now), heard.waiting_for.clone());
+                if let WaitingFor::Outage(error) = waiting_for {
+                    return Err(AcquireError::Store { key: self.attempt.key.clone(), error });
+                }
                 Err(AcquireError::Busy { key: self.attempt.key.clone(), waited, waiting_for })
             }
         }
     }
 
-    /// Whether only the component can tell if there is anything to wait for: it may be to adopt, or the session may
-    /// have got what it waits for by another of its calls.
+    /// Whether only the component can tell if there is anything to wait for: it may be to adopt, the session may have
+    /// got what it waits for by another of its calls, or this wait by a write that was not answered.
     fn must_ask(&self) -> bool {
         let holds = self.shared().holds();
-        (self.attempt.wanted.adopts() && self.asked_after.is_none())
+        self.in_doubt
+            || (self.attempt.wanted.adopts() && self.asked_after.is_none())
             || (holds.is_any() && self.asked_after != Some(holds.ever()))
     }
 
@@ -197,6 +206,7 @@ impl Waiting {
                 return Ok(Poll::Ready(grant));
             }
         };
+        self.in_doubt |= matches!(waiting_for, WaitingFor::Outage(StoreError::UnknownOutcome(_)));
         let since = self.shared().clock().now();
         let seat = self.seat.get_or_insert_with(|| Lines::join(self.attempt.shared.lines(), &self.attempt));
         seat.hear(since, pause, Heard { at: now, waiting_for: waiting_for.clone() });
@@ -204,6 +214,9 @@ impl Waiting {
             Some(Turn::Wait { pause, .. }) => Ok(Poll::Pending { pause, waiting_for }),
             // It is its turn already, or its wait is over: the next poll tells.
             Some(Turn::Ask | Turn::Take(_) | Turn::Over(_)) | None => {
+                if let Stay::Polled = stay {
+                    seat.promise(since);
+                }
                 Ok(Poll::Pending { pause: Duration::ZERO, waiting_for })
             }
         }
@@ -286,6 +299,7 @@ impl Attempt {
             return Err(AcquireError::Invalid(ended));
         }
         let polled = self.shared.call(|guest| {
+            (0..guest.release_again(&self.key)?).for_each(|_| self.shared.holds().given_back());
             let after = now.saturating_sub(*self.started.get_or_init(|| now));
             if let (Wanted::Lock(options), None, None) = (self.wanted.after(after), handed, self.begun()) {
                 return self.try_lock(guest, options, after, granted);
@@ -315,7 +329,7 @@ impl Attempt {
             let ended = "this acquisition has ended; begin another".to_string();
             return Ok(Err(AcquireError::Invalid(ended)));
         }
-        let Guest { instance, session } = guest;
+        let Guest { instance, session, .. } = guest;
         let exports = instance.exports.kvlock_lock_mutex().session();
         let progress = match exports.call_try_lock(&mut instance.store, *session, &self.key, options)? {
             Ok(wit::Tried::Granted(granted)) => wit::Progress::Granted(granted),
@@ -354,7 +368,7 @@ impl Attempt {
             let Some(begun) = self.begun() else { return Ok(()) };
             take(guest, begun.resource, handed)?;
             let wit::Progress::Granted(wit::Granted { grant, .. }) = self.wanted.poll(guest, begun.resource)? else {
-                return Ok(());
+                return Err(wasmtime::Error::msg("its wait has ended"));
             };
             let exports = guest.instance.exports.kvlock_lock_mutex().grant();
             // What fails here ends with its lease, as does any release that fails.

@@ -21,7 +21,7 @@ pub(crate) enum Wanted {
 impl Wanted {
     /// Begins in the component. Nothing is sent.
     pub(crate) fn begin(&self, guest: &mut Guest, key: &str) -> wasmtime::Result<Result<ResourceAny, AcquireError>> {
-        let Guest { instance, session } = guest;
+        let Guest { instance, session, .. } = guest;
         let (exports, store) = (&instance.exports, &mut instance.store);
         Ok(match *self {
             Wanted::Lock(options) => {

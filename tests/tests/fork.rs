@@ -113,3 +113,26 @@ fn a_fork_does_not_wait_for_a_thread_of_its_parent_that_is_inside_a_call() {
         slow.join().unwrap().unwrap();
     });
 }
+
+/// The C library has given back the stacks of the parent's threads by then.
+#[test]
+fn a_fork_may_drop_what_it_has_of_its_parents_kept_grants() {
+    let client = Client::with_store(Memory::default());
+    let session = client.session().quarantine(Duration::ZERO).open().unwrap();
+    let keep = |key: String| session.lock(key).acquire().unwrap().keep(Keep::default());
+    let inherited: Vec<_> = (0..40).map(|number| keep(format!("parent's {number}"))).collect();
+    std::thread::sleep(Duration::from_millis(100));
+    // SAFETY: as above; the threads sleep.
+    match unsafe { fork() }.unwrap() {
+        ForkResult::Child => {
+            let own = keep("own".to_string());
+            for _ in 0..3 {
+                let large = std::thread::Builder::new().stack_size(16 << 20).spawn(|| ()).map(|thread| thread.join());
+                assert!(matches!(large, Ok(Ok(()))));
+            }
+            drop(inherited);
+            end(&[matches!(own.release(), Ok(Released::Freed))])
+        }
+        ForkResult::Parent { child } => assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7))),
+    }
+}

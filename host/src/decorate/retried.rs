@@ -51,7 +51,13 @@ impl<G, F> Retried<G, F> {
         let key = self.name.key((self.get_key)(&args).into()).map_err(RetryCallError::Unnamed)?;
         let Some(key) = key else { return once((self.work)(&args)) };
         let session = self.locks.sessions.of_this_thread().map_err(RetryCallError::Session)?;
-        match self.options(session.conflict_retry(key)).run(|_| (self.work)(&args)) {
+        let mut loss = None;
+        let run = self.options(session.conflict_retry(key)).run(|attempt| {
+            let work = (self.work)(&args);
+            loss = attempt.lost();
+            work
+        });
+        match run {
             Err(error) if is_end_of_session(&error) => {
                 self.locks.sessions.forget_this_thread();
                 Err(error.into())
@@ -63,7 +69,9 @@ impl<G, F> Retried<G, F> {
                 once((self.work)(&args))
             }
             // What failed is in the log.
-            Err(ConflictRetryError::Release { value, error }) if self.locks.soft && is_outage(None, &error) => {
+            Err(ConflictRetryError::Release { value, error })
+                if self.locks.soft && is_outage(loss.as_ref(), &error) =>
+            {
                 Ok(value)
             }
             other => other.map_err(RetryCallError::Retry),

@@ -39,9 +39,13 @@ impl Seat {
         match std::mem::replace(presence, Presence::Here) {
             Presence::Handed(handed) => return Some(Turn::Take(handed)),
             Presence::Chosen => {
-                // Whoever chose it makes one call, and tells.
+                // Whoever chose it makes one call, and tells; what comes too late is given back.
                 *presence = Presence::Chosen;
-                return Some(Turn::Wait { pause: LOOK_EVERY, heard: line.heard.clone() });
+                let heard = line.heard.clone();
+                return Some(match limit.is_over(now) {
+                    true => Turn::Over(heard),
+                    false => Turn::Wait { pause: limit.cut(now, LOOK_EVERY), heard },
+                });
             }
             Presence::Here | Presence::Blocked(_) | Presence::Polled(_) => {}
         }
@@ -72,6 +76,22 @@ impl Seat {
             Stay::Blocked { .. } => Presence::Blocked(std::thread::current()),
         };
         Some(Turn::Wait { pause, heard })
+    }
+
+    /// Whether somebody is about to hand over what is waited for, or has done so.
+    pub(crate) fn is_chosen(&self) -> bool {
+        let table = self.lines.lock();
+        let waiter = table.lines.get(&self.place).and_then(|line| line.waiters.get(&self.number));
+        waiter.is_some_and(|waiter| matches!(waiter.presence, Presence::Chosen | Presence::Handed(_)))
+    }
+
+    /// Promises to be back at that time.
+    pub(crate) fn promise(&self, until: Duration) {
+        let mut table = self.lines.lock();
+        let waiter = table.lines.get_mut(&self.place).and_then(|line| line.waiters.get_mut(&self.number));
+        if let Some(waiter) = waiter.filter(|waiter| matches!(waiter.presence, Presence::Here)) {
+            waiter.presence = Presence::Polled(until);
+        }
     }
 
     /// Notes what the component said, which is to be asked again after the pause.

@@ -84,7 +84,7 @@ impl Semaphore {
 
     /// Tells how it stands; none if there is no semaphore of the name.
     pub fn status(&self) -> Result<Option<SemaphoreStatus>, KeyError> {
-        let status = self.shared.here().call(|Guest { instance, session }| {
+        let status = self.shared.here().call(|Guest { instance, session, .. }| {
             let exports = instance.exports.kvlock_lock_semaphore();
             exports.call_status(&mut instance.store, *session, &self.name)
         });
@@ -94,7 +94,7 @@ impl Semaphore {
     /// Ends somebody's permit by force and tells whose it was; none if it was free. The holder learns that it lost
     /// the permit at its next renewal or release, and may be at work until then.
     pub fn break_permit(&self, permit: u32) -> Result<Option<Holder>, KeyError> {
-        let broken = self.shared.here().call(|Guest { instance, session }| {
+        let broken = self.shared.here().call(|Guest { instance, session, .. }| {
             let exports = instance.exports.kvlock_lock_semaphore();
             exports.call_break_permit(&mut instance.store, *session, &self.name, permit)
         });
@@ -108,7 +108,7 @@ impl Semaphore {
 
 /// All semaphores of a session's namespace, by name.
 pub(crate) fn list(shared: &Shared) -> Result<Vec<SemaphoreStatus>, KeyError> {
-    let listed = shared.here().call(|Guest { instance, session }| {
+    let listed = shared.here().call(|Guest { instance, session, .. }| {
         instance.exports.kvlock_lock_semaphore().call_list(&mut instance.store, *session)
     });
     Ok(answer("the list of semaphores or one of them", listed)?.into_iter().map(SemaphoreStatus::from).collect())

@@ -147,7 +147,7 @@ impl Resize {
         let (wait, interval) = (self.wait.map(convert::nanos), convert::nanos(self.interval));
         let options = wit::ResizeOptions { wait, interval };
         let shared = self.shared.here().clone();
-        let begun = shared.call(|Guest { instance, session }| {
+        let begun = shared.call(|Guest { instance, session, .. }| {
             let exports = instance.exports.kvlock_lock_semaphore();
             match self.permits {
                 Some(permits) => exports.call_make(&mut instance.store, *session, &self.name, permits, options),

@@ -15,6 +15,7 @@ mod input;
 mod keep;
 mod line;
 mod nesting;
+mod odd_ends;
 mod outage;
 mod peers;
 mod raii;

@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::super::StoreError;
 use super::address::Address;
 use super::connection::{Connection, Failure, Timeouts};
 use super::link::Link;
-use crate::process::Process;
+use crate::process::PerProcess;
 
 /// How many connections are kept for later. More are opened when more threads call at once.
 const MAX_IDLE: usize = 16;
@@ -23,18 +23,10 @@ const LOOK_AFTER: Duration = Duration::from_millis(10);
 pub(super) struct Server {
     address: Address,
     pub(super) timeouts: Timeouts,
-    idle: Mutex<Idle>,
+    /// Connections of earlier calls. On one that a fork shares with its parent, each would read the other's replies.
+    idle: PerProcess<Mutex<Vec<Link>>>,
     /// Whether its name has led somewhere: if it does not any more, it is no slip of the pen.
     found: AtomicBool,
-}
-
-/// Connections of earlier calls.
-#[derive(Debug, Default)]
-struct Idle {
-    links: Vec<Link>,
-    /// The process that opened them: on a connection that a fork shares with its parent, each would read the other's
-    /// replies.
-    process: Option<Process>,
 }
 
 impl fmt::Display for Server {
@@ -45,7 +37,7 @@ impl fmt::Display for Server {
 
 impl Server {
     pub(super) fn new(address: Address, timeouts: Timeouts) -> Server {
-        Server { address, timeouts, idle: Mutex::default(), found: AtomicBool::new(false) }
+        Server { address, timeouts, idle: PerProcess::new(Mutex::default()), found: AtomicBool::new(false) }
     }
 
     /// Does something that changes nothing. What fails on a connection of an earlier call is tried on a new one.
@@ -90,7 +82,7 @@ impl Server {
     fn pooled(&self) -> Option<Link> {
         loop {
             // Statement by itself, so that the pool is not locked while we look.
-            let link = self.idle().links.pop();
+            let link = self.idle().pop();
             let link = link?;
             if link.connection.idle() < LOOK_AFTER || link.connection.is_quiet() {
                 return Some(link);
@@ -107,21 +99,16 @@ impl Server {
         let answer = answer.map_err(explain)?;
         if link.connection.is_clean() {
             let mut idle = self.idle();
-            if idle.links.len() < MAX_IDLE {
-                idle.links.push(link);
+            if idle.len() < MAX_IDLE {
+                idle.push(link);
             }
         }
         Ok(answer)
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Link>> {
         // A panic elsewhere cannot leave a `Vec` of connections half changed.
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = Some(Process::current());
-        if idle.process != process {
-            *idle = Idle { links: Vec::new(), process };
-        }
-        idle
+        self.idle.here(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a failure means where nothing was to be changed.
