@@ -132,7 +132,8 @@ impl Grant {
         self.handle.renew(Some(lease.into()))
     }
 
-    /// Gives the lock back, and tells if it had been lost. Where the store fails the lock ends with its lease.
+    /// Gives the lock back, and tells if it had been lost. Where the store fails the lock ends with its lease, or is given
+    /// back when the session is to lock the key again.
     pub fn release(mut self) -> Result<Released, GrantError> {
         self.give_back()
     }

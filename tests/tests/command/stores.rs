@@ -61,8 +61,8 @@ fn a_server_without_cas_gives_69() {
 #[test]
 fn a_host_that_does_not_exist_gives_64() {
     let world = World::local();
-    let kvlock = world.kvlock.clone().with("KVLOCK_STORE", "memcached://no-such-host.invalid");
-    assert_all_give(64, &kvlock, "no-such-host.invalid");
+    let kvlock = world.kvlock.clone().with("KVLOCK_STORE", "memcached://no-such-host..invalid");
+    assert_all_give(64, &kvlock, "no-such-host..invalid");
 }
 
 #[test]

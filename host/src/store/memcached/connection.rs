@@ -5,7 +5,7 @@
 //! system call, which doubles the system calls of an exchange, and so is the reading of replies, for which the crate's
 //! allocates memory flag by flag.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
@@ -255,7 +255,10 @@ pub(super) fn push(request: &mut Vec<u8>, command: MetaCommand) {
 fn dial(address: &Address, timeout: Duration) -> Result<TcpStream, Failure> {
     let deadline = Instant::now() + timeout;
     let resolved = (address.host.as_str(), address.port).to_socket_addrs();
-    let resolved = resolved.map_err(|error| Failure::NotFound(format!("cannot find the host: {error}")))?;
+    let resolved = resolved.map_err(|error| {
+        let why = format!("cannot find the host: {error}");
+        if is_temporary(&error) { Failure::NotSent(why) } else { Failure::NotFound(why) }
+    })?;
     let mut last = "the host has no address".to_owned();
     for candidate in resolved {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -271,6 +274,13 @@ fn dial(address: &Address, timeout: Duration) -> Result<TcpStream, Failure> {
         }
     }
     Err(Failure::NotSent(last))
+}
+
+/// Whether a name could not be looked up, rather than that there is none such. The standard library keeps the code of
+/// `getaddrinfo` (EAI_AGAIN) to itself; these are the words of glibc and of musl for it.
+fn is_temporary(error: &io::Error) -> bool {
+    let text = error.to_string();
+    error.raw_os_error().is_some() || ["Temporary failure", "Try again"].iter().any(|words| text.contains(words))
 }
 
 fn unsent(sent: usize, why: String) -> Failure {
@@ -296,4 +306,19 @@ fn refusal(line: &[u8]) -> Result<(), Failure> {
         return Err(Failure::NotSent(format!("no connection is free ({text}): raise memcached's -c")));
     }
     Err(Failure::Refused(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resolver_that_is_down_is_no_slip_of_the_pen() {
+        let failed = |why: &str| io::Error::other(format!("failed to lookup address information: {why}"));
+        assert!(is_temporary(&failed("Temporary failure in name resolution")) && is_temporary(&failed("Try again")));
+        assert!(!is_temporary(&failed("Name or service not known")));
+        // A label must not be empty: that is known without asking anybody.
+        let error = ("no-such-host..invalid", 1).to_socket_addrs().unwrap_err();
+        assert!(!is_temporary(&error), "{error}");
+    }
 }
