@@ -374,10 +374,13 @@ impl Guest {
     /// The session takes it for held until then, although nobody has a grant of it: what is nested in it would never be
     /// free.
     pub(crate) fn release_again(&mut self, key: &str) -> wasmtime::Result<usize> {
+        let mut done = 0;
+        if self.unreleased.is_empty() {
+            return Ok(done);
+        }
         let of_key = |unreleased: &Unreleased| unreleased.key == key;
-        let (again, others) = std::mem::take(&mut self.unreleased).into_iter().partition(of_key);
+        let (again, others): (Vec<_>, _) = std::mem::take(&mut self.unreleased).into_iter().partition(of_key);
         self.unreleased = others;
-        let (again, mut done): (Vec<_>, _) = (again, 0);
         for unreleased in again {
             let exports = self.instance.exports.kvlock_lock_mutex().grant();
             match exports.call_release(&mut self.instance.store, unreleased.grant)? {
