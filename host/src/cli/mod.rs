@@ -116,7 +116,7 @@ pub(crate) fn main() -> ExitCode {
     match cli.run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("kvlock: {}", output::message(&error));
+            output::say(output::message(&error));
             exit::code_of(&error).into()
         }
     }
@@ -172,7 +172,9 @@ impl Global {
             static SAID: Once = Once::new();
             let path = path.display();
             SAID.call_once(|| {
-                eprintln!("kvlock: no --store given: locking in local:{path}, for this user on this machine only");
+                output::say(format_args!(
+                    "no --store given: locking in local:{path}, for this user on this machine only"
+                ));
             });
         }
         Ok(Client::connect(&format!("local:{}", path.display()))?)
@@ -214,5 +216,7 @@ fn trace(verbose: u8) {
         1 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
-    tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(std::io::stderr).init();
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(std::io::stderr);
+    // It would tell on stderr that it cannot write to stderr, and panic.
+    lines.log_internal_errors(false).init();
 }

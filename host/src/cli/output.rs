@@ -32,6 +32,12 @@ pub(super) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     })
 }
 
+/// Says something on stderr, on a line of our own. One that cannot be written, on a full disk or to a reader that has
+/// gone, must not end us: the lock would be left behind.
+pub(super) fn say(text: impl Display) {
+    let _ = std::io::stderr().write_all(format!("kvlock: {text}\n").as_bytes());
+}
+
 /// An error with its causes. Some errors have their cause in their own text; it is not said again.
 pub(super) fn message(error: &anyhow::Error) -> String {
     let mut message = String::new();

@@ -3,7 +3,7 @@
 use kvlock::store::StoreError;
 use kvlock::{AcquireError, ConnectError, KeyError, Loss, Session};
 
-use super::output::one_line;
+use super::output::{self, one_line};
 
 /// What an outage is asked about while the command runs.
 pub(super) struct Soft {
@@ -44,5 +44,5 @@ pub(super) fn outage(error: &anyhow::Error) -> Option<&StoreError> {
 
 /// Says that the command runs without a lock, on one line; not even `--quiet` keeps that back.
 pub(super) fn say(key: &str, what: &str, error: &StoreError) {
-    eprintln!("kvlock: {}", one_line(format!("`{key}`: {what} (--soft), maybe at the same time as others: {error}")));
+    output::say(one_line(format!("`{key}`: {what} (--soft), maybe at the same time as others: {error}")));
 }

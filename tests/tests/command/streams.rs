@@ -74,3 +74,17 @@ fn streams_that_are_closed_are_no_obstacle() {
         std::fs::remove_file(world.path("ran")).unwrap();
     }
 }
+
+#[test]
+fn a_stderr_that_takes_nothing_changes_neither_the_exit_code_nor_the_lock() {
+    let world = World::local();
+    let to_full = |arguments: &str| {
+        let script = format!("\"$KVLOCK\" {arguments} 2> /dev/full");
+        Running::start(world.command_of("sh".as_ref(), ["-c", &script])).wait().code
+    };
+    assert_eq!(to_full("-v run k -- true"), 0);
+    assert_eq!(to_full("-vv run k --retry-on 9 --retries 1 -- sh -c 'exit 9'"), 9);
+    assert!(world.is_free("k"));
+    let _holder = world.hold("k", &[]);
+    assert_eq!(to_full("run k --wait 0 -- true"), 75);
+}

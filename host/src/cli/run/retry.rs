@@ -65,7 +65,7 @@ impl Run {
         if !runner.global.quiet {
             let key = output::one_line(&self.lock.key);
             let tries = self.retry.retries + 1;
-            eprintln!("kvlock: `{key}`: try {number} of {tries} exited with {code}, a conflict: {next}");
+            output::say(format_args!("`{key}`: try {number} of {tries} exited with {code}, a conflict: {next}"));
         }
     }
 

@@ -145,7 +145,7 @@ fn release(
     match give_back(kept) {
         Err(error @ GrantError::Store { .. }) => {
             if !global.quiet {
-                eprintln!("kvlock: not released: {}", output::one_line(&error));
+                output::say(format_args!("not released: {}", output::one_line(&error)));
             }
             Ok(())
         }
