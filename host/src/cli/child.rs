@@ -1,15 +1,17 @@
 //! The command that runs under the lock: a process group of its own, and the terminal if we have one.
 
+use std::cell::Cell;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgrp, getpid, getppid, tcgetpgrp, tcsetpgrp};
 
-use super::exit;
+use super::{exit, signals};
 
 /// A variable of the command's environment; none takes it out.
 pub(super) type Variable = (&'static str, Option<OsString>);
@@ -17,8 +19,11 @@ pub(super) type Variable = (&'static str, Option<OsString>);
 /// A running command.
 pub(super) struct Child {
     pid: Pid,
-    /// Whether the command was given the terminal, as a shell gives it to a job in the foreground.
-    has_terminal: bool,
+    terminal: Terminal,
+    /// Whether the command is to have the terminal, as a shell gives it to a job in the foreground.
+    has_terminal: Cell<bool>,
+    /// Whether it is stopped until it has it.
+    awaits_terminal: Cell<bool>,
 }
 
 /// What became of it.
@@ -44,23 +49,25 @@ impl Child {
             };
         }
         let parent = getpid();
-        // SAFETY: the closure runs in the forked child before exec, and makes two system calls, both async-signal-safe;
+        // SAFETY: the closure runs in the forked child before exec, and makes three system calls, all async-signal-safe;
         // it allocates nothing. Where kvlock is killed, and can end nothing any more, the kernel ends the command.
         unsafe {
             command.pre_exec(move || {
+                signals::may_stop_for_the_terminal()?;
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::Interrupted.into()) }
             });
         }
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).map(Pid::from_raw).map_err(io::Error::other)?;
-        let has_terminal = tcgetpgrp(io::stdin()).is_ok_and(|group| group == getpgrp()) && io::stdin().is_terminal();
-        let child = Child { pid, has_terminal };
-        child.give_terminal();
+        // In a pipeline the terminal is the others' too: there it is given when the command asks for it.
+        let has_terminal = Cell::new(io::stdin().is_terminal() && io::stdout().is_terminal());
+        let child = Child { pid, terminal: Terminal::open(), has_terminal, awaits_terminal: Cell::new(false) };
+        child.offer_terminal();
         Ok(child)
     }
 
-    /// Sends a signal to the command and all that it started.
+    /// Sends a signal to the command's process group: to all that it started and that made no group of its own.
     pub(super) fn signal(&self, signal: Signal) {
         // The group may have ended this moment.
         let _ = killpg(self.pid, signal);
@@ -76,53 +83,74 @@ impl Child {
         })
     }
 
-    /// A stopped command at a terminal stops kvlock with it, so that the shell takes over. Returns when the shell
-    /// continues us; the command stays stopped until [`resume`](Self::resume).
-    pub(super) fn stop_along(&self, signal: Signal) {
-        if !self.has_terminal {
-            return;
-        }
-        if matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU) {
-            // It wanted the terminal a moment before it was given it.
-            self.resume();
-            return;
-        }
-        set_foreground(getpgrp());
-        let _ = kill(getpid(), Signal::SIGSTOP);
+    /// Stops kvlock with the stopped command, so that the shell takes over. Returns when we are continued; the command
+    /// stays stopped until [`resume`](Self::resume).
+    pub(super) fn stop_along(&self) {
+        // What else is in its group may have been left running, and nobody renews the lock now.
+        self.signal(Signal::SIGSTOP);
+        self.take_terminal();
+        signals::stop();
     }
 
     /// Lets a stopped command go on.
     pub(super) fn resume(&self) {
-        self.give_terminal();
+        self.offer_terminal();
         self.signal(Signal::SIGCONT);
+    }
+
+    /// Whether the command has the terminal whenever it is ours to give.
+    pub(super) fn has_terminal(&self) -> bool {
+        self.has_terminal.get()
+    }
+
+    /// Whether the command is stopped until it has the terminal.
+    pub(super) fn awaits_terminal(&self) -> bool {
+        self.awaits_terminal.get()
+    }
+
+    /// The command was stopped because it used the terminal, which is not its own, or was not yet.
+    pub(super) fn await_terminal(&self) {
+        self.has_terminal.set(true);
+        self.awaits_terminal.set(true);
+    }
+
+    /// Gives the command the terminal that it is to have, if that is ours now: a shell may have put us into the background,
+    /// and takes us out of it without telling.
+    pub(super) fn offer_terminal(&self) {
+        if !self.has_terminal.get() {
+            return;
+        }
+        self.terminal.hand_over(getpgrp(), self.pid);
+        if self.awaits_terminal.get() && self.terminal.foreground() == Some(self.pid) {
+            self.awaits_terminal.set(false);
+            self.signal(Signal::SIGCONT);
+        }
     }
 
     /// Takes the terminal back.
     pub(super) fn take_terminal(&self) {
-        if self.has_terminal {
-            set_foreground(getpgrp());
-        }
-    }
-
-    pub(super) fn has_terminal(&self) -> bool {
-        self.has_terminal
-    }
-
-    fn give_terminal(&self) {
-        if self.has_terminal {
-            set_foreground(self.pid);
-        }
+        self.terminal.hand_over(self.pid, getpgrp());
     }
 }
 
-fn set_foreground(group: Pid) {
-    // A process in the background that changes the foreground group is stopped by SIGTTOU, unless it blocks it.
-    let mut ttou = SigSet::empty();
-    ttou.add(Signal::SIGTTOU);
-    let blocked = ttou.thread_block();
-    // Without a terminal there is nothing to give.
-    let _ = tcsetpgrp(io::stdin(), group);
-    if blocked.is_ok() {
-        let _ = ttou.thread_unblock();
+/// The terminal that controls us, if one does, whatever stdin is.
+struct Terminal(Option<File>);
+
+impl Terminal {
+    fn open() -> Self {
+        Terminal(File::options().read(true).write(true).open("/dev/tty").ok())
+    }
+
+    /// The process group that may use it.
+    fn foreground(&self) -> Option<Pid> {
+        tcgetpgrp(self.0.as_ref()?).ok()
+    }
+
+    /// Hands it from one process group to another. If it is neither's, somebody else has given it away.
+    fn hand_over(&self, from: Pid, to: Pid) {
+        if let Some(terminal) = self.0.as_ref().filter(|_| self.foreground() == Some(from)) {
+            // A group that has ended needs none. That we may be in the background stops nobody: SIGTTOU is blocked.
+            let _ = tcsetpgrp(terminal, to);
+        }
     }
 }

@@ -3,6 +3,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::unistd::getpid;
 use signal_hook::consts::signal::*;
 use signal_hook::iterator::Signals;
 
@@ -14,18 +16,37 @@ pub(super) enum Event {
     Lost,
 }
 
-/// Signals that are passed on to the command, and end a wait.
-const FORWARDED: [i32; 8] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH];
+impl Event {
+    /// The signal, if it is one.
+    pub(super) fn signal(self) -> Option<i32> {
+        match self {
+            Event::Signal(signal) => Some(signal),
+            Event::Lost => None,
+        }
+    }
+}
+
+/// Signals that are passed on to the command; some end a wait.
+const FORWARDED: [i32; 9] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGTSTP];
 
 /// Whether a signal that comes while nothing runs yet is a reason to give up.
 pub(super) fn interrupts(signal: i32) -> bool {
     matches!(signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM)
 }
 
-/// Takes over the process's signals from now on.
+/// Stops the whole process, until it is continued from outside.
+pub(super) fn stop() {
+    // The one signal that cannot be blocked or ignored; what can go wrong leaves us running.
+    let _ = kill(getpid(), Signal::SIGSTOP);
+}
+
+/// Takes over the process's signals from now on, before it has more than one thread.
 pub(super) fn listen() -> Result<(Sender<Event>, Receiver<Event>)> {
+    never_stop_for_the_terminal().context("cannot block signals")?;
     let (sender, receiver) = channel();
-    let mut signals = Signals::new(FORWARDED.into_iter().chain([SIGCHLD])).context("cannot listen for signals")?;
+    let ignored = ignored();
+    let wanted = FORWARDED.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+    let mut signals = Signals::new(wanted.chain([SIGCHLD])).context("cannot listen for signals")?;
     let events = sender.clone();
     let listener = std::thread::Builder::new().name("kvlock-signals".to_string());
     listener
@@ -38,4 +59,27 @@ pub(super) fn listen() -> Result<(Sender<Event>, Receiver<Event>)> {
         })
         .context("cannot start a thread")?;
     Ok((sender, receiver))
+}
+
+/// Whoever else of our group uses the terminal while the command has it, as in `kvlock run … | less`, has the whole group
+/// stopped: the command would go on while nobody renews its lock. Threads inherit the mask.
+fn never_stop_for_the_terminal() -> nix::Result<()> {
+    terminal_signals().thread_block()
+}
+
+/// The command inherits the mask too, and is to be stopped until it has the terminal. Called between fork and exec.
+pub(super) fn may_stop_for_the_terminal() -> nix::Result<()> {
+    terminal_signals().thread_unblock()
+}
+
+fn terminal_signals() -> SigSet {
+    SigSet::from_iter([Signal::SIGTTIN, Signal::SIGTTOU])
+}
+
+/// The signals that whoever started us has us ignore, as `nohup` does: they stay ignored, for the command too. Bit n-1 is
+/// signal n; none where the system does not tell.
+fn ignored() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use kvlock::{AcquireError, Acquisition, Grant, Poll, ResizeError, ResizePoll, Resizing};
+use signal_hook::consts::SIGTSTP;
 
 use super::Global;
 use super::args::HoldArgs;
 use super::exit::{self, Exit};
 use super::output::one_line;
-use super::signals::{Event, interrupts};
+use super::signals::{self, Event, interrupts};
 
 /// How soon a wait becomes worth a line.
 const QUIET_FOR: Duration = Duration::from_millis(300);
@@ -53,12 +54,13 @@ pub(super) fn interrupted(key: &str, signal: i32) -> anyhow::Error {
     Exit::new(exit::of_signal(signal), format!("`{key}`: the wait was interrupted")).into()
 }
 
-/// Pauses; tells the signal that ended the pause.
+/// Pauses; tells the signal that ended the pause. Ctrl-Z stops us, as it would if we did not listen for it.
 pub(super) fn pause(pause: Duration, events: &Receiver<Event>) -> Option<i32> {
     let until = Instant::now() + pause;
     loop {
         match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Event::Signal(signal)) if interrupts(signal) => return Some(signal),
+            Ok(Event::Signal(SIGTSTP)) => signals::stop(),
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
         }

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use kvlock_tests::kvlock::eventually;
-use rustix::process::Signal;
+use kvlock_tests::kvlock::{Running, eventually};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{SECOND, World, in_both};
 
@@ -64,6 +64,33 @@ fn a_signal_ends_a_wait_at_once_and_nothing_is_held_after() {
             assert!(world.is_free("k") && !world.path("ran").exists());
         }
     });
+}
+
+#[test]
+fn a_stopped_command_hears_a_signal_that_asks_it_to_end() {
+    let world = World::local();
+    let holder = world.start_script("k", &[], "echo $$ > pid; exec sleep 60");
+    let child = Pid::from_raw(world.await_line("pid").parse().unwrap()).unwrap();
+    kill_process(child, Signal::STOP).unwrap();
+    let told = Instant::now();
+    holder.signal(Signal::TERM);
+    assert_eq!(holder.wait().code, 143);
+    assert!(told.elapsed() < SECOND * 5, "{:?}", told.elapsed());
+    assert!(world.is_free("k"));
+}
+
+#[test]
+fn a_signal_that_is_ignored_from_the_start_stays_ignored() {
+    let world = World::local();
+    for (signal, name) in [(Signal::HUP, "HUP"), (Signal::INT, "INT")] {
+        let command = format!("echo > ready-{name}; sleep 1; echo survived");
+        let script = format!("trap '' {name}; exec \"$KVLOCK\" run k -- sh -c '{command}'");
+        let holder = Running::start(world.command_of("sh".as_ref(), ["-c", &script]));
+        world.await_line(&format!("ready-{name}"));
+        holder.signal(signal);
+        let output = holder.wait();
+        assert_eq!((output.code, output.stdout.as_str()), (0, "survived\n"), "{output:?}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use kvlock_tests::Terminal;
 use kvlock_tests::kvlock::{eventually, is_alive};
 use rustix::process::Signal;
 
-use super::World;
+use super::{SECOND, World};
 
 impl World {
     fn terminal(&self, script: &str) -> Terminal {
@@ -126,6 +126,139 @@ fn a_lock_that_ended_while_all_was_stopped_is_told_and_the_command_ended() {
     assert_eq!(terminal.program.exit(), 74);
     eventually("the message", || terminal.screen().contains("lost"));
     assert!(!terminal.screen().contains("went on"));
+}
+
+/// A command that writes a line again and again, and says who it is.
+const TICKS: &str = "echo $$ > pid; while :; do echo >> ticks; sleep 0.05; done";
+
+impl World {
+    /// Waits for a line that is written from now on.
+    fn await_tick(&self) {
+        let before = self.read("ticks").len();
+        eventually("a tick", || self.read("ticks").len() > before);
+    }
+}
+
+#[test]
+fn without_a_terminal_tstp_stops_both_and_cont_resumes_both() {
+    let world = World::local();
+    let holder = world.start_script("k", &[], TICKS);
+    let child: u32 = world.await_line("pid").parse().unwrap();
+    holder.signal(Signal::TSTP);
+    eventually("the stop", || [child, holder.id()].into_iter().all(is_stopped));
+    holder.signal(Signal::CONT);
+    eventually("the resumption", || ![child, holder.id()].into_iter().any(is_stopped));
+    world.await_tick();
+    assert!(!world.is_free("k"));
+    holder.signal(Signal::TERM);
+    assert_eq!(holder.wait().code, 143);
+    assert!(world.is_free("k"));
+}
+
+#[test]
+fn a_command_that_ignores_tstp_goes_on_and_keeps_the_lock() {
+    let world = World::local();
+    let holder = world.start_script("k", &["--lease", "2s"], &format!("trap '' TSTP; {TICKS}"));
+    world.await_line("pid");
+    holder.signal(Signal::TSTP);
+    std::thread::sleep(SECOND * 3);
+    world.await_tick();
+    assert!(!is_stopped(holder.id()) && !world.is_free("k"));
+    holder.signal(Signal::TERM);
+    assert_eq!(holder.wait().code, 143);
+}
+
+#[test]
+fn tstp_stops_a_wait_which_goes_on_afterwards() {
+    let world = World::local();
+    let holder = world.hold("k", &[]);
+    let waiter = world.start(["run", "k", "--", "echo", "ran"]);
+    std::thread::sleep(SECOND / 4);
+    waiter.signal(Signal::TSTP);
+    eventually("the stop", || is_stopped(waiter.id()));
+    holder.signal(Signal::TERM);
+    assert_eq!(holder.wait().code, 143);
+    waiter.signal(Signal::CONT);
+    let output = waiter.wait();
+    assert_eq!((output.code, output.stdout.as_str()), (0, "ran\n"), "{output:?}");
+}
+
+#[test]
+fn others_at_the_terminal_do_not_stop_it() {
+    let world = World::local();
+    let holder = world.start_script("k", &[], TICKS);
+    world.await_line("pid");
+    for signal in [Signal::TTIN, Signal::TTOU] {
+        holder.signal(signal);
+        std::thread::sleep(SECOND / 4);
+        assert!(!is_stopped(holder.id()), "{signal:?}");
+    }
+    holder.signal(Signal::TERM);
+    assert_eq!(holder.wait().code, 143);
+}
+
+#[test]
+fn a_command_in_a_pipeline_may_read_the_terminal() {
+    let world = World::local();
+    for pipeline in ["echo x | \"$KVLOCK\" run k -- sh -c SCRIPT", "\"$KVLOCK\" run k -- sh -c SCRIPT | cat"] {
+        let script = "'echo re\"\"ady; read y < /dev/tty; echo \"got $y.\"'";
+        let shell = world.command_of("sh".as_ref(), ["-c", &pipeline.replace("SCRIPT", script)]);
+        let mut terminal = Terminal::start(&shell);
+        terminal.await_text("ready");
+        terminal.type_in("words\r");
+        terminal.await_text("got words.");
+        assert_eq!(terminal.program.exit(), 0, "{pipeline}");
+        assert!(world.is_free("k"));
+    }
+}
+
+#[test]
+fn ctrl_z_and_ctrl_c_reach_a_command_in_a_pipeline() {
+    let world = World::local();
+    let shell = world.command_of("sh".as_ref(), ["-i", "-m"]);
+    let mut terminal = Terminal::start(&shell);
+    terminal.type_in("PS1=; stty -echo\r");
+    terminal.type_in(&format!("\"$KVLOCK\" run k -- sh -c '{TICKS}' | cat\r"));
+    let child: u32 = world.await_line("pid").parse().unwrap();
+    let shell = terminal.program.id();
+    terminal.type_in("\x1a");
+    eventually("the stop", || is_stopped(child) && terminal.foreground() == Some(shell));
+    terminal.type_in("fg\r");
+    world.await_tick();
+    terminal.type_in("\x03");
+    eventually("the end", || !is_alive(child) && terminal.foreground() == Some(shell));
+    assert!(world.is_free("k"));
+    terminal.type_in("exit 12\r");
+    assert_eq!(terminal.program.exit(), 12);
+}
+
+#[test]
+fn in_the_background_it_leaves_the_terminal_to_the_shell_until_it_is_in_the_foreground_again() {
+    let world = World::local();
+    let shell = world.command_of("sh".as_ref(), ["-i", "-m"]);
+    let mut terminal = Terminal::start(&shell);
+    terminal.type_in("PS1=; stty -echo\r");
+    terminal.type_in("\"$KVLOCK\" run k -- sh -c 'echo $$ > pid; echo re\"\"ady; read l; echo \"read: $l.\"'\r");
+    terminal.await_text("ready");
+    let child: u32 = world.await_line("pid").parse().unwrap();
+    let shell = terminal.program.id();
+    eventually("the command's turn", || terminal.foreground() == Some(child));
+    terminal.type_in("\x1a");
+    eventually("the shell's turn", || terminal.foreground() == Some(shell));
+    terminal.type_in("bg\r");
+    // It goes on, wants to read, and is stopped for that.
+    std::thread::sleep(SECOND * 3 / 2);
+    assert_eq!(terminal.foreground(), Some(shell));
+    terminal.type_in("echo in the \"sh\"ell\r");
+    terminal.await_text("in the shell");
+    assert!(is_stopped(child) && !world.is_free("k"));
+    terminal.type_in("fg\r");
+    eventually("the command's turn", || terminal.foreground() == Some(child));
+    terminal.type_in("words\r");
+    terminal.await_text("read: words.");
+    terminal.type_in("exit 12\r");
+    assert_eq!(terminal.program.exit(), 12);
+    assert!(world.is_free("k"));
 }
 
 fn is_stopped(id: u32) -> bool {

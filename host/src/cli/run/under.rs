@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use kvlock::store::Ttl;
 use kvlock::{Grant, GrantError, Keep, Kept};
+use signal_hook::consts::SIGTSTP;
 
 use super::watch::{End, Times, Watch};
 use crate::cli::child::{Child, Variable};
@@ -110,10 +111,12 @@ impl Runner<'_> {
 
     /// A signal that asks to end, come before the command was started.
     pub(super) fn pending_interrupt(&self) -> Option<i32> {
-        self.events.try_iter().find_map(|event| match event {
-            Event::Signal(signal) if interrupts(signal) => Some(signal),
-            _ => None,
-        })
+        let signals: Vec<i32> = self.events.try_iter().filter_map(Event::signal).collect();
+        if signals.contains(&SIGTSTP) {
+            // We have the lock: the command is stopped first, and the lock looked at before it goes on.
+            let _ = self.sender.send(Event::Signal(SIGTSTP));
+        }
+        signals.into_iter().find(|signal| interrupts(*signal))
     }
 }
 

@@ -22,6 +22,8 @@ const KILL_MARGINS_PER_LEASE: u32 = 10;
 const KILL_AGAIN: Duration = Duration::from_millis(100);
 /// The longest sleep of the main loop. Timers stand still while the machine is suspended, the lease does not.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A command that stops this soon after it was asked to stops because of that; one that takes longer goes on.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long ending a command takes.
 #[derive(Clone, Copy)]
@@ -77,6 +79,8 @@ pub(super) struct Watch<'a> {
     end_at: Option<Instant>,
     ending: Option<Ending>,
     interrupted: bool,
+    /// When the command was last asked to stop.
+    asked_to_stop: Option<Instant>,
 }
 
 /// The command has been asked to end.
@@ -88,7 +92,8 @@ struct Ending {
 impl<'a> Watch<'a> {
     pub(super) fn new(child: &'a Child, events: &'a Receiver<Event>, kept: Option<&'a Kept>, times: Times) -> Self {
         let (soft, end_at) = (None, None);
-        Watch { child, events, kept, times, soft, is_unguarded: false, end_at, ending: None, interrupted: false }
+        let (is_unguarded, ending, interrupted, asked_to_stop) = (false, None, false, None);
+        Watch { child, events, kept, times, soft, is_unguarded, end_at, ending, interrupted, asked_to_stop }
     }
 
     /// Lets the command go on without the lock when the store goes down, until then.
@@ -117,9 +122,10 @@ impl<'a> Watch<'a> {
                     let loss = self.ending.map(|ending| ending.loss);
                     return Ok(End { code, loss, interrupted: self.interrupted, is_unguarded });
                 }
-                Change::Stopped(signal) if self.child.has_terminal() => self.stop_along(signal),
-                Change::Stopped(_) | Change::None => {}
+                Change::Stopped(signal) => self.stopped(signal),
+                Change::None => {}
             }
+            self.child.offer_terminal();
             self.end_in_time();
             match self.events.recv_timeout(self.pause()) {
                 Ok(Event::Signal(signal)) => self.forward(signal),
@@ -136,12 +142,32 @@ impl<'a> Watch<'a> {
             && signal != Signal::SIGCHLD
         {
             self.child.signal(signal);
+            if interrupts(signal as i32) {
+                // A stopped process does not hear the others.
+                self.child.signal(Signal::SIGCONT);
+            } else if signal == Signal::SIGTSTP {
+                self.asked_to_stop = Some(Instant::now());
+                if self.child.awaits_terminal() {
+                    // It is stopped, and will not be so once more.
+                    self.stop_along();
+                }
+            }
         }
     }
 
-    /// After the shell has continued us, the command goes on only if the lock is still ours.
-    fn stop_along(&mut self, signal: Signal) {
-        self.child.stop_along(signal);
+    /// The command was stopped: for want of the terminal, or with us, or alone by somebody who will continue it alone.
+    fn stopped(&mut self, signal: Signal) {
+        if matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU) {
+            self.child.await_terminal();
+        } else if self.asked_to_stop.is_some_and(|asked| asked.elapsed() < STOPS_WITHIN) || self.child.has_terminal() {
+            self.stop_along();
+        }
+    }
+
+    /// After we have been continued, the command goes on only if the lock is still ours.
+    fn stop_along(&mut self) {
+        self.asked_to_stop = None;
+        self.child.stop_along();
         match self.kept.and_then(Kept::lost) {
             Some(loss) if !self.goes_on_after(&loss) => self.end(loss),
             _ => self.child.resume(),
