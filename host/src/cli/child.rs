@@ -21,7 +21,7 @@ pub(super) struct Child {
     pid: Pid,
     terminal: Terminal,
     /// Whether the command is to have the terminal, as a shell gives it to a job in the foreground.
-    has_terminal: Cell<bool>,
+    wants_terminal: Cell<bool>,
     /// Whether it is stopped until it has it.
     awaits_terminal: Cell<bool>,
 }
@@ -61,8 +61,8 @@ impl Child {
         let child = command.spawn()?;
         let pid = i32::try_from(child.id()).map(Pid::from_raw).map_err(io::Error::other)?;
         // In a pipeline the terminal is the others' too: there it is given when the command asks for it.
-        let has_terminal = Cell::new(io::stdin().is_terminal() && io::stdout().is_terminal());
-        let child = Child { pid, terminal: Terminal::open(), has_terminal, awaits_terminal: Cell::new(false) };
+        let wants_terminal = Cell::new(io::stdin().is_terminal() && io::stdout().is_terminal());
+        let child = Child { pid, terminal: Terminal::open(), wants_terminal, awaits_terminal: Cell::new(false) };
         child.offer_terminal();
         Ok(child)
     }
@@ -88,8 +88,13 @@ impl Child {
     pub(super) fn stop_along(&self) {
         // What else is in its group may have been left running, and nobody renews the lock now.
         self.signal(Signal::SIGSTOP);
-        self.take_terminal();
-        signals::stop();
+        if self.terminal.foreground() == Some(self.pid) {
+            self.take_terminal();
+            // Ctrl-Z stopped the command's group only: a shell waits for all that is in ours, a whole pipeline or script.
+            signals::stop_group();
+        } else {
+            signals::stop();
+        }
     }
 
     /// Lets a stopped command go on.
@@ -98,9 +103,10 @@ impl Child {
         self.signal(Signal::SIGCONT);
     }
 
-    /// Whether the command has the terminal whenever it is ours to give.
-    pub(super) fn has_terminal(&self) -> bool {
-        self.has_terminal.get()
+    /// Whether the command has the terminal, or is to have it and we have it yet.
+    pub(super) fn is_in_foreground(&self) -> bool {
+        let foreground = self.terminal.foreground();
+        self.wants_terminal.get() && (foreground == Some(self.pid) || foreground == Some(getpgrp()))
     }
 
     /// Whether the command is stopped until it has the terminal.
@@ -110,14 +116,22 @@ impl Child {
 
     /// The command was stopped because it used the terminal, which is not its own, or was not yet.
     pub(super) fn await_terminal(&self) {
-        self.has_terminal.set(true);
-        self.awaits_terminal.set(true);
+        self.wants_terminal.set(true);
+        self.awaits_terminal.set(self.terminal.0.is_some());
+        self.offer_terminal();
+    }
+
+    /// Asks whoever started us for the terminal, by being stopped as a command of its own that uses it. Returns when we are
+    /// continued; the command stays stopped until it has the terminal.
+    pub(super) fn ask_for_terminal(&self) {
+        self.signal(Signal::SIGSTOP);
+        signals::stop_for_the_terminal();
     }
 
     /// Gives the command the terminal that it is to have, if that is ours now: a shell may have put us into the background,
     /// and takes us out of it without telling.
     pub(super) fn offer_terminal(&self) {
-        if !self.has_terminal.get() {
+        if !self.wants_terminal.get() {
             return;
         }
         self.terminal.hand_over(getpgrp(), self.pid);

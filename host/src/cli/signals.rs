@@ -3,8 +3,8 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{SigSet, Signal, kill};
-use nix::unistd::getpid;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::unistd::{getpgrp, getpid};
 use signal_hook::consts::signal::*;
 use signal_hook::iterator::Signals;
 
@@ -40,6 +40,11 @@ pub(super) fn stop() {
     let _ = kill(getpid(), Signal::SIGSTOP);
 }
 
+/// Stops us and all that share our process group, as Ctrl-Z does.
+pub(super) fn stop_group() {
+    let _ = killpg(getpgrp(), Signal::SIGSTOP);
+}
+
 /// Takes over the process's signals from now on, before it has more than one thread.
 pub(super) fn listen() -> Result<(Sender<Event>, Receiver<Event>)> {
     never_stop_for_the_terminal().context("cannot block signals")?;
@@ -70,6 +75,15 @@ fn never_stop_for_the_terminal() -> nix::Result<()> {
 /// The command inherits the mask too, and is to be stopped until it has the terminal. Called between fork and exec.
 pub(super) fn may_stop_for_the_terminal() -> nix::Result<()> {
     terminal_signals().thread_unblock()
+}
+
+/// Stops our group as the terminal would, were it we who used it.
+pub(super) fn stop_for_the_terminal() {
+    let _ = killpg(getpgrp(), Signal::SIGTTIN);
+    // It comes now: no other thread takes it.
+    if terminal_signals().thread_unblock().is_ok() {
+        let _ = never_stop_for_the_terminal();
+    }
 }
 
 fn terminal_signals() -> SigSet {

@@ -213,6 +213,22 @@ fn a_command_in_a_pipeline_may_read_the_terminal() {
 }
 
 #[test]
+fn a_command_under_two_locks_in_a_pipeline_may_read_the_terminal() {
+    let world = World::local();
+    std::fs::write(world.path("ask"), "echo ready; read y < /dev/tty; echo \"got $y.\"").unwrap();
+    std::fs::write(world.path("inner"), "\"$KVLOCK\" run inner -- sh ask; exit $?").unwrap();
+    for inner in ["\"$KVLOCK\" run inner -- sh ask", "sh inner"] {
+        let pipeline = format!("echo x | \"$KVLOCK\" run outer -- {inner} | cat");
+        let mut terminal = Terminal::start(&world.command_of("sh".as_ref(), ["-c", &pipeline]));
+        terminal.await_text("ready");
+        terminal.type_in("words\r");
+        terminal.await_text("got words.");
+        assert_eq!(terminal.program.exit(), 0, "{inner}");
+        assert!(world.is_free("inner") && world.is_free("outer"));
+    }
+}
+
+#[test]
 fn ctrl_z_and_ctrl_c_reach_a_command_in_a_pipeline() {
     let world = World::local();
     let shell = world.command_of("sh".as_ref(), ["-i", "-m"]);
@@ -230,6 +246,28 @@ fn ctrl_z_and_ctrl_c_reach_a_command_in_a_pipeline() {
     assert!(world.is_free("k"));
     terminal.type_in("exit 12\r");
     assert_eq!(terminal.program.exit(), 12);
+}
+
+#[test]
+fn ctrl_z_stops_a_whole_pipeline_whose_command_has_the_terminal() {
+    let world = World::local();
+    let shell = world.command_of("sh".as_ref(), ["-i", "-m"]);
+    let mut terminal = Terminal::start(&shell);
+    terminal.type_in("PS1=; stty -echo\r");
+    let script = "echo $$ > pid; read y < /dev/tty; echo \"got $y.\"";
+    terminal.type_in(&format!("\"$KVLOCK\" run k -- sh -c '{script}' | cat\r"));
+    let child: u32 = world.await_line("pid").parse().unwrap();
+    eventually("the command's turn", || terminal.foreground() == Some(child));
+    let shell = terminal.program.id();
+    terminal.type_in("\x1a");
+    eventually("the shell's turn", || is_stopped(child) && terminal.foreground() == Some(shell));
+    terminal.type_in("fg\r");
+    eventually("the command's turn", || terminal.foreground() == Some(child));
+    terminal.type_in("words\r");
+    terminal.await_text("got words.");
+    terminal.type_in("exit 12\r");
+    assert_eq!(terminal.program.exit(), 12);
+    assert!(world.is_free("k"));
 }
 
 #[test]

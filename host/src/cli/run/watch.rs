@@ -159,7 +159,13 @@ impl<'a> Watch<'a> {
     fn stopped(&mut self, signal: Signal) {
         if matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU) {
             self.child.await_terminal();
-        } else if self.asked_to_stop.is_some_and(|asked| asked.elapsed() < STOPS_WITHIN) || self.child.has_terminal() {
+            if self.child.awaits_terminal() && self.ending.is_none() && is_under_another() {
+                self.child.ask_for_terminal();
+                self.end_if_lost();
+            }
+        } else if self.asked_to_stop.is_some_and(|asked| asked.elapsed() < STOPS_WITHIN)
+            || self.child.is_in_foreground()
+        {
             self.stop_along();
         }
     }
@@ -168,9 +174,19 @@ impl<'a> Watch<'a> {
     fn stop_along(&mut self) {
         self.asked_to_stop = None;
         self.child.stop_along();
+        if !self.end_if_lost() {
+            self.child.resume();
+        }
+    }
+
+    /// Ends the command if the lock was lost while we were stopped.
+    fn end_if_lost(&mut self) -> bool {
         match self.kept.and_then(Kept::lost) {
-            Some(loss) if !self.goes_on_after(&loss) => self.end(loss),
-            _ => self.child.resume(),
+            Some(loss) if !self.goes_on_after(&loss) => {
+                self.end(loss);
+                true
+            }
+            _ => false,
         }
     }
 
@@ -227,6 +243,11 @@ impl<'a> Watch<'a> {
         // A stopped process does not hear TERM.
         self.child.signal(Signal::SIGCONT);
     }
+}
+
+/// Whether another `kvlock run` has started us: it has the terminal to give, and learns only of a stop that we want it.
+fn is_under_another() -> bool {
+    std::env::var_os("KVLOCK_KEY").is_some_and(|key| !key.is_empty())
 }
 
 #[cfg(test)]
