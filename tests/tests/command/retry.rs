@@ -126,7 +126,7 @@ fn a_retrier_that_is_killed_leaves_the_lock_no_longer_than_its_lease_or_reservat
 #[test]
 fn a_lock_lost_while_the_command_ran_gives_74_and_is_no_conflict() {
     let world = World::memcached();
-    let script = "trap 'exit 9' TERM; echo >> runs; while :; do sleep 0.05; done";
+    let script = "trap 'exit 9' TERM; echo >> runs; while :; do sleep 0.05; done 2> /dev/null";
     let retrier = world.start_script("k", &["--retry-on", "9", "--lease", "3s"], script);
     world.await_line("runs");
     world.ok(["break", "k"]);
