@@ -49,7 +49,7 @@ impl Child {
             };
         }
         let parent = getpid();
-        // SAFETY: the closure runs in the forked child before exec, and makes three system calls, all async-signal-safe;
+        // SAFETY: the closure runs in the forked child before exec, and makes three system calls that are safe there;
         // it allocates nothing. Where kvlock is killed, and can end nothing any more, the kernel ends the command.
         unsafe {
             command.pre_exec(move || {
@@ -90,7 +90,7 @@ impl Child {
         self.signal(Signal::SIGSTOP);
         if self.terminal.foreground() == Some(self.pid) {
             self.take_terminal();
-            // Ctrl-Z stopped the command's group only: a shell waits for all that is in ours, a whole pipeline or script.
+            // Ctrl-Z stopped the command's group only: a shell waits for all of ours, a whole pipeline or script.
             signals::stop_group();
         } else {
             signals::stop();
@@ -121,15 +121,15 @@ impl Child {
         self.offer_terminal();
     }
 
-    /// Asks whoever started us for the terminal, by being stopped as a command of its own that uses it. Returns when we are
-    /// continued; the command stays stopped until it has the terminal.
+    /// Asks whoever started us for the terminal, by being stopped as a command of its own that uses it. Returns when we
+    /// are continued; the command stays stopped until it has the terminal.
     pub(super) fn ask_for_terminal(&self) {
         self.signal(Signal::SIGSTOP);
         signals::stop_for_the_terminal();
     }
 
-    /// Gives the command the terminal that it is to have, if that is ours now: a shell may have put us into the background,
-    /// and takes us out of it without telling.
+    /// Gives the command the terminal that it is to have, if that is ours now: a shell may have put us into the
+    /// background, and takes us out of it without telling.
     pub(super) fn offer_terminal(&self) {
         if !self.wants_terminal.get() {
             return;

@@ -66,8 +66,8 @@ pub(super) fn listen() -> Result<(Sender<Event>, Receiver<Event>)> {
     Ok((sender, receiver))
 }
 
-/// Whoever else of our group uses the terminal while the command has it, as in `kvlock run … | less`, has the whole group
-/// stopped: the command would go on while nobody renews its lock. Threads inherit the mask.
+/// Whoever else of our group uses the terminal while the command has it, as in `kvlock run … | less`, has the whole
+/// group stopped: the command would go on while nobody renews its lock. Threads inherit the mask.
 fn never_stop_for_the_terminal() -> nix::Result<()> {
     terminal_signals().thread_block()
 }
@@ -90,8 +90,8 @@ fn terminal_signals() -> SigSet {
     SigSet::from_iter([Signal::SIGTTIN, Signal::SIGTTOU])
 }
 
-/// The signals that whoever started us has us ignore, as `nohup` does: they stay ignored, for the command too. Bit n-1 is
-/// signal n; none where the system does not tell.
+/// The signals that whoever started us has us ignore, as `nohup` does: they stay ignored, for the command too. Bit n-1
+/// is signal n; none where the system does not tell.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -21,8 +21,8 @@ mod watch;
 /// Run a command while holding a lock
 ///
 /// The lease is renewed in the background for as long as the command runs. If the lock is lost all the same, the
-/// command's process group gets TERM, and KILL before the lease could have ended; the exit code is then 74. What has made
-/// itself a group or session of its own (setsid, timeout, a nested kvlock run) is not reached.
+/// command's process group gets TERM, and KILL before the lease could have ended; the exit code is then 74. What has
+/// made itself a group or session of its own (setsid, timeout, a nested kvlock run) is not reached.
 ///
 /// The command finds KVLOCK_KEY, KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token) and KVLOCK_DEADLINE (Unix seconds until
 /// which the first lease surely stands) in its environment. Signals are passed on to its process group;

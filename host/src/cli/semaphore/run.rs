@@ -12,8 +12,8 @@ use crate::cli::{Global, signals};
 /// Run a command while holding a permit
 ///
 /// The lease is renewed in the background for as long as the command runs. If the permit is lost all the same, the
-/// command's process group gets TERM, and KILL before the lease could have ended; the exit code is then 74. What has made
-/// itself a group or session of its own (setsid, timeout, a nested kvlock run) is not reached.
+/// command's process group gets TERM, and KILL before the lease could have ended; the exit code is then 74. What has
+/// made itself a group or session of its own (setsid, timeout, a nested kvlock run) is not reached.
 ///
 /// The command finds KVLOCK_KEY (the semaphore), KVLOCK_PERMIT (the permit's number, from 0), KVLOCK_OWNER, KVLOCK_TOKEN
 /// (the fencing token, of this permit number) and KVLOCK_DEADLINE in its environment, as under `kvlock run`.
