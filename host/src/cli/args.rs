@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use clap::ArgMatches;
+use clap::builder::FalseyValueParser;
+use clap::parser::ValueSource;
 use kvlock::store::Ttl;
 use kvlock::{ConflictRetry, Lock, Permit, Resize};
 
@@ -14,11 +17,28 @@ pub(super) struct LockArgs {
     #[command(flatten)]
     pub(super) hold: HoldArgs,
     /// Take the lock over from an earlier run with the same --owner
-    #[arg(long, env = "KVLOCK_ADOPT", requires = "owner")]
+    #[arg(long, env = "KVLOCK_ADOPT", value_parser = flag(), requires = "owner")]
     adopt: bool,
     /// Keep the key taken for this long, even if it is released sooner
     #[arg(long, env = "KVLOCK_AT_LEAST", value_name = "DURATION", default_value = "0", value_parser = duration, allow_negative_numbers = true)]
     at_least: Duration,
+}
+
+/// What is told to who adopts under another run.
+pub(super) const WHO_ADOPTS: &str =
+    "--adopt under `kvlock run` wants an --owner: KVLOCK_OWNER is the name of that run, which all that it starts has";
+
+/// Whether a lock is to be taken over in the name of the run that started us: all that it started would take it from
+/// each other.
+pub(super) fn adopts_by_inheritance(matches: &ArgMatches) -> bool {
+    let adopts = matches!(matches.try_get_one("adopt"), Ok(Some(true)));
+    let under_another = std::env::var_os("KVLOCK_KEY").is_some_and(|key| !key.is_empty());
+    adopts && under_another && matches.value_source("owner") == Some(ValueSource::EnvVariable)
+}
+
+/// Reads a switch from a variable: `0`, `no`, `off` and `false` leave it off, `1` and all else turn it on.
+pub(super) fn flag() -> FalseyValueParser {
+    FalseyValueParser::new()
 }
 
 /// How to acquire a permit.

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::builder::Resettable;
+use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use etcetera::BaseStrategy;
 use kvlock::{Client, Session};
@@ -77,13 +78,13 @@ struct Global {
     #[arg(long, global = true, env = "KVLOCK_NAMESPACE", value_name = "NAME", default_value = "kvlock")]
     namespace: String,
     /// Print results as JSON, one object a line
-    #[arg(long, global = true, env = "KVLOCK_JSON")]
+    #[arg(long, global = true, env = "KVLOCK_JSON", value_parser = args::flag())]
     json: bool,
     /// Tell on stderr what happens; twice for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "KVLOCK_VERBOSE")]
     verbose: u8,
     /// Say nothing on stderr but errors
-    #[arg(short, long, global = true, env = "KVLOCK_QUIET", conflicts_with = "verbose")]
+    #[arg(short, long, global = true, env = "KVLOCK_QUIET", value_parser = args::flag(), conflicts_with = "verbose")]
     quiet: bool,
 }
 
@@ -132,6 +133,9 @@ fn parse() -> Result<Cli, clap::Error> {
     }
     let mut command = without_empty_variables(Cli::command());
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+    if matches.subcommand().is_some_and(|(_, matches)| args::adopts_by_inheritance(matches)) {
+        return Err(command.error(ErrorKind::MissingRequiredArgument, args::WHO_ADOPTS));
+    }
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
@@ -200,7 +204,6 @@ fn default_file() -> Result<PathBuf> {
 }
 
 fn usage(error: &clap::Error) -> ExitCode {
-    use clap::error::ErrorKind;
     // Nothing sensible can be done where even stderr is gone.
     let _ = error.print();
     match error.kind() {

@@ -111,3 +111,14 @@ fn every_option_of_every_subcommand_has_a_variable() {
         }
     }
 }
+
+#[test]
+fn a_switch_is_turned_on_and_off_by_a_variable_as_people_write_it() {
+    let world = World::local();
+    for (value, is_json) in [("1", true), ("yes", true), ("true", true), ("0", false), ("no", false), ("false", false)]
+    {
+        let kvlock = world.kvlock.clone().with("KVLOCK_JSON", value);
+        let output = kvlock.run(["status", "k"]);
+        assert_eq!((output.code, output.stdout.starts_with('{')), (0, is_json), "{value}: {output:?}");
+    }
+}

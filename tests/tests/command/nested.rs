@@ -47,3 +47,14 @@ fn a_nested_run_after_the_lock_was_lost_waits_like_any_other() {
     let output = world.script("k", &["--lease", "20s"], script);
     assert_eq!((output.code, output.stdout.as_str()), (74, "75\n"), "{output:?}");
 }
+
+/// All that a run starts has its owner's name in a variable: two of them would take the lock from each other.
+#[test]
+fn a_nested_run_adopts_only_in_a_name_of_its_own() {
+    let world = World::local();
+    let output = world.script("k", &["--owner", "outer"], "\"$KVLOCK\" run other --adopt -- true");
+    assert_eq!(output.code, 64, "{output:?}");
+    assert!(output.stderr.contains("--owner"), "{output:?}");
+    let named = "\"$KVLOCK\" run other --adopt --owner inner -- true";
+    assert_eq!(world.script("k", &["--owner", "outer"], named).code, 0);
+}

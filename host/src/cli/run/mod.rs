@@ -9,7 +9,7 @@ use kvlock::{Grant, SOFT_PATIENCE, Session, Status};
 use self::retry::RetryArgs;
 use self::under::{CommandArgs, Runner, lost};
 use self::watch::Watch;
-use super::args::LockArgs;
+use super::args::{self, LockArgs};
 use super::soft::{self, Soft};
 use super::wait::Wanted;
 use super::{Global, exit, signals, wait};
@@ -35,11 +35,11 @@ pub(super) struct Run {
     #[command(flatten)]
     lock: LockArgs,
     /// Run at once if this command runs under `kvlock run` of the same key already
-    #[arg(long, env = "KVLOCK_REENTRANT")]
+    #[arg(long, env = "KVLOCK_REENTRANT", value_parser = args::flag())]
     reentrant: bool,
     /// Run the command without the lock if the store is down, and let it go on if the store goes down; never because
     /// the lock is busy or somebody else got it. Without the lock there is no KVLOCK_TOKEN
-    #[arg(long, env = "KVLOCK_SOFT", conflicts_with = "retry_on")]
+    #[arg(long, env = "KVLOCK_SOFT", value_parser = args::flag(), conflicts_with = "retry_on")]
     soft: bool,
     #[command(flatten)]
     retry: RetryArgs,
