@@ -15,7 +15,6 @@ use crate::line::{Heard, Limit, Lines, Place, Seat, Stay, Terms, Turn};
 use crate::lock::Poll;
 use crate::scratch;
 use crate::session::{Guest, Shared};
-use crate::store::StoreError;
 use crate::wait_log::WaitLog;
 use crate::wanted::Wanted;
 
@@ -30,8 +29,6 @@ pub(crate) struct Waiting {
     seat: Option<Seat>,
     /// How many grants the session had ever had when the component was asked last.
     asked_after: Option<u64>,
-    /// A write was sent of which it is not known whether it happened: it may have the lock already.
-    in_doubt: bool,
 }
 
 /// What is known of a grant before it is asked.
@@ -81,7 +78,7 @@ impl Waiting {
             ended: AtomicBool::new(false),
         };
         let (attempt, log, outage_since) = (Arc::new(attempt), WaitLog::default(), None);
-        Waiting { attempt, granted, ride_out, outage_since, log, seat: None, asked_after: None, in_doubt: false }
+        Waiting { attempt, granted, ride_out, outage_since, log, seat: None, asked_after: None }
     }
 
     /// Refuses what is not legal before anything is begun.
@@ -161,12 +158,11 @@ impl Waiting {
         }
     }
 
-    /// Whether only the component can tell if there is anything to wait for: it may be to adopt, the session may have
-    /// got what it waits for by another of its calls, or this wait by a write that was not answered.
+    /// Whether only the component can tell if there is anything to wait for: it may be to adopt, or the session may
+    /// have got what it waits for by another of its calls.
     fn must_ask(&self) -> bool {
         let holds = self.shared().holds();
-        self.in_doubt
-            || (self.attempt.wanted.adopts() && self.asked_after.is_none())
+        (self.attempt.wanted.adopts() && self.asked_after.is_none())
             || (holds.is_any() && self.asked_after != Some(holds.ever()))
     }
 
@@ -206,7 +202,6 @@ impl Waiting {
                 return Ok(Poll::Ready(grant));
             }
         };
-        self.in_doubt |= matches!(waiting_for, WaitingFor::Outage(StoreError::UnknownOutcome(_)));
         let since = self.shared().clock().now();
         let seat = self.seat.get_or_insert_with(|| Lines::join(self.attempt.shared.lines(), &self.attempt));
         seat.hear(since, pause, Heard { at: now, waiting_for: waiting_for.clone() });

@@ -96,25 +96,6 @@ fn a_wait_that_ends_in_line_in_an_outage_tells_of_the_outage() {
     assert!(matches!(error, AcquireError::Store { .. }), "{error:?}");
 }
 
-/// Its `add` arrives late, so that the lock is its own; it is polled late once, and the other goes in front of it.
-#[test]
-fn one_whose_late_write_arrived_does_not_stand_behind_one_who_waits_for_it() {
-    for lease in [Ttl::After(secs(600)), Ttl::Forever] {
-        let world = World::new();
-        let (one, two) = (world.session("one"), world.session("two"));
-        let mut late = one.lock("k").lease(lease).begin().unwrap();
-        world.store.script_for(Op::Add, Fault::Late);
-        pause(&mut late);
-        world.store.deliver_late();
-        world.clock.advance(millis(300));
-        let mut other = two.lock("k").begin().unwrap();
-        pause(&mut other);
-        let mut waits = [late, other];
-        let ((first, granted), waited) = world.timed(|| world.run_until_one_ends(&mut waits));
-        assert!(first == 0 && granted.is_ok() && waited < secs(1), "{first} after {waited:?}");
-    }
-}
-
 #[test]
 fn a_waiter_that_is_chosen_for_a_hand_over_ends_at_its_limit() {
     let store = Memory::default();
