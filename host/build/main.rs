@@ -7,6 +7,8 @@ mod config;
 #[allow(dead_code)]
 #[path = "guest.rs"]
 mod guest;
+#[path = "relay.rs"]
+mod relay;
 
 use std::env;
 use std::error::Error;
@@ -34,7 +36,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     // and an older one, or valgrind, could not load it.
     config.target(&env::var("TARGET")?)?;
     let engine = wasmtime::Engine::new(&config)?;
-    fs::write(out.join("kvlock.cwasm"), engine.precompile_component(&component)?)?;
+    fs::write(out.join("kvlock.cwasm"), engine.precompile_component(&relay::relayed(&component)?)?)?;
     fs::write(out.join("spin.cwasm"), engine.precompile_module(SPIN)?)?;
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=component");
