@@ -7,6 +7,8 @@
 #![allow(clippy::result_large_err)]
 extern crate alloc;
 
+#[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
+mod bins;
 mod conflict_retry;
 mod convert;
 mod driver;
@@ -22,8 +24,11 @@ mod bindings {
 
 #[cfg(target_family = "wasm")]
 mod runtime {
+    use crate::bins::Bins;
+    use dlmalloc::GlobalDlmalloc;
+
     #[global_allocator]
-    static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+    static ALLOCATOR: Bins<GlobalDlmalloc> = Bins::before(GlobalDlmalloc);
 
     /// A panic is a bug; a trap stops the instance, and the host tells its user.
     #[panic_handler]
