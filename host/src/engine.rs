@@ -9,7 +9,7 @@ use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 use crate::client::{Client, Random};
 use crate::clock::Clock;
 use crate::random::Stock;
-use crate::store::KvStore;
+use crate::store::{KvStore, StoreError, WriteOutcome};
 use bindings::kvlock::lock::kv_store;
 use bindings::wasi;
 use bounds::Bounds;
@@ -43,18 +43,29 @@ pub struct Imports {
     pollables: ResourceTable,
     /// How many calls of the store are left to the component; none: no end of them.
     calls_left: Option<u32>,
+    /// Whether the component's call under way wrote something of which nobody knows whether it was written.
+    in_doubt: bool,
 }
 
 impl Imports {
     /// The store and the clock of a client.
     pub fn new(client: &Client) -> Self {
         let Client { store, clock, random, .. } = client.clone();
-        Imports { store, clock, random, stock: Stock::new(), pollables: ResourceTable::new(), calls_left: None }
+        let (stock, pollables) = (Stock::new(), ResourceTable::new());
+        Imports { store, clock, random, stock, pollables, calls_left: None, in_doubt: false }
     }
 
     fn store(&mut self) -> wasmtime::Result<&dyn KvStore> {
         bounds::take_call(&mut self.calls_left)?;
         Ok(self.store.as_ref())
+    }
+
+    fn written(
+        &mut self,
+        outcome: Result<WriteOutcome, StoreError>,
+    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
+        self.in_doubt |= matches!(outcome, Err(StoreError::UnknownOutcome(_)));
+        Ok(outcome.map(convert::write_outcome).map_err(convert::error))
     }
 }
 
@@ -89,6 +100,12 @@ impl Instance {
     /// Before each call of the component.
     pub(crate) fn begin_call(&mut self) {
         bounds::renew(&mut self.store);
+        self.store.data_mut().imports.in_doubt = false;
+    }
+
+    /// Whether the last call wrote something of which nobody knows whether it was written.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.store.data().imports.in_doubt
     }
 }
 
@@ -126,7 +143,8 @@ impl kv_store::Host for Imports {
         value: Vec<u8>,
         ttl: kv_store::Ttl,
     ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
-        Ok(self.store()?.add(&key, &value, convert::ttl(ttl)).map(convert::write_outcome).map_err(convert::error))
+        let outcome = self.store()?.add(&key, &value, convert::ttl(ttl));
+        self.written(outcome)
     }
 
     fn replace(
@@ -137,7 +155,7 @@ impl kv_store::Host for Imports {
         if_version: kv_store::Version,
     ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
         let outcome = self.store()?.replace(&key, &value, convert::ttl(ttl), convert::version(if_version));
-        Ok(outcome.map(convert::write_outcome).map_err(convert::error))
+        self.written(outcome)
     }
 
     fn delete(

@@ -50,6 +50,8 @@ pub(crate) struct Attempt {
     begun: Mutex<Option<Begun>>,
     /// It was granted or refused at the first try: there was nothing to begin.
     ended: AtomicBool,
+    /// It may have what it waits for, by a write that nobody knows of. Only it can find out, so it waits for nobody.
+    in_doubt: AtomicBool,
 }
 
 /// What was begun in the component.
@@ -76,6 +78,7 @@ impl Waiting {
             started: OnceLock::new(),
             begun: Mutex::new(None),
             ended: AtomicBool::new(false),
+            in_doubt: AtomicBool::new(false),
         };
         let (attempt, log, outage_since) = (Arc::new(attempt), WaitLog::default(), None);
         Waiting { attempt, granted, ride_out, outage_since, log, seat: None, asked_after: None }
@@ -159,10 +162,11 @@ impl Waiting {
     }
 
     /// Whether only the component can tell if there is anything to wait for: it may be to adopt, or the session may
-    /// have got what it waits for by another of its calls.
+    /// have got what it waits for by another of its calls, or by a write that was not answered.
     fn must_ask(&self) -> bool {
         let holds = self.shared().holds();
-        (self.attempt.wanted.adopts() && self.asked_after.is_none())
+        self.attempt.is_in_doubt()
+            || (self.attempt.wanted.adopts() && self.asked_after.is_none())
             || (holds.is_any() && self.asked_after != Some(holds.ever()))
     }
 
@@ -203,6 +207,12 @@ impl Waiting {
             }
         };
         let since = self.shared().clock().now();
+        if self.attempt.is_in_doubt() {
+            if let Some(seat) = self.seat.take() {
+                seat.hear(since, pause, Heard { at: now, waiting_for: waiting_for.clone() });
+            }
+            return Ok(Poll::Pending { pause, waiting_for });
+        }
         let seat = self.seat.get_or_insert_with(|| Lines::join(self.attempt.shared.lines(), &self.attempt));
         seat.hear(since, pause, Heard { at: now, waiting_for: waiting_for.clone() });
         match seat.look(since, limit, stay) {
@@ -267,6 +277,10 @@ impl Attempt {
             end: wait.map(|wait| started.saturating_add(wait)),
             never_waits: wait.is_some_and(|wait| wait.is_zero()),
         }
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        self.in_doubt.load(Ordering::Relaxed)
     }
 
     fn begun(&self) -> Option<Begun> {
@@ -382,6 +396,9 @@ impl Attempt {
         known: Granted,
         in_line: Duration,
     ) -> wasmtime::Result<Result<Poll, AcquireError>> {
+        if guest.instance.is_in_doubt() {
+            self.in_doubt.store(true, Ordering::Relaxed);
+        }
         Ok(match progress {
             wit::Progress::Pending(wit::Pending { pause, waiting_for }) => {
                 Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
