@@ -6,7 +6,9 @@
 //! allocates memory flag by flag.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use memcache::exp::MetaCommand;
@@ -254,13 +256,8 @@ pub(super) fn push(request: &mut Vec<u8>, command: MetaCommand) {
 
 fn dial(address: &Address, timeout: Duration) -> Result<TcpStream, Failure> {
     let deadline = Instant::now() + timeout;
-    let resolved = (address.host.as_str(), address.port).to_socket_addrs();
-    let resolved = resolved.map_err(|error| {
-        let why = format!("cannot find the host: {error}");
-        if is_temporary(&error) { Failure::NotSent(why) } else { Failure::NotFound(why) }
-    })?;
     let mut last = "the host has no address".to_owned();
-    for candidate in resolved {
+    for candidate in resolve(address, timeout)? {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             break;
@@ -274,6 +271,35 @@ fn dial(address: &Address, timeout: Duration) -> Result<TcpStream, Failure> {
         }
     }
     Err(Failure::NotSent(last))
+}
+
+/// The addresses of a server. The system takes its time to look a name up, as many seconds as it is set to, whoever waits.
+fn resolve(address: &Address, timeout: Duration) -> Result<Vec<SocketAddr>, Failure> {
+    if let Ok(ip) = address.host.parse() {
+        return Ok(vec![SocketAddr::new(ip, address.port)]);
+    }
+    let Address { host, port } = address.clone();
+    look_up(timeout, move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
+}
+
+/// Looks up on a thread of its own, which is left alone with it when the time is over.
+fn look_up(
+    timeout: Duration,
+    look: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
+) -> Result<Vec<SocketAddr>, Failure> {
+    let (sender, found) = mpsc::channel();
+    // Nobody is there to be told any more, if it takes too long.
+    let look = move || drop(sender.send(look()));
+    let spawned = thread::Builder::new().name("kvlock-resolve".into()).spawn(look);
+    spawned.map_err(|error| Failure::NotSent(format!("cannot start a thread to find the host: {error}")))?;
+    match found.recv_timeout(timeout) {
+        Ok(Ok(addresses)) => Ok(addresses),
+        Ok(Err(error)) => {
+            let why = format!("cannot find the host: {error}");
+            Err(if is_temporary(&error) { Failure::NotSent(why) } else { Failure::NotFound(why) })
+        }
+        Err(_) => Err(Failure::NotSent(format!("cannot find the host: its name is not looked up within {timeout:?}"))),
+    }
 }
 
 /// Whether a name could not be looked up, rather than that there is none such. The standard library keeps the code of
@@ -320,5 +346,15 @@ mod tests {
         // A label must not be empty: that is known without asking anybody.
         let error = ("no-such-host..invalid", 1).to_socket_addrs().unwrap_err();
         assert!(!is_temporary(&error), "{error}");
+    }
+
+    #[test]
+    fn a_name_is_looked_up_for_no_longer_than_a_connection_may_take() {
+        let began = Instant::now();
+        let (timeout, (answer, never)) = (Duration::from_millis(50), mpsc::channel::<()>());
+        let outcome = look_up(timeout, move || never.recv().map(|()| Vec::new()).map_err(io::Error::other));
+        assert!(matches!(outcome, Err(Failure::NotSent(why)) if why.contains("within 50ms")));
+        assert!(began.elapsed() < Duration::from_secs(10));
+        drop(answer);
     }
 }
