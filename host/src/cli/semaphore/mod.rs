@@ -157,7 +157,7 @@ fn list(global: &Global) -> Result<ExitCode> {
 
 fn status(name: &str, global: &Global) -> Result<ExitCode> {
     let Some(status) = global.session(None)?.semaphore(name).status()? else {
-        return Err(Exit::usage(format!("there is no semaphore `{name}`: make it first")).into());
+        return Err(unknown(name).into());
     };
     if global.json {
         output::json(&as_json(&status))?;
@@ -169,6 +169,10 @@ fn status(name: &str, global: &Global) -> Result<ExitCode> {
         output::line(format_args!("  permit {permit}: {holder}; token {}", holder.token))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(name: &str) -> Exit {
+    Exit::usage(format!("there is no semaphore `{name}`: make it first"))
 }
 
 fn headline(SemaphoreStatus { name, size, holders, .. }: &SemaphoreStatus) -> String {
@@ -197,7 +201,18 @@ fn as_json(SemaphoreStatus { name, size, holders, .. }: &SemaphoreStatus) -> Val
 }
 
 fn break_permit(name: &str, permit: u32, global: &Global) -> Result<ExitCode> {
-    let broken = global.session(None)?.semaphore(name).break_permit(permit)?;
+    let semaphore = global.session(None)?.semaphore(name);
+    let broken = semaphore.break_permit(permit)?;
+    if broken.is_none() {
+        match semaphore.status()? {
+            None => return Err(unknown(name).into()),
+            Some(status) if (1..=permit).contains(&status.size) => {
+                let last = status.size - 1;
+                return Err(Exit::usage(format!("`{name}` has no permit {permit}: the last of them is {last}")).into());
+            }
+            Some(_) => {}
+        }
+    }
     if global.json {
         output::json(&json!({ "semaphore": name, "permit": permit, "broken": broken.as_ref().map(HolderJson::from) }))?;
     } else if let Some(holder) = broken {

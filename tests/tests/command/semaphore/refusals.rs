@@ -97,6 +97,18 @@ fn wrong_usage_of_semaphores_gives_64_and_names_what_is_wrong() {
 }
 
 #[test]
+fn a_permit_that_there_is_not_is_not_said_to_be_free() {
+    in_both(|world| {
+        let unknown = world.semaphore(&["break", "pool", "0"]);
+        assert!(unknown.code == 64 && unknown.stderr.contains("no semaphore `pool`"), "{unknown:?}");
+        world.make("pool", 3);
+        let beyond = world.semaphore(&["break", "pool", "3"]);
+        assert!(beyond.code == 64 && beyond.stderr.contains("no permit 3: the last of them is 2"), "{beyond:?}");
+        assert_eq!(world.ok(["semaphore", "break", "pool", "2"]), "pool: permit 2 is free, nothing to break");
+    });
+}
+
+#[test]
 fn a_store_that_is_down_gives_69_whatever_is_asked() {
     let mut world = World::memcached();
     world.server().kill();
