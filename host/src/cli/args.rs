@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::builder::FalseyValueParser;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use kvlock::store::Ttl;
 use kvlock::{ConflictRetry, Lock, Permit, Resize};
@@ -24,13 +25,38 @@ pub(super) struct LockArgs {
     at_least: Duration,
 }
 
-/// What is told to who adopts under another run.
-pub(super) const WHO_ADOPTS: &str =
-    "--adopt under `kvlock run` wants an --owner: KVLOCK_OWNER is the name of that run, which all that it starts has";
+/// What is wrong with arguments each of which is right. A variable is heeded where it applies: whoever sets it for many
+/// commands does not mean each of them.
+pub(super) fn contradiction(matches: &ArgMatches) -> Option<(ErrorKind, &'static str)> {
+    let (given, at_all) = (|id| is_given(matches, id), |id| source(matches, id).is_some());
+    if given("quiet") && given("verbose") {
+        return Some((ErrorKind::ArgumentConflict, "--quiet and --verbose say the opposite of each other"));
+    }
+    if (given("retries") || given("reserve")) && !at_all("retry_on") {
+        let what = "--retries and --reserve want a --retry-on: the exit code that means a conflict";
+        return Some((ErrorKind::MissingRequiredArgument, what));
+    }
+    adopts_by_inheritance(matches).then_some((
+        ErrorKind::MissingRequiredArgument,
+        "--adopt under `kvlock run` wants an --owner: KVLOCK_OWNER is the name of that run, which all that it starts has",
+    ))
+}
+
+/// Whether an argument stands on the command line.
+pub(super) fn is_given(matches: &ArgMatches, id: &str) -> bool {
+    source(matches, id) == Some(ValueSource::CommandLine)
+}
+
+/// Where an argument comes from; of a subcommand, the last one's.
+fn source(matches: &ArgMatches, id: &str) -> Option<ValueSource> {
+    let below = matches.subcommand().and_then(|(_, matches)| source(matches, id));
+    below.or_else(|| matches.try_contains_id(id).ok().filter(|there| *there).and_then(|_| matches.value_source(id)))
+}
 
 /// Whether a lock is to be taken over in the name of the run that started us: all that it started would take it from
 /// each other.
-pub(super) fn adopts_by_inheritance(matches: &ArgMatches) -> bool {
+fn adopts_by_inheritance(matches: &ArgMatches) -> bool {
+    let Some((_, matches)) = matches.subcommand() else { return false };
     let adopts = matches!(matches.try_get_one("adopt"), Ok(Some(true)));
     let under_another = std::env::var_os("KVLOCK_KEY").is_some_and(|key| !key.is_empty());
     adopts && under_another && matches.value_source("owner") == Some(ValueSource::EnvVariable)

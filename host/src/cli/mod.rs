@@ -84,7 +84,7 @@ struct Global {
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "KVLOCK_VERBOSE")]
     verbose: u8,
     /// Say nothing on stderr but errors
-    #[arg(short, long, global = true, env = "KVLOCK_QUIET", value_parser = args::flag(), conflicts_with = "verbose")]
+    #[arg(short, long, global = true, env = "KVLOCK_QUIET", value_parser = args::flag())]
     quiet: bool,
 }
 
@@ -133,10 +133,17 @@ fn parse() -> Result<Cli, clap::Error> {
     }
     let mut command = without_empty_variables(Cli::command());
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    if matches.subcommand().is_some_and(|(_, matches)| args::adopts_by_inheritance(matches)) {
-        return Err(command.error(ErrorKind::MissingRequiredArgument, args::WHO_ADOPTS));
+    if let Some((kind, text)) = args::contradiction(&matches) {
+        return Err(command.error(kind, text));
     }
-    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    // Of a switch and a variable that says the opposite, the switch is nearer to what is meant.
+    match args::is_given(&matches, "verbose") {
+        true => cli.global.quiet = false,
+        false if cli.global.quiet => cli.global.verbose = 0,
+        false => {}
+    }
+    Ok(cli)
 }
 
 impl Cli {

@@ -122,3 +122,18 @@ fn a_switch_is_turned_on_and_off_by_a_variable_as_people_write_it() {
         assert_eq!((output.code, output.stdout.starts_with('{')), (0, is_json), "{value}: {output:?}");
     }
 }
+
+#[test]
+fn a_variable_is_heeded_where_it_applies_and_is_no_mistake_where_it_does_not() {
+    let world = World::local();
+    let always = world.kvlock.clone().with("KVLOCK_RETRIES", "1").with("KVLOCK_RESERVE", "2s");
+    assert_eq!(always.run(["run", "k", "--", "true"]).code, 0);
+    let retried = always.run(["run", "k", "--retry-on", "9", "--", "sh", "-c", "exit 9"]);
+    assert!(retried.code == 9 && retried.stderr.contains("try 2 of 2"), "{retried:?}");
+    let wordy = world.kvlock.clone().with("KVLOCK_VERBOSE", "1");
+    assert_eq!(wordy.run(["run", "k", "-q", "--", "true"]).stderr, "");
+    let quiet = world.kvlock.clone().with("KVLOCK_QUIET", "1");
+    assert!(quiet.run(["run", "k", "-v", "--", "true"]).stderr.contains("granted"));
+    let both = world.kvlock.run(["-v", "run", "k", "-q", "--", "true"]);
+    assert!(both.code == 64 && both.stderr.contains("--quiet and --verbose"), "{both:?}");
+}

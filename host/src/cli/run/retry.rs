@@ -17,10 +17,10 @@ pub(super) struct RetryArgs {
     #[arg(long, env = "KVLOCK_RETRY_ON", value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..), conflicts_with_all = ["reentrant", "at_least"])]
     retry_on: Vec<u8>,
     /// Run it again at most so often
-    #[arg(long, env = "KVLOCK_RETRIES", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..1_000_000), requires = "retry_on", allow_negative_numbers = true)]
+    #[arg(long, env = "KVLOCK_RETRIES", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..1_000_000), allow_negative_numbers = true)]
     retries: u32,
     /// Keep the lock reserved for this long after a conflict, should the command never be run again
-    #[arg(long, env = "KVLOCK_RESERVE", value_name = "DURATION", default_value = "1s", value_parser = args::duration, requires = "retry_on", allow_negative_numbers = true)]
+    #[arg(long, env = "KVLOCK_RESERVE", value_name = "DURATION", default_value = "1s", value_parser = args::duration, allow_negative_numbers = true)]
     reserve: Duration,
 }
 
