@@ -217,8 +217,10 @@ impl Waiting {
         seat.hear(since, pause, Heard { at: now, waiting_for: waiting_for.clone() });
         match seat.look(since, limit, stay) {
             Some(Turn::Wait { pause, .. }) => Ok(Poll::Pending { pause, waiting_for }),
+            // It was handed over while the component was asked, which did not know.
+            Some(Turn::Take(handed)) => self.ask(since, limit, stay, Some(handed)),
             // It is its turn already, or its wait is over: the next poll tells.
-            Some(Turn::Ask | Turn::Take(_) | Turn::Over(_)) | None => {
+            Some(Turn::Ask | Turn::Over(_)) | None => {
                 if let Stay::Polled = stay {
                     seat.promise(since);
                 }
