@@ -81,6 +81,10 @@ pub struct Pollable {
     due: Duration,
 }
 
+/// Why there may be no instance, and what to do.
+const NO_INSTANCE: &str =
+    "no instance of it can be made; each takes 4 GiB of addresses (ulimit -v) and four mappings (vm.max_map_count)";
+
 /// An instance of the component.
 pub(crate) struct Instance {
     pub(crate) store: Store<Reach>,
@@ -93,7 +97,7 @@ impl Instance {
         let reach = Reach { imports: Imports::new(client), bounds: Bounds::new() };
         let mut store = Store::new(pre.engine(), reach);
         bounds::impose(&mut store);
-        let exports = pre.instantiate(&mut store)?;
+        let exports = pre.instantiate(&mut store).map_err(|error| error.context(NO_INSTANCE))?;
         Ok(Instance { store, exports })
     }
 
