@@ -59,7 +59,8 @@ impl Client {
 
     /// Replaces the clock, for tests: see [`VirtualClock`](crate::clock::VirtualClock).
     pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
-        Client { clock, ..self }
+        // Whoever waits in a line reckons by one clock.
+        Client { clock, lines: Arc::default(), ..self }
     }
 
     /// Replaces the system's random numbers, so that a test repeats to the nanosecond. Never elsewhere: a nonce that can

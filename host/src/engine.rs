@@ -43,7 +43,7 @@ pub struct Imports {
     pollables: ResourceTable,
     /// How many calls of the store are left to the component; none: no end of them.
     calls_left: Option<u32>,
-    /// Whether the component's call under way wrote something of which nobody knows whether it was written.
+    /// Whether the component's call under way left a write behind that may be in the store, or could not take it out.
     in_doubt: bool,
 }
 
@@ -107,7 +107,7 @@ impl Instance {
         self.store.data_mut().imports.in_doubt = false;
     }
 
-    /// Whether the last call wrote something of which nobody knows whether it was written.
+    /// Whether the last call left a write behind that may be in the store, or could not take it out.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.store.data().imports.in_doubt
     }
@@ -168,6 +168,7 @@ impl kv_store::Host for Imports {
         if_version: kv_store::Version,
     ) -> wasmtime::Result<Result<kv_store::DeleteOutcome, kv_store::Error>> {
         let outcome = self.store()?.delete(&key, convert::version(if_version));
+        self.in_doubt |= outcome.is_err();
         Ok(outcome.map(convert::delete_outcome).map_err(convert::error))
     }
 

@@ -201,6 +201,9 @@ impl Grant {
         let (heir, claim) = self.handle.heir(self.kind()).unzip();
         let is_lock = self.permit.is_none();
         let released = self.handle.call(|guest, resource| {
+            if is_lock {
+                self.handle.shared.release_again(guest, &self.handle.key)?;
+            }
             let (exports, store) = (guest.instance.exports.kvlock_lock_mutex().grant(), &mut guest.instance.store);
             let released = match &claim {
                 Some(claim) => exports.call_hand_over(store, resource, claim),
@@ -209,6 +212,11 @@ impl Grant {
             if is_lock && matches!(released, Err(wit::GrantError::Store(_))) {
                 guest.leave_unreleased(self.handle.key.clone(), resource);
                 self.is_left_behind = true;
+            }
+            if let Some(heir) = &heir
+                && guest.instance.is_in_doubt()
+            {
+                heir.doubt();
             }
             Ok(released)
         })?;

@@ -299,6 +299,13 @@ impl Shared {
         }
     }
 
+    /// Releases once more what of this key could not be given back. The session takes it for held until then, although
+    /// nobody has a grant of it: what is nested in it would never be free.
+    pub(crate) fn release_again(&self, guest: &mut Guest, key: &str) -> wasmtime::Result<()> {
+        (0..guest.release_again(key)?).for_each(|_| self.holds().given_back());
+        Ok(())
+    }
+
     /// Drops a resource of the session's instance.
     pub(crate) fn drop_resource(&self, resource: ResourceAny) {
         // One of an instance that trapped cannot be dropped, and need not be.
@@ -370,10 +377,8 @@ impl Guest {
         self.unreleased.push(Unreleased { key, grant });
     }
 
-    /// Releases once more what of this key could not be given back, and tells how many times it need not be any more.
-    /// The session takes it for held until then, although nobody has a grant of it: what is nested in it would never be
-    /// free.
-    pub(crate) fn release_again(&mut self, key: &str) -> wasmtime::Result<usize> {
+    /// Does it, and tells of how many it need not be done any more.
+    fn release_again(&mut self, key: &str) -> wasmtime::Result<usize> {
         let mut done = 0;
         if self.unreleased.is_empty() {
             return Ok(done);

@@ -140,8 +140,8 @@ impl Waiting {
     fn turn(&mut self, now: &mut Duration, stay: Stay) -> Result<Poll, AcquireError> {
         let limit = self.attempt.limit(*now);
         // Or it would end, and be handed the lock all the same.
-        let chosen = self.seat.as_ref().is_some_and(Seat::is_chosen);
-        if limit.never_waits || (!chosen && self.must_ask()) {
+        let stands_up = || self.seat.as_ref().is_none_or(Seat::stand_up);
+        if limit.never_waits || (self.must_ask() && stands_up()) {
             return self.ask(*now, limit, stay, None);
         }
         match self.look(*now, limit, stay)? {
@@ -281,6 +281,11 @@ impl Attempt {
         }
     }
 
+    /// What it waits for may be its own already.
+    pub(crate) fn doubt(&self) {
+        self.in_doubt.store(true, Ordering::Relaxed);
+    }
+
     fn is_in_doubt(&self) -> bool {
         self.in_doubt.load(Ordering::Relaxed)
     }
@@ -310,7 +315,7 @@ impl Attempt {
             return Err(AcquireError::Invalid(ended));
         }
         let polled = self.shared.call(|guest| {
-            (0..guest.release_again(&self.key)?).for_each(|_| self.shared.holds().given_back());
+            self.shared.release_again(guest, &self.key)?;
             let after = now.saturating_sub(*self.started.get_or_init(|| now));
             if let (Wanted::Lock(options), None, None) = (self.wanted.after(after), handed, self.begun()) {
                 return self.try_lock(guest, options, after, granted);
@@ -399,7 +404,7 @@ impl Attempt {
         in_line: Duration,
     ) -> wasmtime::Result<Result<Poll, AcquireError>> {
         if guest.instance.is_in_doubt() {
-            self.in_doubt.store(true, Ordering::Relaxed);
+            self.doubt();
         }
         Ok(match progress {
             wit::Progress::Pending(wit::Pending { pause, waiting_for }) => {
@@ -422,6 +427,10 @@ fn take(guest: &mut Guest, begun: ResourceAny, handed: wit::HandedOver) -> wasmt
 
 impl Drop for Attempt {
     fn drop(&mut self) {
+        // In a fork a thread that is not there may have it locked.
+        if !self.shared.is_own_process() {
+            return;
+        }
         if let Some(begun) = self.begun() {
             self.shared.drop_resource(begun.resource);
         }

@@ -132,6 +132,11 @@ impl Acquire {
         }
     }
 
+    /// Whether a record of ours may be in the store, or may get there yet.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
     /// What is waited for at present.
     pub fn waiting_for(&self) -> &WaitingFor {
         &self.waiting_for
@@ -372,8 +377,11 @@ impl Machine for Acquire {
             },
             (State::Withdrawing { mut write, then }, event) => match write.step(now, event) {
                 ControlFlow::Break(Conclusion::OutOfOrder) => self.end(Err(AcquireError::OutOfOrder)),
-                // However it ended, there is no grant; a record that stays behind ends with its lease.
-                ControlFlow::Break(_) => self.on_withdrawn(session, now, then),
+                ControlFlow::Break(end) => {
+                    // There is no grant, but a record that stays behind is found again.
+                    self.in_doubt |= matches!(end, Conclusion::Failed { .. });
+                    self.on_withdrawn(session, now, then)
+                }
                 ControlFlow::Continue(ask) => {
                     self.state = State::Withdrawing { write, then };
                     ask.into()

@@ -78,11 +78,20 @@ impl Seat {
         Some(Turn::Wait { pause, heard })
     }
 
-    /// Whether somebody is about to hand over what is waited for, or has done so.
-    pub(crate) fn is_chosen(&self) -> bool {
-        let table = self.lines.lock();
-        let waiter = table.lines.get(&self.place).and_then(|line| line.waiters.get(&self.number));
-        waiter.is_some_and(|waiter| matches!(waiter.presence, Presence::Chosen | Presence::Handed(_)))
+    /// Stands up to ask out of turn, so that nobody hands over what is waited for meanwhile; false if somebody is about to
+    /// do so, or has.
+    pub(crate) fn stand_up(&self) -> bool {
+        if self.lines.process != std::process::id() {
+            return true;
+        }
+        let mut table = self.lines.lock();
+        let line = table.lines.get_mut(&self.place);
+        let Some(waiter) = line.and_then(|line| line.waiters.get_mut(&self.number)) else { return true };
+        let chosen = matches!(waiter.presence, Presence::Chosen | Presence::Handed(_));
+        if !chosen {
+            waiter.presence = Presence::Here;
+        }
+        !chosen
     }
 
     /// Promises to be back at that time.
@@ -143,6 +152,11 @@ impl Heir {
     /// What to write for it; none if it cannot be told without waiting.
     pub(crate) fn claim(&self) -> Option<Claim> {
         self.attempt.claim()
+    }
+
+    /// Tells it that the lock may be its own, by a write that was not answered.
+    pub(crate) fn doubt(&self) {
+        self.attempt.doubt();
     }
 
     /// Tells it that the lock is its own.

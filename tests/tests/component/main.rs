@@ -1,7 +1,7 @@
 //! The built component over the mock store, through the library `kvlock`: what a lock means, seen from outside.
 //!
 //! Time is virtual, so an hour of waiting takes no time; only [`keep`], [`hand_over`] and parts of
-//! [`line`], where threads sleep, run in real time.
+//! [`in_doubt`] and [`line`], where threads sleep, run in real time.
 
 mod conflict_retry;
 mod contract;
@@ -11,6 +11,7 @@ mod eras;
 mod expiry;
 mod force;
 mod hand_over;
+mod in_doubt;
 mod input;
 mod keep;
 mod line;

@@ -25,34 +25,6 @@ fn sessions<const COUNT: usize>(client: &Client) -> [Session; COUNT] {
     })
 }
 
-#[test]
-fn a_lock_that_could_not_be_given_back_is_when_the_session_locks_the_key_again() {
-    for reentrant in [false, true] {
-        let world = World::new();
-        let (one, two) = (world.session("one"), world.session("two"));
-        let lock = || if reentrant { one.lock("k").reentrant() } else { one.lock("k") };
-        let grant = lock().acquire().unwrap();
-        world.store.down();
-        assert!(grant.release().is_err());
-        world.store.up();
-        assert_eq!(lock().acquire().unwrap().release(), Ok(Released::Freed), "re-entrant: {reentrant}");
-        assert!(two.lock("k").try_acquire().unwrap().is_some());
-    }
-}
-
-#[test]
-fn a_nested_hold_that_could_not_be_given_back_leaves_the_outer_one_alone() {
-    let world = World::new();
-    let one = world.session("one");
-    let lock = || one.lock("k").reentrant().acquire().unwrap();
-    let (outer, inner) = (lock(), lock());
-    world.store.down();
-    assert!(inner.release().is_err());
-    world.store.up();
-    assert_eq!(lock().release(), Ok(Released::Nested(1)));
-    assert_eq!(outer.release(), Ok(Released::Freed));
-}
-
 /// A session that holds something asks before it stands in line, and then goes in front of a slower one.
 #[test]
 fn a_poller_that_stops_after_it_was_told_to_come_back_at_once_is_passed_over() {
@@ -169,58 +141,4 @@ fn in_soft_mode_an_outage_that_outlasts_the_lease_is_no_error_of_work_that_commi
     };
     let retried = locks.conflict_retry(|_: &u32| "k", work).named("work");
     assert_eq!(retried.call(1).ok(), Some(1));
-}
-
-/// Polls waits that are due, in this order, until one ends or an hour has passed.
-fn run_in_order(world: &World, waits: &mut [(&mut Acquisition, Duration)]) -> Option<String> {
-    let end = world.clock.now() + secs(3600);
-    while world.clock.now() < end {
-        for (wait, due) in waits.iter_mut() {
-            if *due <= world.clock.now() {
-                match wait.poll().unwrap() {
-                    Poll::Ready(grant) => return Some(grant.owner().to_string()),
-                    Poll::Pending { pause, .. } => *due = world.clock.now() + pause,
-                }
-            }
-        }
-        let next = waits.iter().map(|(_, due)| *due).min().unwrap();
-        world.clock.advance(next.saturating_sub(world.clock.now()).max(millis(1)));
-    }
-    None
-}
-
-#[test]
-fn a_wait_whose_write_arrived_late_finds_it_though_it_lost_its_place() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
-    let mut first = one.lock("k").lease(Ttl::Forever).begin().unwrap();
-    world.store.script_for(Op::Add, Fault::Late);
-    pause(&mut first);
-    world.store.deliver_late();
-    // So late that it is passed over.
-    world.clock.advance(millis(300));
-    let mut second = two.lock("k").begin().unwrap();
-    let now = world.clock.now();
-    assert_eq!(run_in_order(&world, &mut [(&mut second, now), (&mut first, now)]).as_deref(), Some("one"));
-}
-
-#[test]
-fn a_wait_whose_write_arrives_late_finds_it_though_another_went_before_it() {
-    let world = World::new();
-    let (slow, quick) = (world.session("slow"), world.session("quick"));
-    let holder = world.elsewhere().session().owner("holder").open().unwrap();
-    let held = holder.lock("k").lease(secs(1_000_000)).acquire().unwrap();
-    let mut patient = slow.lock("k").lease(Ttl::Forever).interval(secs(600)).begin().unwrap();
-    let end = world.clock.now() + secs(3600);
-    while world.clock.now() < end {
-        world.clock.advance(pause(&mut patient));
-    }
-    held.release().unwrap();
-    world.store.script_for(Op::Add, Fault::Late);
-    let due = world.clock.now() + pause(&mut patient);
-    world.store.deliver_late();
-    assert!(due > world.clock.now() + secs(1), "the other goes before it");
-    let mut hasty = quick.lock("k").interval(millis(50)).begin().unwrap();
-    let now = world.clock.now();
-    assert_eq!(run_in_order(&world, &mut [(&mut hasty, now), (&mut patient, due)]).as_deref(), Some("slow"));
 }

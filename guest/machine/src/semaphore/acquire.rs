@@ -252,7 +252,7 @@ impl AcquirePermit {
         let place = Place::permit(&self.name, number);
         let mut acquire = Box::new(Acquire::at(session, place, self.options.clone(), self.nonce));
         match acquire.step(session, now, Event::Start).split() {
-            ControlFlow::Break(outcome) => self.on_tried(session, now, number, outcome),
+            ControlFlow::Break(outcome) => self.on_tried(session, now, number, acquire.is_in_doubt(), outcome),
             ControlFlow::Continue(ask) => {
                 self.state = State::Trying { number, acquire };
                 ask.into()
@@ -260,7 +260,14 @@ impl AcquirePermit {
         }
     }
 
-    fn on_tried(&mut self, session: &mut Session, now: Time, number: u32, outcome: Outcome) -> Step<Outcome> {
+    fn on_tried(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        number: u32,
+        in_doubt: bool,
+        outcome: Outcome,
+    ) -> Step<Outcome> {
         self.in_doubt = None;
         let from_memory = core::mem::take(&mut self.from_memory);
         match outcome {
@@ -271,6 +278,12 @@ impl AcquirePermit {
             Err(AcquireError::Busy { waiting_for: WaitingFor::Holder(_), .. } | AcquireError::Corrupt(_)) => {
                 self.scarce = true;
                 self.search_again(session, now)
+            }
+            // The record that it could not withdraw will do when the quarantine is over.
+            Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) if in_doubt => {
+                self.in_doubt = Some(number);
+                self.waiting_for = WaitingFor::Quarantine(left);
+                self.pause(now, left)
             }
             // Of one that is gone it is told at once.
             Err(AcquireError::Busy { .. } | AcquireError::AlreadyHeld) if from_memory => {
@@ -396,7 +409,7 @@ impl Machine for AcquirePermit {
                 self.on_settled(session, now, *settled, reply)
             }
             (State::Trying { number, mut acquire }, event) => match acquire.step(session, now, event).split() {
-                ControlFlow::Break(outcome) => self.on_tried(session, now, number, outcome),
+                ControlFlow::Break(outcome) => self.on_tried(session, now, number, acquire.is_in_doubt(), outcome),
                 ControlFlow::Continue(ask) => {
                     self.state = State::Trying { number, acquire };
                     ask.into()
