@@ -9,10 +9,12 @@ use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
 use core::ptr;
 
-/// Sizes and alignments are rounded up to a multiple of this.
-const STEP: usize = 16;
-/// The largest block that is kept has so many steps; that of a record, with room for long names.
-const BINS: usize = 32;
+/// What a block may be aligned to, and how much larger those of the next bin are.
+const STEP: usize = 8;
+/// As much more than a multiple of the step has a block of dlmalloc's: the bins are for its own sizes, and nothing is lost.
+const MORE: usize = 4;
+/// The largest block that is kept has some 500 bytes, as a record with room for long names.
+const BINS: usize = 64;
 
 /// A bin for each size of small blocks, in front of an allocator that provides them, and all that is larger. For one
 /// thread only.
@@ -34,8 +36,15 @@ impl<A> Bins<A> {
 
     /// Which bin is for such blocks; none: they are not kept.
     fn bin(layout: Layout) -> Option<usize> {
-        let bin = layout.size().wrapping_sub(1) / STEP;
+        // The smallest has room for the address of another.
+        let bin = layout.size().saturating_sub(MORE).div_ceil(STEP).max(1);
         (bin < BINS && layout.align() <= STEP).then_some(bin)
+    }
+
+    /// How its blocks are made.
+    fn block(bin: usize) -> Layout {
+        // SAFETY: so small, and aligned to a power of two.
+        unsafe { Layout::from_size_align_unchecked(bin * STEP + MORE, STEP) }
     }
 }
 
@@ -47,8 +56,7 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Bins<A> {
         let Some(bin) = Self::bin(layout) else { return unsafe { self.behind.alloc(layout) } };
         let free = unsafe { &mut (*self.free.get())[bin] };
         if free.is_null() {
-            let block = unsafe { Layout::from_size_align_unchecked((bin + 1) * STEP, STEP) };
-            return unsafe { self.behind.alloc(block) };
+            return unsafe { self.behind.alloc(Self::block(bin)) };
         }
         let block = *free;
         *free = unsafe { block.cast::<*mut u8>().read() };
@@ -135,7 +143,7 @@ mod tests {
         let (small, large) = (Layout::new::<[u8; 200]>(), Layout::new::<[u8; 600]>());
         let block = unsafe { bins.alloc(small) };
         unsafe { bins.dealloc(block, small) };
-        assert_eq!(unsafe { bins.alloc(Layout::new::<[u64; 26]>()) }, block, "208 bytes is the same step as 200");
+        assert_eq!(unsafe { bins.alloc(Layout::new::<[u32; 51]>()) }, block, "204 bytes is the same step as 200");
         let grown = unsafe { bins.realloc(block, small, large.size()) };
         assert_eq!(unsafe { bins.alloc(small) }, block, "what is too small now is kept");
         unsafe { bins.dealloc(block, small) };

@@ -149,7 +149,7 @@ impl Game {
             }
             At::Between(retry) => {
                 let nonce = self.world.nonce();
-                self.players[index].nonces[1] = format!("nonce: {:032x}\n", nonce.0);
+                self.players[index].nonces[1] = format!("nonce: {:032x}\n", { nonce.0 });
                 At::Beginning(Op::new(&self.world, owner, retry.begin(nonce)))
             }
             At::Beginning(mut op) => {

@@ -200,7 +200,7 @@ impl Game {
             let nonce = self.world.nonce();
             let machine =
                 Acquire::new(self.world.session(owner), kvlock_machine::Key::new(key).unwrap(), options, nonce);
-            let nonce = format!("nonce: {:032x}\n", nonce.0);
+            let nonce = format!("nonce: {:032x}\n", { nonce.0 });
             {
                 let start = Start { key, nonce, began: self.world.now };
                 Work::Acquiring { op: Op::new(&self.world, owner, machine), start }
