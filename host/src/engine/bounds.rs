@@ -14,6 +14,10 @@ use super::Reach;
 /// the largest keys.
 const MAX_MEMORY_BYTES: usize = 512 << 20;
 
+/// Most grants and waits that a session may have at a time: more than there is memory for. wasmtime's own bound, where
+/// none is set, is 100,000, beyond which the session would be lost with all that it holds.
+const MAX_HANDLES: usize = 1 << 28;
+
 /// Most calls of the store in one call of the component. To tell of all permits of the largest semaphore takes four
 /// thousand; a component that makes more than this goes round in a circle.
 const MAX_CALLS: u32 = 1_000_000;
@@ -43,6 +47,7 @@ impl Bounds {
 /// Puts a new instance's store under its bounds.
 pub(super) fn impose(store: &mut Store<Reach>) {
     store.limiter(|reach| &mut reach.bounds.memory);
+    store.set_max_component_handles(MAX_HANDLES);
     store.epoch_deadline_callback(|mut context| on_tick(context.data_mut()));
     renew(store);
 }

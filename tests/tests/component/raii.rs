@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kvlock::{AcquireError, GrantError, Keep, WithLockError};
+use kvlock::{AcquireError, GrantError, Keep, Released, WithLockError};
 
 use crate::world::{World, secs};
 
@@ -117,4 +117,12 @@ fn a_kept_grant_that_is_dropped_is_released() {
     let world = World::new();
     drop(world.session("one").lock("k").acquire().unwrap().keep(Keep::default()));
     assert!(world.holder("k").is_none());
+}
+
+#[test]
+fn a_session_may_have_more_grants_than_wasmtime_has_handles_by_itself() {
+    let world = World::new();
+    let session = world.session("one");
+    let grants: Vec<_> = (0..100_100).map(|number| session.lock(format!("k{number}")).acquire().unwrap()).collect();
+    assert!(grants.into_iter().all(|grant| grant.release() == Ok(Released::Freed)));
 }
