@@ -278,7 +278,12 @@ impl Handle {
     }
 
     pub(crate) fn renew(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
-        let renewed = self.try_renew(lease);
+        self.renew_unless(|| false, lease)
+    }
+
+    /// Renews, unless it is to stop by the time at which the session's instance is free: the grant may be gone by then.
+    pub(crate) fn renew_unless(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
+        let renewed = self.try_renew(stop, lease);
         match &renewed {
             Ok(()) => tracing::trace!(key = self.key, "renewed"),
             Err(error) => tracing::warn!(key = self.key, "renewal failed: {error}"),
@@ -286,9 +291,12 @@ impl Handle {
         renewed
     }
 
-    fn try_renew(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
+    fn try_renew(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
         let lease = lease.map(convert::ttl_out);
         let renewed = self.call(|guest, resource| {
+            if stop() {
+                return Ok(Ok(()));
+            }
             let exports = guest.instance.exports.kvlock_lock_mutex().grant();
             exports.call_renew(&mut guest.instance.store, resource, lease)
         })?;

@@ -297,8 +297,9 @@ impl Keeper {
             if self.end.is_some_and(|end| end <= self.shared.clock.now()) {
                 return Some(Loss::MaxHold);
             }
-            let renewed = self.handle.renew(None);
-            if self.shared.lock().stop {
+            let is_stopped = || self.shared.lock().stop;
+            let renewed = self.handle.renew_unless(is_stopped, None);
+            if is_stopped() {
                 // What it answered may come of the release.
                 return None;
             }
