@@ -411,10 +411,14 @@ impl Attempt {
                 Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
             }
             wit::Progress::Failed(error) => Err(AcquireError::of(&self.key, error).later_by(in_line)),
-            wit::Progress::Granted(granted) => Ok(Poll::Ready(match known {
-                Granted::Own => Grant::own(&self.shared, self.key.clone(), granted),
-                Granted::Asked => Grant::asked(&self.shared, guest, granted.grant)?,
-            })),
+            wit::Progress::Granted(granted) => {
+                // Work that may conflict waits again, and is in its own line then.
+                self.in_doubt.store(false, Ordering::Relaxed);
+                Ok(Poll::Ready(match known {
+                    Granted::Own => Grant::own(&self.shared, self.key.clone(), granted),
+                    Granted::Asked => Grant::asked(&self.shared, guest, granted.grant)?,
+                }))
+            }
         })
     }
 }

@@ -16,8 +16,16 @@ fn commands() -> Vec<Vec<String>> {
 
 /// The folder of the package of this name.
 fn package(name: &str) -> PathBuf {
-    const FOLDERS: [&str; 7] =
-        ["guest/machine", "host", "tests", "tests/attack", "tests/fuzz", "tests/proof", "examples/catalogue"];
+    const FOLDERS: [&str; 8] = [
+        "guest/machine",
+        "guest/component",
+        "host",
+        "tests",
+        "tests/attack",
+        "tests/fuzz",
+        "tests/proof",
+        "examples/catalogue",
+    ];
     let named = |folder: &PathBuf| {
         let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
         manifest.lines().any(|line| line == format!("name = \"{name}\""))

@@ -39,7 +39,7 @@ const ROOM: usize = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 // Aligned as its halves are: WebAssembly has nothing longer, and allocators take more room and time for what has to lie
 // at a multiple of 16.
-#[repr(packed(8))]
+#[repr(Rust, packed(8))]
 pub struct Nonce(pub u128);
 
 /// What is known of a held lock to everybody who reads the store.
