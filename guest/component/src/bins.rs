@@ -1,9 +1,9 @@
 //! Small blocks of memory that were given back are given out again, by size.
 //!
 //! An acquire and a release allocate five blocks of a few hundred bytes, always the same sizes. To find room for them
-//! anew each time, and to join what is free to its neighbours, was a twelfth of all that the component does. What lies
-//! in a bin stays there: an instance has as much of each size as it ever had in use at once, and WebAssembly knows no
-//! way to give memory back in any case.
+//! anew each time, and to join what is free to its neighbours, was a twelfth of what they cost. What lies in a bin stays
+//! there: an instance has as much of each size as it ever had in use at once, and WebAssembly knows no way to give memory
+//! back in any case.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;

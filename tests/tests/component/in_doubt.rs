@@ -6,14 +6,7 @@ use kvlock::clock::Clock;
 use kvlock::store::{Fault, Memory, Op, StoreError, Ttl};
 use kvlock::{AcquireError, Acquisition, Client, Poll, Released};
 
-use crate::world::{World, millis, refused, secs};
-
-fn pause(wait: &mut Acquisition) -> Duration {
-    match wait.poll().unwrap() {
-        Poll::Pending { pause, .. } => pause,
-        Poll::Ready(grant) => panic!("{} has it", grant.owner()),
-    }
-}
+use crate::world::{World, millis, pause, refused, secs};
 
 /// Polls waits that are due, in this order, until one ends or an hour has passed.
 fn run_in_order(world: &World, waits: &mut [(&mut Acquisition, Duration)]) -> Option<String> {

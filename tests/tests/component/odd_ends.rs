@@ -5,16 +5,9 @@ use std::time::Duration;
 
 use kvlock::clock::Clock;
 use kvlock::store::{Fault, Memory, Op, Ttl};
-use kvlock::{AcquireError, Acquisition, Client, Keep, Kept, Locks, Poll, Released, Session, WaitingFor, Work};
+use kvlock::{AcquireError, Client, Keep, Kept, Locks, Poll, Released, Session, WaitingFor, Work};
 
-use crate::world::{World, millis, secs};
-
-fn pause(wait: &mut Acquisition) -> Duration {
-    match wait.poll().unwrap() {
-        Poll::Pending { pause, .. } => pause,
-        Poll::Ready(grant) => panic!("{} has it", grant.owner()),
-    }
-}
+use crate::world::{World, millis, pause, secs};
 
 /// In real time: sessions of one client that have met the store.
 fn sessions<const COUNT: usize>(client: &Client) -> [Session; COUNT] {

@@ -87,6 +87,15 @@ impl World {
     }
 }
 
+/// Polls a wait that is not over, and tells what pause to make.
+#[track_caller]
+pub(crate) fn pause(wait: &mut Acquisition) -> Duration {
+    match wait.poll().unwrap() {
+        Poll::Pending { pause, .. } => pause,
+        Poll::Ready(grant) => panic!("{} has it", grant.owner()),
+    }
+}
+
 pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
