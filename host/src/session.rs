@@ -377,7 +377,7 @@ impl Guest {
         self.unreleased.push(Unreleased { key, grant });
     }
 
-    /// Does it, and tells of how many it need not be done any more.
+    /// See [`Shared::release_again`]; tells how many are settled by now.
     fn release_again(&mut self, key: &str) -> wasmtime::Result<usize> {
         let mut done = 0;
         if self.unreleased.is_empty() {
