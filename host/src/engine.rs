@@ -8,7 +8,6 @@ use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 
 use crate::client::{Client, Random};
 use crate::clock::Clock;
-use crate::random::Stock;
 use crate::store::{KvStore, StoreError, WriteOutcome};
 use bindings::kvlock::lock::kv_store;
 use bindings::wasi;
@@ -39,7 +38,6 @@ pub struct Imports {
     store: Arc<dyn KvStore>,
     clock: Arc<dyn Clock>,
     random: Option<Random>,
-    stock: Stock,
     pollables: ResourceTable,
     /// How many calls of the store are left to the component; none: no end of them.
     calls_left: Option<u32>,
@@ -51,8 +49,7 @@ impl Imports {
     /// The store and the clock of a client.
     pub fn new(client: &Client) -> Self {
         let Client { store, clock, random, .. } = client.clone();
-        let (stock, pollables) = (Stock::new(), ResourceTable::new());
-        Imports { store, clock, random, stock, pollables, calls_left: None, in_doubt: false }
+        Imports { store, clock, random, pollables: ResourceTable::new(), calls_left: None, in_doubt: false }
     }
 
     fn store(&mut self) -> wasmtime::Result<&dyn KvStore> {
@@ -212,6 +209,6 @@ impl wasi::random::random::Host for Imports {
             // A panic of the function left nothing half done.
             return Ok(random.lock().unwrap_or_else(|poisoned| poisoned.into_inner())());
         }
-        Ok(self.stock.draw(self.clock.now())?)
+        Ok(getrandom::u64()?)
     }
 }

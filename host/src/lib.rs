@@ -82,7 +82,6 @@ mod keep;
 mod line;
 mod lock;
 mod process;
-mod random;
 mod scratch;
 mod semaphore;
 mod session;

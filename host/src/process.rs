@@ -1,5 +1,5 @@
 //! Which process this is. A fork is another one: it has neither its parent's connections nor its locks, and must not
-//! draw its random numbers.
+//! draw the nonces of its sessions.
 //!
 //! It is asked with every acquire, and a system call each time would be a part of what that costs. So there is a page
 //! of memory that the kernel wipes in the child of a fork.

@@ -41,8 +41,9 @@ impl wit::Guest for Component {
     fn begin(session: SessionBorrow<'_>, key: String, options: wit::RetryOptions) -> Result<wit::Retry, String> {
         let invalid = |invalid: Invalid| invalid.to_string();
         let key = Key::new(&key).map_err(invalid)?;
-        let retry = Retry::new(key, retry_options(options).map_err(invalid)?, driver::nonce().0);
         let session = session.get::<Session>().shared();
+        let seed = session.nonce(driver::now()).0;
+        let retry = Retry::new(key, retry_options(options).map_err(invalid)?, seed);
         Ok(wit::Retry::new(Resource { session, state: RefCell::new(State::Between(Box::new(retry))) }))
     }
 }
@@ -50,9 +51,9 @@ impl wit::Guest for Component {
 impl Resource {
     /// Goes on until there is an outcome or a pause to make.
     fn advance(&self) -> Advanced {
-        let mut state = self.state.borrow_mut();
+        let (mut state, now) = (self.state.borrow_mut(), driver::now());
         let (mut begin, event) = match core::mem::replace(&mut *state, State::Ended(0)) {
-            State::Between(retry) => (retry.begin(driver::nonce()), Event::Start),
+            State::Between(retry) => (retry.begin(self.session.nonce(now)), Event::Start),
             State::Beginning(begin) => (begin, Event::Woken),
             other => {
                 let text = if matches!(other, State::Running(_)) { RUNS } else { ENDED };
@@ -60,7 +61,7 @@ impl Resource {
                 return ControlFlow::Break(Err(AcquireError::Invalid(text.to_string())));
             }
         };
-        match driver::advance(&mut begin, &mut self.session.borrow_mut(), event) {
+        match driver::advance(&mut begin, &mut self.session.borrow_mut(), now, event) {
             ControlFlow::Break(Ok(running)) => {
                 let granted = mutex::Grant::granted(&self.session, running.grant().clone());
                 *state = State::Running(running);

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use kvlock_machine::{Event, Machine, Nonce, Reply, Request, Session, Step, Time, nanos};
+use kvlock_machine::{Event, Machine, Nonces, Reply, Request, Session, Step, Time, nanos};
 
 use crate::bindings::kvlock::lock::kv_store;
 use crate::bindings::wasi::clocks::monotonic_clock;
@@ -17,7 +17,7 @@ use crate::convert;
 pub(crate) fn run<M: Machine>(mut machine: M, session: &mut Session) -> M::Outcome {
     let mut event = Event::Start;
     loop {
-        match advance(&mut machine, session, event) {
+        match advance(&mut machine, session, now(), event) {
             ControlFlow::Break(outcome) => return outcome,
             ControlFlow::Continue(pause) => sleep(nanos(pause)),
         }
@@ -25,13 +25,13 @@ pub(crate) fn run<M: Machine>(mut machine: M, session: &mut Session) -> M::Outco
     }
 }
 
-/// Drives a machine until it ends or wants to sleep.
+/// Drives a machine until it ends or wants to sleep. `at` is the time now, which whoever begins may have read already.
 pub(crate) fn advance<M: Machine>(
     machine: &mut M,
     session: &mut Session,
+    mut at: Time,
     mut event: Event,
 ) -> ControlFlow<M::Outcome, Duration> {
-    let mut at = now();
     loop {
         match machine.step(session, at, event) {
             Step::Call(request) => {
@@ -57,10 +57,9 @@ pub(crate) fn now() -> Time {
     Time::from_nanos(monotonic_clock::now())
 }
 
-/// 128 bits from the host's secure generator.
-pub(crate) fn nonce() -> Nonce {
-    let half = || u128::from(random::get_random_u64());
-    Nonce(half() << 64 | half())
+/// The nonces of a session, seeded by the host's secure generator.
+pub(crate) fn nonces() -> Nonces {
+    Nonces::new(core::array::from_fn(|_| random::get_random_u64()))
 }
 
 fn call(request: Request) -> Reply {

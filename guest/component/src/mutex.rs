@@ -3,12 +3,12 @@
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, Ref, RefCell, RefMut};
 use core::ops::ControlFlow;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, Break, Claim, Event, HandedOver, Key, KeyError, Lease, Machine, Release,
-    Renew, Status, Step, Time, WaitingFor,
+    Acquire, AcquireError, AcquirePermit, Break, Claim, Event, HandedOver, Key, KeyError, Lease, Machine, Nonce,
+    Nonces, Release, Renew, Status, Step, Time, WaitingFor,
 };
 
 use crate::bindings::exports::kvlock::lock::mutex as wit;
@@ -24,8 +24,35 @@ impl wit::Guest for Component {
     type Grant = Grant;
 }
 
-/// A machine session. The borrows below never meet: an instance cannot be entered while it is inside a call.
-pub(crate) type Shared = Rc<RefCell<kvlock_machine::Session>>;
+/// A machine session, and where its nonces come from.
+#[derive(Clone)]
+pub(crate) struct Shared(Rc<State>);
+
+struct State {
+    session: RefCell<kvlock_machine::Session>,
+    /// None until the first is drawn: who only looks needs no random numbers.
+    nonces: RefCell<Option<Nonces>>,
+}
+
+/// The borrows never meet: an instance cannot be entered while it is inside a call.
+impl Shared {
+    fn new(session: kvlock_machine::Session) -> Self {
+        Shared(Rc::new(State { session: RefCell::new(session), nonces: RefCell::new(None) }))
+    }
+
+    pub(crate) fn borrow(&self) -> Ref<'_, kvlock_machine::Session> {
+        self.0.session.borrow()
+    }
+
+    pub(crate) fn borrow_mut(&self) -> RefMut<'_, kvlock_machine::Session> {
+        self.0.session.borrow_mut()
+    }
+
+    /// A nonce that was never drawn before.
+    pub(crate) fn nonce(&self, now: Time) -> Nonce {
+        self.0.nonces.borrow_mut().get_or_insert_with(driver::nonces).draw(now)
+    }
+}
 
 /// The resource `session`.
 pub(crate) struct Session(Shared);
@@ -59,8 +86,8 @@ impl Acquiring {
     }
 
     /// Goes on until there is an outcome or a pause to make.
-    fn advance(&mut self, session: &Shared, event: Event) -> Advanced {
-        match driver::advance(self, &mut session.borrow_mut(), event) {
+    fn advance(&mut self, session: &Shared, now: Time, event: Event) -> Advanced {
+        match driver::advance(self, &mut session.borrow_mut(), now, event) {
             ControlFlow::Break(Ok(grant)) => ControlFlow::Break(Ok(Grant::granted(session, grant))),
             ControlFlow::Break(Err(error)) => ControlFlow::Break(Err(convert::acquire_error(error))),
             ControlFlow::Continue(pause) => {
@@ -94,11 +121,11 @@ impl Session {
         self.0.clone()
     }
 
-    fn acquire(&self, key: &str, options: wit::LockOptions) -> Result<Acquiring, wit::AcquireError> {
+    fn acquire(&self, key: &str, options: wit::LockOptions, now: Time) -> Result<Acquiring, wit::AcquireError> {
         let invalid = |invalid: kvlock_machine::Invalid| wit::AcquireError::Invalid(invalid.to_string());
         let (session, options) = (self.0.borrow(), convert::lock_options(options).map_err(invalid)?);
         let key = session.key(key).map_err(invalid)?;
-        Ok(Acquiring::Lock(Acquire::new(&session, key, options, driver::nonce())))
+        Ok(Acquiring::Lock(Acquire::new(&session, key, options, self.0.nonce(now))))
     }
 }
 
@@ -106,16 +133,17 @@ impl wit::GuestSession for Session {
     fn open(options: wit::SessionOptions) -> Result<wit::Session, String> {
         let options = convert::session_options(options).map_err(|invalid| invalid.to_string())?;
         let session = kvlock_machine::Session::open(options, driver::now()).map_err(|invalid| invalid.to_string())?;
-        Ok(wit::Session::new(Session(Rc::new(RefCell::new(session)))))
+        Ok(wit::Session::new(Session(Shared::new(session))))
     }
 
     fn lock(&self, key: String, options: wit::LockOptions) -> Result<wit::Acquisition, wit::AcquireError> {
-        Ok(Acquisition::resource(&self.0, self.acquire(&key, options)?))
+        Ok(Acquisition::resource(&self.0, self.acquire(&key, options, driver::now())?))
     }
 
     fn try_lock(&self, key: String, options: wit::LockOptions) -> Result<wit::Tried, wit::AcquireError> {
-        let mut acquiring = self.acquire(&key, options)?;
-        match acquiring.advance(&self.0, Event::Start) {
+        let now = driver::now();
+        let mut acquiring = self.acquire(&key, options, now)?;
+        match acquiring.advance(&self.0, now, Event::Start) {
             ControlFlow::Break(granted) => granted.map(wit::Tried::Granted),
             ControlFlow::Continue(pending) => {
                 let acquisition = Acquisition::waiting(&self.0, acquiring);
@@ -171,7 +199,7 @@ impl Acquisition {
             (Some(handed), Acquiring::Lock(_)) => Event::HandedOver(handed),
             _ => event,
         };
-        let advanced = acquiring.advance(&self.session, event);
+        let advanced = acquiring.advance(&self.session, driver::now(), event);
         if advanced.is_continue() {
             self.progress.replace(Progress::Waiting(acquiring));
         }

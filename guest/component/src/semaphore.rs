@@ -45,8 +45,9 @@ impl wit::Guest for Component {
     }
 
     fn acquire(session: SessionBorrow<'_>, name: String, options: wit::PermitOptions) -> Result<Acquisition, String> {
-        let acquire = permit(&name, options).map_err(|invalid| invalid.to_string())?;
-        Ok(mutex::Acquisition::resource(&session.get::<Session>().shared(), Acquiring::Permit(acquire)))
+        let session = session.get::<Session>().shared();
+        let acquire = permit(&session, &name, options).map_err(|invalid| invalid.to_string())?;
+        Ok(mutex::Acquisition::resource(&session, Acquiring::Permit(acquire)))
     }
 
     fn status(session: SessionBorrow<'_>, name: String) -> Result<Option<wit::SemaphoreStatus>, wit::KeyError> {
@@ -81,15 +82,15 @@ fn resize(
     let name = Key::semaphore(name)?;
     // There is no lease to a size.
     let options = lock_options(Lease::new(Ttl::Forever)?, options.wait, options.interval)?;
-    let resize = Resize::new(name, size?, &options, driver::nonce());
     let session = session.get::<Session>().shared();
+    let resize = Resize::new(name, size?, &options, session.nonce(driver::now()));
     Ok(wit::Resizing::new(Resizing { session, progress: RefCell::new(Progress::Fresh(resize)) }))
 }
 
-fn permit(name: &str, options: wit::PermitOptions) -> Result<AcquirePermit, Invalid> {
+fn permit(session: &Shared, name: &str, options: wit::PermitOptions) -> Result<AcquirePermit, Invalid> {
     let lease = Lease::new(convert::ttl_in(options.lease))?;
     let options = lock_options(lease, options.wait, options.interval)?;
-    Ok(AcquirePermit::new(Key::semaphore(name)?, options, driver::nonce()))
+    Ok(AcquirePermit::new(Key::semaphore(name)?, options, session.nonce(driver::now())))
 }
 
 fn lock_options(lease: Lease, wait: Option<u64>, interval: u64) -> Result<LockOptions, Invalid> {
@@ -104,7 +105,7 @@ impl Resizing {
             Progress::Waiting(resize) => (resize, Event::Woken),
             Progress::Ended => return ControlFlow::Break(Err(wit::ResizeError::Ended)),
         };
-        match driver::advance(&mut resize, &mut self.session.borrow_mut(), event) {
+        match driver::advance(&mut resize, &mut self.session.borrow_mut(), driver::now(), event) {
             ControlFlow::Break(outcome) => ControlFlow::Break(outcome.map_err(convert::resize_error)),
             ControlFlow::Continue(pause) => {
                 let status = convert::semaphore_status(resize.status().clone());

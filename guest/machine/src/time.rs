@@ -12,6 +12,11 @@ impl Time {
         Time(nanos)
     }
 
+    /// What the clock read.
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// This long after.
     pub fn after(self, duration: Duration) -> Self {
         Time(self.0.saturating_add(nanos(duration)))

@@ -85,6 +85,8 @@ pub(super) struct Connection {
     just_sent: bool,
     opened: Instant,
     used: Instant,
+    /// The time, if it has just been read: that is a good part of what an exchange costs us.
+    now: Option<Instant>,
 }
 
 impl Connection {
@@ -106,6 +108,7 @@ impl Connection {
             just_sent: false,
             opened: now,
             used: now,
+            now: Some(now),
         })
     }
 
@@ -116,7 +119,7 @@ impl Connection {
 
     /// Sends one or several commands. Their replies must be read, all and in order, before the next is sent.
     pub(super) fn send(&mut self, request: &[u8]) -> Result<(), Failure> {
-        self.used = Instant::now();
+        self.used = self.now.take().unwrap_or_else(Instant::now);
         self.deadline = self.used + self.timeout;
         let mut sent = 0;
         while sent < request.len() {
@@ -222,9 +225,9 @@ impl Connection {
         }
     }
 
-    /// For how long nothing was sent.
-    pub(super) fn idle(&self) -> Duration {
-        self.used.elapsed()
+    /// For how long nothing was sent. An exchange is to follow at once.
+    pub(super) fn idle(&mut self) -> Duration {
+        self.now.insert(Instant::now()).duration_since(self.used)
     }
 
     /// Whether every byte that came was part of an answer; what it returns `false` for must not be used again.

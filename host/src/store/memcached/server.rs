@@ -83,7 +83,7 @@ impl Server {
         loop {
             // Statement by itself, so that the pool is not locked while we look.
             let link = self.idle().pop();
-            let link = link?;
+            let mut link = link?;
             if link.connection.idle() < LOOK_AFTER || link.connection.is_quiet() {
                 return Some(link);
             }
