@@ -52,8 +52,10 @@ enum State {
         claim: Box<Claim>,
         line: Arc<str>,
     },
-    /// Writing the successor into it.
-    LiningUp,
+    /// Writing the successor into it, or taking those out who were served; then the lock goes to the claim's, or is free.
+    LiningUp {
+        claim: Option<Box<Claim>>,
+    },
     /// Deleting the record, or writing the successor's in its place.
     GivingUp {
         write: Box<Conditional>,
@@ -170,20 +172,26 @@ impl Release {
         };
         let Place { key, .. } = &claim.record.place;
         let mut waiting = entry.as_ref().map(|entry| Line::decode(key, &entry.value)).unwrap_or_default();
+        let stood = waiting.len();
         let served = held.row.next(held.record.nonce).first.into_iter().chain([Ticket::of(held.record.nonce)]);
         served.for_each(|ticket| waiting.serve(ticket));
         let successor = Ticket::of(claim.record.nonce);
         let alone = waiting.len() == waiting.place(successor).map_or(0, |_| 1);
-        let Some(entry) = entry.filter(|_| !alone) else {
+        if alone {
             held.row = Row::default();
-            return self.give_up(session, now, Some(claim));
-        };
-        if waiting.place(successor).is_none() {
+        } else if waiting.place(successor).is_none() {
             waiting.join(successor);
         }
-        self.state = State::LiningUp;
-        let (value, ttl) = (waiting.encode(key), Ttl::After(KEPT_FOR));
-        Step::Call(Request::Replace { key: line, value, ttl, if_version: entry.version })
+        let Some(Entry { version: if_version, .. }) = entry.filter(|_| !alone || waiting.len() < stood) else {
+            return self.give_up(session, now, Some(claim));
+        };
+        // Whoever was served and stays there would pass for somebody who waits at the next look.
+        let request = match waiting.len() {
+            0 => Request::Delete { key: line, if_version },
+            _ => Request::Replace { key: line, value: waiting.encode(key), ttl: Ttl::After(KEPT_FOR), if_version },
+        };
+        self.state = State::LiningUp { claim: Some(claim).filter(|_| alone) };
+        Step::Call(request)
     }
 
     /// Frees the lock, or writes what the claim says.
@@ -286,7 +294,9 @@ impl Machine for Release {
                 self.on_line(session, now, (claim, line), reply)
             }
             // The line is advice: where it cannot be written it is done without.
-            (State::LiningUp, Event::Reply(Reply::Write(_))) => self.give_up(session, now, None),
+            (State::LiningUp { claim }, Event::Reply(Reply::Write(_) | Reply::Delete(_))) => {
+                self.give_up(session, now, claim)
+            }
             (State::GivingUp { mut write, before, row }, event) => match write.step(now, event) {
                 ControlFlow::Break(end) => Step::Done(self.on_given_up(session, now, before, row, end)),
                 ControlFlow::Continue(ask) => {
@@ -298,9 +308,9 @@ impl Machine for Release {
         }
     }
 
-    /// What was deleted is given back, however late it is.
+    /// A record that was deleted is given back, however late it is.
     fn minds_the_time_of(&self, reply: &Reply) -> bool {
-        !matches!(reply, Reply::Delete(Ok(DeleteOutcome::Deleted)))
+        !matches!((&self.state, reply), (State::GivingUp { .. }, Reply::Delete(Ok(DeleteOutcome::Deleted))))
     }
 }
 

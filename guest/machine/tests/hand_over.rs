@@ -114,17 +114,29 @@ fn a_hand_over_that_is_told_from_the_future_counts_from_now() {
     assert_eq!(world.validity(next, &grant.unwrap()), Validity::Valid(millis(4990)));
 }
 
-/// Three owners of one process hand the lock over as often as they may without a look at the line.
-fn handed_over_eight_times(world: &mut World) -> (Vec<Owner>, Grant) {
+/// Three owners of one process, of whom the first holds the lock.
+fn three(world: &mut World) -> (Vec<Owner>, Grant) {
     let owners: Vec<_> = (0..3).map(|n| world.acquainted(&format!("{n}"))).collect();
-    let mut grant = world.acquire(owners[0], "k", once(10)).unwrap();
+    let grant = world.acquire(owners[0], "k", once(10)).unwrap();
+    (owners, grant)
+}
+
+/// In this turn of theirs the next takes it by a hand-over, which was so many in a row.
+fn next_of_three(world: &mut World, owners: &[Owner], turn: u32, grant: Grant) -> (Grant, u32) {
+    let (holder, next) = (owners[turn as usize % 3], owners[(turn as usize + 1) % 3]);
+    let mut waiting = world.acquiring(next, "k", waiting(10, secs(60)));
+    let handed = handed(world.release_to(holder, &grant, &mut waiting));
+    waiting.hand(world, handed);
+    (world.finish(waiting).unwrap(), handed.in_a_row)
+}
+
+/// They hand it over as often as they may without a look at the line.
+fn handed_over_eight_times(world: &mut World) -> (Vec<Owner>, Grant) {
+    let (owners, mut grant) = three(world);
     for turn in 0..MAX_IN_A_ROW {
-        let (holder, next) = (owners[turn as usize % 3], owners[(turn as usize + 1) % 3]);
-        let mut waiting = world.acquiring(next, "k", waiting(10, secs(60)));
-        let handed = handed(world.release_to(holder, &grant, &mut waiting));
-        assert_eq!(handed.in_a_row, turn + 1);
-        waiting.hand(world, handed);
-        grant = world.finish(waiting).unwrap();
+        let in_a_row;
+        (grant, in_a_row) = next_of_three(world, &owners, turn, grant);
+        assert_eq!(in_a_row, turn + 1);
     }
     (owners, grant)
 }
@@ -161,6 +173,56 @@ fn after_eight_times_in_a_row_those_who_wait_elsewhere_are_next_and_the_successo
     let later = world.now + secs(1);
     world.run_until(later, &mut [&mut next]);
     assert!(next.outcome().unwrap().is_ok());
+}
+
+#[test]
+fn who_of_them_stood_in_line_and_was_served_does_not_pass_for_somebody_who_waits_elsewhere() {
+    let mut world = World::new();
+    let before = world.acquainted("before");
+    let held = world.acquire(before, "k", once(10)).unwrap();
+    let owners: Vec<_> = (0..3).map(|n| world.acquainted(&format!("{n}"))).collect();
+    let mut first = world.acquiring(owners[0], "k", waiting(10, secs(60)));
+    let soon = world.now + millis(5);
+    world.run_until(soon, &mut [&mut first]);
+    world.release(before, &held).unwrap();
+    let soon = world.now + secs(1);
+    world.run_until(soon, &mut [&mut first]);
+    let mut grant = first.outcome().expect("it is free").unwrap();
+    world.calls();
+    for turn in 0..4 * MAX_IN_A_ROW {
+        (grant, _) = next_of_three(&mut world, &owners, turn, grant);
+    }
+    let calls = world.calls();
+    assert_eq!(calls.iter().filter(|call| **call == "get").count(), 3, "{calls:?}");
+    assert_eq!(
+        calls.iter().filter(|call| **call == "delete").count(),
+        1,
+        "the line, in which nobody stands: {calls:?}"
+    );
+}
+
+#[test]
+fn a_line_of_served_ones_and_the_successor_is_the_successors_alone() {
+    let mut world = World::new();
+    let before = world.acquainted("before");
+    let held = world.acquire(before, "k", once(10)).unwrap();
+    let owners: Vec<_> = (0..3).map(|n| world.acquainted(&format!("{n}"))).collect();
+    let mut first = world.acquiring(owners[0], "k", waiting(10, secs(60)));
+    let soon = world.now + millis(5);
+    world.run_until(soon, &mut [&mut first]);
+    world.release(before, &held).unwrap();
+    let soon = world.now + secs(1);
+    world.run_until(soon, &mut [&mut first]);
+    let mut grant = first.outcome().expect("it is free").unwrap();
+    for turn in 0..MAX_IN_A_ROW {
+        (grant, _) = next_of_three(&mut world, &owners, turn, grant);
+    }
+    let mut next = world.acquiring(owners[1], "k", waiting(10, secs(60)));
+    let soon = world.now + millis(5);
+    world.run_until(soon, &mut [&mut next]);
+    world.calls();
+    assert_eq!(handed(world.release_to(owners[2], &grant, &mut next)).in_a_row, 1);
+    assert_eq!(world.calls(), ["get", "replace", "replace"]);
 }
 
 #[test]
