@@ -9,7 +9,8 @@
 //! wrong: it is believed within what was seen, and nothing hangs on it but when to look.
 //!
 //! Who finds the lock free and others before it gives them time to take it, a little for each, and then tries: somebody
-//! in the line may have crashed.
+//! in the line may have crashed. Where new ones take it as soon as it is given back, it is never found free; so who sees
+//! it change hands again and again while the line stands still waits no longer for those before it.
 
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -36,6 +37,9 @@ const PATIENCE: u32 = 8;
 /// The line is forgotten when nobody has joined it for so long. Who waits longer joins anew, and those who are next
 /// look most often.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(60);
+/// Where the lock changes hands so often while the line stands still, its first is not there any more; once more, and
+/// neither is the next.
+const PASSED_OVER: u32 = 4;
 /// How often somebody else may be faster at joining in a row before it is put off to the next look.
 const JOINS: u8 = 4;
 
@@ -67,7 +71,7 @@ pub(crate) struct Queue {
     holder: Option<Ticket>,
     /// The last look that found another holder, or none.
     other_at: Option<Time>,
-    /// Whether nobody but a holder's record told how long turns are.
+    /// Whether nobody but a holder's record told how long turns are, and none was seen to begin and end.
     hearsay: bool,
     /// When the holder's turn began, as far as is known.
     began: Option<Time>,
@@ -84,8 +88,12 @@ struct Standing {
     since: Time,
     /// Turns that were to pass from then on.
     turns: u32,
-    /// How many stand before.
+    /// How many stand before; none that counts, if they do not seem to be there.
     place: u32,
+    /// How many stand before in the line as it is written.
+    written: u32,
+    /// How often the lock was seen to change hands since the line moved.
+    passed_over: u32,
     /// When the lock is expected to be free for it.
     expected: Option<Time>,
     /// Whether it was looked at again since it joined.
@@ -168,7 +176,8 @@ impl Queue {
         let mut line = entry.map(|entry| Line::decode(&self.key, &entry.value)).unwrap_or_default();
         let served = holder.map(|holder| holder.ticket);
         // Not if the holder has renewed its lease.
-        if served != self.holder {
+        let another = served != self.holder;
+        if another {
             let end = now.before(now.since(self.looked.unwrap_or(now)) / 2);
             self.last_turn = self.turn_until(end).or(self.last_turn);
             (self.holder, self.other_at) = (served, self.looked);
@@ -177,6 +186,8 @@ impl Queue {
             // It may tell of a crowd that was served, whose tickets are in the line yet.
             let known = self.measured || self.found.is_some() || line.turn.is_some();
             self.hearsay |= told.is_some() && !known;
+            // That turns follow each other it has seen for itself by then.
+            self.hearsay &= self.last_turn.is_none();
             self.found = self.found.or(told);
         }
         self.learn(now, holder.map(|holder| holder.version), line.turn);
@@ -186,7 +197,7 @@ impl Queue {
         let turn_began = holder.map(|holder| self.plausible(holder.since));
         if let Some(place) = line.before(self.ticket) {
             self.joins_left = JOINS;
-            self.stand(now, place, turn_began);
+            let place = self.stand(now, place, turn_began, another && holder.is_some());
             return if holder.is_none() && place == 0 { Advice::Try } else { Advice::Pause };
         }
         if holder.is_none() && line.len() == 0 {
@@ -243,7 +254,7 @@ impl Queue {
         };
         self.joins_left = joins_left;
         self.standing = None;
-        self.stand(now, line.before(self.ticket).unwrap_or_default(), turn_began);
+        self.stand(now, line.before(self.ticket).unwrap_or_default(), turn_began, false);
         line.turn = self.turn.or(line.turn).map(rounded);
         let (key, value) = (self.store_key.clone(), line.encode(&self.key));
         let ttl = Ttl::After(KEPT_FOR);
@@ -253,29 +264,37 @@ impl Queue {
         })
     }
 
-    /// It stands there now.
-    fn stand(&mut self, now: Time, place: usize, turn_began: TurnBegan) {
-        let place = u32::try_from(place).unwrap_or(u32::MAX);
+    /// It stands there now, and somebody else took the lock, or nobody did. Tells how many are to be expected before it.
+    fn stand(&mut self, now: Time, place: usize, turn_began: TurnBegan, passed_over: bool) -> u32 {
+        let written = u32::try_from(place).unwrap_or(u32::MAX);
+        let passed_over = match &self.standing {
+            Some(standing) if written >= standing.written => standing.passed_over + u32::from(passed_over),
+            _ => 0,
+        };
+        let place = if passed_over >= written.saturating_add(PASSED_OVER) { 0 } else { written };
         let turns = place.saturating_add(u32::from(turn_began.is_some()));
         let expected = |turn: Duration| turn_began.flatten().map(|began| began.after(turn * turns));
         let Some(standing) = &mut self.standing else {
             let expected = self
                 .turn
                 .map(|turn| expected(turn).unwrap_or_else(|| first_expectation(now, self.released, turn, turns)));
-            self.standing = Some(Standing { since: now, turns, place, expected, confirmed: false });
-            return;
+            let confirmed = false;
+            self.standing = Some(Standing { since: now, turns, place, written, passed_over, expected, confirmed });
+            return place;
         };
         let moved = standing.turns.saturating_sub(turns);
         if self.turn.is_none() && moved > 0 {
             self.turn = Some(now.since(standing.since) / moved);
         }
         (standing.place, standing.confirmed) = (place, true);
+        (standing.written, standing.passed_over) = (written, passed_over);
         if let Some(turn) = self.turn {
             // The holder has its turn, of which an unknown part is over; those before have theirs whole.
             let (soonest, latest) = (now.after(turn * place), now.after(turn * turns));
             let expected = expected(turn).or(standing.expected).unwrap_or(soonest);
             standing.expected = Some(expected.clamp(soonest, latest));
         }
+        place
     }
 
     /// How long to pause, and what then.

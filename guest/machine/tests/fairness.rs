@@ -281,3 +281,25 @@ fn strangers_that_take_a_lock_once_find_out_how_long_its_turns_are() {
         }
     }
 }
+
+/// New ones come faster than the lock is given back, so that it is hardly ever found free.
+#[test]
+fn those_who_come_and_go_do_not_shut_out_who_waits() {
+    let (hold, apart) = (micros(4000), micros(5000));
+    for seed in 1..=40 {
+        let mut crowd = Crowd::of_strangers(8, apart, hold, seed);
+        let mut last = [(0, crowd.world.now); 8];
+        let mut longest = Duration::ZERO;
+        for _ in 0..400 {
+            crowd.run_for(hold);
+            for (member, (grants, since)) in crowd.members.iter().zip(&mut last) {
+                if member.grants > *grants {
+                    (*grants, *since) = (member.grants, crowd.world.now);
+                }
+                longest = longest.max(crowd.world.now - *since);
+            }
+        }
+        println!("seed {seed}: {longest:?}");
+        assert!(longest < hold * 125, "seed {seed}: one of eight had to wait for {longest:?}");
+    }
+}
