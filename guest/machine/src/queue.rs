@@ -10,7 +10,7 @@
 //!
 //! Who finds the lock free and others before it gives them time to take it, a little for each, and then tries: somebody
 //! in the line may have crashed. Where new ones take it as soon as it is given back, it is never found free; so who sees
-//! it change hands again and again while the line stands still waits no longer for those before it.
+//! that happen again and again while the line stands still waits no longer for those before it.
 
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -37,8 +37,8 @@ const PATIENCE: u32 = 8;
 /// The line is forgotten when nobody has joined it for so long. Who waits longer joins anew, and those who are next
 /// look most often.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(60);
-/// Where the lock changes hands so often while the line stands still, its first is not there any more; once more, and
-/// neither is the next.
+/// Where others who did not wait take the lock so often while the line stands still, its first is not there any more; once
+/// more, and neither is the next.
 const PASSED_OVER: u32 = 4;
 /// How often somebody else may be faster at joining in a row before it is put off to the next look.
 const JOINS: u8 = 4;
@@ -92,7 +92,7 @@ struct Standing {
     place: u32,
     /// How many stand before in the line as it is written.
     written: u32,
-    /// How often the lock was seen to change hands since the line moved.
+    /// How often somebody who had not waited was seen to take the lock since the line moved.
     passed_over: u32,
     /// When the lock is expected to be free for it.
     expected: Option<Time>,
@@ -197,7 +197,8 @@ impl Queue {
         let turn_began = holder.map(|holder| self.plausible(holder.since));
         if let Some(place) = line.before(self.ticket) {
             self.joins_left = JOINS;
-            let place = self.stand(now, place, turn_began, another && holder.is_some());
+            let barged_in = another && holder.is_some_and(|holder| holder.turn.is_none());
+            let place = self.stand(now, place, turn_began, barged_in);
             return if holder.is_none() && place == 0 { Advice::Try } else { Advice::Pause };
         }
         if holder.is_none() && line.len() == 0 {
@@ -264,11 +265,12 @@ impl Queue {
         })
     }
 
-    /// It stands there now, and somebody else took the lock, or nobody did. Tells how many are to be expected before it.
-    fn stand(&mut self, now: Time, place: usize, turn_began: TurnBegan, passed_over: bool) -> u32 {
+    /// It stands there now, and somebody who had not waited took the lock since the last look, or nobody did. Tells how
+    /// many are to be expected before it.
+    fn stand(&mut self, now: Time, place: usize, turn_began: TurnBegan, barged_in: bool) -> u32 {
         let written = u32::try_from(place).unwrap_or(u32::MAX);
         let passed_over = match &self.standing {
-            Some(standing) if written >= standing.written => standing.passed_over + u32::from(passed_over),
+            Some(standing) if written >= standing.written => standing.passed_over + u32::from(barged_in),
             _ => 0,
         };
         let place = if passed_over >= written.saturating_add(PASSED_OVER) { 0 } else { written };
@@ -414,5 +416,35 @@ mod tests {
         assert!(matches!(queue.see(at(1), Some(holder(2, 4, Some(turn))), Some(&entry)), Advice::Join(_)));
         let (pause, then) = queue.pause(at(1), &mut Wait::new(None, turn, 1));
         assert!(pause >= turn / ERROR && then == Then::Look, "{pause:?}");
+    }
+
+    /// What the third in line does after the lock was taken so often by somebody who had waited so, or had not.
+    fn after_others_took_it(times: u64, had_waited: Option<Duration>) -> Then {
+        let key = Key::new("report").unwrap();
+        let turn = Duration::from_millis(10);
+        let mut line = Line::default();
+        line.turn = Some(turn);
+        [1, 2, 7].into_iter().for_each(|ticket| assert!(line.join(Ticket(ticket))));
+        let version = |number| Version { era: 1, number };
+        let entry = Entry { value: line.encode(&key), version: version(1), time_left: None };
+        let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64));
+        for time in 0..=times {
+            let (ticket, version) = (Ticket(100 + time), version(100 + time));
+            let holder = Served { ticket, version, since: None, turn: had_waited };
+            assert_eq!(queue.see(at(10 * time), Some(holder), Some(&entry)), Advice::Pause);
+        }
+        queue.pause(at(10 * times), &mut Wait::new(None, turn, 1)).1
+    }
+
+    #[test]
+    fn who_sees_others_barge_in_again_and_again_does_not_wait_for_a_line_that_stands_still() {
+        let enough = u64::from(PASSED_OVER) + 2;
+        assert_eq!(after_others_took_it(enough - 1, None), Then::Look);
+        assert_eq!(after_others_took_it(enough, None), Then::Try);
+    }
+
+    #[test]
+    fn those_who_waited_elsewhere_do_not_barge_in() {
+        assert_eq!(after_others_took_it(20, Some(Duration::from_millis(10))), Then::Look);
     }
 }
