@@ -13,7 +13,7 @@ use crate::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl};
 use crate::line::{Line, Ticket};
 use crate::name::Place;
 use crate::options::{Lease, to_trust};
-use crate::queue::KEPT_FOR;
+use crate::queue::{KEPT_FOR, corrected, rounded};
 use crate::record::Record;
 use crate::rewrite::{Before, Rewrite, holder};
 use crate::session::{Grant, Session};
@@ -52,10 +52,8 @@ enum State {
         claim: Box<Claim>,
         line: Arc<str>,
     },
-    /// Writing the successor into it, or taking those out who were served; then the lock goes to the claim's, or is free.
-    LiningUp {
-        claim: Option<Box<Claim>>,
-    },
+    /// Writing the successor into it.
+    LiningUp,
     /// Deleting the record, or writing the successor's in its place.
     GivingUp {
         write: Box<Conditional>,
@@ -172,26 +170,23 @@ impl Release {
         };
         let Place { key, .. } = &claim.record.place;
         let mut waiting = entry.as_ref().map(|entry| Line::decode(key, &entry.value)).unwrap_or_default();
-        let stood = waiting.len();
         let served = held.row.next(held.record.nonce).first.into_iter().chain([Ticket::of(held.record.nonce)]);
         served.for_each(|ticket| waiting.serve(ticket));
         let successor = Ticket::of(claim.record.nonce);
         let alone = waiting.len() == waiting.place(successor).map_or(0, |_| 1);
-        if alone {
-            held.row = Row::default();
-        } else if waiting.place(successor).is_none() {
-            waiting.join(successor);
-        }
-        let Some(Entry { version: if_version, .. }) = entry.filter(|_| !alone || waiting.len() < stood) else {
+        let Some(entry) = entry.filter(|_| !alone) else {
+            // Who was first in the row stands there yet, and is not to pass for somebody who waits at the next look.
+            held.row.length = 0;
             return self.give_up(session, now, Some(claim));
         };
-        // Whoever was served and stays there would pass for somebody who waits at the next look.
-        let request = match waiting.len() {
-            0 => Request::Delete { key: line, if_version },
-            _ => Request::Replace { key: line, value: waiting.encode(key), ttl: Ttl::After(KEPT_FOR), if_version },
-        };
-        self.state = State::LiningUp { claim: Some(claim).filter(|_| alone) };
-        Step::Call(request)
+        if waiting.place(successor).is_none() {
+            waiting.join(successor);
+        }
+        // Those who are written into the line write nothing there themselves.
+        waiting.turn = Some(rounded(corrected(waiting.turn, now.since(held.since))));
+        self.state = State::LiningUp;
+        let (value, ttl) = (waiting.encode(key), Ttl::After(KEPT_FOR));
+        Step::Call(Request::Replace { key: line, value, ttl, if_version: entry.version })
     }
 
     /// Frees the lock, or writes what the claim says.
@@ -294,9 +289,7 @@ impl Machine for Release {
                 self.on_line(session, now, (claim, line), reply)
             }
             // The line is advice: where it cannot be written it is done without.
-            (State::LiningUp { claim }, Event::Reply(Reply::Write(_) | Reply::Delete(_))) => {
-                self.give_up(session, now, claim)
-            }
+            (State::LiningUp, Event::Reply(Reply::Write(_))) => self.give_up(session, now, None),
             (State::GivingUp { mut write, before, row }, event) => match write.step(now, event) {
                 ControlFlow::Break(end) => Step::Done(self.on_given_up(session, now, before, row, end)),
                 ControlFlow::Continue(ask) => {
@@ -308,9 +301,9 @@ impl Machine for Release {
         }
     }
 
-    /// A record that was deleted is given back, however late it is.
+    /// What was deleted is given back, however late it is.
     fn minds_the_time_of(&self, reply: &Reply) -> bool {
-        !matches!((&self.state, reply), (State::GivingUp { .. }, Reply::Delete(Ok(DeleteOutcome::Deleted))))
+        !matches!(reply, Reply::Delete(Ok(DeleteOutcome::Deleted)))
     }
 }
 

@@ -16,6 +16,7 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::contention::Contended;
+use crate::hand_over::MAX_IN_A_ROW;
 use crate::kv::{Entry, Request, Ttl, Version};
 use crate::line::{Line, Ticket};
 use crate::name::Key;
@@ -37,9 +38,9 @@ const PATIENCE: u32 = 8;
 /// The line is forgotten when nobody has joined it for so long. Who waits longer joins anew, and those who are next
 /// look most often.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(60);
-/// Where others who did not wait take the lock so often while the line stands still, its first is not there any more; once
-/// more, and neither is the next.
-const PASSED_OVER: u32 = 4;
+/// Where others take the lock so often while the line stands still, its first is not there any more; once more, and
+/// neither is the next. It is more often than a process hands the lock over to itself in a row.
+const PASSED_OVER: u32 = MAX_IN_A_ROW + 4;
 /// How often somebody else may be faster at joining in a row before it is put off to the next look.
 const JOINS: u8 = 4;
 
@@ -92,7 +93,7 @@ struct Standing {
     place: u32,
     /// How many stand before in the line as it is written.
     written: u32,
-    /// How often somebody who had not waited was seen to take the lock since the line moved.
+    /// How often somebody else was seen to take the lock since the line moved.
     passed_over: u32,
     /// When the lock is expected to be free for it.
     expected: Option<Time>,
@@ -197,8 +198,7 @@ impl Queue {
         let turn_began = holder.map(|holder| self.plausible(holder.since));
         if let Some(place) = line.before(self.ticket) {
             self.joins_left = JOINS;
-            let barged_in = another && holder.is_some_and(|holder| holder.turn.is_none());
-            let place = self.stand(now, place, turn_began, barged_in);
+            let place = self.stand(now, place, turn_began, another && holder.is_some());
             return if holder.is_none() && place == 0 { Advice::Try } else { Advice::Pause };
         }
         if holder.is_none() && line.len() == 0 {
@@ -236,10 +236,9 @@ impl Queue {
         }
         self.measured |= told.is_some() || self.found.is_some();
         // The line tells what all have found; what this session found is told to it once.
-        let turn = match (self.found.take(), told) {
-            (Some(found), Some(told)) => Some((told.min(LONGEST_TURN) * 3 + found) / 4),
-            (Some(found), None) => Some(found),
-            (None, told) => told.or(self.turn),
+        let turn = match self.found.take() {
+            Some(found) => Some(corrected(told, found)),
+            None => told.or(self.turn),
         };
         self.turn = turn.map(|turn| believable(turn, self.last_turn).min(LONGEST_TURN));
         if version != self.seen || self.seen_since.is_none() {
@@ -265,12 +264,12 @@ impl Queue {
         })
     }
 
-    /// It stands there now, and somebody who had not waited took the lock since the last look, or nobody did. Tells how
-    /// many are to be expected before it.
-    fn stand(&mut self, now: Time, place: usize, turn_began: TurnBegan, barged_in: bool) -> u32 {
+    /// It stands there now, and somebody else took the lock since the last look, or nobody did. Tells how many are to be
+    /// expected before it.
+    fn stand(&mut self, now: Time, place: usize, turn_began: TurnBegan, passed_over: bool) -> u32 {
         let written = u32::try_from(place).unwrap_or(u32::MAX);
         let passed_over = match &self.standing {
-            Some(standing) if written >= standing.written => standing.passed_over + u32::from(barged_in),
+            Some(standing) if written >= standing.written => standing.passed_over + u32::from(passed_over),
             _ => 0,
         };
         let place = if passed_over >= written.saturating_add(PASSED_OVER) { 0 } else { written };
@@ -359,8 +358,13 @@ fn believable(turn: Duration, last: Option<Duration>) -> Duration {
     last.map_or(turn, |last| turn.min(last + last / ERROR))
 }
 
+/// How long turns are, by what the line told and by what was found.
+pub(crate) fn corrected(told: Option<Duration>, found: Duration) -> Duration {
+    told.map_or(found, |told| (told.min(LONGEST_TURN) * 3 + found) / 4)
+}
+
 /// As fine as people want to read it.
-fn rounded(turn: Duration) -> Duration {
+pub(crate) fn rounded(turn: Duration) -> Duration {
     Duration::from_micros(u64::try_from(turn.as_micros()).unwrap_or(u64::MAX))
 }
 
@@ -418,8 +422,8 @@ mod tests {
         assert!(pause >= turn / ERROR && then == Then::Look, "{pause:?}");
     }
 
-    /// What the third in line does after the lock was taken so often by somebody who had waited so, or had not.
-    fn after_others_took_it(times: u64, had_waited: Option<Duration>) -> Then {
+    /// What the third in line does after others took the lock so often.
+    fn after_others_took_it(times: u64) -> Then {
         let key = Key::new("report").unwrap();
         let turn = Duration::from_millis(10);
         let mut line = Line::default();
@@ -430,21 +434,16 @@ mod tests {
         let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64));
         for time in 0..=times {
             let (ticket, version) = (Ticket(100 + time), version(100 + time));
-            let holder = Served { ticket, version, since: None, turn: had_waited };
+            let holder = Served { ticket, version, since: None, turn: None };
             assert_eq!(queue.see(at(10 * time), Some(holder), Some(&entry)), Advice::Pause);
         }
         queue.pause(at(10 * times), &mut Wait::new(None, turn, 1)).1
     }
 
     #[test]
-    fn who_sees_others_barge_in_again_and_again_does_not_wait_for_a_line_that_stands_still() {
+    fn who_sees_others_take_the_lock_again_and_again_does_not_wait_for_a_line_that_stands_still() {
         let enough = u64::from(PASSED_OVER) + 2;
-        assert_eq!(after_others_took_it(enough - 1, None), Then::Look);
-        assert_eq!(after_others_took_it(enough, None), Then::Try);
-    }
-
-    #[test]
-    fn those_who_waited_elsewhere_do_not_barge_in() {
-        assert_eq!(after_others_took_it(20, Some(Duration::from_millis(10))), Then::Look);
+        assert_eq!(after_others_took_it(enough - 1), Then::Look);
+        assert_eq!(after_others_took_it(enough), Then::Try);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kvlock_machine::{
     Acquire, AcquireError, Claim, Grant, GrantError, HandedOver, Key, MAX_IN_A_ROW, Mode, Nonce, Release, Released,
-    StoreError, Validity, Version, WaitingFor,
+    Request, StoreError, Validity, Version, WaitingFor,
 };
 use support::{Fault, Op, Owner, World, lease, millis, nested, once, secs, waiting};
 
@@ -194,35 +194,26 @@ fn who_of_them_stood_in_line_and_was_served_does_not_pass_for_somebody_who_waits
     }
     let calls = world.calls();
     assert_eq!(calls.iter().filter(|call| **call == "get").count(), 3, "{calls:?}");
-    assert_eq!(
-        calls.iter().filter(|call| **call == "delete").count(),
-        1,
-        "the line, in which nobody stands: {calls:?}"
-    );
+    assert_eq!(calls.iter().filter(|call| **call == "replace").count(), 32, "{calls:?}");
 }
 
 #[test]
-fn a_line_of_served_ones_and_the_successor_is_the_successors_alone() {
+fn who_writes_the_successor_into_the_line_tells_how_long_its_own_turn_was() {
     let mut world = World::new();
-    let before = world.acquainted("before");
-    let held = world.acquire(before, "k", once(10)).unwrap();
-    let owners: Vec<_> = (0..3).map(|n| world.acquainted(&format!("{n}"))).collect();
-    let mut first = world.acquiring(owners[0], "k", waiting(10, secs(60)));
-    let soon = world.now + millis(5);
-    world.run_until(soon, &mut [&mut first]);
-    world.release(before, &held).unwrap();
-    let soon = world.now + secs(1);
-    world.run_until(soon, &mut [&mut first]);
-    let mut grant = first.outcome().expect("it is free").unwrap();
-    for turn in 0..MAX_IN_A_ROW {
-        (grant, _) = next_of_three(&mut world, &owners, turn, grant);
-    }
-    let mut next = world.acquiring(owners[1], "k", waiting(10, secs(60)));
-    let soon = world.now + millis(5);
-    world.run_until(soon, &mut [&mut next]);
-    world.calls();
-    assert_eq!(handed(world.release_to(owners[2], &grant, &mut next)).in_a_row, 1);
-    assert_eq!(world.calls(), ["get", "replace", "replace"]);
+    let elsewhere = world.acquainted("elsewhere");
+    let (owners, grant) = handed_over_eight_times(&mut world);
+    let mut other = world.acquiring(elsewhere, "k", waiting(10, secs(60)));
+    let soon = world.now + millis(100);
+    world.run_until(soon, &mut [&mut other]);
+    let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
+    world.log.clear();
+    assert_eq!(world.release_to(owners[2], &grant, &mut next), Ok(Released::Freed));
+    let line = world.log.iter().find_map(|call| match &call.request {
+        Request::Replace { value, .. } => Some(String::from_utf8_lossy(value).into_owned()),
+        _ => None,
+    });
+    let line = line.expect("the successor stands in the line");
+    assert!(line.contains("\nturn: 0.1s\n"), "{line}");
 }
 
 #[test]
