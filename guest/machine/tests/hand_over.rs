@@ -1,13 +1,13 @@
-//! Handing a lock over: one write, under the version that was the holder's; a bounded number of times in a row; and
-//! whatever is lost on the way, never two holders and never a lock that nobody knows to be his.
+//! Handing a lock over: one write, under the version that was the holder's; and whatever is lost on the way, never two
+//! holders and never a lock that nobody knows to be his.
 
 mod support;
 
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, Claim, Grant, GrantError, HandedOver, Key, MAX_IN_A_ROW, Mode, Nonce, Release, Released,
-    Request, StoreError, Validity, Version, WaitingFor,
+    Acquire, AcquireError, Claim, Grant, GrantError, HandedOver, Key, Mode, Nonce, Release, Released, StoreError,
+    Validity, Version, WaitingFor,
 };
 use support::{Fault, Op, Owner, World, lease, millis, nested, once, secs, waiting};
 
@@ -112,131 +112,6 @@ fn a_hand_over_that_is_told_from_the_future_counts_from_now() {
     let future = HandedOver { sent: handed.sent.after(secs(100)), ..handed };
     let (world, next, grant) = two.take(future);
     assert_eq!(world.validity(next, &grant.unwrap()), Validity::Valid(millis(4990)));
-}
-
-/// Three owners of one process, of whom the first holds the lock.
-fn three(world: &mut World) -> (Vec<Owner>, Grant) {
-    let owners: Vec<_> = (0..3).map(|n| world.acquainted(&format!("{n}"))).collect();
-    let grant = world.acquire(owners[0], "k", once(10)).unwrap();
-    (owners, grant)
-}
-
-/// In this turn of theirs the next takes it by a hand-over, which was so many in a row.
-fn next_of_three(world: &mut World, owners: &[Owner], turn: u32, grant: Grant) -> (Grant, u32) {
-    let (holder, next) = (owners[turn as usize % 3], owners[(turn as usize + 1) % 3]);
-    let mut waiting = world.acquiring(next, "k", waiting(10, secs(60)));
-    let handed = handed(world.release_to(holder, &grant, &mut waiting));
-    waiting.hand(world, handed);
-    (world.finish(waiting).unwrap(), handed.in_a_row)
-}
-
-/// They hand it over as often as they may without a look at the line.
-fn handed_over_eight_times(world: &mut World) -> (Vec<Owner>, Grant) {
-    let (owners, mut grant) = three(world);
-    for turn in 0..MAX_IN_A_ROW {
-        let in_a_row;
-        (grant, in_a_row) = next_of_three(world, &owners, turn, grant);
-        assert_eq!(in_a_row, turn + 1);
-    }
-    (owners, grant)
-}
-
-#[test]
-fn after_eight_times_in_a_row_it_is_looked_whether_others_wait_and_if_not_begun_anew() {
-    let mut world = World::new();
-    let (owners, grant) = handed_over_eight_times(&mut world);
-    let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
-    world.calls();
-    let handed = handed(world.release_to(owners[2], &grant, &mut next));
-    assert_eq!(world.calls(), ["get", "replace"]);
-    assert_eq!(handed.in_a_row, 1);
-}
-
-#[test]
-fn after_eight_times_in_a_row_those_who_wait_elsewhere_are_next_and_the_successor_stands_behind_them() {
-    let mut world = World::new();
-    let elsewhere = world.acquainted("elsewhere");
-    let (owners, grant) = handed_over_eight_times(&mut world);
-    let mut other = world.acquiring(elsewhere, "k", waiting(10, secs(60)));
-    let soon = world.now + millis(2);
-    world.run_until(soon, &mut [&mut other]);
-    let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
-    world.calls();
-    assert_eq!(world.release_to(owners[2], &grant, &mut next), Ok(Released::Freed));
-    assert_eq!(world.calls(), ["get", "replace", "delete"]);
-    let later = world.now + secs(1);
-    world.run_until(later, &mut [&mut other]);
-    let grant = other.outcome().expect("the one who waited elsewhere is next").unwrap();
-    world.run_until(later, &mut [&mut next]);
-    assert_eq!(world.calls().iter().filter(|call| **call == "replace").count(), 0, "it stands in the line already");
-    world.release(elsewhere, &grant).unwrap();
-    let later = world.now + secs(1);
-    world.run_until(later, &mut [&mut next]);
-    assert!(next.outcome().unwrap().is_ok());
-}
-
-#[test]
-fn who_of_them_stood_in_line_and_was_served_does_not_pass_for_somebody_who_waits_elsewhere() {
-    let mut world = World::new();
-    let before = world.acquainted("before");
-    let held = world.acquire(before, "k", once(10)).unwrap();
-    let owners: Vec<_> = (0..3).map(|n| world.acquainted(&format!("{n}"))).collect();
-    let mut first = world.acquiring(owners[0], "k", waiting(10, secs(60)));
-    let soon = world.now + millis(5);
-    world.run_until(soon, &mut [&mut first]);
-    world.release(before, &held).unwrap();
-    let soon = world.now + secs(1);
-    world.run_until(soon, &mut [&mut first]);
-    let mut grant = first.outcome().expect("it is free").unwrap();
-    world.calls();
-    for turn in 0..4 * MAX_IN_A_ROW {
-        (grant, _) = next_of_three(&mut world, &owners, turn, grant);
-    }
-    let calls = world.calls();
-    assert_eq!(calls.iter().filter(|call| **call == "get").count(), 3, "{calls:?}");
-    assert_eq!(calls.iter().filter(|call| **call == "replace").count(), 32, "{calls:?}");
-}
-
-#[test]
-fn who_writes_the_successor_into_the_line_tells_how_long_its_own_turn_was() {
-    let mut world = World::new();
-    let elsewhere = world.acquainted("elsewhere");
-    let (owners, grant) = handed_over_eight_times(&mut world);
-    let mut other = world.acquiring(elsewhere, "k", waiting(10, secs(60)));
-    let soon = world.now + millis(100);
-    world.run_until(soon, &mut [&mut other]);
-    let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
-    world.log.clear();
-    assert_eq!(world.release_to(owners[2], &grant, &mut next), Ok(Released::Freed));
-    let line = world.log.iter().find_map(|call| match &call.request {
-        Request::Replace { value, .. } => Some(String::from_utf8_lossy(value).into_owned()),
-        _ => None,
-    });
-    let line = line.expect("the successor stands in the line");
-    assert!(line.contains("\nturn: 0.1s\n"), "{line}");
-}
-
-#[test]
-fn a_line_that_cannot_be_read_or_written_only_costs_the_hand_over() {
-    for (faults, calls) in
-        [(vec![Fault::Unavailable], vec!["get", "delete"]), (vec![], vec!["get", "replace", "delete"])]
-    {
-        let mut world = World::new();
-        let elsewhere = world.acquainted("elsewhere");
-        let (owners, grant) = handed_over_eight_times(&mut world);
-        let mut other = world.acquiring(elsewhere, "k", waiting(10, secs(60)));
-        let soon = world.now + millis(1);
-        world.run_until(soon, &mut [&mut other]);
-        let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
-        world.calls();
-        let unwritable = faults.is_empty();
-        world.script(faults);
-        if unwritable {
-            world.script([Fault::Fine, Fault::Rejected]);
-        }
-        assert_eq!(world.release_to(owners[2], &grant, &mut next), Ok(Released::Freed));
-        assert_eq!(world.calls(), calls);
-    }
 }
 
 #[test]
