@@ -2,8 +2,9 @@
 //!
 //! A nonce must differ from every other: whoever has two alike takes another's record for its own. And nobody may guess
 //! one from others, for a written grant is as good as the lock. So they are the numbers of a secure generator, seeded
-//! for each session, which costs a tenth of asking the host for each. The time is mixed in, because the copies of one
-//! session, which a snapshot of a machine or an instance makes, draw the same numbers: but not in the same nanosecond.
+//! for each session: to ask the host for each was a tenth of what an acquire and a release cost over memory. The time is
+//! mixed in, because the copies of one session, which a snapshot of a machine or an instance makes, draw the same numbers:
+//! but not in the same nanosecond.
 
 use chacha20::ChaCha12Rng;
 use chacha20::rand_core::{Rng, SeedableRng};

@@ -85,7 +85,7 @@ pub(super) struct Connection {
     just_sent: bool,
     opened: Instant,
     used: Instant,
-    /// The time, if it has just been read: that is a good part of what an exchange costs us.
+    /// The time, if it has just been read: twice for an exchange is once too often.
     now: Option<Instant>,
 }
 
