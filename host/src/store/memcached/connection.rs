@@ -5,6 +5,7 @@
 //! system call, which doubles the system calls of an exchange, and so is the reading of replies, for which the crate's
 //! allocates memory flag by flag.
 
+use std::hint;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::mpsc;
@@ -12,9 +13,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use memcache::exp::MetaCommand;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 
 use super::address::Address;
 use super::reply::MetaReply;
+use super::spin::Spinner;
 use super::stats::Stats;
 
 /// The longest reply line that is believed. memcached's longest repeats a key of 250 bytes and some flags.
@@ -31,6 +35,8 @@ const BUFFER: usize = 16 * 1024;
 pub(super) struct Timeouts {
     pub(super) connect: Duration,
     pub(super) operation: Duration,
+    /// How long to stay awake for an answer: see [`Spinner`].
+    pub(super) spin: Duration,
 }
 
 /// Why an exchange has no answer. Whatever it was, the connection is of no more use: what else arrives on it cannot
@@ -83,6 +89,7 @@ pub(super) struct Connection {
     deadline: Instant,
     /// Nothing was read since the request was sent: it cannot be over.
     just_sent: bool,
+    spinner: Spinner,
     opened: Instant,
     used: Instant,
     /// The time, if it has just been read: twice for an exchange is once too often.
@@ -106,6 +113,7 @@ impl Connection {
             timeout: timeouts.operation,
             deadline: now,
             just_sent: false,
+            spinner: Spinner::new(timeouts.spin),
             opened: now,
             used: now,
             now: Some(now),
@@ -207,10 +215,10 @@ impl Connection {
         }
         loop {
             // Each `read` waits as long as the socket's own timeout at most, so that the whole takes twice that.
-            if !std::mem::take(&mut self.just_sent) && Instant::now() > self.deadline {
+            if !self.just_sent && Instant::now() > self.deadline {
                 return Err(Failure::NoAnswer(format!("no full answer within {:?}", self.timeout)));
             }
-            match self.stream.read(&mut self.buffer[self.end..]) {
+            match self.read() {
                 Ok(0) => return Err(Failure::NoAnswer("it closed the connection".into())),
                 Ok(read) => {
                     self.end += read;
@@ -223,6 +231,22 @@ impl Connection {
                 Err(error) => return Err(Failure::NoAnswer(format!("no answer: {error}"))),
             }
         }
+    }
+
+    /// Reads once; for the beginning of a reply, after spinning for it, if that pays.
+    fn read(&mut self) -> io::Result<usize> {
+        let plan = if std::mem::take(&mut self.just_sent) { self.spinner.plan() } else { None };
+        let Some(spin) = plan else { return self.stream.read(&mut self.buffer[self.end..]) };
+        let sent = Instant::now();
+        let mut awake = sent;
+        while awake - sent < spin {
+            hint::spin_loop();
+            awake = Instant::now();
+        }
+        let read = self.stream.read(&mut self.buffer[self.end..])?;
+        let now = Instant::now();
+        self.spinner.learn(now - self.used, now - awake);
+        Ok(read)
     }
 
     /// For how long nothing was sent. An exchange is to follow at once.
@@ -241,13 +265,8 @@ impl Connection {
 
     /// Looks, without waiting, whether the server has hung up or said something unasked.
     pub(super) fn is_quiet(&self) -> bool {
-        let quiet = |stream: &TcpStream| {
-            stream.set_nonblocking(true)?;
-            let peeked = stream.peek(&mut [0]);
-            stream.set_nonblocking(false)?;
-            peeked.map(|_| ())
-        };
-        matches!(quiet(&self.stream), Err(error) if error.kind() == ErrorKind::WouldBlock)
+        let peeked = recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(Errno::WOULDBLOCK))
     }
 }
 

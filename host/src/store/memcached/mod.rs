@@ -27,6 +27,7 @@ mod link;
 mod reply;
 mod request;
 mod server;
+mod spin;
 mod stats;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -90,7 +91,7 @@ impl Memcached {
     ///
     /// [`StoreError::Invalid`] for what is no such list; it names the part that is wrong.
     pub fn connect(servers: &str) -> Result<Memcached, StoreError> {
-        let timeouts = Timeouts { connect: CONNECT_TIMEOUT, operation: OPERATION_TIMEOUT };
+        let timeouts = Timeouts { connect: CONNECT_TIMEOUT, operation: OPERATION_TIMEOUT, spin: spin::LIMIT };
         let servers = address::parse_list(servers)?.into_iter().map(|address| Server::new(address, timeouts)).collect();
         let mut start = [0; 4];
         getrandom::fill(&mut start).map_err(|error| StoreError::Unavailable(format!("no randomness: {error}")))?;
@@ -111,6 +112,16 @@ impl Memcached {
     pub fn with_operation_timeout(mut self, timeout: Duration) -> Memcached {
         for server in &mut self.servers {
             server.timeouts.operation = timeout.max(SHORTEST_TIMEOUT);
+        }
+        self
+    }
+
+    /// Sets for how long at most a thread stays awake for an answer, rather than sleep at once, on connections where
+    /// that was measured to be faster by a quarter: 50 µs unless set, and zero for never.
+    #[must_use]
+    pub fn with_spin_limit(mut self, limit: Duration) -> Memcached {
+        for server in &mut self.servers {
+            server.timeouts.spin = limit;
         }
         self
     }

@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_name_that_led_nowhere_from_the_start_is_a_mistake_and_one_that_did_lead_somewhere_is_an_outage() {
-        let timeouts = Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1) };
+        let timeouts =
+            Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1), spin: Duration::ZERO };
         let server = Server::new(Address { host: "no-such-host.invalid".into(), port: 1 }, timeouts);
         assert!(matches!(server.dial(), Err(StoreError::Invalid(text)) if text.contains("no-such-host.invalid:1")));
         server.found.store(true, Ordering::Relaxed);
