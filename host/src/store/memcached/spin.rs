@@ -4,8 +4,8 @@
 //! than a memcached on the same machine takes to answer: 25 µs of 50 on a virtual machine of two cores. Who spins in
 //! the meantime is answered in half the time, and has used little more processor time than falling asleep and waking
 //! would have. But where the server is far away it would be waste, and where somebody else needs the core, harm. So
-//! each connection measures both now and then, and spins only while that saves more time than it spends: adaptive
-//! spinning, as mutexes do it.
+//! each connection measures both now and then, and spins only while that saves enough of the time for what it spends:
+//! adaptive spinning, as mutexes do it.
 //!
 //! Only a system call tells whether bytes have come, and an exchange is to make no more of them than two. So the thread
 //! spins for as long as replies have taken lately, and then reads once.
@@ -94,7 +94,8 @@ impl Spinner {
                 self.adjust(read);
                 match self.measure(whole) {
                     _ if self.is_too_long(slept) => self.sleep(),
-                    Some(spun) if spun + self.guess > slept => self.sleep(),
+                    // To fall asleep and to wake takes a part of that time from the processor, too.
+                    Some(spun) if spun + self.guess / 2 > slept => self.sleep(),
                     Some(_) => Course::Spin { left: SPIN, slept },
                     None => return,
                 }
