@@ -59,6 +59,8 @@ pub(crate) struct Queue {
     measured: bool,
     /// The same, as the session found it when it last had the key.
     found: Option<Duration>,
+    /// Whether the session has found it at all.
+    remembered: bool,
     /// When the session released the key last.
     released: Option<Time>,
     joins_left: u8,
@@ -145,6 +147,7 @@ impl Queue {
             turn: None,
             measured: false,
             found: None,
+            remembered: false,
             released: None,
             joins_left: JOINS,
             standing: None,
@@ -164,7 +167,7 @@ impl Queue {
     /// What the session found when it had the key before.
     pub(crate) fn remembering(self, contended: Contended) -> Self {
         let Contended { ticket: former, turn, released } = contended;
-        Queue { former, found: Some(turn.min(LONGEST_TURN)), released, ..self }
+        Queue { former, found: Some(turn.min(LONGEST_TURN)), remembered: true, released, ..self }
     }
 
     /// Whether the key is known to have changed hands since the last look.
@@ -315,11 +318,11 @@ impl Queue {
         let left_free = self.seen.is_none() && standing.confirmed;
         let then = if standing.place == 0 || left_free { Then::Try } else { Then::Look };
         let behind = standing.place.max(1);
-        let known = self.turn.zip(standing.expected).filter(|_| standing.place == 0 || !self.hearsay);
+        let longest = wait.settled_pause().max(2 * SHORTEST);
+        let known = self.turn.zip(standing.expected).filter(|_| standing.place == 0 || self.is_believed(longest));
         let Some((turn, expected)) = known else {
             return (wait.next_pause().saturating_mul(behind), then);
         };
-        let longest = wait.settled_pause().max(2 * SHORTEST);
         let error = (turn / ERROR).clamp(2 * SHORTEST, longest);
         let pause = match standing.place {
             // Holds may be shorter than those before, and turns than is told.
@@ -334,6 +337,13 @@ impl Queue {
         // Who holds it takes longer than usual: pauses grow with the time that it takes longer.
         let overdue = now.since(self.seen_since.unwrap_or(now).after(turn)).max(now.since(expected.before(error)));
         (pause.max(overdue / PATIENCE).min(longest.saturating_mul(behind)), then)
+    }
+
+    /// Whether how long turns are said to be may be slept on. It may be hearsay; and a turn that was longer than others
+    /// are, by a crash perhaps, is told on until somebody sees another.
+    fn is_believed(&self, pause: Duration) -> bool {
+        let is_seen = self.remembered || self.last_turn.is_some();
+        !self.hearsay && (is_seen || self.turn <= Some(pause))
     }
 
     /// It has the lock. What is to be remembered, if it had to wait for it.

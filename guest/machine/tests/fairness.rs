@@ -303,3 +303,41 @@ fn those_who_come_and_go_do_not_shut_out_who_waits() {
         assert!(longest < hold * 125, "seed {seed}: one of eight had to wait for {longest:?}");
     }
 }
+
+/// All of them wait while somebody has it for long, take it for a short time each, and come again and again.
+#[test]
+fn one_long_turn_is_soon_forgotten() {
+    let hold = micros(1500);
+    for (long, away) in [(secs(12), micros(300_000)), (secs(12), Duration::ZERO), (micros(500_000), Duration::ZERO)] {
+        let mut sum = Duration::ZERO;
+        for seed in 1..=20 {
+            let apart = micros(5000);
+            let mut crowd = Crowd::of_strangers(16, apart + away, long, seed);
+            crowd.run_for(long);
+            crowd.hold = hold;
+            while crowd.grants() < 16 {
+                crowd.run_for(hold);
+            }
+            crowd.apart = Some(apart);
+            sum += longest_wait(&mut crowd, secs(4));
+        }
+        println!("after {long:?}: somebody had to wait for {:?}", sum / 20);
+        assert!(sum / 20 < micros(680_000), "after {long:?}: {:?}", sum / 20);
+    }
+}
+
+/// How long one of them had to be without the lock at most.
+fn longest_wait(crowd: &mut Crowd, length: Duration) -> Duration {
+    let mut last: Vec<_> = crowd.members.iter().map(|member| (member.grants, crowd.world.now)).collect();
+    let (mut longest, end) = (Duration::ZERO, crowd.world.now + length);
+    while crowd.world.now < end {
+        crowd.run_for(micros(1000));
+        for (member, (grants, since)) in crowd.members.iter().zip(&mut last) {
+            if member.grants > *grants {
+                (*grants, *since) = (member.grants, crowd.world.now);
+            }
+            longest = longest.max(crowd.world.now - *since);
+        }
+    }
+    longest
+}

@@ -3,6 +3,7 @@
 mod support;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use kvlock_machine::{Acquire, AcquireError, Entry, Grant, LockOptions, Reply, Request, Ttl, WaitingFor, WriteOutcome};
 use support::{Drive, Fault, Op, Owner, World, kind, lease, millis, secs, waiting};
@@ -87,6 +88,10 @@ fn whoever_gives_up_does_not_join_any_more() {
 /// Lets the holder go and the next one come, whoever that is.
 fn pass_on(world: &mut World, holder: (Owner, Grant), waiting: &mut Vec<(Owner, Op<Acquire>)>) -> (Owner, Grant) {
     world.release(holder.0, &holder.1).unwrap();
+    await_next(world, waiting)
+}
+
+fn await_next(world: &mut World, waiting: &mut Vec<(Owner, Op<Acquire>)>) -> (Owner, Grant) {
     loop {
         let mut ops: Vec<&mut dyn Drive> = waiting.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
         world.run_until(world.now + millis(1), &mut ops);
@@ -121,4 +126,48 @@ fn whoever_comes_when_a_crowd_was_served_does_not_wait_for_it() {
     let freed = world.now;
     pass_on(&mut world, holder, &mut waiting);
     assert!(world.now < freed + 3 * hold, "it took {:?}", world.now - freed);
+}
+
+/// How long turns are, as the lock's record and the line tell it.
+fn turns(world: &mut World) -> Vec<f64> {
+    let entries = ["n:lock:k", "n:line:k"].map(|key| {
+        let (key, now) = (Arc::from(key), world.now);
+        world.servers.execute(&Request::Get { key }, now)
+    });
+    let texts = entries.into_iter().filter_map(|reply| match reply {
+        Reply::Entry(Ok(Some(entry))) => String::from_utf8(entry.value).ok(),
+        _ => None,
+    });
+    let lines = texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
+    lines.filter_map(|line| line.strip_prefix("turn: ")?.strip_suffix('s')?.parse().ok()).collect()
+}
+
+#[test]
+fn a_quarantine_that_was_waited_for_is_no_turn() {
+    let mut all = 0;
+    for (members, apart) in (2..=6).flat_map(|members| (0..16).map(move |apart| (members, apart))) {
+        let mut world = World::new();
+        let began = world.now;
+        world.servers.lose(0, began);
+        world.weather = Fault::SlowRequest(millis(1));
+        let mut waiting = Vec::new();
+        for number in 0..members {
+            let owner = world.owner(&number.to_string());
+            waiting.push((owner, world.acquiring(owner, "k", LockOptions::new(lease(secs(20))))));
+            let mut ops: Vec<&mut dyn Drive> = waiting.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
+            world.run_until(world.now + Duration::from_micros(250 * apart), &mut ops);
+        }
+        let mut told = Vec::new();
+        while !waiting.is_empty() {
+            let holder = await_next(&mut world, &mut waiting);
+            assert!(world.now > began + secs(20), "it was in quarantine");
+            told.extend(turns(&mut world));
+            let mut ops: Vec<&mut dyn Drive> = waiting.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
+            world.run_until(world.now + millis(10), &mut ops);
+            world.release(holder.0, &holder.1).unwrap();
+        }
+        all += told.len();
+        assert!(told.iter().all(|turn| *turn < 2.0), "{members} so far apart: {apart}: {told:?}");
+    }
+    assert!(all > 0, "nobody told any");
 }

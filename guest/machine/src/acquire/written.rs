@@ -153,6 +153,8 @@ impl Acquire {
             Withdrawn::Quarantine(until) => {
                 let left = now.until(until);
                 self.waiting_for = WaitingFor::Quarantine(left);
+                // Nobody has a turn in that time, and how long it is tells nothing of turns.
+                self.queue = None;
                 self.pause(now, left)
             }
             Withdrawn::Outage(error) => self.on_outage(session, now, error),
