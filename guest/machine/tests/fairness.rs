@@ -285,23 +285,17 @@ fn strangers_that_take_a_lock_once_find_out_how_long_its_turns_are() {
 /// New ones come faster than the lock is given back, so that it is hardly ever found free.
 #[test]
 fn those_who_come_and_go_do_not_shut_out_who_waits() {
-    let (hold, apart) = (micros(4000), micros(5000));
-    for seed in 1..=40 {
-        let mut crowd = Crowd::of_strangers(8, apart, hold, seed);
-        let mut last = [(0, crowd.world.now); 8];
-        let mut longest = Duration::ZERO;
-        for _ in 0..400 {
-            crowd.run_for(hold);
-            for (member, (grants, since)) in crowd.members.iter().zip(&mut last) {
-                if member.grants > *grants {
-                    (*grants, *since) = (member.grants, crowd.world.now);
-                }
-                longest = longest.max(crowd.world.now - *since);
-            }
-        }
-        println!("seed {seed}: {longest:?}");
-        assert!(longest < hold * 125, "seed {seed}: one of eight had to wait for {longest:?}");
+    let (hold, seeds) = (micros(4000), 100);
+    let mut sum = Duration::ZERO;
+    for seed in 1..=seeds {
+        let mut crowd = Crowd::of_strangers(8, micros(5000), hold, seed);
+        let longest = longest_wait(&mut crowd, hold * 400);
+        sum += longest;
+        assert!(longest < hold * 200, "seed {seed}: one of eight had to wait for {longest:?}");
     }
+    let mean = sum / seeds as u32;
+    println!("the longest wait of each run: {mean:?} on the average");
+    assert!(mean < hold * 75, "{mean:?}");
 }
 
 /// All of them wait while somebody has it for long, take it for a short time each, and come again and again.
@@ -322,7 +316,7 @@ fn one_long_turn_is_soon_forgotten() {
             sum += longest_wait(&mut crowd, secs(4));
         }
         println!("after {long:?}: somebody had to wait for {:?}", sum / 20);
-        assert!(sum / 20 < micros(680_000), "after {long:?}: {:?}", sum / 20);
+        assert!(sum / 20 < micros(700_000), "after {long:?}: {:?}", sum / 20);
     }
 }
 
