@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 
 /// What to do where neither compiler is found.
 pub(crate) const HELP: &str = "the component has changed and no compiler for wasm32-unknown-unknown is found.\n\
-    On Debian:   apt-get install rustc-web rust-web-src\n\
+    On Debian:   apt-get update && apt-get install rustc-web rust-web-src, 1.92 or newer\n\
     With rustup: rustup target add wasm32-unknown-unknown\n\
     or go back to the sources that the checked-in component was built from";
 
@@ -55,6 +55,9 @@ const RUSTFLAGS: &[&str] = &[
     "--cfg=sha2_backend_soft=\"compact\"",
 ];
 
+/// Where the standard library is built here, it is built without panic messages: a trap tells as much.
+const NO_PANIC_MESSAGES: [&str; 2] = ["-Zunstable-options", "-Cpanic=immediate-abort"];
+
 /// A compiler that can build the component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Compiler {
@@ -72,7 +75,7 @@ impl Compiler {
         if sysroot.join("lib/rustlib").join(TARGET).is_dir() {
             found.push(Compiler::Rustup);
         }
-        if Path::new(DEBIAN_RUSTC).exists() && Path::new(DEBIAN_SOURCES).is_dir() {
+        if Path::new(DEBIAN_SOURCES).is_dir() && debians_is_new_enough() {
             found.push(Compiler::Debian);
         }
         found
@@ -116,8 +119,7 @@ impl Compiler {
             cargo.env_remove(name);
         }
         if self == Compiler::Debian {
-            // The standard library is built here, so that it can be built without panic messages: a trap tells as much.
-            flags.extend(["-Zunstable-options", "-Cpanic=immediate-abort"].map(String::from));
+            flags.extend(NO_PANIC_MESSAGES.map(String::from));
             cargo.args(["-Z", "build-std=core,alloc,compiler_builtins"]);
             cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
             flags.push(format!("--remap-path-prefix={DEBIAN_SOURCES}=/rust"));
@@ -185,6 +187,13 @@ fn registries() -> Vec<PathBuf> {
     let Some(cargo_home) = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home) else { return Vec::new() };
     let folders = fs::read_dir(cargo_home.join("registry/src")).into_iter().flatten();
     folders.flatten().map(|folder| folder.path()).collect()
+}
+
+/// Debian 12 began with a rustc-web that is not: who asked for it before `apt-get update` has that.
+fn debians_is_new_enough() -> bool {
+    let mut rustc = Command::new(DEBIAN_RUSTC);
+    rustc.args(NO_PANIC_MESSAGES).args(["--print", "sysroot"]).env("RUSTC_BOOTSTRAP", "1");
+    rustc.output().is_ok_and(|output| output.status.success())
 }
 
 fn sysroot() -> io::Result<PathBuf> {
