@@ -25,6 +25,10 @@ impl Backoff {
         self.cut(whole)
     }
 
+    pub(crate) fn limit(&self) -> Duration {
+        self.limit
+    }
+
     /// A pause up to the limit, whatever those before were.
     pub(crate) fn settled(&mut self) -> Duration {
         self.cut(self.limit)

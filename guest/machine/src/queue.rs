@@ -318,11 +318,11 @@ impl Queue {
         let left_free = self.seen.is_none() && standing.confirmed;
         let then = if standing.place == 0 || left_free { Then::Try } else { Then::Look };
         let behind = standing.place.max(1);
-        let longest = wait.settled_pause().max(2 * SHORTEST);
-        let known = self.turn.zip(standing.expected).filter(|_| standing.place == 0 || self.is_believed(longest));
+        let known = self.turn.zip(standing.expected).filter(|_| standing.place == 0 || self.is_believed(wait));
         let Some((turn, expected)) = known else {
             return (wait.next_pause().saturating_mul(behind), then);
         };
+        let longest = wait.settled_pause().max(2 * SHORTEST);
         let error = (turn / ERROR).clamp(2 * SHORTEST, longest);
         let pause = match standing.place {
             // Holds may be shorter than those before, and turns than is told.
@@ -341,9 +341,9 @@ impl Queue {
 
     /// Whether how long turns are said to be may be slept on. It may be hearsay; and a turn that was longer than others
     /// are, by a crash perhaps, is told on until somebody sees another.
-    fn is_believed(&self, pause: Duration) -> bool {
+    fn is_believed(&self, wait: &Wait) -> bool {
         let is_seen = self.remembered || self.last_turn.is_some();
-        !self.hearsay && (is_seen || self.turn <= Some(pause))
+        !self.hearsay && (is_seen || self.turn <= Some(wait.interval()))
     }
 
     /// It has the lock. What is to be remembered, if it had to wait for it.

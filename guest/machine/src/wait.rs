@@ -53,6 +53,11 @@ impl Wait {
         self.backoff.next()
     }
 
+    /// The longest pause.
+    pub(crate) fn interval(&self) -> Duration {
+        self.backoff.limit()
+    }
+
     /// A pause as long as they get.
     pub(crate) fn settled_pause(&mut self) -> Duration {
         self.backoff.settled()
