@@ -126,15 +126,16 @@ fn load() -> wasmtime::Result<bindings::KvlockPre<Reach>> {
 }
 
 impl kv_store::Host for Imports {
-    fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<kv_store::Entry>, kv_store::Error>> {
-        Ok(self.store()?.get(&key).map(|entry| entry.map(convert::entry)).map_err(convert::error))
-    }
-
     fn get_many(
         &mut self,
         keys: Vec<String>,
     ) -> wasmtime::Result<Result<Vec<Option<kv_store::Entry>>, kv_store::Error>> {
-        let entries = self.store()?.get_many(&keys).map_err(convert::error);
+        let store = self.store()?;
+        let entries = match keys.as_slice() {
+            [key] => store.get(key).map(|entry| vec![entry]),
+            keys => store.get_many(keys),
+        };
+        let entries = entries.map_err(convert::error);
         Ok(entries.map(|entries| entries.into_iter().map(|entry| entry.map(convert::entry)).collect()))
     }
 

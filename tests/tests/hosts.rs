@@ -1,7 +1,7 @@
 //! Hosts in other languages: the component runs over stores that are written in them. Each folder of `hosts/` is an
 //! example for embedders; its output is asserted here.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -42,6 +42,26 @@ fn the_component_runs_in_a_python_host() {
     assert_eq!(output.to_lowercase(), STORY);
 }
 
+#[test]
+fn ctrl_c_and_other_signals_end_a_wait_in_a_python_host_and_nothing_else() {
+    python_tests("test_signals");
+}
+
+#[test]
+fn sessions_on_threads_of_a_python_host_do_not_disturb_each_other() {
+    python_tests("test_threads");
+}
+
+#[test]
+fn each_error_of_a_store_in_python_is_told_as_itself_and_the_session_goes_on() {
+    python_tests("test_errors");
+}
+
+#[test]
+fn a_with_block_of_python_holds_the_lock_and_nothing_after_it_does() {
+    python_tests("test_scope");
+}
+
 /// `cargo xtask test` runs it where Node 20 or newer is installed, and says so where it is not.
 #[test]
 #[ignore = "needs Node 20 and npm"]
@@ -53,6 +73,15 @@ fn the_component_runs_in_a_node_host() {
     assert_eq!(output, STORY);
 }
 
+/// Runs a file of tests that stands beside the Python host.
+fn python_tests(module: &str) {
+    let folder = folder("python");
+    let component = component();
+    let mut command = Command::new(python(&folder));
+    command.args(["-B", "-m", "unittest", module]).current_dir(&folder).env("KVLOCK_COMPONENT", component.path());
+    run(&mut command, "");
+}
+
 fn component() -> tempfile::NamedTempFile {
     let file = tempfile::Builder::new().suffix(".wasm").tempfile().unwrap();
     fs::write(file.path(), kvlock::COMPONENT).unwrap();
@@ -62,6 +91,9 @@ fn component() -> tempfile::NamedTempFile {
 /// The interpreter of a virtual environment that has the requirements. It is made once, and kept beside the other
 /// results of the build.
 fn python(folder: &Path) -> PathBuf {
+    // Several tests want it at once.
+    let lock = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("python.lock")).unwrap();
+    lock.lock().unwrap();
     let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
     let python = environment.join("bin/python");
     let requirements = fs::read_to_string(folder.join("requirements.txt")).unwrap();

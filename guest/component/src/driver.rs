@@ -64,9 +64,7 @@ pub(crate) fn nonces() -> Nonces {
 
 fn call(request: Request) -> Reply {
     match request {
-        Request::Get { key } => {
-            Reply::Entry(kv_store::get(&key).map(|entry| entry.map(convert::entry)).map_err(convert::store_error))
-        }
+        Request::Get { key } => Reply::Entry(get_many(&[key]).map(|entries| entries.into_iter().next().flatten())),
         Request::GetMany { keys } => Reply::Entries(get_many(&keys)),
         Request::Add { key, value, ttl } => Reply::Write(
             kv_store::add(&key, &value, convert::ttl_out(ttl))

@@ -49,7 +49,6 @@ export function kvStore(clock) {
   };
 
   const functions = {
-    get: look,
     getMany: (keys) => keys.map(look),
     add: (key, value, ttl) => {
       const entry = live(key);

@@ -6,15 +6,24 @@ How the PyPI package `wasmtime` shows the component's values:
 - a variant is a `Variant(tag, payload)` where Python's types alone would not tell its cases apart, and else the payload
   itself: a `ttl` is a number for `after` and None for `forever`;
 - the same rule makes a `result` the value or the error, or a `Variant` of `ok` or `err`: see `unwrap`.
+
+What else the package needs is in `crossing.py`.
 """
 
+import collections
+import contextlib
+import itertools
 import secrets
+import threading
 import time
 
 from wasmtime import Engine, Store
 from wasmtime.component import Component, Linker, Record, ResourceHost, ResourceType, Variant
 
+from crossing import answer, inside, outside
+
 POLLABLE = 1  # any number: it tells our one type of resource from others
+SECOND = 10**9
 
 
 class LockError(Exception):
@@ -33,8 +42,9 @@ class Host:
         self.engine = Engine()
         self.component = Component.from_file(self.engine, path)
         self.linker = Linker(self.engine)
+        self.numbers = itertools.count(1)  # gives each number once, to whatever thread asks
         self.due = {}  # when each pollable is ready, by its number
-        with self.linker.root() as root:
+        with inside(threading.Lock()), self.linker.root() as root:
             with root.add_instance("kvlock:lock/kv-store@0.1.0") as instance:
                 self._add_kv_store(instance)
             with root.add_instance("wasi:io/poll@0.2.0") as instance:
@@ -46,14 +56,12 @@ class Host:
             with root.add_instance("wasi:random/random@0.2.0") as instance:
                 instance.add_func("get-random-u64", lambda _: secrets.randbits(64))
 
-    def session(self, owner):
-        return Session(self, owner)
+    def session(self, owner, **options):
+        return Session(self, owner, **options)
 
     def _add_kv_store(self, instance):
         kv = self.kv
         version = lambda number: record(era=kv.ERA, number=number)
-        # The payload of `conflict` is the version that the entry has, if the store tells it.
-        outcome = lambda tag, number: Variant("ok", Variant(tag, None if number is None else version(number)))
 
         def entry(found):
             if found is None:
@@ -61,40 +69,70 @@ class Host:
             value, number, left = found
             return record(value=value, version=version(number), time_left=Variant("some", left))
 
+        def outcome(found):
+            # The payload of `conflict` is the version that the entry has, if the store tells it.
+            tag, number = found
+            return Variant("ok", Variant(tag, None if number is None else version(number)))
+
+        def entries(found):
+            return [entry(each) for each in found]
+
+        def era(found):
+            return record(id=found[0], lossless_for=found[1])
+
+        # Python's types tell the answer to a read from an error, and do not tell the answer to a write from one.
+        error = lambda failure: Variant(failure.case, str(failure))
+        err = lambda failure: Variant("err", error(failure))
+        # A read that failed in an unknown way has changed nothing; a write may have been executed.
+        read = lambda call, ok: answer(call, ok, error, "unavailable")
+        write = lambda call: answer(call, outcome, err, "unknown-outcome")
+
         add = instance.add_func
-        add("get", lambda _, key: entry(kv.get(key)))
-        add("get-many", lambda _, keys: [entry(found) for found in kv.get_many(keys)])
-        add("add", lambda _, key, value, ttl: outcome(*kv.add(key, value, ttl)))
-        add("replace", lambda _, key, value, ttl, v: outcome(*kv.replace(key, value, ttl, v.era, v.number)))
-        add("delete", lambda _, key, v: outcome(*kv.delete(key, v.era, v.number)))
-        # A dictionary loses nothing while it is there: no quarantine.
-        add("era", lambda _, key: record(id=kv.ERA, lossless_for=2**64 - 1))
+        add("get-many", lambda _, keys: read(lambda: kv.get_many(keys), entries))
+        add("era", lambda _, key: read(lambda: kv.era(key), era))
+        add("add", lambda _, key, value, ttl: write(lambda: kv.add(key, value, ttl)))
+        add("replace", lambda _, key, value, ttl, v: write(lambda: kv.replace(key, value, ttl, v.era, v.number)))
+        add("delete", lambda _, key, v: write(lambda: kv.delete(key, v.era, v.number)))
+
+    # The component sleeps in its `block` functions, and nobody calls those here: a signal that comes meanwhile has to
+    # wait (see `Session._until_done`). It sleeps in a release or renewal, too, whose outcome it has to find out.
 
     def _subscribe(self, _, pause):
-        number = len(self.due) + 1
+        number = next(self.numbers)
         self.due[number] = self.clock.now() + pause
         return ResourceHost.own(number, POLLABLE)
 
     def _block(self, store, pollable):
         left = self.due[pollable.to_host(store).rep] - self.clock.now()
         if left > 0:
-            self.clock.sleep(left)
+            with outside():
+                self.clock.sleep(left)
 
     def _drop_pollable(self, _, number):
         del self.due[number]
 
 
 class Session:
-    """An owner of locks and permits: `mutex.session`. All durations are nanoseconds; None is for ever."""
+    """An owner of locks and permits: `mutex.session`. All durations are nanoseconds; None is for ever.
 
-    def __init__(self, host, owner):
-        self.host, self.store = host, Store(host.engine)
-        self.instance = host.linker.instantiate(self.store, host.component)
-        options = record(owner=owner, label="python", namespace="kvlock", quarantine=None, unix_time=time.time_ns())
+    It is meant for one thread: what it holds already it does not get once more, whoever asks. Other threads may use its
+    grants all the same, to renew them for example; a call waits while another thread is in one.
+    """
+
+    def __init__(self, host, owner, namespace="kvlock", quarantine=None):
+        self.host = host
+        self.busy = threading.Lock()
+        self.unused = collections.deque()  # resources to be dropped by whoever calls next
+        options = record(
+            owner=owner, label="python", namespace=namespace, quarantine=quarantine, unix_time=time.time_ns()
+        )
+        with inside(self.busy):
+            self.store = Store(host.engine)
+            self.instance = host.linker.instantiate(self.store, host.component)
         self.session = self._resource(self.call("[static]session.open", options))
 
-    def lock(self, key, lease=30 * 10**9, wait=None, reentrant=False):
-        """Acquires the lock, waiting as long as `wait` allows."""
+    def lock(self, key, lease=30 * SECOND, wait=None, reentrant=False):
+        """Acquires the lock, waiting as long as `wait` allows: `with session.lock("key"):` holds it in its block."""
         options = record(
             mode="reentrant" if reentrant else "plain",
             lease=lease,
@@ -103,26 +141,21 @@ class Session:
             adopt=False,
             at_least=0,
         )
-        acquisition = self.call("[method]session.lock", self.session, key, options)
-        answer = self.ask("[method]acquisition.block", acquisition)
-        acquisition.drop(self.store)
-        return Grant(self, unwrap(answer))
+        return self._acquired(self.call("[method]session.lock", self.session, key, options))
 
     def make(self, name, permits, wait=None):
         """Makes a semaphore, or gives it another size; the size before, or None."""
         options = record(wait=wait, interval=50_000_000)
         resizing = self._resource(self.call("make", self.session, name, permits, options, of="semaphore"))
-        answer = self.ask("[method]resizing.block", resizing, of="semaphore")
-        resizing.drop(self.store)
-        return unwrap(answer)
+        try:
+            return self._until_done("[method]resizing.poll", resizing, of="semaphore")
+        finally:
+            self.unused.append(resizing)
 
-    def permit(self, name, lease=30 * 10**9, wait=None):
+    def permit(self, name, lease=30 * SECOND, wait=None):
         """Acquires a permit of a semaphore, waiting as long as `wait` allows."""
         options = record(lease=lease, wait=wait, interval=50_000_000)
-        acquisition = self._resource(self.call("acquire", self.session, name, options, of="semaphore"))
-        answer = self.ask("[method]acquisition.block", acquisition)
-        acquisition.drop(self.store)
-        return Grant(self, unwrap(answer))
+        return self._acquired(self._resource(self.call("acquire", self.session, name, options, of="semaphore")))
 
     def semaphores(self):
         """All semaphores, with name, size and holders."""
@@ -130,16 +163,22 @@ class Session:
 
     def conflict_retry(self, key, work, tries=3):
         """Runs `work` until it answers `committed` or `failed`; a `conflict` is tried again, first in line."""
-        options = record(lease=30 * 10**9, wait=None, interval=50_000_000, tries=tries, reserve=10**9, adopt=False)
+        options = record(lease=30 * SECOND, wait=None, interval=50_000_000, tries=tries, reserve=SECOND, adopt=False)
         retry = self._resource(self.call("begin", self.session, key, options, of="conflict-retry"))
-        while True:
-            grant = self.call("[method]retry.block", retry, of="conflict-retry")
-            outcome = work()
-            verdict = self.call("[method]retry.report", retry, outcome, of="conflict-retry")
-            grant.drop(self.store)
-            if verdict.tag != "retry-after":
-                return verdict.tag
-            self.host.clock.sleep(verdict.payload)
+        try:
+            while True:
+                granted = self._until_done("[method]retry.poll", retry, of="conflict-retry")
+                self.unused.append(granted.grant)  # given back by the report
+                outcome = "failed"
+                try:
+                    outcome = work()
+                finally:
+                    verdict = self.call("[method]retry.report", retry, outcome, of="conflict-retry")
+                if verdict.tag != "retry-after":
+                    return verdict.tag
+                self.host.clock.sleep(verdict.payload)
+        finally:
+            self.unused.append(retry)
 
     def resume(self, written):
         """Takes up a grant that was written out by another instance."""
@@ -150,9 +189,38 @@ class Session:
         return self.call("[method]session.status", self.session, [key])[0]
 
     def call(self, name, *arguments, of="mutex"):
-        return unwrap(self.ask(name, *arguments, of=of))
+        """Calls a function of the component, and gives its value; an error is raised."""
+        with inside(self.busy):
+            return unwrap(self._enter(name, *arguments, of=of))
 
-    def ask(self, name, *arguments, of="mutex"):
+    def _acquired(self, acquisition):
+        try:
+            return Grant(self, self._until_done("[method]acquisition.poll", acquisition).grant)
+        except BaseException:
+            with inside(self.busy):
+                acquisition.drop(self.store)  # now: somebody else may be next in line
+            raise
+
+    def _until_done(self, poll, resource, of="mutex"):
+        """Polls until that is no longer pending. Sleeps out here: a signal's handler may end the wait."""
+        progress = None
+        try:
+            while True:
+                with inside(self.busy):
+                    progress = tagged(self._enter(poll, resource, of=of))
+                if progress.tag == "failed":
+                    raise LockError(progress.payload.tag, progress.payload.payload)
+                if progress.tag != "pending":
+                    return progress.payload
+                self.host.clock.sleep(progress.payload.pause)
+        except BaseException:
+            if progress is not None and progress.tag == "granted":
+                self.call("[method]grant.release", progress.payload.grant)
+            raise
+
+    def _enter(self, name, *arguments, of="mutex"):
+        while self.unused:
+            self.unused.pop().drop(self.store)
         interface = self.instance.get_export_index(self.store, f"kvlock:lock/{of}@0.1.0")
         function = self.instance.get_func(self.store, self.instance.get_export_index(self.store, name, interface))
         return function(self.store, *arguments)
@@ -166,11 +234,33 @@ class Session:
 
 
 class Grant:
-    """A held lock or permit: `mutex.grant`."""
+    """A held lock or permit: `mutex.grant`. A block `with grant:` gives it back at its end.
+
+    A block that ends well raises the error of the release, which may be that the lock had been lost. A grant that is
+    forgotten is dropped at the session's next call.
+    """
 
     def __init__(self, session, grant):
         self.session, self.grant = session, grant
-        self.token = self._call("token")
+        self.lost = None  # the error of a renewal in the background: see `kept`
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *_):
+        try:
+            self.release()
+        except LockError:
+            if kind is None:
+                raise
+
+    def __del__(self):
+        self.session.unused.append(self.grant)
+
+    @property
+    def token(self):
+        """The fencing token."""
+        return self._call("token")
 
     def permit(self):
         """Which permit it is, if it is one of a semaphore."""
@@ -180,8 +270,33 @@ class Grant:
         return self._call("depth")
 
     def renew(self, *lease):
-        """Begins the lease anew; with another length, if one is given."""
+        """Begins the lease again; with another length, if one is given."""
         self._call("renew", Variant("some", *lease) if lease else Variant("none"))
+
+    @contextlib.contextmanager
+    def kept(self, every=10 * SECOND):
+        """Renews the lease in a thread while the block runs: let `every` be a third of it.
+
+        Once the lock is lost, `lost` is that error: look at it before each step that cannot be undone.
+        """
+        over = threading.Event()
+
+        def renew():
+            while not over.wait(every / SECOND):
+                try:
+                    self.renew()
+                except LockError as error:
+                    if error.case == "lost":
+                        self.lost = error
+                        return
+
+        thread = threading.Thread(target=renew, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            over.set()
+            thread.join()
 
     def release(self):
         """`freed`, `nested` or `kept`."""
@@ -200,6 +315,15 @@ def record(**fields):
     for name, field in fields.items():
         setattr(value, name.replace("_", "-"), field)
     return value
+
+
+def tagged(progress):
+    """How a wait stands, as a variant: the cases of `resize-progress` are told apart by Python's types."""
+    if isinstance(progress, Record):
+        return Variant("pending", progress)
+    if isinstance(progress, Variant):
+        return progress if progress.tag in ("pending", "granted", "failed") else Variant("failed", progress)
+    return Variant("done", progress)
 
 
 def unwrap(answer):

@@ -4,11 +4,34 @@ It implements `kvlock:lock/kv-store` (wit/kv-store.wit). What makes it fit for l
 
 - there is no blind write: an entry is made only where there is none, and is changed or removed only by whoever names
   the version that it has;
+- each write is decided as one step, whatever other threads do: here a mutex sees to that;
 - a version's number grows with each write, and is never used twice for a key;
 - an expired entry is absent.
 
-Outcomes (`written`, `conflict`, `absent`, ...) are plain tuples here; `host.py` makes the component's types of them.
+Outcomes (`written`, `conflict`, `absent`, ...) are plain tuples here; `component.py` makes the component's types of
+them.
 """
+
+import threading
+import time
+
+
+class StoreError(Exception):
+    """Why a call has no answer; `case` is one of the WIT's: `unavailable`, `unknown-outcome`, `rejected`, `invalid`."""
+
+    def __init__(self, case, text):
+        super().__init__(text)
+        self.case = case
+
+
+class Clock:
+    """Time that runs on while the machine is suspended, where the system has such a clock."""
+
+    def now(self):
+        return time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+    def sleep(self, nanos):
+        time.sleep(nanos / 10**9)
 
 
 class VirtualClock:
@@ -30,37 +53,39 @@ class KvStore:
 
     def __init__(self, clock):
         self.clock = clock
+        self.mutex = threading.Lock()
         self.entries = {}  # key: (value, number, the time at which it ends or None)
         self.number = 0
         self.calls = []  # the names of the functions called, for tests
 
-    def get(self, key):
-        """The entry as (value, number, nanoseconds left or None for ever), or None."""
-        self.calls.append("get")
-        return self._live(key)
-
     def get_many(self, keys):
-        self.calls.append("get-many")
-        return [self._live(key) for key in keys]
+        """Of each key the entry as (value, number, nanoseconds left or None for ever), or None."""
+        with self._call("get-many"):
+            return [self._live(key) for key in keys]
 
     def add(self, key, value, ttl):
-        self.calls.append("add")
-        present = self._live(key)
-        if present:
-            return ("conflict", present[1])
-        return ("written", self._put(key, value, ttl))
+        with self._call("add"):
+            present = self._live(key)
+            return ("conflict", present[1]) if present else ("written", self._put(key, value, ttl))
 
     def replace(self, key, value, ttl, era, number):
-        self.calls.append("replace")
-        refusal = self._refusal(key, era, number)
-        return refusal or ("written", self._put(key, value, ttl))
+        with self._call("replace"):
+            return self._refusal(key, era, number) or ("written", self._put(key, value, ttl))
 
     def delete(self, key, era, number):
-        self.calls.append("delete")
-        refusal = self._refusal(key, era, number)
-        if not refusal:
-            del self.entries[key]
-        return refusal or ("deleted", None)
+        with self._call("delete"):
+            refusal = self._refusal(key, era, number)
+            if not refusal:
+                del self.entries[key]
+            return refusal or ("deleted", None)
+
+    def era(self, key):
+        """The era and for how long nothing was lost. A dictionary loses nothing while it is there: no quarantine."""
+        return (self.ERA, 2**64 - 1)
+
+    def _call(self, name):
+        self.calls.append(name)
+        return self.mutex
 
     def _live(self, key):
         value, number, ends = self.entries.get(key, (None, None, 0))

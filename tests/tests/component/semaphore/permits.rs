@@ -292,9 +292,10 @@ fn a_free_permit_is_three_calls_the_next_one_two_and_a_release_one_delete() {
     let one = made(&world, 2);
     let grant = one.permit().acquire().unwrap();
     let part = format!("kvlock:permit:{}:pool", grant.permit().unwrap());
-    let acquired = [format!("add {part} -> written"), "get kvlock:semaphore:pool -> found".into()];
+    let look = "get kvlock:semaphore:pool -> found".to_owned();
+    let acquired = [format!("add {part} -> written"), look.clone()];
     let calls = world.calls();
-    assert_eq!(calls[0], "get-many kvlock:semaphore:pool -> 1 found");
+    assert_eq!(calls[0], look);
     assert_eq!(calls[1..], acquired);
     grant.release().unwrap();
     assert_eq!(world.calls(), [format!("delete {part} -> deleted")]);
@@ -313,10 +314,10 @@ fn a_thousand_permits_of_one_semaphore_cost_a_handful_of_calls_each() {
     assert!(calls <= 4 * 1000, "{calls} calls");
     // To count them takes one call for each 256, and so does finding all held, after a look at a few.
     assert_eq!(standing(&one).1.len(), 1000);
-    assert_eq!(world.ops(), [Op::GetMany; 5]);
+    assert_eq!(world.ops(), [&[Op::Get][..], &[Op::GetMany; 4]].concat());
     exhausted(&one);
     let ops = world.ops();
-    assert!(ops.len() <= 6 && ops.iter().all(|op| *op == Op::GetMany), "{ops:?}");
+    assert!(ops.len() <= 6 && ops.iter().all(|op| matches!(op, Op::Get | Op::GetMany)), "{ops:?}");
     for grant in held {
         grant.release().unwrap();
     }
