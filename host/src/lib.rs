@@ -86,6 +86,7 @@ mod scratch;
 mod semaphore;
 mod session;
 mod soft;
+mod status;
 mod wait_log;
 mod waiting;
 mod wanted;
@@ -103,8 +104,9 @@ pub use holder::{Holder, WaitingFor};
 pub use keep::{Keep, Kept, Loss};
 pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};
 pub use semaphore::{Permit, Resize, ResizeError, ResizePoll, Resizing, Semaphore, SemaphoreStatus};
-pub use session::{Session, SessionBuilder, Status};
+pub use session::{Session, SessionBuilder};
 pub use soft::{Guard, SOFT_PATIENCE, SoftLock};
+pub use status::{KeyState, KeyStatus};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
 /// exports `kvlock:lock/mutex` and `kvlock:lock/conflict-retry`.

@@ -19,6 +19,7 @@ use crate::lock::Lock;
 use crate::process::Process;
 use crate::scratch;
 use crate::semaphore::{self, Semaphore, SemaphoreStatus};
+use crate::status::KeyStatus;
 
 /// How to open a session. Each option has a default that serves.
 #[derive(Clone)]
@@ -75,18 +76,6 @@ pub(crate) struct Guest {
 struct Unreleased {
     key: String,
     grant: ResourceAny,
-}
-
-/// How a key stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Status {
-    /// Nobody has it.
-    Free,
-    /// Somebody has it, or had it and it is kept for its minimum time.
-    Held(Box<Holder>),
-    /// Its value is not a kvlock record; its beginning.
-    Corrupt(String),
 }
 
 impl SessionBuilder {
@@ -171,13 +160,13 @@ impl Session {
     }
 
     /// Tells how a key stands.
-    pub fn status(&self, key: &str) -> Result<Status, KeyError> {
+    pub fn status(&self, key: &str) -> Result<KeyStatus, KeyError> {
         let missing = || KeyError::Component("no answer about the key".to_string());
         self.statuses(&[key])?.pop().ok_or_else(missing)
     }
 
-    /// Tells how several keys stand, in their order and in one call.
-    pub fn statuses(&self, keys: &[&str]) -> Result<Vec<Status>, KeyError> {
+    /// Tells how several keys stand, in their order. One call of the store reads them all.
+    pub fn statuses(&self, keys: &[&str]) -> Result<Vec<KeyStatus>, KeyError> {
         let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
         let statuses = self.shared.here().call(|Guest { instance, session, .. }| {
             let resource = instance.exports.kvlock_lock_mutex().session();
@@ -185,7 +174,7 @@ impl Session {
         });
         let statuses = statuses.map_err(|error| KeyError::Component(trap(&error)))?;
         let statuses = statuses.map_err(|error| KeyError::of(keys.first().map_or("", String::as_str), error))?;
-        Ok(statuses.into_iter().map(Status::from).collect())
+        Ok(statuses.into_iter().map(KeyStatus::from).collect())
     }
 
     /// Ends somebody's grant by force and tells whose; none if the key was free. The holder learns that it lost the
@@ -397,16 +386,6 @@ impl Guest {
             }
         }
         Ok(done)
-    }
-}
-
-impl From<wit::Status> for Status {
-    fn from(status: wit::Status) -> Self {
-        match status {
-            wit::Status::Free => Status::Free,
-            wit::Status::Held(holder) => Status::Held(Box::new(holder.into())),
-            wit::Status::Corrupt(excerpt) => Status::Corrupt(excerpt),
-        }
     }
 }
 

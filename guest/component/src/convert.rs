@@ -157,17 +157,21 @@ pub(crate) fn key_error(error: machine::KeyError) -> wit::KeyError {
     }
 }
 
-pub(crate) fn status(status: machine::KeyStatus) -> wit::Status {
-    match status {
-        machine::KeyStatus::Free => wit::Status::Free,
-        machine::KeyStatus::Held(held) => wit::Status::Held(holder(held)),
-        machine::KeyStatus::Corrupt(excerpt) => wit::Status::Corrupt(excerpt),
-    }
+pub(crate) fn key_status(status: machine::KeyStatus) -> wit::KeyStatus {
+    let machine::KeyStatus { state, quarantine, waiters } = status;
+    let state = match state {
+        machine::KeyState::Free => wit::KeyState::Free,
+        machine::KeyState::Held(held) => wit::KeyState::Held(holder(held)),
+        machine::KeyState::Kept(kept) => wit::KeyState::Kept(holder(kept)),
+        machine::KeyState::Corrupt(excerpt) => wit::KeyState::Corrupt(excerpt),
+    };
+    wit::KeyStatus { state, quarantine: quarantine.map(nanos), waiters }
 }
 
 pub(crate) fn semaphore_status(status: machine::SemaphoreStatus) -> semaphore::SemaphoreStatus {
-    let machine::SemaphoreStatus { name, size, holders } = status;
-    semaphore::SemaphoreStatus { name, size, holders: holders.into_iter().map(holder).collect() }
+    let machine::SemaphoreStatus { name, size, holders, quarantine } = status;
+    let holders = holders.into_iter().map(holder).collect();
+    semaphore::SemaphoreStatus { name, size, holders, quarantine: quarantine.map(nanos) }
 }
 
 pub(crate) fn resize_error(error: machine::ResizeError) -> semaphore::ResizeError {

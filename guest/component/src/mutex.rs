@@ -157,11 +157,11 @@ impl wit::GuestSession for Session {
         Ok(Grant::resource(&self.0, grant))
     }
 
-    fn status(&self, keys: Vec<String>) -> Result<Vec<wit::Status>, wit::KeyError> {
+    fn status(&self, keys: Vec<String>) -> Result<Vec<wit::KeyStatus>, wit::KeyError> {
         let keys = keys.iter().map(|key| Key::new(key)).collect::<Result<_, _>>();
         let keys = keys.map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
         let statuses = driver::run(Status::new(keys), &mut self.0.borrow_mut()).map_err(convert::key_error)?;
-        Ok(statuses.into_iter().map(convert::status).collect())
+        Ok(statuses.into_iter().map(convert::key_status).collect())
     }
 
     fn break_(&self, key: String) -> Result<Option<wit::Holder>, wit::KeyError> {

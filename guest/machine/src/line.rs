@@ -77,12 +77,21 @@ impl Line {
         text
     }
 
-    /// How many are to be expected before this one. Those who were passed over have mostly been served before, and are
-    /// gone; one of them may be late.
+    /// How many are to be expected before this one.
     pub(crate) fn before(&self, ticket: Ticket) -> Option<usize> {
-        let place = self.place(ticket)?;
-        let passed_over = self.waiting.iter().take(place).filter(|waiting| waiting.passes > 0).count();
-        Some(place - passed_over.saturating_sub(1))
+        Some(self.expected(self.place(ticket)?))
+    }
+
+    /// How many are to be expected in all.
+    pub(crate) fn waiters(&self) -> u32 {
+        u32::try_from(self.expected(self.len())).unwrap_or(u32::MAX)
+    }
+
+    /// How many of the first ones are there. Those who were passed over have mostly been served before, and are gone;
+    /// one of them may be late.
+    fn expected(&self, first: usize) -> usize {
+        let passed_over = self.waiting.iter().take(first).filter(|waiting| waiting.passes > 0).count();
+        first - passed_over.saturating_sub(1)
     }
 
     pub(crate) fn place(&self, ticket: Ticket) -> Option<usize> {

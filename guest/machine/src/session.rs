@@ -14,7 +14,7 @@ use crate::held::{Deadline, Doubt, Held};
 use crate::holds::Holds;
 use crate::kv::{EraInfo, Ttl, Version};
 use crate::name::{Key, Namespace, Place, Text};
-use crate::options::{DEFAULT_QUARANTINE, Lease, LockOptions, MAX_LEASE, within};
+use crate::options::{DEFAULT_QUARANTINE, LockOptions, MAX_LEASE, within};
 use crate::record::{Nonce, Record};
 use crate::semaphore::Memory;
 use crate::time::{Time, nanos};
@@ -326,11 +326,22 @@ impl Session {
         self.eras.push(Seen { era, at: now });
     }
 
-    /// How much longer nothing may be granted in this era; none for an era that the session does not know.
-    pub(crate) fn quarantine(&self, era: u64, lease: Lease, now: Time) -> Option<Duration> {
+    /// How much longer nothing may be granted in this era, inside; none for an era that the session does not know, and
+    /// has to.
+    pub(crate) fn quarantined(&self, era: Option<u64>, now: Time) -> Option<Option<Duration>> {
+        if self.options.quarantine == Some(Duration::ZERO) {
+            return Some(None);
+        }
+        let left = self.quarantine(era?, Ttl::Forever, now)?;
+        Some(Some(left).filter(|left| !left.is_zero()))
+    }
+
+    /// How much longer nothing may be granted with this lease in this era; none for an era that the session does not
+    /// know.
+    pub(crate) fn quarantine(&self, era: u64, lease: Ttl, now: Time) -> Option<Duration> {
         let seen = self.eras.iter().find(|seen| seen.era.id == era)?;
         let age = seen.era.lossless_for.saturating_add(now.since(seen.at));
-        let longest = match lease.ttl() {
+        let longest = match lease {
             Ttl::After(length) => DEFAULT_QUARANTINE.max(length),
             Ttl::Forever => DEFAULT_QUARANTINE,
         };

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use kvlock_machine::{
-    AcquireError, BeginTry, GrantError, Key, KeyStatus, LockOptions, Retry, RetryOptions, StoreError, Try, Ttl,
+    AcquireError, BeginTry, GrantError, Key, KeyState, LockOptions, Retry, RetryOptions, StoreError, Try, Ttl,
     Unreported, Validity, Verdict, WaitingFor, Work,
 };
 use support::{Drive, Fault, Op, Owner, World, lease, millis, once, secs, waiting};
@@ -57,8 +57,8 @@ fn holder(world: &mut World) -> Option<String> {
     let looking = world.owner("looking");
     let status = world.status(looking, &["k"]).unwrap().remove(0);
     world.log.pop();
-    match status {
-        KeyStatus::Held(holder) => Some(holder.owner),
+    match status.state {
+        KeyState::Held(holder) => Some(holder.owner),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use kvlock_machine::{
-    AcquireError, Grant, GrantError, KeyStatus, Lease, LockOptions, Released, Renew, Request, Ttl, Validity,
+    AcquireError, Grant, GrantError, KeyState, Lease, LockOptions, Released, Renew, Request, Ttl, Validity,
 };
 use support::{Fault, Owner, World, lease, millis, nested, once, secs, waiting};
 
@@ -18,8 +18,8 @@ fn held() -> (World, Owner, Grant, Owner) {
 
 fn holder(world: &mut World) -> Option<String> {
     let looking = world.owner("looking");
-    match world.status(looking, &["k"]).unwrap().remove(0) {
-        KeyStatus::Held(holder) => Some(holder.owner),
+    match world.status(looking, &["k"]).unwrap().remove(0).state {
+        KeyState::Held(holder) => Some(holder.owner),
         _ => None,
     }
 }
@@ -171,7 +171,7 @@ fn a_nested_acquire_is_one_call_and_everybody_sees_the_depth() {
     assert_eq!(world.calls(), ["replace"]);
     assert_eq!(inner.token(), outer.token());
     assert_eq!(world.validity(owner, &outer), Validity::Valid(secs(30) - millis(60)), "the lease is fresh");
-    let KeyStatus::Held(holder) = world.status(other, &["k"]).unwrap().remove(0) else { panic!("held") };
+    let KeyState::Held(holder) = world.status(other, &["k"]).unwrap().remove(0).state else { panic!("held") };
     assert_eq!((holder.depth, holder.token), (2, outer.token()));
 }
 

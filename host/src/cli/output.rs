@@ -122,6 +122,12 @@ impl GrantJson {
     }
 }
 
+/// Adds to a line of text that nothing is granted yet, and for how long.
+pub(super) fn quarantine(left: Option<Duration>) -> String {
+    left.map(|left| format!("; nothing is granted for {:.1} s more (quarantine)", left.as_secs_f64()))
+        .unwrap_or_default()
+}
+
 /// A moment as RFC 3339 has it.
 pub(super) fn moment(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()

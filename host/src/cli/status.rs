@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use kvlock::{KeyState, KeyStatus};
 use serde_json::json;
 
 use super::output::{self, HolderJson};
@@ -14,7 +15,7 @@ pub(super) struct Status {
     /// The keys
     #[arg(required = true)]
     keys: Vec<String>,
-    /// Exit with 75 if any of the keys is held
+    /// Exit with 75 if any of the keys is held, or in quarantine: a lock that the store forgot may still be held
     #[arg(long, env = "KVLOCK_EXIT_CODE")]
     exit_code: bool,
 }
@@ -23,30 +24,35 @@ impl Status {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
         let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
         let statuses = global.session(None)?.statuses(&keys)?;
-        let held = statuses.iter().any(|status| !matches!(status, kvlock::Status::Free));
+        let taken = statuses.iter().any(|status| status.state != KeyState::Free || status.quarantine.is_some());
         for (key, status) in keys.into_iter().zip(&statuses) {
             print(key, status, global.json)?;
         }
-        Ok(if held && self.exit_code { exit::BUSY.into() } else { ExitCode::SUCCESS })
+        Ok(if taken && self.exit_code { exit::BUSY.into() } else { ExitCode::SUCCESS })
     }
 }
 
-fn print(key: &str, status: &kvlock::Status, as_json: bool) -> Result<()> {
+fn print(key: &str, status: &KeyStatus, as_json: bool) -> Result<()> {
+    let KeyStatus { state, quarantine, waiters, .. } = status;
     if as_json {
-        return output::json(&match status {
-            kvlock::Status::Held(holder) => {
-                let state = if holder.depth == 0 { "kept" } else { "held" };
-                json!({ "key": key, "state": state, "holder": HolderJson::from(holder.as_ref()) })
-            }
-            kvlock::Status::Corrupt(excerpt) => json!({ "key": key, "state": "corrupt", "excerpt": excerpt }),
-            _ => json!({ "key": key, "state": "free" }),
-        });
+        let mut told = match state {
+            KeyState::Held(holder) => json!({ "state": "held", "holder": HolderJson::from(holder.as_ref()) }),
+            KeyState::Kept(holder) => json!({ "state": "kept", "holder": HolderJson::from(holder.as_ref()) }),
+            KeyState::Corrupt(excerpt) => json!({ "state": "corrupt", "excerpt": excerpt }),
+            _ => json!({ "state": "free" }),
+        };
+        told["key"] = key.into();
+        told["quarantine"] = quarantine.map(|left| left.as_secs_f64()).into();
+        told["waiters"] = (*waiters).into();
+        return output::json(&told);
     }
-    match status {
-        kvlock::Status::Held(holder) => {
-            output::line(format_args!("{key}: {holder}; depth {}, token {}", holder.depth, holder.token))
+    let state = match state {
+        KeyState::Held(holder) | KeyState::Kept(holder) => {
+            format!("{holder}; depth {}, token {}", holder.depth, holder.token)
         }
-        kvlock::Status::Corrupt(excerpt) => output::line(format_args!("{key}: not a kvlock record: {excerpt}")),
-        _ => output::line(format_args!("{key}: free")),
-    }
+        KeyState::Corrupt(excerpt) => format!("not a kvlock record: {excerpt}"),
+        _ => "free".to_owned(),
+    };
+    let waiters = if *waiters > 0 { format!("; {waiters} waiting") } else { String::new() };
+    output::line(format_args!("{key}: {state}{waiters}{}", output::quarantine(*quarantine)))
 }

@@ -7,6 +7,7 @@ pub use permit::Permit;
 pub use resize::{Resize, ResizeError, ResizePoll, Resizing};
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::engine::bindings::exports::kvlock::lock::mutex::KeyError as KeyErrorOut;
 use crate::engine::bindings::exports::kvlock::lock::semaphore as wit;
@@ -54,6 +55,9 @@ pub struct SemaphoreStatus {
     pub size: u32,
     /// Who holds permits, by permit number. More than `size` while it shrinks.
     pub holders: Vec<Holder>,
+    /// How much longer no permit is granted, as in [`KeyStatus`](crate::KeyStatus), by the server that keeps the
+    /// semaphore. None in what a [`Resizing`] tells.
+    pub quarantine: Option<Duration>,
 }
 
 impl Semaphore {
@@ -120,8 +124,10 @@ fn answer<T>(name: &str, answer: wasmtime::Result<Result<T, KeyErrorOut>>) -> Re
 
 impl From<wit::SemaphoreStatus> for SemaphoreStatus {
     fn from(status: wit::SemaphoreStatus) -> Self {
-        let wit::SemaphoreStatus { name, size, holders } = status;
-        SemaphoreStatus { name, size, holders: holders.into_iter().map(Holder::from).collect() }
+        let wit::SemaphoreStatus { name, size, holders, quarantine } = status;
+        let (holders, quarantine) =
+            (holders.into_iter().map(Holder::from).collect(), quarantine.map(Duration::from_nanos));
+        SemaphoreStatus { name, size, holders, quarantine }
     }
 }
 

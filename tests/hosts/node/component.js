@@ -97,7 +97,7 @@ class Session {
 
   // Who has the key, or undefined.
   holder(key) {
-    return this.session.status([key])[0].val;
+    return this.session.status([key])[0].state.val;
   }
 }
 

@@ -186,7 +186,8 @@ class Session:
 
     def holder(self, key):
         """Who has the key, or None."""
-        return self.call("[method]session.status", self.session, [key])[0]
+        state = self.call("[method]session.status", self.session, [key])[0].state
+        return state.payload if state.tag in ("held", "kept") else None
 
     def call(self, name, *arguments, of="mutex"):
         """Calls a function of the component, and gives its value; an error is raised."""

@@ -1,5 +1,6 @@
 //! What shows: status, break, doctor, component, completions, help.
 
+use kvlock_tests::kvlock::eventually;
 use kvlock_tests::{Kvlock, MemcachedServer};
 use serde_json::Value;
 
@@ -28,6 +29,34 @@ fn the_status_tells_owner_since_and_until() {
             assert!(held["holder"][field].as_str().is_some_and(|text| text.ends_with('Z')), "{held}");
         }
         assert_eq!((&free["state"], &free["holder"]), (&"free".into(), &Value::Null));
+    });
+}
+
+#[test]
+fn in_quarantine_nothing_is_called_free() {
+    let world = World::memcached();
+    world.ok(["semaphore", "make", "pool", "2"]);
+    let quarantine = ["--quarantine", "1h"];
+    for look in [["status", "k"].as_slice(), &["semaphore", "status", "pool"], &["semaphore", "list"]] {
+        let text = world.ok(look.iter().chain(&quarantine));
+        assert!(text.contains("; nothing is granted for 3") && text.contains("(quarantine)"), "{text}");
+        let told = json(&world.ok(look.iter().chain(&quarantine).chain(&["--json"])));
+        let left = told["quarantine"].as_f64().expect("seconds");
+        assert!((3000.0..=3600.0).contains(&left), "{told}");
+        assert_eq!(json(&world.ok(look.iter().chain(&["--json"])))["quarantine"], Value::Null);
+    }
+    assert_eq!(world.run(["status", "k", "--exit-code", "--quarantine", "1h"]).code, 75);
+    assert_eq!(world.run(["status", "k", "--exit-code"]).code, 0);
+}
+
+#[test]
+fn the_status_counts_who_waits() {
+    in_both(|world| {
+        let _holder = world.hold("k", &[]);
+        let _waiter = world.start(["run", "k", "--", "true"]);
+        eventually("a waiter", || json(&world.ok(["status", "k", "--json"]))["waiters"] == 1);
+        let text = world.ok(["status", "k"]);
+        assert!(text.ends_with("; 1 waiting"), "{text}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! Values that are not ours are named, and left as they are.
 
-use kvlock::{AcquireError, GrantError, KeyError, Status};
+use kvlock::{AcquireError, GrantError, KeyError, KeyState};
 
 use crate::world::{World, refused};
 
@@ -18,7 +18,7 @@ fn a_foreign_value_is_neither_waited_for_nor_written_over_nor_broken() {
         let text = error.to_string();
         assert!(text.len() < 500 && !text.contains(char::is_control), "for one line of a terminal: {text:?}");
         assert!(matches!(session.lock("k").adopt().acquire(), Err(AcquireError::Corrupt { .. })));
-        assert!(matches!(session.status("k"), Ok(Status::Corrupt(_))));
+        assert!(matches!(session.status("k").unwrap().state, KeyState::Corrupt(_)));
         assert!(matches!(session.break_lock("k"), Err(KeyError::Corrupt { .. })));
         assert_eq!(world.store.peek("kvlock:lock:k").unwrap().value, value);
     }

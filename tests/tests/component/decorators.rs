@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kvlock::clock::BootClock;
 use kvlock::store::{Memory, StoreError};
-use kvlock::{AcquireError, CallError, Client, GrantError, Guard, Key, Locked, Locks, Released};
+use kvlock::{AcquireError, CallError, Client, GrantError, Guard, Key, KeyState, Locked, Locks, Released};
 
 use crate::world::{World, millis, refused, secs};
 
@@ -142,8 +142,8 @@ fn nested(levels: u32) -> Result<u32, String> {
 }
 
 fn depth_of(key: &str) -> u32 {
-    match Client::with_store(RECURSIVE.0.clone()).session().open().unwrap().status(key).unwrap() {
-        kvlock::Status::Held(holder) => holder.depth,
+    match Client::with_store(RECURSIVE.0.clone()).session().open().unwrap().status(key).unwrap().state {
+        KeyState::Held(holder) => holder.depth,
         _ => 0,
     }
 }
@@ -267,10 +267,10 @@ fn the_lease_is_renewed_while_the_function_runs() {
 fn options_are_those_of_locks() {
     let world = World::new();
     let locks = Locks::new(world.client.session().owner("me").namespace("elsewhere")).lease(secs(9));
-    let seen = |_: u32| world.client.session().namespace("elsewhere").open().unwrap().status("work:1").unwrap();
+    let seen = |_: u32| world.client.session().namespace("elsewhere").open().unwrap().status("work:1").unwrap().state;
     let work = locks.wait(secs(3)).at_least(secs(5)).interval(millis(10)).lock(key, seen).named("work");
     match work.call(1).unwrap() {
-        kvlock::Status::Held(holder) => assert_eq!((holder.owner.as_str(), holder.lease), ("me", secs(9).into())),
+        KeyState::Held(holder) => assert_eq!((holder.owner.as_str(), holder.lease), ("me", secs(9).into())),
         other => panic!("{other:?}"),
     }
     let (outcome, waited) = world.timed(|| work.call(1));

@@ -76,11 +76,17 @@ fn a_waiter_makes_about_one_call_in_an_interval() {
 }
 
 #[test]
-fn the_status_of_many_keys_is_one_call() {
+fn the_status_of_many_keys_is_one_call_and_one_for_the_era_of_each_server_that_is_not_known() {
     let world = World::new();
-    let session = world.session("one");
-    assert_eq!(session.statuses(&["a", "b", "c"]).unwrap().len(), 3);
-    assert_eq!(world.calls(), ["get-many kvlock:lock:a,kvlock:lock:b,kvlock:lock:c -> 0 found"]);
+    let holder = world.session("holder");
+    let _held = ["a", "b"].map(|key| holder.lock(key).acquire().unwrap());
+    world.calls();
+    let read = "get-many kvlock:lock:a,kvlock:line:a,kvlock:lock:b,kvlock:line:b -> 2 found";
+    let session = world.fresh_session("one");
+    assert_eq!(session.statuses(&["a", "b"]).unwrap().len(), 2);
+    assert_eq!(world.calls(), [read, "era kvlock:lock:a -> 1000000000000"]);
+    assert_eq!(session.statuses(&["a", "b"]).unwrap().len(), 2);
+    assert_eq!(world.calls(), [read]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kvlock::Status;
+use kvlock::KeyState;
 use kvlock::store::KvStore;
 
 use crate::world::World;
@@ -41,7 +41,7 @@ fn whoever_looks_at_a_lock_or_waits_for_it_learns_no_nonce() {
     let _grant = holder.lock("k").acquire().unwrap();
     let nonce = nonce(&world, "k");
     let status = other.status("k").unwrap();
-    assert!(matches!(status, Status::Held(_)));
+    assert!(matches!(status.state, KeyState::Held(_)));
     let Err(busy) = other.lock("k").wait(std::time::Duration::ZERO).acquire() else { panic!("it is held") };
     let broken = other.break_lock("k").unwrap().expect("it was held");
     for told in [format!("{status:?}"), format!("{busy:?} {busy}"), format!("{broken:?} {broken}")] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kvlock::clock::{Clock, VirtualClock};
 use kvlock::store::{Memory, Op};
-use kvlock::{AcquireError, Acquisition, Client, Grant, Holder, Poll, Session, Status, WaitingFor};
+use kvlock::{AcquireError, Acquisition, Client, Grant, Holder, KeyState, Poll, Session, WaitingFor};
 
 /// A store, a clock, and a client on both.
 pub(crate) struct World {
@@ -77,13 +77,12 @@ impl World {
     /// Who has the key, seen by a session of its own; the look is not in the log.
     pub(crate) fn holder(&self, key: &str) -> Option<Holder> {
         let calls = self.store.calls().len();
-        let status = self.fresh_session("observer").status(key).expect("the store answers");
+        // Without a quarantine no era is asked for.
+        let observer = self.client.session().owner("observer").quarantine(Duration::ZERO).open();
+        let status = observer.expect("the options are legal").status(key).expect("the store answers");
         assert_eq!(self.store.calls().len(), calls + 1, "a status is one call");
-        match status {
-            Status::Free => None,
-            Status::Held(holder) => Some(*holder),
-            other => panic!("{other:?}"),
-        }
+        assert!(!matches!(status.state, KeyState::Corrupt(_)), "{status:?}");
+        status.state.holder().cloned()
     }
 }
 

@@ -30,7 +30,15 @@ enum State {
     FreshAll,
     FreshOne,
     ReadingNames,
-    Surveying { name: Key, survey: Box<Survey> },
+    Surveying {
+        name: Key,
+        survey: Box<Survey>,
+    },
+    /// Asking for the era of the definition.
+    AskingEra {
+        name: Key,
+        status: Box<SemaphoreStatus>,
+    },
     Ended,
 }
 
@@ -52,18 +60,39 @@ impl List {
         ask.into()
     }
 
-    fn on_survey(&mut self, session: &Session, name: Key, end: End) -> Step<Outcome> {
+    fn on_survey(&mut self, session: &Session, now: Time, name: Key, end: End) -> Step<Outcome> {
         match end {
             End::Found(found) => match found.foreign {
-                Some(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
-                None => self.told.push(found.status(&name)),
+                Some(excerpt) => Step::Done(Err(KeyError::Corrupt(excerpt))),
+                None => {
+                    let era = found.stated.version.era;
+                    let status = Box::new(found.status(&name));
+                    self.tell(session, now, name, era, status)
+                }
             },
             // Listed before it is made, and until after it is destroyed.
-            End::Unknown => {}
-            End::Corrupt(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
-            End::Failed(error) => return Step::Done(Err(error.into())),
-            End::OutOfOrder => return Step::Done(Err(KeyError::OutOfOrder)),
+            End::Unknown => self.next(session),
+            End::Corrupt(excerpt) => Step::Done(Err(KeyError::Corrupt(excerpt))),
+            End::Failed(error) => Step::Done(Err(error.into())),
+            End::OutOfOrder => Step::Done(Err(KeyError::OutOfOrder)),
         }
+    }
+
+    fn tell(
+        &mut self,
+        session: &Session,
+        now: Time,
+        name: Key,
+        era: u64,
+        mut status: Box<SemaphoreStatus>,
+    ) -> Step<Outcome> {
+        let Some(quarantine) = session.quarantined(Some(era), now) else {
+            let key = session.namespace().semaphore(&name);
+            self.state = State::AskingEra { name, status };
+            return Step::Call(Request::Era { key });
+        };
+        status.quarantine = quarantine;
+        self.told.push(*status);
         self.next(session)
     }
 }
@@ -86,9 +115,14 @@ impl Machine for List {
                 }
                 self.next(session)
             }
-            (State::ReadingNames, Event::Reply(Reply::Entry(Err(error)))) => Step::Done(Err(error.into())),
+            (State::AskingEra { name, status }, Event::Reply(Reply::Era(Ok(era)))) => {
+                session.note(era, now);
+                self.tell(session, now, name, era.id, status)
+            }
+            (State::ReadingNames, Event::Reply(Reply::Entry(Err(error))))
+            | (State::AskingEra { .. }, Event::Reply(Reply::Era(Err(error)))) => Step::Done(Err(error.into())),
             (State::Surveying { name, mut survey }, event) => match survey.step(session, now, event) {
-                ControlFlow::Break(end) => self.on_survey(session, name, end),
+                ControlFlow::Break(end) => self.on_survey(session, now, name, end),
                 ControlFlow::Continue(ask) => {
                     self.state = State::Surveying { name, survey };
                     ask.into()

@@ -38,6 +38,7 @@ pub use resize::{Resize, ResizeError, Size};
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::holder::Holder;
 
@@ -50,4 +51,7 @@ pub struct SemaphoreStatus {
     pub size: u32,
     /// Who holds permits, by number: more than the size while it shrinks.
     pub holders: Vec<Holder>,
+    /// How much longer no permit is granted, by the session's own rules; none if the store's contents are old enough,
+    /// and while the size changes.
+    pub quarantine: Option<Duration>,
 }

@@ -118,7 +118,12 @@ impl Resize {
     /// Gives the semaphore this size. Of the options the wait and the interval are used. The nonce is a random number.
     pub fn new(name: Key, size: Size, options: &LockOptions, nonce: Nonce) -> Self {
         Resize {
-            status: SemaphoreStatus { name: name.as_str().into(), size: size.0, holders: Default::default() },
+            status: SemaphoreStatus {
+                name: name.as_str().into(),
+                size: size.0,
+                holders: Default::default(),
+                quarantine: None,
+            },
             name,
             size: size.0,
             wait: Wait::new(options.wait, options.interval, nonce.0),

@@ -231,6 +231,7 @@ impl Survey {
 
 impl Found {
     pub(super) fn status(self, name: &Key) -> SemaphoreStatus {
-        SemaphoreStatus { name: name.as_str().into(), size: self.stated.definition.permits, holders: self.held }
+        let (name, size) = (name.as_str().into(), self.stated.definition.permits);
+        SemaphoreStatus { name, size, holders: self.held, quarantine: None }
     }
 }

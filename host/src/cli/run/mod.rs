@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use kvlock::store::StoreError;
-use kvlock::{Grant, SOFT_PATIENCE, Session, Status};
+use kvlock::{Grant, KeyState, SOFT_PATIENCE, Session};
 
 use self::retry::RetryArgs;
 use self::under::{CommandArgs, Runner, lost};
@@ -133,6 +133,6 @@ fn is_held_by_parent(session: &Session, key: &str) -> Result<bool> {
     if variable("KVLOCK_KEY") != key {
         return Ok(false);
     }
-    let Status::Held(holder) = session.status(key)? else { return Ok(false) };
-    Ok(holder.depth > 0 && variable("KVLOCK_TOKEN") == holder.token.to_string())
+    let KeyState::Held(holder) = session.status(key)?.state else { return Ok(false) };
+    Ok(variable("KVLOCK_TOKEN") == holder.token.to_string())
 }

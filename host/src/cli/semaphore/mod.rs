@@ -175,11 +175,11 @@ fn unknown(name: &str) -> Exit {
     Exit::usage(format!("there is no semaphore `{name}`: make it first"))
 }
 
-fn headline(SemaphoreStatus { name, size, holders, .. }: &SemaphoreStatus) -> String {
-    let held = holders.len();
+fn headline(SemaphoreStatus { name, size, holders, quarantine, .. }: &SemaphoreStatus) -> String {
+    let (held, quarantine) = (holders.len(), output::quarantine(*quarantine));
     match size {
-        0 => format!("{name}: being destroyed, {held} held"),
-        size => format!("{name}: {held} of {size} permits held"),
+        0 => format!("{name}: being destroyed, {held} held{quarantine}"),
+        size => format!("{name}: {held} of {size} permits held{quarantine}"),
     }
 }
 
@@ -195,9 +195,10 @@ fn owners(SemaphoreStatus { holders, .. }: &SemaphoreStatus) -> String {
     format!(": {}{}", named.join(", "), more.map(|more| format!(" and {more} more")).unwrap_or_default())
 }
 
-fn as_json(SemaphoreStatus { name, size, holders, .. }: &SemaphoreStatus) -> Value {
+fn as_json(SemaphoreStatus { name, size, holders, quarantine, .. }: &SemaphoreStatus) -> Value {
     let holders: Vec<_> = holders.iter().map(HolderJson::from).collect();
-    json!({ "semaphore": name, "size": size, "held": holders.len(), "holders": holders })
+    let quarantine = quarantine.map(|left| left.as_secs_f64());
+    json!({ "semaphore": name, "size": size, "held": holders.len(), "holders": holders, "quarantine": quarantine })
 }
 
 fn break_permit(name: &str, permit: u32, global: &Global) -> Result<ExitCode> {

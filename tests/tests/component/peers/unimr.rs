@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::{Op, Ttl};
-use kvlock::{AcquireError, GrantError, Released, Status, WithLockError, Work};
+use kvlock::{AcquireError, GrantError, KeyState, Released, WithLockError, Work};
 
 use super::{Meddled, assert_undisturbed};
 use crate::world::{World, busy_with, refused, secs};
@@ -14,7 +14,7 @@ fn of_two_that_saw_the_key_free_one_gets_it() {
     let world = World::new();
     let (meddled, one) = Meddled::session(&world, "one");
     let two = world.session("two");
-    assert_eq!((one.status("k").unwrap(), two.status("k").unwrap()), (Status::Free, Status::Free));
+    assert_eq!([&one, &two].map(|session| session.status("k").unwrap().state), [KeyState::Free, KeyState::Free]);
     let theirs = std::sync::Arc::new(std::sync::Mutex::new(None));
     let slot = theirs.clone();
     meddled.just_before(Op::Add, move || *slot.lock().unwrap() = Some(two.lock("k").acquire().unwrap()));

@@ -1,9 +1,7 @@
-//! Looking at keys, and breaking somebody's grant by force.
+//! Breaking somebody's grant by force.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use crate::conditional::{Action, Conclusion, Conditional};
@@ -19,67 +17,6 @@ use crate::time::Time;
 /// How often `break` starts again because the holder wrote its record in between. A holder does so a few times per
 /// lease; a record that changes more often is changed by something else.
 const BREAK_ATTEMPTS: u32 = 8;
-
-/// How a key stands.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum KeyStatus {
-    /// Nobody has it.
-    Free,
-    /// Somebody has it, or had it and it is kept for its minimum time.
-    Held(Holder),
-    /// Its value is not a kvlock record; its beginning.
-    Corrupt(String),
-}
-
-/// Tells how keys stand, in one call.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Status {
-    places: Vec<Place>,
-    state: Asking,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Asking {
-    Fresh,
-    Asked,
-    Ended,
-}
-
-impl Status {
-    /// Asks about these keys.
-    pub fn new(keys: Vec<Key>) -> Self {
-        Status { places: keys.iter().map(Place::lock).collect(), state: Asking::Fresh }
-    }
-}
-
-impl Machine for Status {
-    type Outcome = Result<Vec<KeyStatus>, KeyError>;
-
-    fn step(&mut self, session: &mut Session, _now: Time, event: Event) -> Step<Self::Outcome> {
-        match (core::mem::replace(&mut self.state, Asking::Ended), event) {
-            (Asking::Fresh, Event::Start) => {
-                self.state = Asking::Asked;
-                Step::Call(Request::GetMany {
-                    keys: self.places.iter().map(|place| session.store_key(place)).collect(),
-                })
-            }
-            (Asking::Asked, Event::Reply(Reply::Entries(Ok(entries)))) if entries.len() == self.places.len() => {
-                session.reached = true;
-                Step::Done(Ok(self.places.iter().zip(entries).map(|(place, entry)| status(place, entry)).collect()))
-            }
-            (Asking::Asked, Event::Reply(Reply::Entries(Err(error)))) => Step::Done(Err(error.into())),
-            _ => Step::Done(Err(KeyError::OutOfOrder)),
-        }
-    }
-}
-
-fn status(place: &Place, entry: Option<Entry>) -> KeyStatus {
-    let Some(entry) = entry else { return KeyStatus::Free };
-    match Record::decode_for(place, &entry.value) {
-        Ok(record) => KeyStatus::Held(Holder::new(record, &entry)),
-        Err(excerpt) => KeyStatus::Corrupt(excerpt),
-    }
-}
 
 /// Ends somebody's grant, and tells whose.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
