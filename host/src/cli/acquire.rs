@@ -25,7 +25,7 @@ impl Acquire {
         let (_, events) = signals::listen()?;
         let LockArgs { key, hold, .. } = &self.lock;
         let session = global.session(hold.owner.as_deref())?;
-        let acquisition = self.lock.apply(session.lock(key)).begin()?;
+        let acquisition = self.lock.apply(session.lock(&**key)).begin()?;
         let grant = wait::acquire(acquisition, &Wanted { name: key, hold, global }, &events)?;
         print(grant, global)
     }

@@ -1,78 +1,116 @@
 //! Arguments that several subcommands share, and how durations are read.
 
+use std::ffi::OsString;
+use std::ops::Deref;
 use std::time::Duration;
 
 use clap::ArgMatches;
-use clap::builder::FalseyValueParser;
 use clap::error::ErrorKind;
-use clap::parser::ValueSource;
 use kvlock::store::Ttl;
 use kvlock::{ConflictRetry, Lock, Permit, Resize};
+
+use super::exit::Exit;
 
 /// How to lock.
 #[derive(clap::Args)]
 pub(super) struct LockArgs {
-    /// What to lock: any string
-    #[arg(allow_hyphen_values = true)]
-    pub(super) key: String,
+    #[command(flatten)]
+    pub(super) key: Key,
     #[command(flatten)]
     pub(super) hold: HoldArgs,
     /// Take the lock over from an earlier run with the same --owner
-    #[arg(long, env = "KVLOCK_ADOPT", value_parser = flag(), requires = "owner")]
+    #[arg(long, env = "KVLOCK_ADOPT", requires = "owner")]
     adopt: bool,
     /// Keep the key taken for this long, even if it is released sooner
     #[arg(long, env = "KVLOCK_AT_LEAST", value_name = "DURATION", default_value = "0", value_parser = duration, allow_negative_numbers = true)]
     at_least: Duration,
 }
 
-/// What is wrong with arguments each of which is right. A variable is heeded where it applies: whoever sets it for many
-/// commands does not mean each of them.
-pub(super) fn contradiction(matches: &ArgMatches) -> Option<(ErrorKind, &'static str)> {
-    let (given, at_all) = (|id| is_given(matches, id), |id| source(matches, id).is_some());
-    if given("quiet") && given("verbose") {
-        return Some((ErrorKind::ArgumentConflict, "--quiet and --verbose say the opposite of each other"));
+/// What to lock.
+#[derive(clap::Args)]
+pub(super) struct Key {
+    /// What to lock: any string; one that begins with `-` is given as --key=-x
+    #[arg(value_name = "KEY", required_unless_present = "spelled_key")]
+    key: Option<String>,
+    #[arg(id = "spelled_key", long = "key", value_name = "KEY", hide = true, conflicts_with = "key")]
+    spelled: Option<String>,
+}
+
+/// Which semaphore.
+#[derive(clap::Args)]
+pub(super) struct Name {
+    /// The semaphore's name, of 1 to 255 bytes; one that begins with `-` is given as --name=-x
+    #[arg(value_name = "NAME", required_unless_present = "spelled_name")]
+    name: Option<String>,
+    #[arg(id = "spelled_name", long = "name", value_name = "NAME", hide = true, conflicts_with = "name")]
+    spelled: Option<String>,
+}
+
+/// Which semaphore, where a number follows. With `--name` the number is the only word.
+#[derive(clap::Args)]
+pub(super) struct NameBefore {
+    /// The semaphore's name, of 1 to 255 bytes; one that begins with `-` is given as --name=-x
+    #[arg(value_name = "NAME", required_unless_present = "spelled_name")]
+    name: Option<String>,
+    #[arg(id = "spelled_name", long = "name", value_name = "NAME", hide = true)]
+    spelled: Option<String>,
+}
+
+impl NameBefore {
+    /// The name and the number, which is read from the first word if the name is no word.
+    pub(super) fn with(
+        self,
+        number: Option<u32>,
+        what: &str,
+        read: fn(&str) -> Result<u32, String>,
+    ) -> Result<(String, u32), Exit> {
+        match (self.name, self.spelled, number) {
+            (Some(name), None, Some(number)) => Ok((name, number)),
+            (Some(text), Some(name), None) => match read(&text) {
+                Ok(number) => Ok((name, number)),
+                Err(error) => Err(Exit::usage(format!("invalid value '{text}' for '{what}': {error}"))),
+            },
+            (_, _, None) => Err(Exit::usage(format!("{what} is missing"))),
+            (_, _, Some(_)) => Err(Exit::usage("the name is given twice: once as a word, and once by --name")),
+        }
     }
-    if (given("retries") || given("reserve")) && !at_all("retry_on") {
-        let what = "--retries and --reserve want a --retry-on: the exit code that means a conflict";
-        return Some((ErrorKind::MissingRequiredArgument, what));
+}
+
+impl Deref for Key {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.key.as_ref().or(self.spelled.as_ref()).map_or("", String::as_str)
     }
-    adopts_by_inheritance(matches).then_some((
-        ErrorKind::MissingRequiredArgument,
-        "--adopt under `kvlock run` wants an --owner: KVLOCK_OWNER is the name of that run, which all that it starts has",
-    ))
 }
 
-/// Whether an argument stands on the command line.
-pub(super) fn is_given(matches: &ArgMatches, id: &str) -> bool {
-    source(matches, id) == Some(ValueSource::CommandLine)
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.name.as_ref().or(self.spelled.as_ref()).map_or("", String::as_str)
+    }
 }
 
-/// Where an argument comes from; of a subcommand, the last one's.
-fn source(matches: &ArgMatches, id: &str) -> Option<ValueSource> {
-    let below = matches.subcommand().and_then(|(_, matches)| source(matches, id));
-    below.or_else(|| matches.try_contains_id(id).ok().filter(|there| *there).and_then(|_| matches.value_source(id)))
-}
-
-/// Whether a lock is to be taken over in the name of the run that started us: all that it started would take it from
-/// each other.
-fn adopts_by_inheritance(matches: &ArgMatches) -> bool {
-    let Some((_, matches)) = matches.subcommand() else { return false };
-    let adopts = matches!(matches.try_get_one("adopt"), Ok(Some(true)));
-    let under_another = std::env::var_os("KVLOCK_KEY").is_some_and(|key| !key.is_empty());
-    adopts && under_another && matches.value_source("owner") == Some(ValueSource::EnvVariable)
-}
-
-/// Reads a switch from a variable: `0`, `no`, `off` and `false` leave it off, `1` and all else turn it on.
-pub(super) fn flag() -> FalseyValueParser {
-    FalseyValueParser::new()
+/// A word that is no key or name unless it stands behind `--`: where a grant is read, `-` is stdin.
+pub(super) fn no_word(matches: &ArgMatches, words: &[OsString]) -> Option<(ErrorKind, String)> {
+    let mut last = matches;
+    while let Some((_, below)) = last.subcommand() {
+        last = below;
+    }
+    let is_dash =
+        |id| last.try_get_many::<String>(id).ok().flatten().is_some_and(|mut words| words.any(|it| it == "-"));
+    let stands_free = words.iter().take_while(|word| *word != "--").any(|word| word == "-");
+    let (_, option) = [("key", "key"), ("keys", "key"), ("name", "name")].into_iter().find(|(id, _)| is_dash(id))?;
+    let told = || (ErrorKind::InvalidValue, format!("a {option} that begins with `-` is given as `--{option}=-`"));
+    stands_free.then(told)
 }
 
 /// How to acquire a permit.
 #[derive(clap::Args)]
 pub(super) struct PermitArgs {
-    /// The semaphore's name
-    #[arg(allow_hyphen_values = true)]
-    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) name: Name,
     #[command(flatten)]
     pub(super) hold: HoldArgs,
 }

@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::json;
 
 use super::Global;
+use super::args::Key;
 use super::output::{self, HolderJson};
 
 /// End somebody's lock by force, and tell whose it was
@@ -13,20 +14,19 @@ use super::output::{self, HolderJson};
 /// The holder learns it at its next renewal, and may be at work until then: the key is free at once.
 #[derive(clap::Args)]
 pub(super) struct Break {
-    /// The key
-    #[arg(allow_hyphen_values = true)]
-    key: String,
+    #[command(flatten)]
+    key: Key,
 }
 
 impl Break {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
         let broken = global.session(None)?.break_lock(&self.key)?;
         if global.json {
-            output::json(&json!({ "key": self.key, "broken": broken.as_ref().map(HolderJson::from) }))?;
+            output::json(&json!({ "key": &*self.key, "broken": broken.as_ref().map(HolderJson::from) }))?;
         } else if let Some(holder) = broken {
-            output::line(format_args!("{}: broken; it was {holder}", self.key))?;
+            output::line(format_args!("{}: broken; it was {holder}", &*self.key))?;
         } else {
-            output::line(format_args!("{}: free, nothing to break", self.key))?;
+            output::line(format_args!("{}: free, nothing to break", &*self.key))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -15,17 +15,19 @@ mod semaphore;
 mod signals;
 mod soft;
 mod status;
+mod tips;
+mod variables;
 mod wait;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Once;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use etcetera::BaseStrategy;
 use kvlock::{Client, Session};
 
@@ -78,13 +80,13 @@ struct Global {
     #[arg(long, global = true, env = "KVLOCK_NAMESPACE", value_name = "NAME", default_value = "kvlock")]
     namespace: String,
     /// Print results as JSON, one object a line
-    #[arg(long, global = true, env = "KVLOCK_JSON", value_parser = args::flag())]
+    #[arg(long, global = true, env = "KVLOCK_JSON")]
     json: bool,
     /// Tell on stderr what happens; twice for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "KVLOCK_VERBOSE")]
     verbose: u8,
     /// Say nothing on stderr but errors
-    #[arg(short, long, global = true, env = "KVLOCK_QUIET", value_parser = args::flag())]
+    #[arg(short, long, global = true, env = "KVLOCK_QUIET")]
     quiet: bool,
 }
 
@@ -109,7 +111,8 @@ enum Command {
 
 /// Runs the command; every way out of it is an exit code.
 pub(crate) fn main() -> ExitCode {
-    let cli = match parse() {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let cli = match parse(&words) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -123,27 +126,32 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// A variable that is set to nothing is not set: in unit files and crontabs that is how one is taken back.
-fn parse() -> Result<Cli, clap::Error> {
-    fn without_empty_variables(command: clap::Command) -> clap::Command {
-        command.mut_subcommands(without_empty_variables).mut_args(|arg| {
-            let value = arg.get_env().and_then(std::env::var_os);
-            if value.is_some_and(|value| value.is_empty()) { arg.env(Resettable::Reset) } else { arg }
-        })
-    }
-    let mut command = without_empty_variables(Cli::command());
-    let matches = command.try_get_matches_from_mut(std::env::args_os())?;
-    if let Some((kind, text)) = args::contradiction(&matches) {
-        return Err(command.error(kind, text));
+/// The words of the command line, read with what the environment adds.
+fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = variables::by_value(Cli::command());
+    let matches = command.try_get_matches_from_mut(words);
+    let matches = matches.map_err(|_| tips::explain(variables::by_value(Cli::command()), words))?;
+    if let Some((kind, text)) = variables::contradiction(&matches).or_else(|| args::no_word(&matches, words)) {
+        return Err(asked(&mut command, &matches).error(kind, text));
     }
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
     // Of a switch and a variable that says the opposite, the switch is nearer to what is meant.
-    match args::is_given(&matches, "verbose") {
+    match variables::is_given(&matches, "verbose") {
         true => cli.global.quiet = false,
         false if cli.global.quiet => cli.global.verbose = 0,
         false => {}
     }
     Ok(cli)
+}
+
+/// The subcommand that was asked for.
+fn asked<'a>(command: &'a mut clap::Command, matches: &ArgMatches) -> &'a mut clap::Command {
+    match matches.subcommand() {
+        Some((name, matches)) if command.find_subcommand(name).is_some() => {
+            asked(command.find_subcommand_mut(name).expect("it was found"), matches)
+        }
+        _ => command,
+    }
 }
 
 impl Cli {

@@ -12,9 +12,11 @@ use super::{Global, exit};
 /// Tell who has a lock, since when and until when
 #[derive(clap::Args)]
 pub(super) struct Status {
-    /// The keys
-    #[arg(required = true)]
+    /// The keys; one that begins with `-` is given as --key=-x
+    #[arg(required_unless_present = "spelled_key")]
     keys: Vec<String>,
+    #[arg(id = "spelled_key", long = "key", value_name = "KEY", hide = true)]
+    spelled: Vec<String>,
     /// Exit with 75 if any of the keys is held, or in quarantine: a lock that the store forgot may still be held
     #[arg(long, env = "KVLOCK_EXIT_CODE")]
     exit_code: bool,
@@ -22,7 +24,7 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
-        let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
+        let keys: Vec<&str> = self.keys.iter().chain(&self.spelled).map(String::as_str).collect();
         let statuses = global.session(None)?.statuses(&keys)?;
         let taken = statuses.iter().any(|status| status.state != KeyState::Free || status.quarantine.is_some());
         for (key, status) in keys.into_iter().zip(&statuses) {

@@ -124,6 +124,24 @@ fn a_switch_is_turned_on_and_off_by_a_variable_as_people_write_it() {
 }
 
 #[test]
+fn switches_count_by_the_value_of_their_variable() {
+    let world = World::local();
+    let with = |name: &str, value: &str| world.kvlock.clone().with(name, value);
+    for name in ["KVLOCK_SOFT", "KVLOCK_REENTRANT", "KVLOCK_ADOPT", "KVLOCK_AT_LEAST", "KVLOCK_VERBOSE"] {
+        let retried = with(name, "0").run(["run", "k", "--retry-on", "3", "--", "true"]);
+        assert_eq!((retried.code, retried.stderr.as_str()), (0, ""), "{name}");
+    }
+    assert_eq!(with("KVLOCK_ADOPT", "0").run(["acquire", "other"]).code, 0);
+    for (value, code) in [("1", 75), ("true", 75), ("0", 0), ("false", 0), ("", 0)] {
+        assert_eq!(with("KVLOCK_EXIT_CODE", value).run(["status", "other"]).code, code, "`{value}`");
+    }
+    for (value, is_wordy) in [("1", true), ("2", true), ("true", true), ("0", false), ("false", false), ("", false)] {
+        let output = with("KVLOCK_VERBOSE", value).run(["run", "k", "--", "true"]);
+        assert_eq!((output.code, output.stderr.contains("granted")), (0, is_wordy), "`{value}`");
+    }
+}
+
+#[test]
 fn a_variable_is_heeded_where_it_applies_and_is_no_mistake_where_it_does_not() {
     let world = World::local();
     let always = world.kvlock.clone().with("KVLOCK_RETRIES", "1").with("KVLOCK_RESERVE", "2s");

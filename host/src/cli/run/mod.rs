@@ -9,7 +9,7 @@ use kvlock::{Grant, KeyState, SOFT_PATIENCE, Session};
 use self::retry::RetryArgs;
 use self::under::{CommandArgs, Runner, lost};
 use self::watch::Watch;
-use super::args::{self, LockArgs};
+use super::args::LockArgs;
 use super::soft::{self, Soft};
 use super::wait::Wanted;
 use super::{Global, exit, signals, wait};
@@ -35,11 +35,11 @@ pub(super) struct Run {
     #[command(flatten)]
     lock: LockArgs,
     /// Run at once if this command runs under `kvlock run` of the same key already
-    #[arg(long, env = "KVLOCK_REENTRANT", value_parser = args::flag())]
+    #[arg(long, env = "KVLOCK_REENTRANT")]
     reentrant: bool,
     /// Run the command without the lock if the store is down, and let it go on if the store goes down; never because
     /// the lock is busy or somebody else got it. Without the lock there is no KVLOCK_TOKEN
-    #[arg(long, env = "KVLOCK_SOFT", value_parser = args::flag(), conflicts_with = "retry_on")]
+    #[arg(long, env = "KVLOCK_SOFT", conflicts_with = "retry_on")]
     soft: bool,
     #[command(flatten)]
     retry: RetryArgs,
@@ -57,7 +57,7 @@ impl Run {
         }
         match self.take(&runner) {
             Ok(Taken::Now(session, grant)) => {
-                let soft = self.soft.then(|| Soft { session, key: key.clone() });
+                let soft = self.soft.then(|| Soft { session, key: key.to_string() });
                 runner.run(grant, soft.as_ref())
             }
             Ok(Taken::ByParent) => run_nested(&runner),
@@ -78,7 +78,7 @@ impl Run {
         if self.reentrant && is_held_by_parent(&session, key)? {
             return Ok(Taken::ByParent);
         }
-        let mut lock = self.lock.apply(session.lock(key));
+        let mut lock = self.lock.apply(session.lock(&**key));
         if self.reentrant {
             lock = lock.reentrant();
         }
@@ -97,7 +97,7 @@ impl Run {
         let LockArgs { key, hold, .. } = &self.lock;
         soft::say(key, "there is no lock, and the command runs all the same", outage);
         let child = runner.spawn(&[
-            ("KVLOCK_KEY", Some(key.into())),
+            ("KVLOCK_KEY", Some(key.to_string().into())),
             ("KVLOCK_OWNER", hold.owner.as_ref().map(Into::into)),
             ("KVLOCK_TOKEN", None),
             ("KVLOCK_DEADLINE", None),

@@ -14,7 +14,7 @@ use crate::cli::{args, output, wait};
 #[derive(clap::Args)]
 pub(super) struct RetryArgs {
     /// Run the command again when it exits with this code: it ran into a conflict; may be given several times
-    #[arg(long, env = "KVLOCK_RETRY_ON", value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..), conflicts_with_all = ["reentrant", "at_least"])]
+    #[arg(long, env = "KVLOCK_RETRY_ON", value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..), conflicts_with = "reentrant")]
     retry_on: Vec<u8>,
     /// Run it again at most so often
     #[arg(long, env = "KVLOCK_RETRIES", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..1_000_000), allow_negative_numbers = true)]
@@ -38,7 +38,7 @@ impl Run {
     /// Runs the command until it ends otherwise than in a conflict, or has been run as often as it may.
     pub(super) fn retry(&self, runner: &Runner<'_>, session: &Session) -> Result<ExitCode> {
         let Run { lock, retry, .. } = self;
-        let mut retrying = retry.apply(lock.apply_retry(session.conflict_retry(&lock.key))).begin()?;
+        let mut retrying = retry.apply(lock.apply_retry(session.conflict_retry(&*lock.key))).begin()?;
         loop {
             let grant = wait::granted(|| retrying.poll(), &self.wanted(runner.global), runner.events)?;
             let number = retrying.tries();
@@ -63,7 +63,7 @@ impl Run {
 
     fn tell(&self, runner: &Runner<'_>, number: u32, code: u8, next: &str) {
         if !runner.global.quiet {
-            let key = output::one_line(&self.lock.key);
+            let key = output::one_line(&*self.lock.key);
             let tries = self.retry.retries + 1;
             output::say(format_args!("`{key}`: try {number} of {tries} exited with {code}, a conflict: {next}"));
         }

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use kvlock::SemaphoreStatus;
 use serde_json::{Value, json};
 
-use super::args::{PermitArgs, ResizeArgs};
+use super::args::{Name, NameBefore, PermitArgs, ResizeArgs};
 use super::exit::Exit;
 use super::output::{self, HolderJson};
 use super::wait::{self, Wanted};
@@ -44,12 +44,11 @@ enum Command {
     /// It grows at once, and shrinks as permits come back, the free ones first: from the start nobody gets in while
     /// more than the new size are held. If the wait for that is given up, the new size stands, and the exit code is 75.
     Make {
-        /// The semaphore's name: 1 to 255 bytes
-        #[arg(allow_hyphen_values = true)]
-        name: String,
+        #[command(flatten)]
+        name: NameBefore,
         /// How many permits: 1 to 1000000
-        #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_PERMITS)))]
-        permits: u32,
+        #[arg(required_unless_present = "spelled_name", allow_negative_numbers = true, value_parser = permits)]
+        permits: Option<u32>,
         #[command(flatten)]
         resize: ResizeArgs,
     },
@@ -58,9 +57,8 @@ enum Command {
     /// Nobody gets in any more, and it is gone when all permits are back. If the wait for that is given up, it stays
     /// closed, and the exit code is 75.
     Destroy {
-        /// The semaphore's name
-        #[arg(allow_hyphen_values = true)]
-        name: String,
+        #[command(flatten)]
+        name: Name,
         #[command(flatten)]
         resize: ResizeArgs,
     },
@@ -68,9 +66,8 @@ enum Command {
     List,
     /// Tell of one semaphore, and who holds its permits
     Status {
-        /// The semaphore's name
-        #[arg(allow_hyphen_values = true)]
-        name: String,
+        #[command(flatten)]
+        name: Name,
     },
     Run(run::Run),
     /// Take a permit and print the grant, for `kvlock release` or `renew` in another process
@@ -82,21 +79,33 @@ enum Command {
     ///
     /// The holder learns it at its next renewal, and may be at work until then: the permit is free at once.
     Break {
-        /// The semaphore's name
-        #[arg(allow_hyphen_values = true)]
-        name: String,
+        #[command(flatten)]
+        name: NameBefore,
         /// The permit's number, as `status` tells it
-        permit: u32,
+        #[arg(required_unless_present = "spelled_name", allow_negative_numbers = true, value_parser = permit)]
+        permit: Option<u32>,
     },
 }
 
 /// Most permits of a semaphore; the component refuses more, and this is for the help.
 const MAX_PERMITS: u32 = 1_000_000;
 
+fn permits(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=MAX_PERMITS).contains(number));
+    number.ok_or_else(|| format!("give a name, and how many permits it is to have, in 1..={MAX_PERMITS}"))
+}
+
+fn permit(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "give a name, and the number of one of its permits, as `status` tells it".to_string())
+}
+
 impl Semaphore {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
         match self.command {
-            Command::Make { name, permits, resize } => make(&name, permits, &resize, global),
+            Command::Make { name, permits, resize } => {
+                let (name, permits) = name.with(permits, "<PERMITS>", self::permits)?;
+                make(&name, permits, &resize, global)
+            }
             Command::Destroy { name, resize } => destroy(&name, &resize, global),
             Command::List => list(global),
             Command::Status { name } => status(&name, global),
@@ -105,10 +114,13 @@ impl Semaphore {
                 let (_, events) = signals::listen()?;
                 let PermitArgs { name, hold } = &permit;
                 let session = global.session(hold.owner.as_deref())?;
-                let acquisition = permit.apply(session.semaphore(name).permit()).begin()?;
+                let acquisition = permit.apply(session.semaphore(&**name).permit()).begin()?;
                 acquire::print(wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?, global)
             }
-            Command::Break { name, permit } => break_permit(&name, permit, global),
+            Command::Break { name, permit } => {
+                let (name, permit) = name.with(permit, "<PERMIT>", self::permit)?;
+                break_permit(&name, permit, global)
+            }
         }
     }
 }

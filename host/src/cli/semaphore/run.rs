@@ -30,7 +30,7 @@ impl Run {
         let (sender, events) = signals::listen()?;
         let PermitArgs { name, hold } = &self.permit;
         let session = global.session(hold.owner.as_deref())?;
-        let acquisition = self.permit.apply(session.semaphore(name).permit()).begin()?;
+        let acquisition = self.permit.apply(session.semaphore(&**name).permit()).begin()?;
         let grant = wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?;
         let runner = Runner { command: &self.command, lease: hold.lease, global, sender, events: &events };
         runner.run(grant, None)

@@ -1,0 +1,299 @@
+//! Options by variable: which of them count, and what contradicts what.
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// Makes every option of a command, and of its subcommands, count by the value of its variable.
+///
+/// A variable that is set to nothing is not set: in unit files and crontabs that is how one is taken back. Nor is that
+/// of a switch which leaves the switch off: what a switch excludes or needs, it does only if it is on.
+pub(super) fn by_value(command: Command) -> Command {
+    command.mut_subcommands(by_value).mut_args(|arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        let is_off = value.is_some_and(|value| value.is_empty() || (is_switch(&arg) && !is_on(&value)));
+        let arg = if is_off { arg.env(Resettable::Reset) } else { arg };
+        match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(switch),
+            ArgAction::Count => arg.value_parser(count),
+            _ => arg,
+        }
+    })
+}
+
+/// Whether a switch is on whose variable has this value: `0`, `no`, `off`, `false` and nothing leave it off, all else
+/// turns it on.
+pub(super) fn is_on(value: &OsStr) -> bool {
+    let value = value.to_string_lossy().trim().to_lowercase();
+    !matches!(value.as_str(), "" | "0" | "no" | "off" | "false")
+}
+
+fn is_switch(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
+}
+
+fn switch(value: &str) -> Result<bool, Infallible> {
+    Ok(is_on(value.as_ref()))
+}
+
+/// How often a switch is given that counts.
+fn count(value: &str) -> Result<u8, Infallible> {
+    Ok(value.trim().parse().unwrap_or(is_on(value.as_ref()).into()))
+}
+
+/// What is wrong with arguments each of which is right. A variable is heeded where it applies: whoever sets it for many
+/// commands does not mean each of them.
+pub(super) fn contradiction(matches: &ArgMatches) -> Option<(ErrorKind, String)> {
+    let (given, at_all) = (|id| is_given(matches, id), |id| source(matches, id).is_some());
+    if given("quiet") && given("verbose") {
+        let what = "--quiet and --verbose say the opposite of each other";
+        return Some((ErrorKind::ArgumentConflict, what.to_string()));
+    }
+    if (given("retries") || given("reserve")) && !at_all("retry_on") {
+        let what = "--retries and --reserve want a --retry-on: the exit code that means a conflict";
+        return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
+    }
+    let (_, last) = matches.subcommand()?;
+    if at_all("retry_on") && one::<Duration>(last, "at_least").is_some_and(|at_least| !at_least.is_zero()) {
+        let what = "--retry-on and --at-least exclude each other: the key is kept for the next try, not for a time";
+        return Some((ErrorKind::ArgumentConflict, what.to_string()));
+    }
+    if adopts_by_inheritance(last) {
+        let what = "--adopt under `kvlock run` wants an --owner: KVLOCK_OWNER is the name of that run, which all that \
+            it starts has";
+        return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
+    }
+    None
+}
+
+/// Whether an argument stands on the command line.
+pub(super) fn is_given(matches: &ArgMatches, id: &str) -> bool {
+    source(matches, id) == Some(ValueSource::CommandLine)
+}
+
+/// Where an argument comes from; of a subcommand, the last one's.
+fn source(matches: &ArgMatches, id: &str) -> Option<ValueSource> {
+    let below = matches.subcommand().and_then(|(_, matches)| source(matches, id));
+    below.or_else(|| matches.try_contains_id(id).ok().filter(|there| *there).and_then(|_| matches.value_source(id)))
+}
+
+/// The value of an argument that the subcommand may not have.
+fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Option<T> {
+    matches.try_get_one(id).ok().flatten().cloned()
+}
+
+/// Whether a lock is to be taken over in the name of the run that started us: all that it started would take it from
+/// each other.
+fn adopts_by_inheritance(matches: &ArgMatches) -> bool {
+    let under_another = std::env::var_os("KVLOCK_KEY").is_some_and(|key| !key.is_empty());
+    let by_variable = || matches.value_source("owner") == Some(ValueSource::EnvVariable);
+    one(matches, "adopt") == Some(true) && under_another && by_variable()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::process::Command as Process;
+
+    use clap::CommandFactory;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    /// An option of a subcommand.
+    struct Known {
+        subcommand: Vec<String>,
+        id: String,
+        long: String,
+        /// None: an argument that is spelled as an option.
+        variable: Option<String>,
+        is_switch: bool,
+    }
+
+    impl Known {
+        fn name(&self) -> String {
+            format!("{} --{}", self.subcommand.join(" "), self.long)
+        }
+
+        /// The option with this value, on the command line; a switch that is off is not there.
+        fn on_the_line(&self, value: &str) -> Vec<String> {
+            match self.is_switch {
+                true => vec![format!("--{}", self.long); usize::from(is_on(value.as_ref()))],
+                false => vec![format!("--{}={value}", self.long)],
+            }
+        }
+    }
+
+    /// Every option of every subcommand, as clap knows them.
+    fn known() -> Vec<Known> {
+        fn walk(command: &Command, path: &[String], found: &mut Vec<Known>) {
+            for subcommand in command.get_subcommands() {
+                let path = [path, &[subcommand.get_name().to_string()]].concat();
+                walk(subcommand, &path, found);
+            }
+            if command.has_subcommands() {
+                return;
+            }
+            for arg in command.get_arguments() {
+                let Some(long) = arg.get_long().filter(|long| !["help", "version"].contains(long)) else { continue };
+                let variable = arg.get_env().map(|name| name.to_string_lossy().into_owned());
+                let (id, long, is_switch) = (arg.get_id().to_string(), long.to_string(), is_switch(arg));
+                found.push(Known { subcommand: path.to_vec(), id, long, variable, is_switch });
+            }
+        }
+        let mut command = Cli::command();
+        command.build();
+        let mut found = Vec::new();
+        walk(&command, &[], &mut found);
+        found
+    }
+
+    /// What a subcommand cannot do without: `1` is a key, a name and a number.
+    fn required(subcommand: &[String]) -> Vec<String> {
+        let mut command = Cli::command();
+        command.build();
+        let command = subcommand.iter().fold(&command, |command, name| command.find_subcommand(name).unwrap());
+        let mut words = Vec::new();
+        for arg in command.get_positionals() {
+            let values = arg.get_possible_values();
+            words.extend(arg.is_last_set().then(|| "--".to_string()));
+            words.push(values.first().map_or("1".to_string(), |value| value.get_name().to_string()));
+        }
+        words
+    }
+
+    /// What the value of an option is after all, or the error that it leads to.
+    fn outcome(option: &Known, words: &[String]) -> String {
+        let required = required(&option.subcommand);
+        let subcommand = option.subcommand.iter();
+        let words: Vec<OsString> =
+            ["kvlock".to_string()].iter().chain(subcommand).chain(words).chain(&required).map(OsString::from).collect();
+        let matches = match by_value(Cli::command()).try_get_matches_from(words) {
+            Ok(matches) => matches,
+            Err(error) => return format!("{:?}", error.kind()),
+        };
+        if let Some((kind, _)) = contradiction(&matches) {
+            return format!("{kind:?}");
+        }
+        let mut last = &matches;
+        while let Some((_, below)) = last.subcommand() {
+            last = below;
+        }
+        match last.try_get_raw(&option.id) {
+            Ok(Some(values)) if option.is_switch => format!("{:?}", values.map(is_on).collect::<Vec<_>>()),
+            Ok(values) => format!("{:?}", values.map(Iterator::collect::<Vec<_>>)),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    const VALUES: [&str; 8] = ["1", "true", "yes", "0", "false", "no", "off", ""];
+    const IN_ANOTHER_PROCESS: &str = "cli::variables::tests::tells_the_outcome_of_every_option_on_request";
+    /// Of which variable's options; empty: of all.
+    const TELL: &str = "TELL_THE_OUTCOME_OF_EVERY_OPTION";
+
+    /// Tells what becomes of every option where nothing is given but by the environment, and where it is given as well.
+    #[test]
+    fn tells_the_outcome_of_every_option_on_request() {
+        let Some(of) = std::env::var_os(TELL) else { return };
+        for option in known().into_iter().filter(|option| of.is_empty() || option.variable.as_deref() == of.to_str()) {
+            println!(
+                "\ntold {}\t{}\t{}",
+                option.name(),
+                outcome(&option, &[]),
+                outcome(&option, &option.on_the_line("1"))
+            );
+        }
+    }
+
+    /// The outcomes in an environment with these variables, and no other of ours; of the options of one, or of all.
+    fn outcomes_with(variables: &[(&str, &str)], of: &str) -> Vec<(String, String, String)> {
+        let mut process = Process::new(std::env::current_exe().unwrap());
+        process.args(["--exact", IN_ANOTHER_PROCESS, "--nocapture", "--test-threads=1"]);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KVLOCK_")) {
+            process.env_remove(name);
+        }
+        let output = process.env(TELL, of).envs(variables.iter().copied()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{text}");
+        let told = text.lines().filter_map(|line| line.strip_prefix("told "));
+        let parts = told.map(|line| line.split('\t').map(String::from).collect::<Vec<_>>());
+        let told: Vec<_> = parts.map(|parts| <[_; 3]>::try_from(parts).unwrap().into()).collect();
+        assert!(!told.is_empty(), "{text}");
+        told
+    }
+
+    #[test]
+    fn every_option_has_a_variable_of_its_name_and_is_what_the_variable_says() {
+        let options = known();
+        assert!(options.len() > 100, "{} options", options.len());
+        let mut variables: Vec<&str> = Vec::new();
+        for option in &options {
+            let Some(variable) = &option.variable else {
+                assert!(["key", "name"].contains(&option.long.as_str()), "{} has no variable", option.name());
+                continue;
+            };
+            assert_eq!(*variable, format!("KVLOCK_{}", option.long.replace('-', "_").to_uppercase()));
+            variables.push(variable);
+        }
+        variables.sort_unstable();
+        variables.dedup();
+        for variable in variables {
+            let options: Vec<&Known> =
+                options.iter().filter(|option| option.variable.as_deref() == Some(variable)).collect();
+            let nothing_given = outcomes_with(&[], variable);
+            for value in VALUES {
+                let told = outcomes_with(&[(variable, value)], variable);
+                assert_eq!(told.len(), options.len());
+                for ((option, told), nothing) in options.iter().zip(told).zip(&nothing_given) {
+                    let (name, by_variable, _) = told;
+                    if value.is_empty() || (option.is_switch && !is_on(value.as_ref())) {
+                        assert_eq!(by_variable, nothing.1, "{name}: {variable}={value} is as nothing");
+                        continue;
+                    }
+                    let on_the_line = outcome(option, &option.on_the_line(value));
+                    // Of what is of use beside another option only, a variable is no mistake.
+                    let is_at_rest = ["retries", "reserve"].contains(&option.id.as_str());
+                    let is_same =
+                        by_variable == on_the_line || (is_at_rest && on_the_line == "MissingRequiredArgument");
+                    assert!(is_same, "{name}: {variable}={value} is {by_variable}, and on the line {on_the_line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn switches_that_are_off_exclude_nothing_and_need_nothing() {
+        let options = known();
+        let nothing_given = outcomes_with(&[], "");
+        let switches: Vec<&str> =
+            options.iter().filter(|option| option.is_switch).filter_map(|option| option.variable.as_deref()).collect();
+        for value in ["0", "false", ""] {
+            let off: Vec<(&str, &str)> = switches.iter().map(|name| (*name, value)).collect();
+            assert_eq!(outcomes_with(&off, ""), nothing_given, "all switches are `{value}`");
+        }
+    }
+
+    #[test]
+    fn a_minimum_hold_of_nothing_excludes_no_retry() {
+        let outcome = |value: &str| {
+            let words = ["kvlock", "run", "k", "--retry-on", "3", "--at-least", value, "--", "true"];
+            let matches = by_value(Cli::command()).try_get_matches_from(words).unwrap();
+            contradiction(&matches).map(|(kind, _)| kind)
+        };
+        assert_eq!(outcome("0"), None);
+        assert_eq!(outcome("0s"), None);
+        assert_eq!(outcome("1s"), Some(ErrorKind::ArgumentConflict));
+    }
+
+    #[test]
+    fn a_variable_says_how_often_a_counted_switch_is_given() {
+        for (value, times) in [("0", 0), ("1", 1), ("2", 2), ("true", 1), ("yes", 1), ("false", 0), ("300", 1)] {
+            assert_eq!(count(value), Ok(times), "{value}");
+        }
+    }
+}
