@@ -62,6 +62,19 @@ fn a_with_block_of_python_holds_the_lock_and_nothing_after_it_does() {
     python_tests("test_scope");
 }
 
+/// `threading` and kvlock agree on what a lock, a re-entrant lock and a semaphore are. Some distributions keep the tests
+/// of Python in a package of their own: it says so where they are not there.
+#[test]
+fn the_tests_of_pythons_own_locks_pass_with_one_session_for_each_thread() {
+    let folder = folder("python");
+    let theirs = Command::new(python(&folder)).args(["-c", "import test.lock_tests"]).output().unwrap();
+    if !theirs.status.success() {
+        eprintln!("not run: this Python comes without its own tests (Debian: apt-get install libpython3-testsuite)");
+        return;
+    }
+    python_tests("test_cpython");
+}
+
 /// `cargo xtask test` runs it where Node 20 or newer is installed, and says so where it is not.
 #[test]
 #[ignore = "needs Node 20 and npm"]
