@@ -5,12 +5,13 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kvlock::clock::{BootClock, Clock, VirtualClock};
 use kvlock::store::{DeleteOutcome, KvStore, Local, Machine, Severity, StoreError, Ttl, Version, WriteOutcome};
+use kvlock_tests::process;
 use rusqlite::Connection;
 
 const MINUTE: Ttl = Ttl::After(Duration::from_secs(60));
@@ -35,7 +36,7 @@ impl World {
 
     /// Runs one of the `child_` tests below in a process of its own.
     fn spawn(&self, child: &str) -> Child {
-        Command::new(std::env::current_exe().unwrap())
+        process::command(std::env::current_exe().unwrap())
             .args(["--exact", child, "--include-ignored", "--quiet"])
             .env("KVLOCK_TEST_FILE", self.path("locks"))
             .stdout(Stdio::null())
@@ -318,7 +319,7 @@ fn a_file_written_over_by_an_older_copy_or_emptied_is_a_new_era() {
     let first = written(store.add("k", b"value", MINUTE));
     drop(store);
     let overwrite = |from: &str| {
-        let status = Command::new("cp").args([world.path(from), world.path("locks")]).status().unwrap();
+        let status = process::command("cp").args([world.path(from), world.path("locks")]).status().unwrap();
         assert!(status.success());
     };
     let store = world.open();

@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// How long a command may take before the test is given up: much longer than any lease here.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::process;
 
-/// `kvlock` on one store. It sees no variable of ours that begins with `KVLOCK_`, nor a home directory.
+/// How long a command may take before the test is given up: much longer than any lease here, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// `kvlock` on one store. It inherits [nothing](process::command), and has a home of its own.
 ///
 /// Every method panics where it cannot do what it says: it is for tests.
 #[derive(Debug, Clone)]
@@ -68,16 +70,10 @@ impl Kvlock {
 
     /// Another program in the environment that `kvlock` has here.
     pub fn command_of(&self, program: &OsStr, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
-        let mut command = Command::new(program);
-        for (name, _) in std::env::vars_os() {
-            let name_text = name.to_string_lossy();
-            if name_text.starts_with("KVLOCK_") || name_text.starts_with("MEMCACHEDLOCK_") {
-                command.env_remove(&name);
-            }
-        }
+        let mut command = process::command(program);
         command.args(arguments).current_dir(&self.home).env("HOME", &self.home).env("XDG_STATE_HOME", &self.home);
         command.env("KVLOCK", binary()).envs(self.variables.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -223,7 +219,7 @@ pub fn binary() -> &'static Path {
         let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
         let name = profile.file_name().and_then(OsStr::to_str).expect("a profile's name is text");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo)
+        let built = process::tool(cargo)
             .args(["build", "--quiet", "--package", "kvlock", "--bin", "kvlock"])
             .args(["--profile", if name == "debug" { "dev" } else { name }])
             .arg("--target-dir")

@@ -4,6 +4,7 @@
 pub mod kvlock;
 pub mod memcached;
 pub mod postgres;
+pub mod process;
 pub mod proxy;
 pub mod terminal;
 

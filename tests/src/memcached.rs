@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::process;
 
 /// How long a server may take to accept connections; it takes a few milliseconds unless the machine is busy.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -123,10 +125,9 @@ fn free_port() -> SocketAddr {
 /// Starts a server and waits until it answers. If it does not, most likely because the port is taken, tells what it
 /// said.
 fn spawn(options: &[String], address: SocketAddr) -> Result<Child, String> {
-    let mut child = Command::new("memcached")
+    let mut child = process::command("memcached")
         .args(["-u", "nobody", "-U", "0", "-l", &address.ip().to_string(), "-p", &address.port().to_string()])
         .args(options)
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

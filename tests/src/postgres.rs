@@ -3,10 +3,12 @@
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use crate::process;
 
 /// How long a server may take to start; it takes a second unless the machine is busy.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,13 +32,14 @@ impl PostgresServer {
     pub fn start() -> PostgresServer {
         let programs = programs();
         let user = geteuid().is_root().then(user);
-        let folder = tempfile::tempdir().expect("a folder for the data");
+        // Where another user may go, whatever TMPDIR says, and with a path that is short enough for a socket.
+        let folder = tempfile::tempdir_in("/tmp").expect("a folder for the data");
         if let Some((uid, gid)) = user {
             chown(folder.path(), Some(uid), Some(gid)).expect("root may give a folder away");
         }
         let command = |program: &str| {
-            let mut command = Command::new(programs.join(program));
-            command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null());
+            let mut command = process::command(programs.join(program));
+            command.current_dir(folder.path()).stdout(Stdio::null());
             if let Some((uid, gid)) = user {
                 command.uid(uid).gid(gid);
             }

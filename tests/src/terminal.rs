@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::kvlock::{Running, eventually};
+use crate::process;
 
 /// A pseudo-terminal on which one program runs as the leader of a session, like a shell in a window.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ impl Terminal {
         let open = || rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty());
         let end = || -> OwnedFd { open().expect("the terminal can be opened") };
         // It makes its stdin the controlling terminal of a new session, and becomes the command.
-        let mut on_terminal = Command::new("setsid");
+        let mut on_terminal = process::command("setsid");
         on_terminal.arg("--ctty").arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {

@@ -3,14 +3,14 @@
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kvlock::clock::VirtualClock;
 use kvlock::store::KvStore;
 use kvlock::{AcquireError, CallError, Client, Grant, Key, Locks};
-use kvlock_tests::MemcachedServer;
+use kvlock_tests::{MemcachedServer, process};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 
@@ -63,7 +63,7 @@ fn indexed(store: &str) -> usize {
     let catalogue = folder.path().join("catalogue");
     fs::write(&catalogue, "").unwrap();
     let start = |_| {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let mut command = process::command(std::env::current_exe().unwrap());
         command.args(["--exact", "worker", "--ignored", "--quiet"]);
         command.stdout(Stdio::null()).env(CATALOGUE, &catalogue).env(STORE, store).spawn().unwrap()
     };

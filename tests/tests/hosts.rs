@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use kvlock_tests::process;
+
 /// What every host prints: the same component, hence the same story.
 const STORY: &str = "\
 one has the lock, token 1000000000001
@@ -38,7 +40,7 @@ fn the_component_runs_in_a_python_host() {
     let folder = folder("python");
     let python = python(&folder);
     let component = component();
-    let output = run(Command::new(python).arg("-B").arg(folder.join("host.py")).arg(component.path()), "");
+    let output = run(process::tool(python).arg("-B").arg(folder.join("host.py")).arg(component.path()), "");
     assert_eq!(output.to_lowercase(), STORY);
 }
 
@@ -67,7 +69,7 @@ fn a_with_block_of_python_holds_the_lock_and_nothing_after_it_does() {
 #[test]
 fn the_tests_of_pythons_own_locks_pass_with_one_session_for_each_thread() {
     let folder = folder("python");
-    let theirs = Command::new(python(&folder)).args(["-c", "import test.lock_tests"]).output().unwrap();
+    let theirs = process::tool(python(&folder)).args(["-c", "import test.lock_tests"]).output().unwrap();
     if !theirs.status.success() {
         eprintln!("not run: this Python comes without its own tests (Debian: apt-get install libpython3-testsuite)");
         return;
@@ -82,7 +84,7 @@ fn the_component_runs_in_a_node_host() {
     let host = node_host(&folder("node"));
     let component = component();
     let output = tempfile::tempdir().unwrap();
-    let output = run(Command::new("node").arg(host).arg(component.path()).arg(output.path()), "");
+    let output = run(process::tool("node").arg(host).arg(component.path()).arg(output.path()), "");
     assert_eq!(output, STORY);
 }
 
@@ -90,7 +92,7 @@ fn the_component_runs_in_a_node_host() {
 fn python_tests(module: &str) {
     let folder = folder("python");
     let component = component();
-    let mut command = Command::new(python(&folder));
+    let mut command = process::tool(python(&folder));
     command.args(["-B", "-m", "unittest", module]).current_dir(&folder).env("KVLOCK_COMPONENT", component.path());
     run(&mut command, "");
 }
@@ -115,10 +117,10 @@ fn python(folder: &Path) -> PathBuf {
         return python;
     }
     let help = "the Python host needs Python 3 with venv: apt-get install python3-venv";
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&environment), help);
+    run(process::tool("python3").args(["-m", "venv", "--clear"]).arg(&environment), help);
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
     let help = "the Python host needs a package index that pip reaches";
-    run(Command::new(&python).args(pip).arg(folder.join("requirements.txt")), help);
+    run(process::tool(&python).args(pip).arg(folder.join("requirements.txt")), help);
     fs::write(installed, requirements).unwrap();
     python
 }
@@ -135,7 +137,7 @@ fn node_host(folder: &Path) -> PathBuf {
     if !fs::read_to_string(&installed).is_ok_and(|installed| installed == package) {
         let help = "the Node host needs npm and a registry that it reaches: apt-get install nodejs npm";
         let install = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"];
-        run(Command::new("npm").args(install).current_dir(&copy), help);
+        run(process::tool("npm").args(install).current_dir(&copy), help);
         fs::write(installed, package).unwrap();
     }
     copy.join("host.js")

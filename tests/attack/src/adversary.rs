@@ -1,11 +1,11 @@
 //! The adversary: does to server, network and clients what the dice say, and puts it right after a while.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kvlock_tests::{MemcachedServer, Mode, Proxy};
+use kvlock_tests::{MemcachedServer, Mode, Proxy, process};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fill::fill;
@@ -259,9 +259,9 @@ impl Adversary {
 
 impl Worker {
     fn start(task: Task, program: &Path) -> Result<Worker> {
-        let mut command = Command::new(program);
+        let mut command = process::command(program);
         command.arg("worker").arg(serde_json::to_string(&task)?);
-        let child = command.stdin(Stdio::null()).spawn().with_context(|| program.display().to_string())?;
+        let child = command.spawn().with_context(|| program.display().to_string())?;
         Ok(Worker { task, child, dead: false })
     }
 

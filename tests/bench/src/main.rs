@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use kvlock_tests::process;
 
 use results::Results;
 
@@ -111,6 +112,7 @@ impl Group {
 }
 
 fn main() -> Result<()> {
+    process::start_afresh()?;
     match Task::parse() {
         Task::Run { groups, quick, json } => run(&groups, Effort { quick }, &json),
         Task::Plot { json, svg } => plot::draw(&Results::read(&json)?, &svg),

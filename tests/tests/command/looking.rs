@@ -1,7 +1,7 @@
 //! What shows: status, break, doctor, component, completions, help.
 
 use kvlock_tests::kvlock::eventually;
-use kvlock_tests::{Kvlock, MemcachedServer};
+use kvlock_tests::{Kvlock, MemcachedServer, process};
 use serde_json::Value;
 
 use super::{World, in_both};
@@ -133,7 +133,7 @@ fn there_are_completions_for_every_shell() {
     }
     let bash = world.ok(["completions", "bash"]);
     std::fs::write(world.path("completions"), bash).unwrap();
-    let check = std::process::Command::new("bash").arg("-n").arg(world.path("completions")).status().unwrap();
+    let check = process::command("bash").arg("-n").arg(world.path("completions")).status().unwrap();
     assert!(check.success());
 }
 
@@ -164,8 +164,7 @@ fn a_reader_that_has_gone_is_no_reason_to_panic() {
     let world = World::local();
     let script = "\"$KVLOCK\" run --help | true; \"$KVLOCK\" completions bash | true; \"$KVLOCK\" status a b c | true; \
         \"$KVLOCK\" doctor | true; \"$KVLOCK\" component - | true";
-    let mut command = world.command_of("sh".as_ref(), ["-c", script]);
-    command.stdin(std::process::Stdio::null());
+    let command = world.command_of("sh".as_ref(), ["-c", script]);
     let output = kvlock_tests::kvlock::Running::start(command).wait();
     assert!(!output.stderr.contains("panicked"), "{output:?}");
 }

@@ -6,6 +6,7 @@ mod environment;
 mod exit_codes;
 mod freeze;
 mod grants;
+mod inherited;
 mod keys;
 mod looking;
 mod nested;

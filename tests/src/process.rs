@@ -1,0 +1,87 @@
+//! Processes that inherit nothing. Every process that a test starts begins here, so that it behaves the same whoever
+//! runs the tests: under `nohup`, in the background, with low limits, in a strange environment. Clippy refuses
+//! `Command::new` elsewhere.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::Once;
+
+use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
+use rustix::fs::Mode;
+use rustix::process::{Resource, getrlimit, setrlimit, umask};
+
+/// The variables that a process keeps; all others are ours to set.
+const KEPT: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "TMPDIR"];
+
+/// What it has beside them.
+const KNOWN: [(&str, &str); 3] = [("LANG", "C.UTF-8"), ("TERM", "xterm"), ("TZ", "UTC")];
+
+/// Limits are as high as they may be raised, but these: no dumps, and what a login has of stack and descriptors.
+const AT_MOST: [(Resource, u64); 3] = [(Resource::Core, 0), (Resource::Stack, 8 << 20), (Resource::Nofile, 1 << 16)];
+
+/// Prepares a program that inherits nothing but [where programs and libraries are](KEPT): no signal is ignored or
+/// blocked, limits and the mask of new files are known, the environment is a small one, and stdin is empty.
+#[must_use]
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = tool(program);
+    command.env_clear().envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?)))).envs(KNOWN);
+    command
+}
+
+/// Prepares a program that works for the tests and is not what they test: cargo, or an installer. It keeps the
+/// environment, in which its user has told it where to find what.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the one place")]
+pub fn tool(program: impl AsRef<OsStr>) -> Command {
+    hear_of_children();
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    // SAFETY: the closure runs in the forked child before exec, and makes system calls only, which are safe there; it
+    // allocates nothing.
+    unsafe { command.pre_exec(start_afresh) };
+    command
+}
+
+/// Undoes what this process has inherited, but for its environment: called first in `main`, and in a child before it
+/// becomes another program.
+pub fn start_afresh() -> io::Result<()> {
+    // The standard library keeps SIGPIPE from killing us, and not from killing whom we start.
+    for number in Signal::iterator().filter(|number| *number != Signal::SIGPIPE) {
+        // KILL and STOP refuse.
+        let _ = by_default(number);
+    }
+    SigSet::empty().thread_set_mask()?;
+    umask(Mode::WGRP | Mode::WOTH);
+    for resource in LIMITS {
+        let mut limit = getrlimit(resource);
+        let most = AT_MOST.iter().find(|(limited, _)| *limited == resource).map(|(_, most)| *most);
+        limit.current = limit.maximum.into_iter().chain(most).min();
+        setrlimit(resource, limit)?;
+    }
+    Ok(())
+}
+
+/// Lets this process wait for its children even if it was told to ignore their ends: they would vanish.
+pub fn hear_of_children() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| by_default(Signal::SIGCHLD).expect("SIGCHLD can be reset"));
+}
+
+/// All limits that can make a program fail.
+const LIMITS: [Resource; 8] = [
+    Resource::As,
+    Resource::Core,
+    Resource::Cpu,
+    Resource::Data,
+    Resource::Fsize,
+    Resource::Nofile,
+    Resource::Nproc,
+    Resource::Stack,
+];
+
+fn by_default(number: Signal) -> nix::Result<()> {
+    // SAFETY: the default handler runs no code of ours.
+    unsafe { signal(number, SigHandler::SigDfl) }.map(drop)
+}
