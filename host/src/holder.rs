@@ -46,18 +46,38 @@ impl From<wit::Holder> for Holder {
     }
 }
 
-impl fmt::Display for Holder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.depth {
-            0 => write!(f, "released by {} and kept for its minimum time", shown(&self.owner))?,
-            _ => write!(f, "held by {}", shown(&self.owner))?,
-        }
+/// A store that counts whole seconds tells up to so much less than is left.
+const WHOLE_SECONDS: Duration = Duration::from_secs(2);
+
+impl Holder {
+    /// Returns who holds it, where, and since when, as a text for people.
+    pub fn who(&self) -> String {
+        let owner = shown(&self.owner);
+        let mut text = match self.depth {
+            0 => format!("released by {owner} and kept for its minimum time"),
+            _ => format!("held by {owner}"),
+        };
         if !self.label.is_empty() {
-            write!(f, " ({})", shown(&self.label))?;
+            text += &format!(" ({})", shown(&self.label));
         }
         if let Some(since) = self.since {
-            write!(f, " since {}", humantime::format_rfc3339_seconds(since))?;
+            text += &format!(" since {}", humantime::format_rfc3339_seconds(since));
         }
+        text
+    }
+
+    /// Returns until when, by our clock, it may be at work if its grant ends now by force: to the end of its lease, as
+    /// far as the store tells what is left of that. None: the lease is for ever.
+    pub fn at_work_until(&self) -> Option<SystemTime> {
+        let Ttl::After(lease) = self.lease else { return None };
+        let whole = SystemTime::now().checked_add(lease)?;
+        Some(self.until.and_then(|until| until.checked_add(WHOLE_SECONDS)).map_or(whole, |until| until.min(whole)))
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.who())?;
         match (self.time_left, self.until) {
             (Some(Ttl::Forever), _) => write!(f, ", until released"),
             (_, Some(until)) => {

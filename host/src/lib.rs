@@ -106,7 +106,7 @@ pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};
 pub use semaphore::{Permit, Resize, ResizeError, ResizePoll, Resizing, Semaphore, SemaphoreStatus};
 pub use session::{Session, SessionBuilder};
 pub use soft::{Guard, SOFT_PATIENCE, SoftLock};
-pub use status::{KeyState, KeyStatus};
+pub use status::{Broken, KeyState, KeyStatus};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
 /// exports `kvlock:lock/mutex` and `kvlock:lock/conflict-retry`.

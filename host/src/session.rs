@@ -19,7 +19,7 @@ use crate::lock::Lock;
 use crate::process::Process;
 use crate::scratch;
 use crate::semaphore::{self, Semaphore, SemaphoreStatus};
-use crate::status::KeyStatus;
+use crate::status::{Broken, KeyStatus};
 
 /// How to open a session. Each option has a default that serves.
 #[derive(Clone)]
@@ -178,16 +178,25 @@ impl Session {
     }
 
     /// Ends somebody's grant by force and tells whose; none if the key was free. The holder learns that it lost the
-    /// lock at its next renewal or release, and may be at work until then.
+    /// lock at its next renewal or release, and [may be at work](Holder::at_work_until) until then.
     pub fn break_lock(&self, key: &str) -> Result<Option<Holder>, KeyError> {
+        Ok(self.break_by_force(key, None)?.ended())
+    }
+
+    /// Does the same to the grant with this fencing token, as [`status`](Self::status) tells it, and to no other.
+    pub fn break_lock_if(&self, key: &str, token: u64) -> Result<Broken, KeyError> {
+        self.break_by_force(key, Some(token))
+    }
+
+    fn break_by_force(&self, key: &str, if_token: Option<u64>) -> Result<Broken, KeyError> {
         let broken = self.shared.here().call(|Guest { instance, session, .. }| {
             let resource = instance.exports.kvlock_lock_mutex().session();
-            resource.call_break(&mut instance.store, *session, key)
+            resource.call_break(&mut instance.store, *session, key, if_token)
         });
         let broken = broken.map_err(|error| KeyError::Component(trap(&error)))?;
-        let broken = broken.map_err(|error| KeyError::of(key, error))?.map(Holder::from);
-        if let Some(holder) = &broken {
-            tracing::info!(key, token = holder.token, "broken by force; it was {holder}");
+        let broken = broken.map_err(|error| KeyError::of(key, error))?.into();
+        if let Broken::Ended(holder) = &broken {
+            tracing::info!(key, token = holder.token, "broken by force; it was {}", holder.who());
         }
         Ok(broken)
     }

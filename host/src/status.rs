@@ -1,4 +1,4 @@
-//! How keys stand.
+//! How keys stand, and what breaking them by force found.
 
 use std::time::Duration;
 
@@ -31,6 +31,37 @@ pub enum KeyState {
     Kept(Box<Holder>),
     /// Its value is not a kvlock record; its beginning.
     Corrupt(String),
+}
+
+/// What a break by force found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Broken {
+    /// Nobody had the key.
+    Free,
+    /// The grant of this holder has ended. The holder [may be at work](Holder::at_work_until) yet.
+    Ended(Box<Holder>),
+    /// The grant with the given token ended before: this holder has the key now, and keeps it.
+    Other(Box<Holder>),
+}
+
+impl Broken {
+    /// Returns whose grant has ended.
+    pub(crate) fn ended(self) -> Option<Holder> {
+        match self {
+            Broken::Ended(holder) => Some(*holder),
+            Broken::Free | Broken::Other(_) => None,
+        }
+    }
+}
+
+impl From<wit::Broken> for Broken {
+    fn from(broken: wit::Broken) -> Self {
+        match broken {
+            wit::Broken::Free => Broken::Free,
+            wit::Broken::Ended(holder) => Broken::Ended(Box::new(holder.into())),
+            wit::Broken::Other(holder) => Broken::Other(Box::new(holder.into())),
+        }
+    }
 }
 
 impl KeyState {

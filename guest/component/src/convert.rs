@@ -168,6 +168,14 @@ pub(crate) fn key_status(status: machine::KeyStatus) -> wit::KeyStatus {
     wit::KeyStatus { state, quarantine: quarantine.map(nanos), waiters }
 }
 
+pub(crate) fn broken(broken: machine::Broken) -> wit::Broken {
+    match broken {
+        machine::Broken::Free => wit::Broken::Free,
+        machine::Broken::Ended(ended) => wit::Broken::Ended(holder(ended)),
+        machine::Broken::Other(other) => wit::Broken::Other(holder(other)),
+    }
+}
+
 pub(crate) fn semaphore_status(status: machine::SemaphoreStatus) -> semaphore::SemaphoreStatus {
     let machine::SemaphoreStatus { name, size, holders, quarantine } = status;
     let holders = holders.into_iter().map(holder).collect();

@@ -164,11 +164,11 @@ impl wit::GuestSession for Session {
         Ok(statuses.into_iter().map(convert::key_status).collect())
     }
 
-    fn break_(&self, key: String) -> Result<Option<wit::Holder>, wit::KeyError> {
+    fn break_(&self, key: String, if_token: Option<u64>) -> Result<wit::Broken, wit::KeyError> {
         let key = Key::new(&key).map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
         let mut session = self.0.borrow_mut();
-        let broken = driver::run(Break::new(&session, &key), &mut session).map_err(convert::key_error)?;
-        Ok(broken.map(convert::holder))
+        let machine = Break::new(&session, &key).if_token(if_token);
+        driver::run(machine, &mut session).map(convert::broken).map_err(convert::key_error)
     }
 }
 

@@ -10,7 +10,7 @@ use kvlock_machine::{
     AcquirePermit, Break, Event, Invalid, Key, KeyError, Lease, List, LockOptions, Resize, Size, Ttl,
 };
 
-use crate::bindings::exports::kvlock::lock::mutex::{Acquisition, Holder, SessionBorrow};
+use crate::bindings::exports::kvlock::lock::mutex::{Acquisition, Broken, SessionBorrow};
 use crate::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::convert;
 use crate::driver;
@@ -59,12 +59,17 @@ impl wit::Guest for Component {
         list(session, List::all())
     }
 
-    fn break_permit(session: SessionBorrow<'_>, name: String, permit: u32) -> Result<Option<Holder>, wit::KeyError> {
+    fn break_permit(
+        session: SessionBorrow<'_>,
+        name: String,
+        permit: u32,
+        if_token: Option<u64>,
+    ) -> Result<Broken, wit::KeyError> {
         let name = Key::semaphore(&name).map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
         let session = session.get::<Session>().shared();
         let mut session = session.borrow_mut();
-        let broken = driver::run(Break::permit(&session, &name, permit), &mut session).map_err(convert::key_error)?;
-        Ok(broken.map(convert::holder))
+        let machine = Break::permit(&session, &name, permit).if_token(if_token);
+        driver::run(machine, &mut session).map(convert::broken).map_err(convert::key_error)
     }
 }
 

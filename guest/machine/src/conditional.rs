@@ -43,7 +43,8 @@ pub(crate) struct Conditional {
     key: Arc<str>,
     action: Action,
     if_version: Version,
-    nonce: Nonce,
+    /// The nonce of its record; none: whoever writes the hold's record will do.
+    nonce: Option<Nonce>,
     /// The fencing token of the hold that the entry is the record of; none: any record with the nonce will do.
     token: Option<u64>,
     /// Writes of others of our machines that were not answered.
@@ -105,7 +106,7 @@ impl Conditional {
             key,
             action,
             if_version,
-            nonce,
+            nonce: Some(nonce),
             token: None,
             earlier,
             in_doubt: None,
@@ -122,6 +123,11 @@ impl Conditional {
     /// nonce too, but it is not the hold: that may have ended, and another's have been and gone.
     pub(crate) fn of_hold(self, token: Option<u64>) -> Self {
         Conditional { token, ..self }
+    }
+
+    /// The entry is the record of the hold with this token, whoever of those who have the hold wrote it.
+    pub(crate) fn of_whoever_has(self, token: u64) -> Self {
+        Conditional { nonce: None, token: Some(token), ..self }
     }
 
     pub(crate) fn start(&mut self, now: Time, until: Option<Time>) -> Ask {
@@ -230,9 +236,11 @@ impl Conditional {
     }
 
     fn is_ours(&self, entry: &Entry) -> bool {
-        let told = |record: Record| record.token.unwrap_or(entry.version.token());
-        let ours = |record: Record| record.nonce == self.nonce && self.token.is_none_or(|token| token == told(record));
-        Record::decode(&entry.value).is_ok_and(ours)
+        let told = |record: &Record| record.token.unwrap_or(entry.version.token());
+        Record::decode(&entry.value).is_ok_and(|record| {
+            self.nonce.is_none_or(|nonce| nonce == record.nonce)
+                && self.token.is_none_or(|token| token == told(&record))
+        })
     }
 
     fn may_have_given_up(&self) -> bool {

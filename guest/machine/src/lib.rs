@@ -56,7 +56,7 @@ mod wait;
 mod written;
 
 pub use acquire::Acquire;
-pub use breaking::Break;
+pub use breaking::{Break, Broken};
 pub use conflict_retry::{BeginTry, Report, Retry, Try, Unreported, Verdict, Work};
 pub use error::{AcquireError, GrantError, Invalid, KeyError, WaitingFor};
 pub use grant::{Release, Released, Renew};

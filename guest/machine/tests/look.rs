@@ -3,8 +3,8 @@
 mod support;
 
 use kvlock_machine::{
-    Acquire, Break, Event, GrantError, Key, KeyError, KeyState, Machine, Nonce, Release, Renew, Reply, Status, Step,
-    StoreError, Validity,
+    Acquire, Break, Broken, Event, GrantError, Key, KeyError, KeyState, Machine, Nonce, Release, Renew, Reply, Status,
+    Step, StoreError, Validity,
 };
 use support::{Drive, Fault, World, nested, once, secs};
 
@@ -38,6 +38,42 @@ fn a_break_of_a_free_lock_tells_of_nobody() {
 }
 
 #[test]
+fn a_break_with_a_token_ends_that_grant_and_no_other() {
+    let mut world = World::new();
+    let (owner, next, operator) = (world.acquainted("a"), world.acquainted("b"), world.acquainted("operator"));
+    let seen = world.acquire(owner, "k", once(30)).unwrap();
+    world.renew(owner, &seen).unwrap();
+    world.release(owner, &seen).unwrap();
+    assert_eq!(world.break_if(operator, "k", Some(seen.token())), Ok(Broken::Free));
+    let held = world.acquire(next, "k", once(30)).unwrap();
+    world.log.clear();
+    let Ok(Broken::Other(holder)) = world.break_if(operator, "k", Some(seen.token())) else { panic!("it is b's") };
+    assert_eq!((world.calls(), holder.owner.as_str(), holder.token), (vec!["get"], "b", held.token()));
+    assert_eq!(world.renew(next, &held), Ok(()));
+    let Ok(Broken::Ended(holder)) = world.break_if(operator, "k", Some(held.token())) else { panic!("it is ended") };
+    assert_eq!(holder.token, held.token());
+    assert!(matches!(world.renew(next, &held), Err(GrantError::Lost(None))));
+}
+
+#[test]
+fn a_break_with_a_token_leaves_whoever_comes_while_it_is_under_way() {
+    for unanswered in [Fault::LostRequest, Fault::LostReply, Fault::Fine] {
+        let mut world = World::new();
+        let (owner, next, operator) = (world.acquainted("a"), world.acquainted("b"), world.acquainted("operator"));
+        let seen = world.acquire(owner, "k", once(30)).unwrap();
+        let machine = Break::new(world.session(operator), &Key::new("k").unwrap()).if_token(Some(seen.token()));
+        let mut breaking = support::Op::new(&world, operator, machine);
+        breaking.run_to_call(&mut world);
+        breaking.step(&mut world);
+        world.release(owner, &seen).unwrap();
+        let held = world.acquire(next, "k", once(30)).unwrap();
+        world.script([unanswered]);
+        world.finish(breaking).unwrap();
+        assert_eq!(world.renew(next, &held), Ok(()), "{unanswered:?}");
+    }
+}
+
+#[test]
 fn a_break_follows_a_holder_that_renews_meanwhile() {
     let mut world = World::new();
     let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
@@ -47,7 +83,8 @@ fn a_break_follows_a_holder_that_renews_meanwhile() {
     breaking.run_to_call(&mut world);
     breaking.step(&mut world);
     world.renew(owner, &grant).unwrap();
-    assert_eq!(world.finish(breaking).unwrap().unwrap().token, grant.token());
+    let Ok(Broken::Ended(holder)) = world.finish(breaking) else { panic!("it is ended") };
+    assert_eq!(holder.token, grant.token());
     assert!(matches!(world.renew(owner, &grant), Err(GrantError::Lost(None))));
 }
 

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde_json::json;
+use kvlock::Broken;
+use serde_json::{Value, json};
 
 use super::Global;
 use super::args::Key;
@@ -11,23 +12,60 @@ use super::output::{self, HolderJson};
 
 /// End somebody's lock by force, and tell whose it was
 ///
-/// The holder learns it at its next renewal, and may be at work until then: the key is free at once.
+/// The key is free at once. The holder learns it at its next renewal, and may be at work until then: it is told until
+/// when at most.
 #[derive(clap::Args)]
 pub(super) struct Break {
     #[command(flatten)]
     key: Key,
+    /// End only the grant with this token, as `status` tells it; whoever has the key by then keeps it
+    #[arg(long, value_name = "N", env = "KVLOCK_IF_TOKEN")]
+    if_token: Option<u64>,
 }
 
 impl Break {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
-        let broken = global.session(None)?.break_lock(&self.key)?;
+        let (session, key) = (global.session(None)?, &*self.key);
+        let broken = match self.if_token {
+            Some(token) => session.break_lock_if(key, token)?,
+            None => session.break_lock(key)?.map_or(Broken::Free, |holder| Broken::Ended(Box::new(holder))),
+        };
         if global.json {
-            output::json(&json!({ "key": &*self.key, "broken": broken.as_ref().map(HolderJson::from) }))?;
-        } else if let Some(holder) = broken {
-            output::line(format_args!("{}: broken; it was {holder}", &*self.key))?;
+            output::json(&as_json(json!({ "key": key }), &broken))?;
         } else {
-            output::line(format_args!("{}: free, nothing to break", &*self.key))?;
+            output::line(told(key, &broken))?;
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What a break found, in words; `what` was to be broken.
+pub(super) fn told(what: &str, broken: &Broken) -> String {
+    match broken {
+        Broken::Free => format!("{what}: free, nothing to break"),
+        Broken::Ended(holder) => {
+            let until = match holder.at_work_until() {
+                _ if holder.depth == 0 => String::new(),
+                Some(until) => format!("; it may be at work until {}", humantime::format_rfc3339_seconds(until)),
+                None => "; it may be at work until it is told: its lease has no end".to_owned(),
+            };
+            format!("{what}: broken; it was {}{until}", holder.who())
+        }
+        Broken::Other(holder) => {
+            format!("{what}: not broken; it is another grant by now: {holder}; token {}", holder.token)
+        }
+    }
+}
+
+/// The same in JSON, added to what names it.
+pub(super) fn as_json(mut named: Value, broken: &Broken) -> Value {
+    let [ended, other] = match broken {
+        Broken::Free => [None, None],
+        Broken::Ended(holder) => [Some(holder), None],
+        Broken::Other(holder) => [None, Some(holder)],
+    };
+    named["broken"] = json!(ended.map(|holder| HolderJson::from(holder.as_ref())));
+    named["until"] = json!(ended.and_then(|holder| holder.at_work_until()).map(output::moment));
+    named["holder"] = json!(other.map(|holder| HolderJson::from(holder.as_ref())));
+    named
 }

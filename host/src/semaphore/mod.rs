@@ -14,6 +14,7 @@ use crate::engine::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::error::{KeyError, trap};
 use crate::holder::{Holder, shown};
 use crate::session::{Guest, Shared};
+use crate::status::Broken;
 
 /// A semaphore by its name, whether or not it is there.
 ///
@@ -96,15 +97,30 @@ impl Semaphore {
     }
 
     /// Ends somebody's permit by force and tells whose it was; none if it was free. The holder learns that it lost
-    /// the permit at its next renewal or release, and may be at work until then.
+    /// the permit at its next renewal or release, and [may be at work](Holder::at_work_until) until then.
     pub fn break_permit(&self, permit: u32) -> Result<Option<Holder>, KeyError> {
+        Ok(self.break_by_force(permit, None)?.ended())
+    }
+
+    /// Does the same to the grant with this fencing token, as [`status`](Self::status) tells it, and to no other.
+    pub fn break_permit_if(&self, permit: u32, token: u64) -> Result<Broken, KeyError> {
+        self.break_by_force(permit, Some(token))
+    }
+
+    fn break_by_force(&self, permit: u32, if_token: Option<u64>) -> Result<Broken, KeyError> {
         let broken = self.shared.here().call(|Guest { instance, session, .. }| {
             let exports = instance.exports.kvlock_lock_semaphore();
-            exports.call_break_permit(&mut instance.store, *session, &self.name, permit)
+            exports.call_break_permit(&mut instance.store, *session, &self.name, permit, if_token)
         });
-        let broken = answer(&self.name, broken)?.map(Holder::from);
-        if let Some(holder) = &broken {
-            tracing::info!(semaphore = self.name, permit, token = holder.token, "broken by force; it was {holder}");
+        let broken = answer(&self.name, broken)?.into();
+        if let Broken::Ended(holder) = &broken {
+            tracing::info!(
+                semaphore = self.name,
+                permit,
+                token = holder.token,
+                "broken by force; it was {}",
+                holder.who()
+            );
         }
         Ok(broken)
     }

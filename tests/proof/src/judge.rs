@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvlock_machine::{AcquireError, Grant, GrantError, Holder, KeyError, Released, Request, StoreError, Ttl};
+use kvlock_machine::{AcquireError, Broken, Grant, GrantError, KeyError, Released, Request, StoreError, Ttl};
 
 use crate::line::is_line;
 use crate::news::News;
@@ -313,16 +313,16 @@ impl<'w> Judge<'w> {
         holds(Promise::MinimumKept, keep.is_some())
     }
 
-    fn broke(&mut self, outcome: Result<Option<Holder>, KeyError>) -> Verdict {
+    fn broke(&mut self, outcome: Result<Broken, KeyError>) -> Verdict {
         match outcome {
-            Ok(Some(holder)) => {
+            Ok(Broken::Ended(holder)) => {
                 // Its token may have been another when the break looked: an acquisition may write its record again.
                 let name = |token: &u64| Some(self.scenario.owners[self.world.truth.hold(*token)?.owner].name);
                 let told = |token: &u64| name(token).is_none_or(|name| name == holder.owner);
                 holds(Promise::OthersUntouched, self.op.broke.iter().all(told))?;
                 holds(Promise::SuccessIsTrue, !self.world.truth.stands(holder.token))
             }
-            Ok(None) => holds(Promise::SuccessIsTrue, self.op.broke.is_empty()),
+            Ok(Broken::Free | Broken::Other(_)) => holds(Promise::SuccessIsTrue, self.op.broke.is_empty()),
             Err(KeyError::Store(error)) => self.failed(error),
             Err(KeyError::Corrupt(_) | KeyError::Invalid(_) | KeyError::OutOfOrder) => Err(Promise::NoNonsense),
         }

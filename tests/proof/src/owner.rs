@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, Break, Claim, Event, Grant, GrantError, HandedOver, Holder, KeyError, Machine, Release,
+    Acquire, AcquireError, Break, Broken, Claim, Event, Grant, GrantError, HandedOver, KeyError, Machine, Release,
     Released, Renew, Reply, Request, Session, Step, StoreError, Time, Validity, WaitingFor,
 };
 
@@ -111,7 +111,7 @@ pub(crate) enum End {
     /// A release.
     Released(Result<Released, GrantError>),
     /// A break.
-    Broke(Result<Option<Holder>, KeyError>),
+    Broke(Result<Broken, KeyError>),
 }
 
 /// What a machine does next.

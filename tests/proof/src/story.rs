@@ -1,7 +1,9 @@
 //! A run as a person reads it: one line for each step, with the time, who, what was sent, what was answered, and what
 //! each owner believes then.
 
-use kvlock_machine::{AcquireError, DeleteOutcome, GrantError, Released, Reply, Request, Ttl, Version, WriteOutcome};
+use kvlock_machine::{
+    AcquireError, Broken, DeleteOutcome, GrantError, Released, Reply, Request, Ttl, Version, WriteOutcome,
+};
 
 use crate::act::Act;
 use crate::line::{is_line, tickets};
@@ -208,8 +210,11 @@ pub(crate) fn end(end: &End) -> String {
         End::Released(Ok(Released::HandedOver(_))) => "is told it is handed over".into(),
         End::Released(Err(GrantError::Lost(_))) => "is told at its release: the lock was lost".into(),
         End::Released(Err(error)) => format!("is told of its release: {error}"),
-        End::Broke(Ok(Some(holder))) => format!("is told it broke {}'s grant, token {}", holder.owner, holder.token),
-        End::Broke(Ok(None)) => "is told nobody had it".into(),
+        End::Broke(Ok(Broken::Ended(holder))) => {
+            format!("is told it broke {}'s grant, token {}", holder.owner, holder.token)
+        }
+        End::Broke(Ok(Broken::Other(holder))) => format!("is told {} has it by now", holder.owner),
+        End::Broke(Ok(Broken::Free)) => "is told nobody had it".into(),
         End::Broke(Err(error)) => format!("is told of its break: {error}"),
     }
 }

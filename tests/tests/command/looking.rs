@@ -74,6 +74,27 @@ fn breaking_tells_whose_the_lock_was() {
 }
 
 #[test]
+fn breaking_with_the_token_of_the_status_ends_that_grant_and_no_other() {
+    in_both(|world| {
+        let seen = world.ok(["acquire", "k", "--owner", "seen"]);
+        let status = world.ok(["status", "k"]);
+        let token = status.rsplit("token ").next().unwrap();
+        world.ok(["release", &seen]);
+        let held = world.ok(["acquire", "k", "--owner", "next", "--lease", "5m"]);
+        let other = world.ok(["break", "k", "--if-token", token]);
+        assert!(other.starts_with("k: not broken") && other.contains("held by next"), "{other}");
+        let told = json(&world.ok(["break", "k", "--if-token", token, "--json"]));
+        assert_eq!((&told["broken"], &told["holder"]["owner"]), (&Value::Null, &"next".into()));
+        world.ok(["renew", &held]);
+        let status = world.ok(["status", "k"]);
+        let ended = world.ok(["break", "k", "--if-token", status.rsplit("token ").next().unwrap()]);
+        assert!(ended.starts_with("k: broken; it was held by next"), "{ended}");
+        assert!(ended.contains("; it may be at work until 2") && !ended.contains("unless"), "{ended}");
+        assert!(world.is_free("k"));
+    });
+}
+
+#[test]
 fn a_key_or_name_cannot_write_on_the_terminal() {
     in_both(|world| {
         let key = "a\u{1b}[31m\nb";

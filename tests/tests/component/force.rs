@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvlock::{GrantError, Released, Validity};
+use kvlock::{Broken, GrantError, Released, Validity};
 
 use crate::world::{World, busy, busy_with, refused, secs};
 
@@ -15,6 +15,24 @@ fn breaking_frees_the_lock_and_tells_whose_it_was() {
     assert_eq!((broken.owner.as_str(), broken.token), ("one", grant.token()));
     assert!(world.holder("k").is_none());
     assert!(matches!(grant.release(), Err(GrantError::Lost { holder: None, .. })));
+}
+
+#[test]
+fn breaking_with_a_token_ends_the_grant_that_was_seen_and_no_other() {
+    let world = World::new();
+    let (one, two, operator) = (world.session("one"), world.session("two"), world.session("operator"));
+    let seen = one.lock("k").acquire().unwrap();
+    let token = seen.token();
+    seen.release().unwrap();
+    assert_eq!(operator.break_lock_if("k", token), Ok(Broken::Free));
+    let mut held = two.lock("k").acquire().unwrap();
+    let Ok(Broken::Other(holder)) = operator.break_lock_if("k", token) else { panic!("it is two's by now") };
+    assert_eq!((holder.owner.as_str(), holder.token), ("two", held.token()));
+    held.renew().unwrap();
+    let Ok(Broken::Ended(holder)) = operator.break_lock_if("k", held.token()) else { panic!("that is the one") };
+    let left = holder.at_work_until().unwrap().duration_since(std::time::SystemTime::now()).unwrap();
+    assert!(left <= secs(30) && left > secs(20), "{left:?}");
+    assert!(matches!(held.renew(), Err(GrantError::Lost { .. })));
 }
 
 #[test]

@@ -10,9 +10,10 @@ pub(crate) mod store;
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, Break, Claim, Event, Grant, GrantError, HandedOver, Holder, Key, KeyError,
-    KeyStatus, Lease, List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Reply, Request, Resize,
-    ResizeError, SemaphoreStatus, Session, SessionOptions, Size, Status, Step, StoreError, Text, Time, Ttl, Validity,
+    Acquire, AcquireError, AcquirePermit, Break, Broken, Claim, Event, Grant, GrantError, HandedOver, Holder, Key,
+    KeyError, KeyStatus, Lease, List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Reply, Request,
+    Resize, ResizeError, SemaphoreStatus, Session, SessionOptions, Size, Status, Step, StoreError, Text, Time, Ttl,
+    Validity,
 };
 use store::Servers;
 
@@ -245,7 +246,15 @@ impl World {
     }
 
     pub(crate) fn break_lock(&mut self, owner: Owner, key: &str) -> Result<Option<Holder>, KeyError> {
-        let machine = Break::new(&self.sessions[owner.0], &Key::new(key).unwrap());
+        match self.break_if(owner, key, None)? {
+            Broken::Free => Ok(None),
+            Broken::Ended(holder) => Ok(Some(holder)),
+            Broken::Other(holder) => panic!("no token was given: {holder:?}"),
+        }
+    }
+
+    pub(crate) fn break_if(&mut self, owner: Owner, key: &str, if_token: Option<u64>) -> Result<Broken, KeyError> {
+        let machine = Break::new(&self.sessions[owner.0], &Key::new(key).unwrap()).if_token(if_token);
         self.drive(owner, machine)
     }
 

@@ -6,14 +6,14 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
-use kvlock::SemaphoreStatus;
+use kvlock::{Broken, SemaphoreStatus};
 use serde_json::{Value, json};
 
 use super::args::{Name, NameBefore, PermitArgs, ResizeArgs};
 use super::exit::Exit;
 use super::output::{self, HolderJson};
 use super::wait::{self, Wanted};
-use super::{Global, acquire, signals};
+use super::{Global, acquire, break_lock, signals};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -84,6 +84,9 @@ enum Command {
         /// The permit's number, as `status` tells it
         #[arg(required_unless_present = "spelled_name", allow_negative_numbers = true, value_parser = permit)]
         permit: Option<u32>,
+        /// End only the grant with this token, as `status` tells it; whoever has the permit by then keeps it
+        #[arg(long, value_name = "N", env = "KVLOCK_IF_TOKEN")]
+        if_token: Option<u64>,
     },
 }
 
@@ -117,9 +120,9 @@ impl Semaphore {
                 let acquisition = permit.apply(session.semaphore(&**name).permit()).begin()?;
                 acquire::print(wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?, global)
             }
-            Command::Break { name, permit } => {
+            Command::Break { name, permit, if_token } => {
                 let (name, permit) = name.with(permit, "<PERMIT>", self::permit)?;
-                break_permit(&name, permit, global)
+                break_permit(&name, permit, if_token, global)
             }
         }
     }
@@ -213,10 +216,13 @@ fn as_json(SemaphoreStatus { name, size, holders, quarantine, .. }: &SemaphoreSt
     json!({ "semaphore": name, "size": size, "held": holders.len(), "holders": holders, "quarantine": quarantine })
 }
 
-fn break_permit(name: &str, permit: u32, global: &Global) -> Result<ExitCode> {
+fn break_permit(name: &str, permit: u32, if_token: Option<u64>, global: &Global) -> Result<ExitCode> {
     let semaphore = global.session(None)?.semaphore(name);
-    let broken = semaphore.break_permit(permit)?;
-    if broken.is_none() {
+    let broken = match if_token {
+        Some(token) => semaphore.break_permit_if(permit, token)?,
+        None => semaphore.break_permit(permit)?.map_or(Broken::Free, |holder| Broken::Ended(Box::new(holder))),
+    };
+    if broken == Broken::Free {
         match semaphore.status()? {
             None => return Err(unknown(name).into()),
             Some(status) if (1..=permit).contains(&status.size) => {
@@ -227,11 +233,9 @@ fn break_permit(name: &str, permit: u32, global: &Global) -> Result<ExitCode> {
         }
     }
     if global.json {
-        output::json(&json!({ "semaphore": name, "permit": permit, "broken": broken.as_ref().map(HolderJson::from) }))?;
-    } else if let Some(holder) = broken {
-        output::line(format_args!("{name}: permit {permit} broken; it was {holder}"))?;
+        output::json(&break_lock::as_json(json!({ "semaphore": name, "permit": permit }), &broken))?;
     } else {
-        output::line(format_args!("{name}: permit {permit} is free, nothing to break"))?;
+        output::line(break_lock::told(&format!("{name}: permit {permit}"), &broken))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,9 +6,9 @@ pub(crate) mod liar;
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquirePermit, Break, Event, Grant, GrantError, Key, Lease, List, LockOptions, Machine, Mode, Namespace,
-    Nonce, Release, Released, Renew, Request, Resize, Retry, RetryOptions, Session, SessionOptions, Size, Status, Step,
-    Text, Time, Ttl, Validity, Verdict, Work,
+    Acquire, AcquirePermit, Break, Broken, Event, Grant, GrantError, Key, Lease, List, LockOptions, Machine, Mode,
+    Namespace, Nonce, Release, Released, Renew, Request, Resize, Retry, RetryOptions, Session, SessionOptions, Size,
+    Status, Step, Text, Time, Ttl, Validity, Verdict, Work,
 };
 
 use crate::tape::Tape;
@@ -169,7 +169,7 @@ impl World {
             true => (Break::permit(&self.session, &semaphore(), 0), "n:permit:0:s".to_string()),
             false => (Break::new(&self.session, &key), format!("n:lock:{}", key.as_str())),
         };
-        if let Ok(Some(_)) = self.drive(machine) {
+        if let Ok(Broken::Ended(_)) = self.drive(machine) {
             self.evidence.justifies_break(&stored);
         }
     }

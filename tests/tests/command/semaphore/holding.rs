@@ -158,9 +158,9 @@ fn a_broken_permit_ends_its_command_with_74_and_others_run_on() {
         let (pid, permit) = line.split_once(' ').unwrap();
         assert_ne!(permit, number);
         let told = world.ok(["semaphore", "break", "pool", permit]);
-        assert!(told.starts_with(&format!("pool: permit {permit} broken; it was held by broken")), "{told}");
+        assert!(told.starts_with(&format!("pool: permit {permit}: broken; it was held by broken")), "{told}");
         let again = world.ok(["semaphore", "break", "pool", permit]);
-        assert_eq!(again, format!("pool: permit {permit} is free, nothing to break"));
+        assert_eq!(again, format!("pool: permit {permit}: free, nothing to break"));
         let output = broken.wait();
         assert_eq!(output.code, 74, "{output:?}");
         assert_one_line(&output.stderr);

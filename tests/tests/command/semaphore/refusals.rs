@@ -104,7 +104,7 @@ fn a_permit_that_there_is_not_is_not_said_to_be_free() {
         world.make("pool", 3);
         let beyond = world.semaphore(&["break", "pool", "3"]);
         assert!(beyond.code == 64 && beyond.stderr.contains("no permit 3: the last of them is 2"), "{beyond:?}");
-        assert_eq!(world.ok(["semaphore", "break", "pool", "2"]), "pool: permit 2 is free, nothing to break");
+        assert_eq!(world.ok(["semaphore", "break", "pool", "2"]), "pool: permit 2: free, nothing to break");
     });
 }
 
