@@ -78,9 +78,12 @@ pub struct Pollable {
     due: Duration,
 }
 
-/// Why there may be no instance, and what to do.
-const NO_INSTANCE: &str =
-    "no instance of it can be made; each takes 4 GiB of addresses (ulimit -v) and four mappings (vm.max_map_count)";
+/// Why there may be no instance, and what to do. Its code was checked when it was compiled: what fails is the system.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no instance of it can be made; each takes 4 GiB of addresses (ulimit -v) and four mappings (vm.max_map_count)"
+)]
+pub(crate) struct NoInstance;
 
 /// An instance of the component.
 pub(crate) struct Instance {
@@ -94,7 +97,7 @@ impl Instance {
         let reach = Reach { imports: Imports::new(client), bounds: Bounds::new() };
         let mut store = Store::new(pre.engine(), reach);
         bounds::impose(&mut store);
-        let exports = pre.instantiate(&mut store).map_err(|error| error.context(NO_INSTANCE))?;
+        let exports = pre.instantiate(&mut store).map_err(|error| error.context(NoInstance))?;
         Ok(Instance { store, exports })
     }
 
@@ -114,7 +117,7 @@ impl Instance {
 fn instance_pre() -> wasmtime::Result<&'static bindings::KvlockPre<Reach>> {
     static PRE: OnceLock<Result<bindings::KvlockPre<Reach>, String>> = OnceLock::new();
     let loaded = PRE.get_or_init(|| load().map_err(|error| format!("{error:#}")));
-    loaded.as_ref().map_err(|text| wasmtime::Error::msg(text.clone()))
+    loaded.as_ref().map_err(|text| wasmtime::Error::msg(text.clone()).context(NoInstance))
 }
 
 fn load() -> wasmtime::Result<bindings::KvlockPre<Reach>> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::conflict_retry::ConflictRetryError;
 use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
-use crate::engine::convert;
+use crate::engine::{NoInstance, convert};
 use crate::holder::{Holder, WaitingFor, seconds, shown};
 use crate::store::StoreError;
 
@@ -37,8 +37,11 @@ pub enum SessionError {
     /// An option is not legal.
     #[error("{0}")]
     Invalid(String),
-    /// The component could not be started.
+    /// The system has no room for an instance of the component: memory, addresses, mappings or threads. No bug.
     #[error("the lock component does not start: {0}")]
+    NoRoom(String),
+    /// The component failed, which is a bug.
+    #[error("the lock component failed: {0}")]
     Component(String),
 }
 
@@ -251,6 +254,15 @@ fn now_held(holder: &Option<Box<Holder>>) -> String {
 /// The error of a call whose component trapped: its whole chain, on one line.
 pub(crate) fn trap(error: &wasmtime::Error) -> String {
     format!("{error:#}").replace('\n', " ")
+}
+
+impl SessionError {
+    pub(crate) fn of(error: &wasmtime::Error) -> Self {
+        match error.downcast_ref::<NoInstance>() {
+            Some(_) => SessionError::NoRoom(trap(error)),
+            None => SessionError::Component(trap(error)),
+        }
+    }
 }
 
 impl AcquireError {

@@ -31,7 +31,7 @@ pub(crate) fn check_session(options: &wit::SessionOptions) -> Result<(), Session
             Err(text) => Ok(Err(text)),
         }
     });
-    opened.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)
+    opened.map_err(|error| SessionError::of(&error))?.map_err(SessionError::Invalid)
 }
 
 /// Tells whether a session's wait can begin so.

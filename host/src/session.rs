@@ -116,7 +116,7 @@ impl SessionBuilder {
             None
         } else {
             let opened = Guest::open(&state.builder.client, || state.options());
-            Some(opened.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)?)
+            Some(opened.map_err(|error| SessionError::of(&error))?.map_err(SessionError::Invalid)?)
         };
         state.guest = Mutex::new(guest);
         Ok(Session { shared: Shared(Arc::new(state)) })
@@ -156,7 +156,7 @@ impl Session {
                 Err(text) => Ok(Err(text)),
             }
         });
-        resumed.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)
+        resumed.map_err(|error| SessionError::of(&error))?.map_err(SessionError::Invalid)
     }
 
     /// Tells how a key stands.

@@ -31,7 +31,7 @@ impl Break {
             None => session.break_lock(key)?.map_or(Broken::Free, |holder| Broken::Ended(Box::new(holder))),
         };
         if global.json {
-            output::json(&as_json(json!({ "key": key }), &broken))?;
+            output::print_json(&as_json(json!({ "key": key }), &broken))?;
         } else {
             output::line(told(key, &broken))?;
         }

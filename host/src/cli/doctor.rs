@@ -20,7 +20,7 @@ pub(super) fn run(global: &Global) -> Result<ExitCode> {
         let (subject, check, text) = (&finding.subject, finding.check, &finding.text);
         if global.json {
             let severity = severity.to_lowercase();
-            output::json(&json!({ "subject": subject, "check": check, "severity": severity, "text": text }))?;
+            output::print_json(&json!({ "subject": subject, "check": check, "severity": severity, "text": text }))?;
         } else {
             output::line(format_args!("{severity:<8} {subject} {check}: {text}"))?;
         }

@@ -1,14 +1,17 @@
 //! Exit codes: numbers that scripts may rely on, after BSD's sysexits and the shells' habits.
 
-use kvlock::store::StoreError;
-use kvlock::{AcquireError, ConnectError, GrantError, KeyError, ResizeError, SessionError};
+use std::error::Error;
+
+use super::error::Kind;
 
 /// The arguments, or what they name, are wrong.
 pub(super) const USAGE: u8 = 64;
 /// The store is unavailable, or unfit to lock on.
 pub(super) const UNAVAILABLE: u8 = 69;
-/// A bug, or a system call that should not fail.
+/// A bug.
 pub(super) const INTERNAL: u8 = 70;
+/// The system refuses something: memory, a thread, a full disk behind stdout.
+pub(super) const SYSTEM: u8 = 71;
 /// The lock was lost while the command ran.
 pub(super) const LOST: u8 = 74;
 /// The lock is busy.
@@ -29,13 +32,25 @@ pub(super) fn of_signal(signal: i32) -> u8 {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct Exit {
-    pub(super) code: u8,
+    code: u8,
     message: String,
+    /// The error that it tells in words of its own, for those who read JSON.
+    #[source]
+    about: Option<Box<dyn Error + Send + Sync>>,
 }
 
 impl Exit {
     pub(super) fn new(code: u8, message: impl Into<String>) -> Self {
-        Exit { code, message: message.into() }
+        Exit { code, message: message.into(), about: None }
+    }
+
+    /// The same about an error, which is not told as well.
+    pub(super) fn about(self, error: impl Error + Send + Sync + 'static) -> Self {
+        Exit { about: Some(Box::new(error)), ..self }
+    }
+
+    pub(super) fn code(&self) -> u8 {
+        self.code
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -45,63 +60,8 @@ impl Exit {
 
 /// The exit code for an error that ended a subcommand.
 pub(super) fn code_of(error: &anyhow::Error) -> u8 {
-    if let Some(exit) = error.downcast_ref::<Exit>() {
-        return exit.code;
-    }
-    let acquire = || {
-        error.downcast_ref::<AcquireError>().map(|error| match error {
-            AcquireError::Busy { .. } => BUSY,
-            AcquireError::AlreadyHeld { .. }
-            | AcquireError::Invalid(_)
-            | AcquireError::Corrupt { .. }
-            | AcquireError::UnknownSemaphore { .. } => USAGE,
-            AcquireError::Lost { .. } => LOST,
-            AcquireError::Store { error, .. } => of_store(error),
-            _ => INTERNAL,
-        })
-    };
-    let grant = || {
-        error.downcast_ref::<GrantError>().map(|error| match error {
-            GrantError::Lost { .. } | GrantError::AlreadyReleased { .. } => NOT_HOLDER,
-            GrantError::Invalid(_) => USAGE,
-            GrantError::Store { error, .. } => of_store(error),
-            _ => INTERNAL,
-        })
-    };
-    let key = || {
-        error.downcast_ref::<KeyError>().map(|error| match error {
-            KeyError::Corrupt { .. } | KeyError::Invalid(_) => USAGE,
-            KeyError::Store(error) => of_store(error),
-            _ => INTERNAL,
-        })
-    };
-    let resize = || {
-        error.downcast_ref::<ResizeError>().map(|error| match error {
-            ResizeError::StillHeld { .. } | ResizeError::Superseded { .. } => BUSY,
-            ResizeError::Unknown { .. } | ResizeError::Corrupt { .. } | ResizeError::Invalid(_) => USAGE,
-            ResizeError::Store { error, .. } => of_store(error),
-            _ => INTERNAL,
-        })
-    };
-    let session = || {
-        error.downcast_ref::<SessionError>().map(|error| match error {
-            SessionError::Invalid(_) => USAGE,
-            _ => INTERNAL,
-        })
-    };
-    let connect = || {
-        error.downcast_ref::<ConnectError>().map(|error| match error {
-            ConnectError::BadUrl { .. } => USAGE,
-            ConnectError::Store { error, .. } => of_store(error),
-            _ => INTERNAL,
-        })
-    };
-    acquire().or_else(grant).or_else(key).or_else(resize).or_else(session).or_else(connect).unwrap_or(INTERNAL)
-}
-
-fn of_store(error: &StoreError) -> u8 {
-    match error {
-        StoreError::Invalid(_) => USAGE,
-        StoreError::Unavailable(_) | StoreError::UnknownOutcome(_) | StoreError::Rejected(_) => UNAVAILABLE,
+    match error.downcast_ref::<Exit>() {
+        Some(exit) => exit.code,
+        None => Kind::of(error).code(),
     }
 }

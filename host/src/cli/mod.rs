@@ -6,10 +6,12 @@ mod break_lock;
 mod child;
 mod component;
 mod doctor;
+mod error;
 mod exit;
 mod output;
 mod release;
 mod renew;
+mod resumed;
 mod run;
 mod semaphore;
 mod signals;
@@ -26,7 +28,6 @@ use std::sync::Once;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use etcetera::BaseStrategy;
 use kvlock::{Client, Session};
@@ -46,16 +47,20 @@ Examples:
   At most once an hour, however often cron on however many machines starts it:
     kvlock run hourly --wait 0 --at-least 1h -- ./job.sh
 
-  Take a lock in one process and give it back in another:
-    grant=$(kvlock acquire deploy --lease 10m) && ./deploy.sh; kvlock release \"$grant\"
+  Hold a lock over several commands of a script, which exits as the last one does:
+    grant=$(kvlock acquire deploy --lease 10m) || exit
+    trap 'kvlock release \"$grant\"' EXIT
+    trap 'exit 1' HUP INT TERM
+    ./deploy.sh
 
   Who has it, and is the server fit to lock on?
     kvlock status backup
     kvlock --store memcached://cache1:11211 doctor
 
 Exit codes: the command's own, 128+n if it died of signal n, and of kvlock itself:
-  64 usage   69 store unavailable or unfit   70 internal   74 lock lost while the command ran
-  75 busy or timed out   77 not the holder   126/127 command cannot run / is not found";
+  64 usage   69 store unavailable or unfit   70 internal, a bug   71 no memory, threads or disk space
+  74 lock lost while the command ran   75 busy or timed out   77 not the holder
+  126/127 command cannot run / is not found";
 
 /// What the user asks for.
 #[derive(Parser)]
@@ -70,7 +75,7 @@ struct Cli {
 /// Options that stand before or after the subcommand.
 #[derive(clap::Args)]
 struct Global {
-    /// Where the locks live: memcached://host:port[,host:port…], local:PATH or memory: [default: a local file]
+    /// Where the locks live: memcached://host:port[,host:port…] or local:PATH [default: a local file]
     #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
     store: Option<String>,
     /// Grant nothing until the store's contents are this old: the longest lease in use [default: 30s or --lease]
@@ -79,13 +84,13 @@ struct Global {
     /// First part of all store keys; locks of other namespaces are other locks
     #[arg(long, global = true, env = "KVLOCK_NAMESPACE", value_name = "NAME", default_value = "kvlock")]
     namespace: String,
-    /// Print results as JSON, one object a line
+    /// Print results and errors as JSON, one object a line
     #[arg(long, global = true, env = "KVLOCK_JSON")]
     json: bool,
     /// Tell on stderr what happens; twice for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "KVLOCK_VERBOSE")]
     verbose: u8,
-    /// Say nothing on stderr but errors
+    /// Say nothing on stderr but errors, and that locks are not what you may think
     #[arg(short, long, global = true, env = "KVLOCK_QUIET")]
     quiet: bool,
 }
@@ -112,18 +117,32 @@ enum Command {
 /// Runs the command; every way out of it is an exit code.
 pub(crate) fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
+    if wants_json(&words) {
+        output::say_as_json();
+    }
     let cli = match parse(&words) {
         Ok(cli) => cli,
-        Err(error) => return usage(&error),
+        Err(error) => return output::say_usage(&error).into(),
     };
     trace(cli.global.verbose);
+    let is_quiet = cli.global.quiet;
     match cli.run() {
         Ok(code) => code,
         Err(error) => {
-            output::say(output::message(&error));
-            exit::code_of(&error).into()
+            let code = exit::code_of(&error);
+            // What is no error to whoever asked for that exit code is none of those that --quiet lets through.
+            if code != 0 || !is_quiet {
+                output::say_error(&error, code);
+            }
+            code.into()
         }
     }
+}
+
+/// Whether JSON is asked for, even by words that are wrong otherwise.
+fn wants_json(words: &[OsString]) -> bool {
+    let by_variable = || std::env::var_os("KVLOCK_JSON").is_some_and(|value| variables::is_on(&value));
+    words.iter().take_while(|word| *word != "--").any(|word| word == "--json") || by_variable()
 }
 
 /// The words of the command line, read with what the environment adds.
@@ -181,26 +200,35 @@ impl Global {
     /// The store that was asked for; where nothing was configured, a local file, and a line that says so.
     fn client(&self) -> Result<Client> {
         if let Some(url) = &self.store {
+            if url.starts_with("memory:") {
+                let what = "bad store URL `memory:`: it is a store for tests, which this process has for itself: it \
+                    would exclude nobody; give memcached://host:port or local:PATH";
+                return Err(Exit::usage(what).into());
+            }
             return Ok(Client::connect(url)?);
         }
         if let Some(servers) = std::env::var_os("MEMCACHEDLOCK_SERVERS").filter(|servers| !servers.is_empty()) {
             return Ok(Client::connect(&format!("memcached://{}", servers.to_string_lossy()))?);
         }
         let path = default_file()?;
-        if !self.quiet {
-            static SAID: Once = Once::new();
+        // Not even --quiet keeps it back: nobody has chosen that.
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
             let path = path.display();
-            SAID.call_once(|| {
-                output::say(format_args!(
-                    "no --store given: locking in local:{path}, for this user on this machine only"
-                ));
-            });
-        }
+            output::say(format_args!(
+                "no --store given: locking for this user on this machine only, in local:{path}; KVLOCK_STORE=URL chooses \
+                this or another store"
+            ));
+        });
         Ok(Client::connect(&format!("local:{}", path.display()))?)
     }
 
     fn session(&self, owner: Option<&str>) -> Result<Session> {
-        let mut builder = self.client()?.session().namespace(&self.namespace);
+        self.session_of(&self.client()?, owner)
+    }
+
+    fn session_of(&self, client: &Client, owner: Option<&str>) -> Result<Session> {
+        let mut builder = client.session().namespace(&self.namespace);
         if let Some(owner) = owner {
             builder = builder.owner(owner);
         }
@@ -216,15 +244,6 @@ fn default_file() -> Result<PathBuf> {
     let strategy = etcetera::base_strategy::choose_base_strategy().map_err(|_| no_home())?;
     let state = strategy.state_dir().unwrap_or_else(|| strategy.data_dir());
     Ok(state.join("kvlock").join("locks.db"))
-}
-
-fn usage(error: &clap::Error) -> ExitCode {
-    // Nothing sensible can be done where even stderr is gone.
-    let _ = error.print();
-    match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
-        _ => exit::USAGE.into(),
-    }
 }
 
 /// Turns the library's events into lines on stderr.

@@ -2,17 +2,20 @@
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use kvlock::store::Ttl;
 use kvlock::{Grant, Holder, Validity};
 use serde::Serialize;
+use serde_json::json;
 use signal_hook::consts::SIGPIPE;
 
 use super::exit::{self, Exit};
+use super::{error, tips};
 
 /// Prints one line of JSON.
-pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     bytes(&line)
@@ -27,19 +30,65 @@ pub(super) fn line(text: impl Display) -> anyhow::Result<()> {
 pub(super) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| {
-        let code = if error.kind() == ErrorKind::BrokenPipe { exit::of_signal(SIGPIPE) } else { exit::INTERNAL };
+        let code = if error.kind() == ErrorKind::BrokenPipe { exit::of_signal(SIGPIPE) } else { exit::SYSTEM };
         Exit::new(code, format!("cannot write to stdout: {error}")).into()
     })
 }
 
-/// Says something on stderr, on a line of our own. One that cannot be written, on a full disk or to a reader that has
-/// gone, must not end us: the lock would be left behind.
+/// Whether lines on stderr are JSON, too.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Has all that is said from now on said as JSON.
+pub(super) fn say_as_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
+/// Says something on stderr, on a line of our own: a text, or a JSON object with a note.
 pub(super) fn say(text: impl Display) {
-    let _ = std::io::stderr().write_all(format!("kvlock: {text}\n").as_bytes());
+    match IS_JSON.load(Ordering::Relaxed) {
+        true => write_line(json!({ "note": { "message": text.to_string() } })),
+        false => write_line(format_args!("kvlock: {text}")),
+    }
+}
+
+/// Says why a subcommand failed.
+pub(super) fn say_error(error: &anyhow::Error, exit_code: u8) {
+    match IS_JSON.load(Ordering::Relaxed) {
+        true => write_line(error::as_json(error, exit_code)),
+        false => write_line(format_args!("kvlock: {}", message(error))),
+    }
+}
+
+/// Says what is wrong with the command line, or gives the help that was asked for. Returns the exit code.
+pub(super) fn say_usage(error: &clap::Error) -> u8 {
+    if error.use_stderr() && IS_JSON.load(Ordering::Relaxed) {
+        write_line(tips::as_json(error));
+    } else {
+        // Nothing sensible can be done where even stderr is gone.
+        let _ = error.print();
+    }
+    if error.use_stderr() { exit::USAGE } else { 0 }
+}
+
+/// Writes a line to stderr. One that cannot be written, on a full disk or to a reader that has gone, must not end us:
+/// the lock would be left behind.
+fn write_line(line: impl Display) {
+    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+/// A key or name of which no more is shown than fits beside other words.
+pub(super) fn short(name: &str) -> String {
+    const MOST: usize = 40;
+    let cut: String = name.chars().take(MOST).collect();
+    let rest = if name.chars().nth(MOST).is_some() { "…" } else { "" };
+    format!("{}{rest}", one_line(cut))
 }
 
 /// An error with its causes. Some errors have their cause in their own text; it is not said again.
 pub(super) fn message(error: &anyhow::Error) -> String {
+    if let Some(exit) = error.downcast_ref::<Exit>() {
+        return one_line(exit);
+    }
     let mut message = String::new();
     for cause in error.chain().map(ToString::to_string) {
         if message.is_empty() {
@@ -67,7 +116,8 @@ pub(super) struct HolderJson<'a> {
     /// Seconds; null for ever.
     lease: Option<f64>,
     depth: u32,
-    token: u64,
+    /// Text, as no double holds all of its digits.
+    token: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     permit: Option<u32>,
 }
@@ -85,7 +135,7 @@ impl<'a> From<&'a Holder> for HolderJson<'a> {
             until: holder.until.map(moment),
             lease,
             depth: holder.depth,
-            token: holder.token,
+            token: holder.token.to_string(),
             permit: holder.permit,
         }
     }
@@ -98,7 +148,7 @@ pub(super) struct GrantJson {
     #[serde(skip_serializing_if = "Option::is_none")]
     permit: Option<u32>,
     owner: String,
-    token: u64,
+    token: String,
     /// When the grant surely still stands; null for ever.
     deadline: Option<String>,
     pub(super) grant: String,
@@ -110,13 +160,13 @@ impl GrantJson {
             Validity::Valid(left) => SystemTime::now().checked_add(left).map(moment),
             Validity::Unlimited | Validity::Unconfirmed | Validity::Lost => None,
         };
-        let (key, owner, token) = (grant.key().to_string(), grant.owner().to_string(), grant.token());
+        let (key, owner, token) = (grant.key().to_string(), grant.owner().to_string(), grant.token().to_string());
         Ok(GrantJson { key, permit: grant.permit(), owner, token, deadline, grant: grant.write_out()? })
     }
 
     pub(super) fn print(&self, as_json: bool) -> anyhow::Result<()> {
         if as_json {
-            return json(self);
+            return print_json(self);
         }
         line(&self.grant)
     }
@@ -133,8 +183,7 @@ pub(super) fn moment(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// A moment as Unix seconds, for scripts.
+/// A moment as whole Unix seconds, which a shell can reckon with. Never later than it is.
 pub(super) fn unix_seconds(time: SystemTime) -> String {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    format!("{}.{:03}", since.as_secs(), since.subsec_millis())
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs().to_string()
 }

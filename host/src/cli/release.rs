@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use kvlock::Released;
 use serde_json::json;
 
+use super::resumed::Resumed;
 use super::{Global, output};
 
 /// Give back a lock that `acquire` took
@@ -20,9 +21,10 @@ pub(super) struct Release {
 
 impl Release {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
-        let grant = global.session(None)?.resume(&word(self.grant)?)?;
-        let key = grant.key().to_string();
-        let released = grant.release()?;
+        let client = global.client()?;
+        let grant = global.session_of(&client, None)?.resume(&word(self.grant)?)?;
+        let (key, resumed) = (grant.key().to_string(), Resumed::new(&grant));
+        let released = grant.release().map_err(|error| resumed.explain(error, &client, global))?;
         if global.json {
             let (what, kept, depth) = match released {
                 Released::Freed => ("freed", None, 0),
@@ -30,7 +32,7 @@ impl Release {
                 Released::Kept(left) => ("kept", Some(left.as_secs_f64()), 0),
                 Released::HandedOver => ("handed-over", None, 0),
             };
-            output::json(&json!({ "key": key, "released": what, "kept_for": kept, "depth": depth }))?;
+            output::print_json(&json!({ "key": key, "released": what, "kept_for": kept, "depth": depth }))?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -7,6 +7,7 @@ use kvlock::store::Ttl;
 
 use super::output::GrantJson;
 use super::release::word;
+use super::resumed::Resumed;
 use super::{Global, args};
 
 /// Begin the lease of a grant anew, and print the grant that stands from then on
@@ -24,7 +25,9 @@ pub(super) struct Renew {
 impl Renew {
     pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
         let word = word(self.grant)?;
-        let mut grant = global.session(None)?.resume(&word)?;
+        let client = global.client()?;
+        let mut grant = global.session_of(&client, None)?.resume(&word)?;
+        let resumed = Resumed::new(&grant);
         let renewed = match self.lease {
             Some(lease) => grant.renew_for(lease),
             None => grant.renew(),
@@ -32,7 +35,7 @@ impl Renew {
         if let Err(error) = renewed {
             // What could not be renewed is not to be released either.
             grant.forget();
-            return Err(error.into());
+            return Err(resumed.explain(error, &client, global));
         }
         GrantJson::new(grant)?.print(global.json)?;
         Ok(ExitCode::SUCCESS)

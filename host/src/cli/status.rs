@@ -46,7 +46,7 @@ fn print(key: &str, status: &KeyStatus, as_json: bool) -> Result<()> {
         told["key"] = key.into();
         told["quarantine"] = quarantine.map(|left| left.as_secs_f64()).into();
         told["waiters"] = (*waiters).into();
-        return output::json(&told);
+        return output::print_json(&told);
     }
     let state = match state {
         KeyState::Held(holder) | KeyState::Kept(holder) => {

@@ -5,6 +5,10 @@ use std::ffi::OsString;
 use clap::builder::StyledStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
+use serde_json::{Value, json};
+
+use super::error::Kind;
+use super::exit;
 
 /// Options of other commands that lock, and what is meant by them here.
 const HABITS: [(&[&str], &str, &str); 5] = [
@@ -80,6 +84,19 @@ fn option<'a>(subcommand: &'a Command, word: &str) -> Option<&'a Arg> {
 
 fn takes_value(arg: &Arg) -> bool {
     arg.get_action().takes_values()
+}
+
+/// The error as one object.
+pub(super) fn as_json(error: &Error) -> Value {
+    let text = error.render().to_string();
+    let message = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error:");
+    let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+    let tips: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("  tip: ")).collect();
+    let usage = text.lines().find_map(|line| line.strip_prefix("Usage: "));
+    let error = json!({
+        "kind": Kind::Usage, "message": message, "exit_code": exit::USAGE, "tips": tips, "usage": usage,
+    });
+    json!({ "error": error })
 }
 
 fn tips_of(error: &Error) -> Vec<StyledStr> {

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use kvlock::{AcquireError, Acquisition, Grant, Poll, ResizeError, ResizePoll, Resizing};
+use kvlock::{AcquireError, Acquisition, Grant, Poll, ResizePoll, Resizing, WaitingFor};
 use signal_hook::consts::SIGTSTP;
 
 use super::Global;
 use super::args::HoldArgs;
 use super::exit::{self, Exit};
-use super::output::one_line;
+use super::output::{self, one_line};
 use super::signals::{self, Event, interrupts};
 
+/// How often the line counts down.
+const COUNT_EVERY: Duration = Duration::from_millis(200);
 /// How soon a wait becomes worth a line.
 const QUIET_FOR: Duration = Duration::from_millis(300);
 
@@ -38,11 +40,11 @@ pub(super) fn granted(
     wanted: &Wanted<'_>,
     events: &Receiver<Event>,
 ) -> Result<Grant> {
-    let line = Line::new(wanted.global);
+    let line = Line::new(wanted.global, Some(wanted.name));
     match wait(poll, events, line) {
         Err(Interrupted::By(signal)) => Err(interrupted(wanted.name, signal)),
         Err(Interrupted::Failed(error @ AcquireError::Busy { .. })) => {
-            Err(Exit::new(wanted.hold.conflict_exit_code, error.to_string()).into())
+            Err(Exit::new(wanted.hold.conflict_exit_code, error.to_string()).about(error).into())
         }
         Err(Interrupted::Failed(error)) => Err(error.into()),
         Ok(grant) => Ok(grant),
@@ -74,12 +76,11 @@ pub(super) fn resized(
     global: &Global,
     events: &Receiver<Event>,
 ) -> Result<Option<u32>> {
-    let mut line = Line::new(global);
+    let mut line = Line::new(global, None);
     loop {
         let (length, status) = match resizing.poll() {
             Ok(ResizePoll::Ready(before)) => return Ok(before),
             Ok(ResizePoll::Pending { pause, status }) => (pause, status),
-            Err(error @ ResizeError::StillHeld { .. }) => return Err(Exit::new(exit::BUSY, error.to_string()).into()),
             Err(error) => return Err(error.into()),
         };
         line.show(&status);
@@ -105,10 +106,25 @@ fn wait(
             Poll::Ready(grant) => return Ok(grant),
             Poll::Pending { pause, waiting_for } => (pause, waiting_for),
         };
-        line.show(waiting_for);
-        if let Some(signal) = pause(length, events) {
-            return Err(Interrupted::By(signal));
+        let told = Instant::now();
+        loop {
+            line.show(counted_down(&waiting_for, told.elapsed()));
+            let left = length.saturating_sub(told.elapsed());
+            if let Some(signal) = pause(left.min(COUNT_EVERY), events) {
+                return Err(Interrupted::By(signal));
+            }
+            if left <= COUNT_EVERY {
+                break;
+            }
         }
+    }
+}
+
+/// What is waited for yet, so long after it was told.
+fn counted_down(waiting_for: &WaitingFor, passed: Duration) -> WaitingFor {
+    match waiting_for {
+        WaitingFor::Quarantine(left) => WaitingFor::Quarantine(left.saturating_sub(passed)),
+        other => other.clone(),
     }
 }
 
@@ -117,12 +133,15 @@ struct Line {
     bar: Option<ProgressBar>,
     started: Instant,
     wanted: bool,
+    /// What is waited for, in front of why; none if that tells it.
+    name: Option<String>,
 }
 
 impl Line {
-    fn new(global: &Global) -> Self {
-        let wanted = !global.quiet && std::io::stderr().is_terminal();
-        Line { bar: None, started: Instant::now(), wanted }
+    fn new(global: &Global, name: Option<&str>) -> Self {
+        let wanted = !global.quiet && !global.json && std::io::stderr().is_terminal();
+        let name = name.map(|name| format!("`{}`: ", output::short(name)));
+        Line { bar: None, started: Instant::now(), wanted, name }
     }
 
     fn show(&mut self, waiting_for: impl Display) {
@@ -136,7 +155,8 @@ impl Line {
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
-        bar.set_message(one_line(waiting_for));
+        let name = self.name.as_deref().unwrap_or_default();
+        bar.set_message(format!("{name}{}", one_line(waiting_for)));
     }
 }
 

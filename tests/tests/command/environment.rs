@@ -18,12 +18,24 @@ fn the_command_is_told_key_owner_token_and_deadline() {
         let [key, owner, token, deadline] = parts[..] else { panic!("{output:?}") };
         assert_eq!((key, owner), ("a key", "an owner"));
         let status: serde_json::Value = serde_json::from_str(status).unwrap();
-        assert_eq!(status["holder"]["token"].to_string(), token);
+        assert_eq!(status["holder"]["token"], token);
         assert_eq!(status["holder"]["owner"], "an owner");
-        let deadline = UNIX_EPOCH + Duration::from_secs_f64(deadline.parse().unwrap());
+        let deadline = UNIX_EPOCH + Duration::from_secs(deadline.parse().unwrap());
         let left = deadline.duration_since(before).unwrap();
         assert!(left > 18 * SECOND && left < 21 * SECOND, "{left:?}");
     });
+}
+
+#[test]
+fn a_shell_can_reckon_with_the_deadline_which_is_never_later_than_the_truth() {
+    let world = World::local();
+    let script = "echo $((KVLOCK_DEADLINE - $(date +%s)))";
+    for _ in 0..5 {
+        let output = world.script("k", &["--lease", "20s"], script);
+        let left: u64 = output.stdout.trim().parse().unwrap_or_else(|_| panic!("{output:?}"));
+        // The second in which `date` looks may have begun before the grant.
+        assert!((10..=20).contains(&left), "{output:?}");
+    }
 }
 
 #[test]

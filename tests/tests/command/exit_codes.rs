@@ -68,6 +68,37 @@ fn a_wait_takes_as_long_as_was_asked_for() {
 }
 
 #[test]
+fn who_says_that_busy_is_no_error_and_wants_quiet_hears_nothing() {
+    in_both(|world| {
+        let _holder = world.hold("k", &[]);
+        for json in ["0", "1"] {
+            let kvlock = world.kvlock.clone().with("KVLOCK_JSON", json);
+            let run = |options: &[&str]| {
+                let options = ["run", "k", "--wait", "0"].iter().chain(options);
+                let output = kvlock.run(options.chain(&["--", "true"]));
+                (output.code, output.stderr.lines().count())
+            };
+            assert_eq!(run(&["-q", "--conflict-exit-code", "0"]), (0, 0));
+            assert_eq!(run(&["--conflict-exit-code", "0"]), (0, 1));
+            assert_eq!(run(&["-q", "--conflict-exit-code", "3"]), (3, 1));
+            assert_eq!(run(&["-q"]), (75, 1));
+        }
+    });
+}
+
+#[test]
+fn too_little_memory_is_no_bug_and_names_the_limit() {
+    let world = World::local();
+    for command in ["run k -- true", "acquire k", "status k", "semaphore list"] {
+        let script = format!("ulimit -v 2000000; \"$KVLOCK\" {command}");
+        let output = kvlock_tests::kvlock::Running::start(world.command_of("sh".as_ref(), ["-c", &script])).wait();
+        assert_eq!((output.code, output.stdout.as_str()), (71, ""), "{output:?}");
+        assert_one_line(&output.stderr);
+        assert!(output.stderr.contains("ulimit -v"), "{output:?}");
+    }
+}
+
+#[test]
 fn wrong_values_are_named_on_one_line() {
     let world = World::local();
     let cases: [(&[&str], &str); 16] = [

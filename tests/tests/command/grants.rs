@@ -69,7 +69,8 @@ fn grants_are_told_as_json_on_request() {
         let parse = |text: &str| -> Value { serde_json::from_str(text).unwrap_or_else(|_| panic!("{text:?}")) };
         let acquired = parse(&world.ok(["acquire", "k", "--json", "--owner", "me", "--lease", "20s"]));
         assert_eq!((&acquired["key"], &acquired["owner"]), (&"k".into(), &"me".into()), "{acquired}");
-        assert!(acquired["token"].as_u64().unwrap() > 1_000_000_000_000_000_000, "{acquired}");
+        let token: u64 = acquired["token"].as_str().unwrap().parse().unwrap();
+        assert!(token > 1_000_000_000_000_000_000, "{acquired}");
         let deadline = humantime(&acquired["deadline"]);
         let left = deadline.duration_since(std::time::SystemTime::now()).unwrap();
         assert!(left > 15 * SECOND && left <= 20 * SECOND, "{acquired}");
@@ -78,6 +79,61 @@ fn grants_are_told_as_json_on_request() {
         let released = parse(&world.ok(["release", "--json", renewed["grant"].as_str().unwrap()]));
         assert_eq!((&released["key"], &released["released"]), (&"k".into(), &"freed".into()), "{released}");
     });
+}
+
+/// What a word is told that is of no use any more.
+#[track_caller]
+fn assert_useless(world: &World, word: &str, part: &str) {
+    for subcommand in ["release", "renew"] {
+        let output = world.run([subcommand, word]);
+        assert_eq!((output.code, output.stdout.as_str()), (77, ""), "{output:?}");
+        assert_one_line(&output.stderr);
+        assert!(output.stderr.contains(part) && output.stderr.contains('`'), "`{part}`: {output:?}");
+        assert!(!output.stderr.contains("what it guarded"), "nobody knows whether it guarded anything: {output:?}");
+    }
+}
+
+#[test]
+fn why_a_word_is_of_no_use_is_told_for_each_reason_in_words_of_its_own() {
+    in_both(|world| {
+        let word = world.ok(["acquire", "k"]);
+        world.ok(["release", &word]);
+        assert_useless(world, &word, "nor by another: it was released already or broken");
+
+        let old = world.ok(["acquire", "k"]);
+        let new = world.ok(["renew", &old]);
+        assert_useless(world, &old, "this word is an old one: the grant was renewed since");
+        world.ok(["break", "k"]);
+        assert_useless(world, &new, "nor by another: it was released already or broken");
+
+        let late = world.ok(["acquire", "k", "--owner", "late"]);
+        assert_useless(world, &new, "is held by late");
+        world.ok(["release", &late]);
+
+        let kept = world.ok(["acquire", "kept", "--at-least", "60s"]);
+        world.ok(["release", &kept]);
+        assert_useless(world, &kept, "released already, and is kept");
+
+        world.ok(["semaphore", "make", "pool", "1"]);
+        let permit = world.ok(["semaphore", "acquire", "pool"]);
+        world.ok(["release", &permit]);
+        assert_useless(world, &permit, "permit 0 of `pool` is not held by this grant");
+    });
+}
+
+#[test]
+fn a_word_of_another_store_is_told_so() {
+    let one = World::memcached();
+    // What tells two servers apart is the second in which they were started.
+    std::thread::sleep(2 * SECOND);
+    let two = World::memcached();
+    let (three, four) = (World::local(), World::local());
+    for (made, asked) in [(&one, &two), (&two, &one), (&three, &four), (&four, &three), (&one, &three), (&three, &one)]
+    {
+        let word = made.ok(["acquire", "k"]);
+        assert_useless(asked, &word, "it is not the store that the grant was made on");
+        assert_eq!(made.run(["release", &word]).code, 0);
+    }
 }
 
 fn humantime(moment: &Value) -> std::time::SystemTime {

@@ -181,6 +181,49 @@ fn the_help_teaches() {
 }
 
 #[test]
+fn the_script_in_the_help_exits_as_its_last_command_does_and_releases_only_what_it_has() {
+    let world = World::local();
+    let help = world.ok(["--help"]);
+    let lines = help.lines().skip_while(|line| !line.contains("Hold a lock over")).skip(1);
+    let lines: Vec<_> = lines.take_while(|line| !line.trim().is_empty()).collect();
+    let script = lines.join("\n").replace("kvlock ", "\"$KVLOCK\" ");
+    assert!(script.contains("./deploy.sh") && script.contains("acquire deploy"), "{script}");
+    std::fs::write(world.path("script"), script).unwrap();
+    let write = |text: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::write(world.path("deploy.sh"), format!("#!/bin/sh\n{text}\n")).unwrap();
+        std::fs::set_permissions(world.path("deploy.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let start = |shell: &str| kvlock_tests::kvlock::Running::start(world.command_of(shell.as_ref(), ["script"]));
+    for shell in ["sh", "bash"] {
+        for code in [0, 7] {
+            write(&format!("touch ran; \"$KVLOCK\" status --exit-code deploy; [ $? = 75 ] && exit {code}"));
+            let output = start(shell).wait();
+            assert_eq!((output.code, output.stderr.as_str()), (code, ""), "{shell}: {output:?}");
+            assert!(world.is_free("deploy"));
+            std::fs::remove_file(world.path("ran")).unwrap();
+        }
+        write("echo $PPID > pid; sleep 1");
+        let mut interrupted = start(shell);
+        world.await_line("pid");
+        interrupted.signal(rustix::process::Signal::TERM);
+        assert_ne!(interrupted.exit(), 0, "{shell}");
+        assert!(world.is_free("deploy"), "{shell}: released by who is interrupted");
+        std::fs::remove_file(world.path("pid")).unwrap();
+
+        let holder = world.hold("deploy", &[]);
+        write("touch ran");
+        let mut command = world.command_of(shell.as_ref(), ["script"]);
+        command.env("KVLOCK_WAIT", "0");
+        let busy = kvlock_tests::kvlock::Running::start(command).wait();
+        assert_eq!(busy.code, 75, "{shell}: {busy:?}");
+        assert!(!world.path("ran").exists() && !world.is_free("deploy"));
+        drop(holder);
+        world.ok(["break", "deploy"]);
+    }
+}
+
+#[test]
 fn a_reader_that_has_gone_is_no_reason_to_panic() {
     let world = World::local();
     let script = "\"$KVLOCK\" run --help | true; \"$KVLOCK\" completions bash | true; \"$KVLOCK\" status a b c | true; \
@@ -196,7 +239,7 @@ fn a_grant_that_nobody_could_read_is_given_back() {
     let mut command = world.command(["acquire", "k"]);
     command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
     let output = kvlock_tests::kvlock::Running::start(command).wait();
-    assert_eq!(output.code, 70, "{output:?}");
+    assert_eq!(output.code, 71, "{output:?}");
     super::assert_one_line(&output.stderr);
     assert!(world.is_free("k"));
 }

@@ -7,6 +7,7 @@ mod exit_codes;
 mod freeze;
 mod grants;
 mod inherited;
+mod json;
 mod keys;
 mod looking;
 mod nested;

@@ -114,17 +114,40 @@ fn a_record_that_is_not_ours_gives_64_and_is_left_as_it_is() {
 fn with_nothing_configured_locks_live_in_a_local_file_and_that_is_said_once() {
     let folder = tempfile::tempdir().unwrap();
     let kvlock = Kvlock::at_home(folder.path());
-    let output = kvlock.script("k", &[], "\"$KVLOCK\" -q status k");
+    let output = kvlock.script("k", &["--retry-on", "9"], "[ \"$KVLOCK_TRY\" = 2 ] || exit 9");
     assert_eq!(output.code, 0);
-    assert_one_line(&output.stderr);
+    assert_eq!(output.stderr.matches("no --store given").count(), 1, "{output:?}");
     let file = folder.path().join("kvlock").join("locks.db");
     assert!(output.stderr.contains(&format!("local:{}", file.display())), "{output:?}");
-    assert!(output.stdout.starts_with("k: held by"), "{output:?}");
     assert!(file.exists());
+    // Nobody has chosen that, and who wants quiet must know it all the same.
     for quiet in ["-q", "--quiet"] {
-        assert_eq!(kvlock.run(["run", quiet, "k", "--", "true"]).stderr, "");
+        let output = kvlock.run(["run", quiet, "k", "--", "true"]);
+        assert_one_line(&output.stderr);
+        assert!(output.stderr.contains("this machine only"), "{output:?}");
     }
-    assert_eq!(kvlock.with("KVLOCK_QUIET", "true").run(["run", "k", "--", "true"]).stderr, "");
+    let chosen = kvlock.with("KVLOCK_STORE", &format!("local:{}", file.display()));
+    assert_eq!(chosen.run(["run", "k", "--", "true"]).stderr, "");
+}
+
+#[test]
+fn a_store_that_would_exclude_nobody_is_refused() {
+    let world = World::local();
+    let kvlock = world.kvlock.clone().with("KVLOCK_STORE", "memory:");
+    for arguments in [
+        &["run", "k", "--", "touch", "ran"][..],
+        &["acquire", "k"],
+        &["status", "k"],
+        &["break", "k"],
+        &["semaphore", "make", "pool", "2"],
+        &["semaphore", "run", "pool", "--", "touch", "ran"],
+        &["doctor"],
+    ] {
+        let output = kvlock.run(arguments);
+        assert_eq!((output.code, output.stdout.as_str()), (64, ""), "{arguments:?}: {output:?}");
+        assert_says_once(&output, "would exclude nobody");
+    }
+    assert!(!world.path("ran").exists());
 }
 
 #[test]

@@ -46,6 +46,39 @@ fn ctrl_c_ends_a_wait() {
 }
 
 #[test]
+fn the_live_line_names_what_is_waited_for() {
+    let world = World::local();
+    let _holder = world.hold("k", &["--owner", "somebody"]);
+    let terminal = world.terminal("echo ran");
+    terminal.await_text("`k`: held by somebody");
+    world.ok(["semaphore", "make", "pool", "1"]);
+    let _permit = world.hold_permit("pool", &["--owner", "alice"]);
+    let terminal = Terminal::start(&world.command(["semaphore", "run", "pool", "--", "true"]));
+    terminal.await_text("`pool`: 1 of 1 permits are held");
+}
+
+#[test]
+fn the_live_line_counts_a_quarantine_down() {
+    let mut world = World::memcached();
+    world.server().restart();
+    let kvlock = world.kvlock.clone().with("KVLOCK_QUARANTINE", "60s");
+    let terminal = Terminal::start(&kvlock.command(["run", "k", "--", "true"]));
+    terminal.await_text("`k`: in quarantine");
+    let told = || {
+        let screen = terminal.screen();
+        let left = screen.split("quarantine for ").skip(1).filter_map(|rest| rest.split(" s more").next());
+        left.filter_map(|left| left.parse().ok()).collect::<Vec<f64>>()
+    };
+    eventually("three seconds less", || {
+        let told = told();
+        told.iter().any(|left| *left < told[0] - 3.0)
+    });
+    let told = told();
+    assert!(told.is_sorted_by(|earlier, later| earlier >= later), "{told:?}");
+    assert!(told.len() > 5, "counted down step by step: {told:?}");
+}
+
+#[test]
 fn ctrl_c_ends_the_wait_of_a_semaphore_that_shrinks_and_the_new_size_stands() {
     let world = World::local();
     world.ok(["semaphore", "make", "pool", "2"]);

@@ -24,8 +24,8 @@ mod watch;
 /// command's process group gets TERM, and KILL before the lease could have ended; the exit code is then 74. What has
 /// made itself a group or session of its own (setsid, timeout, a nested kvlock run) is not reached.
 ///
-/// The command finds KVLOCK_KEY, KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token) and KVLOCK_DEADLINE (Unix seconds until
-/// which the first lease surely stands) in its environment. Signals are passed on to its process group;
+/// The command finds KVLOCK_KEY, KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token) and KVLOCK_DEADLINE (whole Unix seconds,
+/// until which the first lease surely stands) in its environment. Signals are passed on to its process group;
 /// stdin, stdout and stderr are its own.
 ///
 /// With --retry-on the command is one that may run into a conflict of its own, with somebody who asks for no lock: it

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
-use kvlock::{Broken, SemaphoreStatus};
+use kvlock::{AcquireError, Broken, SemaphoreStatus};
 use serde_json::{Value, json};
 
 use super::args::{Name, NameBefore, PermitArgs, ResizeArgs};
@@ -134,7 +134,7 @@ fn make(name: &str, permits: u32, resize: &ResizeArgs, global: &Global) -> Resul
     let resizing = resize.apply(session.semaphore(name).make(permits)).begin()?;
     let before = wait::resized(resizing, name, global, &events)?;
     if global.json {
-        output::json(&json!({ "semaphore": name, "size": permits, "before": before }))?;
+        output::print_json(&json!({ "semaphore": name, "size": permits, "before": before }))?;
     } else {
         let count = if permits == 1 { "1 permit".to_string() } else { format!("{permits} permits") };
         output::line(match before {
@@ -152,7 +152,7 @@ fn destroy(name: &str, resize: &ResizeArgs, global: &Global) -> Result<ExitCode>
     let resizing = resize.apply(session.semaphore(name).destroy()).begin()?;
     let before = wait::resized(resizing, name, global, &events)?;
     if global.json {
-        output::json(&json!({ "semaphore": name, "size": 0, "before": before }))?;
+        output::print_json(&json!({ "semaphore": name, "size": 0, "before": before }))?;
     } else {
         output::line(format_args!("{name}: destroyed"))?;
     }
@@ -162,7 +162,7 @@ fn destroy(name: &str, resize: &ResizeArgs, global: &Global) -> Result<ExitCode>
 fn list(global: &Global) -> Result<ExitCode> {
     for status in global.session(None)?.semaphores()? {
         if global.json {
-            output::json(&as_json(&status))?;
+            output::print_json(&as_json(&status))?;
         } else {
             output::line(format_args!("{}{}", headline(&status), owners(&status)))?;
         }
@@ -175,7 +175,7 @@ fn status(name: &str, global: &Global) -> Result<ExitCode> {
         return Err(unknown(name).into());
     };
     if global.json {
-        output::json(&as_json(&status))?;
+        output::print_json(&as_json(&status))?;
         return Ok(ExitCode::SUCCESS);
     }
     output::line(headline(&status))?;
@@ -187,7 +187,8 @@ fn status(name: &str, global: &Global) -> Result<ExitCode> {
 }
 
 fn unknown(name: &str) -> Exit {
-    Exit::usage(format!("there is no semaphore `{name}`: make it first"))
+    let error = AcquireError::UnknownSemaphore { name: name.to_string() };
+    Exit::usage(error.to_string()).about(error)
 }
 
 fn headline(SemaphoreStatus { name, size, holders, quarantine, .. }: &SemaphoreStatus) -> String {
@@ -233,7 +234,7 @@ fn break_permit(name: &str, permit: u32, if_token: Option<u64>, global: &Global)
         }
     }
     if global.json {
-        output::json(&break_lock::as_json(json!({ "semaphore": name, "permit": permit }), &broken))?;
+        output::print_json(&break_lock::as_json(json!({ "semaphore": name, "permit": permit }), &broken))?;
     } else {
         output::line(break_lock::told(&format!("{name}: permit {permit}"), &broken))?;
     }
