@@ -27,7 +27,8 @@ pub struct Client {
 pub(crate) type Random = Arc<Mutex<dyn FnMut() -> u64 + Send>>;
 
 impl Client {
-    /// Takes a store by its URL: `memcached://host:port[,host:port…]`, `local:PATH` or `memory:`.
+    /// Takes a store by its URL: `memcached://host:port[,host:port…]`, `local:PATH` or `memory:`. The first takes
+    /// parameters, `?connect-timeout=2s&timeout=500ms`: see [`Memcached::connect`](crate::store::Memcached::connect).
     ///
     /// Nothing is sent yet: whether a server answers is found out by the first call.
     pub fn connect(url: &str) -> Result<Self, ConnectError> {
@@ -82,8 +83,11 @@ impl Client {
 
 #[cfg(feature = "memcached")]
 fn memcached(url: &str, servers: &str) -> Result<Client, ConnectError> {
-    let servers = if servers.is_empty() { DEFAULT_SERVER } else { servers };
-    let store = crate::store::Memcached::connect(servers);
+    let none_is_named = servers.is_empty() || servers.starts_with('?');
+    let store = match none_is_named {
+        true => crate::store::Memcached::connect(&format!("{DEFAULT_SERVER}{servers}")),
+        false => crate::store::Memcached::connect(servers),
+    };
     store.map(Client::with_store).map_err(|error| ConnectError::Store { url: url.to_string(), error })
 }
 

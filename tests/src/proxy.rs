@@ -28,7 +28,7 @@ pub enum Mode {
     Hold,
 }
 
-/// A proxy in front of one server. What it does can be changed while connections are open.
+/// A proxy in front of one server, or a balancer in front of several. What it does can be changed while connections are open.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -37,13 +37,16 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Control {
-    upstream: SocketAddr,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
 struct State {
+    /// Where connections lead, one after the other.
+    upstreams: Vec<SocketAddr>,
+    /// How many connections have been led somewhere.
+    connections: usize,
     mode: Mode,
     closed: bool,
     /// How many requests have been through our hands.
@@ -53,11 +56,16 @@ struct State {
 impl Proxy {
     /// Listens on a free loopback port, in [`Mode::Pass`]. `upstream` is `IP:PORT`.
     pub fn start(upstream: &str) -> Proxy {
-        let upstream = upstream.parse().expect("the upstream is IP:PORT");
+        Proxy::balance(&[upstream])
+    }
+
+    /// Like [`start`](Self::start), with connections that lead to each of the upstreams in turn.
+    pub fn balance(upstreams: &[&str]) -> Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on the loopback interface");
         let address = listener.local_addr().expect("a bound listener has an address");
-        let state = Mutex::new(State { mode: Mode::Pass, closed: false, requests: 0 });
-        let control = Arc::new(Control { upstream, state, changed: Condvar::new() });
+        let upstreams = parse(upstreams);
+        let state = Mutex::new(State { upstreams, connections: 0, mode: Mode::Pass, closed: false, requests: 0 });
+        let control = Arc::new(Control { state, changed: Condvar::new() });
         let shared = Arc::clone(&control);
         std::thread::spawn(move || accept(&listener, &shared));
         Proxy { address, control }
@@ -72,6 +80,11 @@ impl Proxy {
     pub fn set(&self, mode: Mode) {
         self.control.state().mode = mode;
         self.control.changed.notify_all();
+    }
+
+    /// Leads the next connections elsewhere. Those that are open stay.
+    pub fn lead_to(&self, upstreams: &[&str]) {
+        self.control.state().upstreams = parse(upstreams);
     }
 
     /// How many requests have arrived, whatever became of them.
@@ -92,6 +105,12 @@ impl Drop for Proxy {
 impl Control {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next_upstream(&self) -> SocketAddr {
+        let mut state = self.state();
+        state.connections += 1;
+        state.upstreams[state.connections % state.upstreams.len()]
     }
 
     /// The mode for a request that has arrived, once it is another one than [`Mode::Hold`]; none at the end.
@@ -119,6 +138,10 @@ impl Control {
     }
 }
 
+fn parse(upstreams: &[&str]) -> Vec<SocketAddr> {
+    upstreams.iter().map(|upstream| upstream.parse().expect("an upstream is IP:PORT")).collect()
+}
+
 fn accept(listener: &TcpListener, control: &Arc<Control>) {
     for client in listener.incoming() {
         let Ok(client) = client else { return };
@@ -126,7 +149,7 @@ fn accept(listener: &TcpListener, control: &Arc<Control>) {
             return;
         }
         // No server: the client sees its connection closed.
-        let Ok(server) = TcpStream::connect(control.upstream) else { continue };
+        let Ok(server) = TcpStream::connect(control.next_upstream()) else { continue };
         let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { continue };
         let (requests, replies) = (Arc::clone(control), Arc::clone(control));
         std::thread::spawn(move || forward_requests(client, server, &requests));

@@ -75,7 +75,7 @@ struct Cli {
 /// Options that stand before or after the subcommand.
 #[derive(clap::Args)]
 struct Global {
-    /// Where the locks live: memcached://host:port[,host:port…] or local:PATH [default: a local file]
+    /// Where the locks live: memcached://host:port[,host:port…][?connect-timeout=1s&timeout=1s] or local:PATH [default: a local file]
     #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
     store: Option<String>,
     /// Grant nothing until the store's contents are this old: the longest lease in use [default: 30s or --lease]

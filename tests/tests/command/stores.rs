@@ -59,10 +59,43 @@ fn a_server_without_cas_gives_69() {
 }
 
 #[test]
-fn a_host_that_does_not_exist_gives_64() {
+fn a_host_that_does_not_exist_is_an_outage_and_how_it_is_spelled_is_to_be_checked() {
     let world = World::local();
     let kvlock = world.kvlock.clone().with("KVLOCK_STORE", "memcached://no-such-host..invalid");
-    assert_all_give(64, &kvlock, "no-such-host..invalid");
+    assert_all_give(69, &kvlock, "check how `no-such-host..invalid` is spelled");
+    // Soft work runs, as in every outage.
+    let output = kvlock.run(["run", "--soft", "k", "--", "echo", "ran"]);
+    assert_eq!((output.code, output.stdout.as_str()), (0, "ran\n"), "{output:?}");
+}
+
+#[test]
+fn timeouts_are_set_in_the_url_and_what_is_no_parameter_gives_64() {
+    let mut world = World::memcached();
+    let url = |parameters: &str, world: &mut World| format!("memcached://{}?{parameters}", world.server().addr());
+    let quick = url("timeout=50ms&connect-timeout=1s", &mut world);
+    world.ok(["--store", &quick, "run", "k", "--", "true"]);
+    world.server().stop();
+    let output = world.run(["--store", &quick, "status", "k"]);
+    world.server().cont();
+    assert!(output.code == 69 && output.stderr.contains("within 50ms"), "{output:?}");
+    let wrong = url("time-out=1s", &mut world);
+    let output = world.run(["--store", &wrong, "status", "k"]);
+    assert!(output.code == 64 && output.stderr.contains("`connect-timeout` and `timeout`"), "{output:?}");
+}
+
+#[test]
+fn two_servers_behind_one_address_are_unfit_for_doctor_which_names_both() {
+    let world = World::local();
+    let (one, two) = (kvlock_tests::MemcachedServer::start(), kvlock_tests::MemcachedServer::start());
+    let balancer = kvlock_tests::Proxy::balance(&[&one.addr(), &two.addr()]);
+    let kvlock = world.kvlock.clone().with("KVLOCK_STORE", &format!("memcached://{}", balancer.addr()));
+    let output = kvlock.run(["doctor"]);
+    assert_eq!(output.code, 69, "{output:?}");
+    let unfit: Vec<_> = output.stdout.lines().filter(|line| line.starts_with("UNFIT")).collect();
+    assert_eq!(unfit.len(), 1, "{output:?}");
+    for server in [&one, &two] {
+        assert!(unfit[0].contains(&format!("process {}", server.stat("pid"))), "{output:?}");
+    }
 }
 
 #[test]

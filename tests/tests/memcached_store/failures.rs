@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use kvlock::store::{KvStore, Memcached, Severity, WriteOutcome};
 use kvlock_tests::{MemcachedServer, Mode, Proxy};
 
-use crate::support::{SECOND, TTL, add, assert_invalid, assert_unavailable, assert_unknown, get, store};
+use crate::support::{SECOND, TTL, add, assert_unavailable, assert_unknown, get, store};
 
 #[test]
 fn who_cannot_be_reached_is_named_with_the_reason() {
@@ -15,8 +15,9 @@ fn who_cannot_be_reached_is_named_with_the_reason() {
     let text = assert_unavailable(store(&server).add("k", b"v", TTL));
     assert!(text.contains(&server.addr()) && text.contains("refused"), "{text}");
     let unknown = Memcached::connect("no-such-host..invalid:1").unwrap();
-    let text = assert_invalid(unknown.get("k"));
-    assert!(text.contains("no-such-host..invalid:1") && text.contains("host"), "{text}");
+    // It may be a pod that is being started anew, and not a slip of the pen.
+    let text = assert_unavailable(unknown.get("k"));
+    assert!(text.contains("no-such-host..invalid:1") && text.contains("check how"), "{text}");
     for text in [text, unknown.diagnose().remove(0).text] {
         assert_eq!(text.lines().count(), 1, "{text:?}");
     }

@@ -62,7 +62,10 @@ fn the_diagnosis_of_a_good_server_is_good_and_of_a_lossy_one_is_not() {
     let findings = store(&good).diagnose();
     assert!(findings.iter().all(|f| f.severity == Severity::Ok && f.subject == good.addr()), "{findings:#?}");
     let checks: Vec<_> = findings.iter().map(|f| f.check).collect();
-    assert_eq!(checks, ["reachable", "version", "cas", "era", "losses", "memory", "eviction", "clock", "flush"]);
+    assert_eq!(
+        checks,
+        ["reachable", "version", "cas", "one server", "era", "losses", "memory", "eviction", "clock", "flush"]
+    );
     let lossy = MemcachedServer::start();
     lossy.flush();
     let findings = store(&lossy).diagnose();

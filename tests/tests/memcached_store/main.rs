@@ -8,5 +8,6 @@ mod eras;
 mod failures;
 mod hostile;
 mod limits;
+mod names;
 mod strangers;
 mod support;

@@ -7,16 +7,13 @@
 
 use std::hint;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::mpsc;
-use std::thread;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use memcache::exp::MetaCommand;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
-use super::address::Address;
 use super::reply::MetaReply;
 use super::spin::Spinner;
 use super::stats::Stats;
@@ -51,8 +48,6 @@ pub(super) enum Failure {
     Refused(String),
     /// What answers is not memcached.
     Foreign(String),
-    /// The server's name has no address: nothing was sent.
-    NotFound(String),
 }
 
 impl Failure {
@@ -67,11 +62,16 @@ impl Failure {
     /// The same failure, where an earlier command of the operation has been, or may have been, executed.
     pub(super) fn after_a_write(self) -> Failure {
         match self {
-            Failure::NotSent(why)
-            | Failure::NoAnswer(why)
-            | Failure::Refused(why)
-            | Failure::Foreign(why)
-            | Failure::NotFound(why) => Failure::NoAnswer(why),
+            Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Refused(why) | Failure::Foreign(why) => {
+                Failure::NoAnswer(why)
+            }
+        }
+    }
+
+    /// What happened, for a person.
+    pub(super) fn into_text(self) -> String {
+        match self {
+            Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Refused(why) | Failure::Foreign(why) => why,
         }
     }
 }
@@ -80,6 +80,8 @@ impl Failure {
 #[derive(Debug)]
 pub(super) struct Connection {
     stream: TcpStream,
+    /// Where it leads.
+    pub(super) address: SocketAddr,
     buffer: Vec<u8>,
     /// The part of the buffer that holds bytes not yet looked at.
     start: usize,
@@ -97,8 +99,13 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(address: &Address, timeouts: Timeouts) -> Result<Connection, Failure> {
-        let stream = dial(address, timeouts.connect)?;
+    pub(super) fn open(address: SocketAddr, timeouts: Timeouts) -> Result<Connection, Failure> {
+        let stream = TcpStream::connect_timeout(&address, timeouts.connect).map_err(|error| {
+            Failure::NotSent(match error.kind() {
+                ErrorKind::TimedOut => format!("cannot connect: no answer within {:?}", timeouts.connect),
+                _ => format!("cannot connect: {error}"),
+            })
+        })?;
         let setup = stream
             .set_nodelay(true)
             .and_then(|()| stream.set_read_timeout(Some(timeouts.operation)))
@@ -107,6 +114,7 @@ impl Connection {
         let now = Instant::now();
         Ok(Connection {
             stream,
+            address,
             buffer: vec![0; BUFFER],
             start: 0,
             end: 0,
@@ -249,6 +257,11 @@ impl Connection {
         Ok(read)
     }
 
+    /// When something was sent last.
+    pub(super) fn used(&self) -> Instant {
+        self.used
+    }
+
     /// For how long nothing was sent. An exchange is to follow at once.
     pub(super) fn idle(&mut self) -> Duration {
         self.now.insert(Instant::now()).duration_since(self.used)
@@ -276,61 +289,6 @@ pub(super) fn push(request: &mut Vec<u8>, command: MetaCommand) {
     command.encode_into(request).expect("a checked key");
 }
 
-fn dial(address: &Address, timeout: Duration) -> Result<TcpStream, Failure> {
-    let deadline = Instant::now() + timeout;
-    let mut last = "the host has no address".to_owned();
-    for candidate in resolve(address, timeout)? {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            break;
-        }
-        match TcpStream::connect_timeout(&candidate, left) {
-            Ok(stream) => return Ok(stream),
-            Err(error) if error.kind() == ErrorKind::TimedOut => {
-                last = format!("cannot connect: no answer within {timeout:?}");
-            }
-            Err(error) => last = format!("cannot connect: {error}"),
-        }
-    }
-    Err(Failure::NotSent(last))
-}
-
-/// The addresses of a server. The system takes its time to look a name up, as many seconds as it is set to, whoever waits.
-fn resolve(address: &Address, timeout: Duration) -> Result<Vec<SocketAddr>, Failure> {
-    if let Ok(ip) = address.host.parse() {
-        return Ok(vec![SocketAddr::new(ip, address.port)]);
-    }
-    let Address { host, port } = address.clone();
-    look_up(timeout, move || Ok((host.as_str(), port).to_socket_addrs()?.collect()))
-}
-
-/// Looks up on a thread of its own, which is left alone with it when the time is over.
-fn look_up(
-    timeout: Duration,
-    look: impl FnOnce() -> io::Result<Vec<SocketAddr>> + Send + 'static,
-) -> Result<Vec<SocketAddr>, Failure> {
-    let (sender, found) = mpsc::channel();
-    // Nobody is there to be told any more, if it takes too long.
-    let look = move || drop(sender.send(look()));
-    let spawned = thread::Builder::new().name("kvlock-resolve".into()).spawn(look);
-    spawned.map_err(|error| Failure::NotSent(format!("cannot start a thread to find the host: {error}")))?;
-    match found.recv_timeout(timeout) {
-        Ok(Ok(addresses)) => Ok(addresses),
-        Ok(Err(error)) => {
-            let why = format!("cannot find the host: {error}");
-            Err(if is_temporary(&error) { Failure::NotSent(why) } else { Failure::NotFound(why) })
-        }
-        Err(_) => Err(Failure::NotSent(format!("cannot find the host: its name is not looked up within {timeout:?}"))),
-    }
-}
-
-/// Whether a name could not be looked up, rather than that there is none such. The standard library keeps the code of
-/// `getaddrinfo` (EAI_AGAIN) to itself; these are the words of glibc and of musl for it.
-fn is_temporary(error: &io::Error) -> bool {
-    let text = error.to_string();
-    error.raw_os_error().is_some() || ["Temporary failure", "Try again"].iter().any(|words| text.contains(words))
-}
-
 fn unsent(sent: usize, why: String) -> Failure {
     if sent == 0 { Failure::NotSent(why) } else { Failure::NoAnswer(why) }
 }
@@ -354,29 +312,4 @@ fn refusal(line: &[u8]) -> Result<(), Failure> {
         return Err(Failure::NotSent(format!("no connection is free ({text}): raise memcached's -c")));
     }
     Err(Failure::Refused(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_resolver_that_is_down_is_no_slip_of_the_pen() {
-        let failed = |why: &str| io::Error::other(format!("failed to lookup address information: {why}"));
-        assert!(is_temporary(&failed("Temporary failure in name resolution")) && is_temporary(&failed("Try again")));
-        assert!(!is_temporary(&failed("Name or service not known")));
-        // A label must not be empty: that is known without asking anybody.
-        let error = ("no-such-host..invalid", 1).to_socket_addrs().unwrap_err();
-        assert!(!is_temporary(&error), "{error}");
-    }
-
-    #[test]
-    fn a_name_is_looked_up_for_no_longer_than_a_connection_may_take() {
-        let began = Instant::now();
-        let (timeout, (answer, never)) = (Duration::from_millis(50), mpsc::channel::<()>());
-        let outcome = look_up(timeout, move || never.recv().map(|()| Vec::new()).map_err(io::Error::other));
-        assert!(matches!(outcome, Err(Failure::NotSent(why)) if why.contains("within 50ms")));
-        assert!(began.elapsed() < Duration::from_secs(10));
-        drop(answer);
-    }
 }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::{Finding, Severity, StoreError};
+use super::connection::Failure;
 use super::epoch::OLDEST;
+use super::fitness::two_servers;
 use super::link::Link;
 use super::server::Server;
 use super::stats::{LOSSES, ServerClock, ServerVersion, Stats, ago};
@@ -35,7 +37,8 @@ fn examine(server: &Server, report: &mut Report) -> Result<(), StoreError> {
         version(&stats, report);
         cas(&settings, report);
         if report.findings.iter().all(|finding| finding.severity != Severity::Unfit) {
-            let link = Link::new(connection).map_err(failed)?;
+            let mut link = Link::new(connection).map_err(failed)?;
+            one_server(server, &mut link, report).map_err(failed)?;
             era(&link, &stats, report);
         }
         losses(&stats, report);
@@ -45,6 +48,32 @@ fn examine(server: &Server, report: &mut Report) -> Result<(), StoreError> {
         flush(&settings, report);
         Ok(())
     })
+}
+
+/// Whether the name leads to one server, whichever connection is asked.
+fn one_server(server: &Server, link: &mut Link, report: &mut Report) -> Result<(), Failure> {
+    let survey = server.survey(link)?;
+    for (address, why) in &survey.silent {
+        let text = format!("{address} does not answer ({why}), and must lead to the same server when it does");
+        // A server that listens on one kind of address only.
+        let severity = if server.to_string().starts_with("localhost:") { Severity::Ok } else { Severity::Warning };
+        report.add("address", severity, text);
+    }
+    let count = |count: usize, one, many| format!("{count} {}", if count == 1 { one } else { many });
+    match survey.difference {
+        Some(difference) => report.add("one server", Severity::Unfit, two_servers(&difference)),
+        None => report.add(
+            "one server",
+            Severity::Ok,
+            format!(
+                "{} to {} lead to {}",
+                count(survey.dials, "connection", "connections"),
+                count(survey.addresses.len(), "address", "addresses"),
+                link.epoch.identity
+            ),
+        ),
+    }
+    Ok(())
 }
 
 fn version(stats: &Stats, report: &mut Report) {

@@ -8,16 +8,23 @@
 //! **The numbers.** All of them come from memcached's CAS counter: one counter a process, which starts at 1 and is
 //! raised by every write to whatever key.
 //!
-//! - The era's id is `start × 1 000 000 000 + cas of the epoch item`, where `start` is the second in which the server
-//!   was started (`time - uptime` of its `stats`, a constant of the process).
+//! - The era's id is `start × 1 000 000 000 + cas of the epoch item × 1 000 + r`, where `start` is the second in which
+//!   the server was started (`time - uptime` of its `stats`, a constant of the process) and `r` the last three digits
+//!   of the epoch item's random number, so that two servers that start together hardly ever have an era's id in common.
 //! - A version's number is the item's CAS value.
 //!
-//! So their sum, the fencing token, is `start × 1 000 000 000` and two CAS values. Within a process both only grow.
-//! Over a restart it grows because a process makes fewer than 500 000 000 writes a second: `start` plus twice its
-//! writes, read as nanoseconds, stays behind the wall clock at which its successor starts. For the one case that
-//! this leaves open, two processes started within the same second, no era is begun before the server has lived for
-//! more than a second ([`SETTLED`]). What remains is a server whose wall clock is set back, over a restart, by more
-//! than the old process had lived.
+//! So their sum, the fencing token, is `start × 1 000 000 000` and some CAS values. Within a process both only grow.
+//! Over a restart it grows because a process makes fewer than 999 000 writes a second, taken over its life: `start`
+//! plus a thousand times its writes, read as nanoseconds, stays behind the wall clock at which its successor starts.
+//! For the one case that this leaves open, two processes started within the same second, no era is begun before the
+//! server has lived for more than a second ([`SETTLED`]). What remains is a server whose wall clock is set back, over a
+//! restart, by more than the old process had lived, and another server in its place that started earlier. A client
+//! that has seen an era with a larger id ends the present one and begins another *above* what it has seen, which the
+//! epoch item says, so that all clients count from there: tokens do not fall, and nothing that was granted beside the
+//! larger era is believed.
+//!
+//! **Which server.** The epoch item has a random number, so that it tells its server from every other: see
+//! [`Identity`]. What follows from another identity than before is decided in `known.rs`.
 //!
 //! **What was not lost.** An era that is young to us need not be young: the first client of a server that has been up
 //! for a month makes its epoch item today, and nothing was lost for a month. The server's counters tell
@@ -37,6 +44,7 @@ use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
 
 use super::super::EraInfo;
 use super::connection::{Connection, Failure, push};
+use super::mark::{Identity, Mark};
 use super::stats::{ServerClock, ServerVersion, Stats};
 
 /// The key of the epoch item.
@@ -59,6 +67,10 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How often to make an epoch item that is gone again when it is read back. More than that is no accident.
 const ATTEMPTS: usize = 3;
 
+/// By how much the id of an era of another process must be larger: the versions that were given out in the smaller one
+/// fit between them.
+const ROOM: u64 = 500_000_000;
+
 /// What is taken off a length of time told by the server: uptime starts at 2, and whole seconds are up to one too
 /// many.
 const SLACK: u64 = 3;
@@ -68,11 +80,16 @@ const SLACK: u64 = 3;
 pub(super) struct Epoch {
     /// The era's id.
     pub(super) id: u64,
-    /// The CAS value of the epoch item.
-    pub(super) base: u64,
+    /// Whose era it is.
+    pub(super) identity: Identity,
+    /// What the id was to exceed, besides the server's start.
+    above: Option<u64>,
     /// For how long nothing had been lost when it was seen.
     lossless: Duration,
-    seen: Instant,
+    /// Whether the server had lost anything then since its start.
+    pub(super) has_losses: bool,
+    pub(super) clock: ServerClock,
+    pub(super) seen: Instant,
     /// Unix seconds, by the server's clock, at which the epoch item was made.
     pub(super) made: u64,
 }
@@ -82,29 +99,56 @@ impl Epoch {
         EraInfo { id: self.id, lossless_for: self.lossless + self.seen.elapsed() }
     }
 
-    /// Finds out a server's era, and begins one where there is none.
-    pub(super) fn establish(connection: &mut Connection) -> Result<Epoch, Failure> {
-        ask(connection, &[])?;
-        let mut sight = Sight::read(connection)?;
+    /// Finds out a server's era, and begins one where there is none that is later than `previous`, which is what this
+    /// client saw last under the server's name.
+    pub(super) fn establish(connection: &mut Connection, previous: Option<&Epoch>) -> Result<Epoch, Failure> {
+        let mut sight = Sight::take(connection)?;
         for _ in 0..ATTEMPTS {
-            if let Some(epoch) = sight.epoch()? {
+            if let Some(epoch) = sight.epoch()?.filter(|epoch| previous.is_none_or(|previous| epoch.follows(previous)))
+            {
                 return Ok(epoch);
             }
-            sight = begin(connection, sight)?;
+            sight = begin(connection, sight, previous)?;
         }
         match sight.epoch()? {
-            Some(epoch) => Ok(epoch),
-            None => Err(Failure::NotSent(format!(
+            Some(epoch) if previous.is_none_or(|previous| epoch.follows(previous)) => Ok(epoch),
+            _ => Err(Failure::NotSent(format!(
                 "its epoch item `{KEY}` is gone as soon as it is made: is the server being flushed, or out of memory?"
             ))),
+        }
+    }
+
+    /// One that no server showed.
+    #[cfg(test)]
+    pub(super) fn made_up(
+        id: u64,
+        identity: Identity,
+        lossless: Duration,
+        has_losses: bool,
+        clock: ServerClock,
+    ) -> Epoch {
+        let (seen, made) = (Instant::now(), clock.started());
+        Epoch { id, identity, above: None, lossless, has_losses, clock, seen, made }
+    }
+
+    /// Whether it is that era, or a later one whose tokens are larger.
+    fn follows(&self, previous: &Epoch) -> bool {
+        if self.identity == previous.identity {
+            true
+        } else if self.identity.may_be_one_process(previous.identity) {
+            // One process counts on: that the id is larger is enough.
+            self.id > previous.id
+        } else {
+            self.id >= previous.id.saturating_add(ROOM)
         }
     }
 }
 
 /// What a server showed: its epoch item, and after that its `stats`.
-struct Sight {
+pub(super) struct Sight {
     item: Option<Item>,
     clock: ServerClock,
+    process: u64,
     losses: u64,
     seen: Instant,
 }
@@ -115,6 +159,17 @@ struct Item {
 }
 
 impl Sight {
+    /// Looks, and changes nothing.
+    pub(super) fn take(connection: &mut Connection) -> Result<Sight, Failure> {
+        ask(connection, &[])?;
+        Sight::read(connection)
+    }
+
+    /// Whether the server is the one of this identity.
+    pub(super) fn is_of(&self, identity: Identity) -> Result<bool, Failure> {
+        Ok(self.epoch()?.is_some_and(|epoch| epoch.identity == identity))
+    }
+
     /// Reads the replies to [`ask`].
     fn read(connection: &mut Connection) -> Result<Sight, Failure> {
         // A server from before the meta commands says ERROR; its `stats` tell the version, and that is the better text.
@@ -137,7 +192,8 @@ impl Sight {
             (ReturnCode::Va, Some(cas), Some(value)) => Some(Item { cas, value }),
             (code, ..) => return Err(Failure::Foreign(format!("it answers `mg` with {code:?}"))),
         };
-        Ok(Sight { item, clock, losses: stats.losses(), seen: Instant::now() })
+        let process = stats.number("pid").unwrap_or(0);
+        Ok(Sight { item, clock, process, losses: stats.losses(), seen: Instant::now() })
     }
 
     /// The epoch, if the item is there and was made in this server's life.
@@ -156,28 +212,56 @@ impl Sight {
         }
         let since = if self.losses == 0 { 0 } else { mark.uptime };
         Ok(Some(Epoch {
-            id: clock.started().saturating_mul(1_000_000_000).saturating_add(item.cas),
-            base: item.cas,
+            id: mark.era(item.cas),
+            identity: Identity { started: mark.started, process: self.process, base: item.cas, id: mark.id },
+            above: mark.above,
             lossless: Duration::from_secs(clock.uptime.saturating_sub(since).saturating_sub(SLACK)),
+            has_losses: self.losses > 0,
+            clock,
             seen: self.seen,
             made: mark.started + mark.uptime,
         }))
     }
+
+    /// What the mark of an era that follows `previous` must say that it exceeds, if this server's start is not enough.
+    fn above(&self, previous: Option<&Epoch>) -> Option<u64> {
+        let previous = previous?;
+        let (started, now) = (self.clock.started(), self.clock.now);
+        if previous.identity.started == started && previous.identity.process == self.process {
+            return previous.above;
+        }
+        let enough = previous.id.saturating_add(ROOM);
+        // As long as clocks agree, no server has a token that is ahead of the time.
+        (Mark::start(started) < enough).then(|| enough.max(Mark::start(now)))
+    }
+}
+
+impl std::fmt::Display for Sight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.epoch() {
+            Ok(Some(epoch)) => epoch.identity.fmt(f),
+            _ => {
+                super::mark::process(f, self.process, self.clock.started())?;
+                f.write_str(", no epoch yet")
+            }
+        }
+    }
 }
 
 /// Begins an era, unless somebody else was faster, and looks again.
-fn begin(connection: &mut Connection, sight: Sight) -> Result<Sight, Failure> {
+fn begin(connection: &mut Connection, sight: Sight, previous: Option<&Epoch>) -> Result<Sight, Failure> {
     if sight.clock.uptime < SETTLED_UPTIME && connection.age() < SETTLED {
         wait_until_settled(connection)?;
-        ask(connection, &[])?;
-        return Sight::read(connection);
+        return Sight::take(connection);
     }
     let mut request = Vec::new();
     let outdated = sight.item.as_ref();
     if let Some(item) = outdated {
         push(&mut request, MetaCommand::new(MetaOp::Delete, KEY).flag(format!("C{}", item.cas)));
     }
-    let mark = Mark { started: sight.clock.started(), uptime: sight.clock.uptime }.to_string();
+    let mark = Mark::new(sight.clock, sight.above(previous))
+        .map_err(|error| Failure::NotSent(format!("no randomness: {error}")))?
+        .to_string();
     request.extend_from_slice(format!("add {KEY} 0 0 {}\r\n{mark}\r\n", mark.len()).as_bytes());
     ask(connection, &request)?;
     if outdated.is_some() {
@@ -218,41 +302,14 @@ fn check_version(stats: &Stats) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The value of the epoch item: text for whoever finds it in a dump.
-struct Mark {
-    /// Unix seconds at which the server started.
-    started: u64,
-    /// The server's uptime when the item was made.
-    uptime: u64,
-}
-
-const MARK: &str = "kvlock epoch 1";
-const NOTE: &str = "(while this item stays, nothing was flushed: do not touch)";
-
-impl std::fmt::Display for Mark {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{MARK} started={} uptime={} {NOTE}", self.started, self.uptime)
-    }
-}
-
-impl Mark {
-    fn parse(value: &[u8]) -> Option<Mark> {
-        let rest = std::str::from_utf8(value).ok()?.strip_prefix(MARK)?.strip_prefix(" started=")?;
-        let (started, rest) = rest.split_once(" uptime=")?;
-        let uptime = rest.split_once(' ').map_or(rest, |(uptime, _)| uptime);
-        let (started, uptime) = (started.parse::<u32>().ok()?, uptime.parse::<u32>().ok()?);
-        Some(Mark { started: started.into(), uptime: uptime.into() })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn sight(cas: u64, made_at: u64, now: u64, losses: u64) -> Sight {
-        let value = Mark { started: 1_000, uptime: made_at }.to_string().into_bytes();
+        let value = Mark { started: 1_000, uptime: made_at, id: Some(77_123), above: None }.to_string().into_bytes();
         let clock = ServerClock { now: 1_000 + now, uptime: now };
-        Sight { item: Some(Item { cas, value }), clock, losses, seen: Instant::now() }
+        Sight { item: Some(Item { cas, value }), clock, process: 42, losses, seen: Instant::now() }
     }
 
     fn epoch(sight: &Sight) -> Epoch {
@@ -267,24 +324,45 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_an_era_is_the_servers_start_and_the_cas_of_the_epoch_item() {
-        assert_eq!(epoch(&sight(7, 5, 9, 0)).id, 1_000_000_000_007);
-    }
-
-    #[test]
     fn an_epoch_item_of_another_life_of_the_server_is_none() {
         let mut copied = sight(7, 5, 9, 0);
         copied.clock.now += 1;
         assert!(copied.epoch().unwrap().is_none());
+        assert!(!copied.is_of(epoch(&sight(7, 5, 9, 0)).identity).unwrap());
     }
 
     #[test]
     fn a_foreign_value_under_the_epoch_key_is_refused_and_shown() {
-        for value in ["", "42", "kvlock epoch 2 started=1 uptime=2", "kvlock epoch 1 started=-1 uptime=2"] {
-            let mut foreign = sight(7, 5, 9, 0);
-            foreign.item = Some(Item { cas: 7, value: value.into() });
-            let Err(Failure::Refused(text)) = foreign.epoch() else { panic!("`{value}` was accepted") };
-            assert!(text.contains(KEY) && text.contains(value), "{text}");
-        }
+        let mut foreign = sight(7, 5, 9, 0);
+        foreign.item = Some(Item { cas: 7, value: b"42".into() });
+        let Err(Failure::Refused(text)) = foreign.epoch() else { panic!("it was accepted") };
+        assert!(text.contains(KEY) && text.contains("`42`"), "{text}");
+    }
+
+    #[test]
+    fn an_era_of_another_server_follows_only_with_room_for_the_tokens_of_the_earlier_one() {
+        let first = epoch(&sight(7, 5, 9, 0));
+        let elsewhere = |id| Epoch { id, identity: Identity { process: 43, ..first.identity }, ..first };
+        assert!(first.follows(&first));
+        assert!(!elsewhere(first.id).follows(&first) && !elsewhere(first.id + 1).follows(&first));
+        assert!(elsewhere(first.id + ROOM).follows(&first));
+        // What was flushed counts on.
+        let flushed = epoch(&sight(8, 5, 9, 1));
+        assert!(flushed.follows(&first) && !first.follows(&flushed));
+    }
+
+    #[test]
+    fn an_era_that_would_not_follow_is_begun_above_what_was_seen() {
+        let mut previous = epoch(&sight(7, 5, 9, 0));
+        let older = Sight { process: 43, ..sight(7, 5, 9, 0) };
+        let above = older.above(Some(&previous)).unwrap();
+        assert!(above >= previous.id + ROOM && above >= Mark::start(older.clock.now));
+        let mut later = older;
+        later.clock.now += 2_000;
+        assert_eq!(later.above(Some(&previous)), None);
+        assert_eq!(later.above(None), None);
+        // A flush does not take back what was said before it.
+        previous.above = Some(1 << 60);
+        assert_eq!(sight(8, 5, 9, 1).above(Some(&previous)), Some(1 << 60));
     }
 }

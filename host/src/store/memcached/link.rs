@@ -9,12 +9,15 @@
 //! **Behind each command stands a read of the epoch item**, in the same request. memcached executes the commands of a
 //! connection in order, so finding the epoch that we know of means that all of it was executed in that era.
 
+use std::net::SocketAddr;
+
 use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
 
 use super::super::{DeleteOutcome, Entry, EraInfo, Ttl, Version, WriteOutcome};
 use super::connection::{Connection, Failure, push};
-use super::epoch::Epoch;
+use super::epoch::{Epoch, Sight};
 use super::expiry;
+use super::mark::Identity;
 use super::reply::MetaReply;
 use super::request::{Write, push_delete, push_epoch, push_reads, push_write};
 
@@ -29,8 +32,20 @@ const ATTEMPTS: usize = 3;
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) epoch: Epoch,
+    /// Whom this connection led to when the present call began.
+    led_to: Identity,
     /// Where a write is put together: kept, so that each finds room.
     request: Vec<u8>,
+}
+
+/// How another connection compares with one.
+pub(super) enum Likeness {
+    /// It leads to the same server.
+    Same,
+    /// It leads to another one; which two these are.
+    Different(String),
+    /// It has no answer, for this reason.
+    Silent(String),
 }
 
 /// The replies to a write and to the reads behind it.
@@ -55,8 +70,50 @@ struct Present {
 
 impl Link {
     pub(super) fn new(mut connection: Connection) -> Result<Link, Failure> {
-        let epoch = Epoch::establish(&mut connection)?;
-        Ok(Link { connection, epoch, request: Vec::with_capacity(ROOM) })
+        let epoch = Epoch::establish(&mut connection, None)?;
+        Ok(Link { connection, epoch, led_to: epoch.identity, request: Vec::with_capacity(ROOM) })
+    }
+
+    /// Where it leads.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.connection.address
+    }
+
+    /// Says that a call begins.
+    pub(super) fn check_out(&mut self) {
+        self.led_to = self.epoch.identity;
+    }
+
+    /// Whether it led to the server of this identity when the present call began.
+    pub(super) fn led_to(&self, identity: Identity) -> bool {
+        self.led_to == identity
+    }
+
+    /// Sees to it that the server's era is a later one than that of the server whose place it has taken.
+    pub(super) fn follow(&mut self, previous: &Epoch) -> Result<(), Failure> {
+        self.epoch = Epoch::establish(&mut self.connection, Some(previous))?;
+        Ok(())
+    }
+
+    /// Finds out whether another connection leads to the same server.
+    pub(super) fn likeness(&mut self, other: &mut Connection) -> Result<Likeness, Failure> {
+        for _ in 0..ATTEMPTS {
+            let before = self.epoch.identity;
+            let seen = Sight::take(other).and_then(|sight| Ok((sight.is_of(before)?, sight)));
+            let shown = match seen {
+                Ok((true, _)) => return Ok(Likeness::Same),
+                Ok((false, sight)) => sight.to_string(),
+                Err(Failure::NotSent(why) | Failure::NoAnswer(why)) => return Ok(Likeness::Silent(why)),
+                Err(failure) => failure.into_text(),
+            };
+            // Shown here before and after the other was asked, it was not lost in between.
+            self.refresh()?;
+            if self.epoch.identity == before {
+                let (here, there) = (self.address(), other.address);
+                return Ok(Likeness::Different(format!("{here} ({before}) and {there} ({shown})")));
+            }
+        }
+        Err(restless())
     }
 
     /// The era, asked now.
@@ -218,11 +275,11 @@ impl Link {
     fn is_same_era(&mut self) -> Result<bool, Failure> {
         let reply = self.connection.meta()?;
         match (reply.code, reply.number(b'c')) {
-            (ReturnCode::Hd, Some(cas)) if cas == self.epoch.base => return Ok(true),
+            (ReturnCode::Hd, Some(cas)) if cas == self.epoch.identity.base => return Ok(true),
             (ReturnCode::Hd, Some(_)) | (ReturnCode::En, _) => {}
             (code, _) => return Err(unexpected("mg", code)),
         }
-        self.epoch = Epoch::establish(&mut self.connection)?;
+        self.epoch = Epoch::establish(&mut self.connection, Some(&self.epoch))?;
         Ok(false)
     }
 }

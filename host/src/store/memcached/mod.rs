@@ -14,22 +14,33 @@
 //! answer to rely on.
 //!
 //! **One key lives on one server** of the list, chosen by rendezvous hashing, and on no other one while that is down.
-//! A name in the list must lead to one server: a name with the addresses of several would give each client its own.
+//! A name in the list must lead to one server, which may have several addresses: the addresses are compared, and the
+//! store is refused where they lead to different servers (`fitness.rs`).
 //! Clients that are to exclude each other must be given the same list. Changing it moves keys to servers with other
 //! eras; do it when no lock is held.
 
 mod address;
 mod connection;
+mod dial;
 mod doctor;
 mod epoch;
 mod expiry;
+mod fitness;
+mod known;
 mod link;
+mod mark;
+mod names;
+mod parameters;
 mod reply;
 mod request;
 mod server;
 mod spin;
 mod stats;
 
+use std::io;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -44,8 +55,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// lost packet, and short against the 30 s that a lock is usually leased for.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The shortest timeout: the operating system takes none that is zero.
-const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
+/// The shortest timeout, because the operating system takes none that is zero, and the longest, because each call is
+/// to return.
+const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 
 /// The longest key in bytes (doc/protocol.txt, "Keys").
 const MAX_KEY: usize = 250;
@@ -59,9 +71,11 @@ const KEYS_PER_REQUEST: usize = 100;
 /// A store on one or several memcached servers, version 1.6.13 or newer.
 ///
 /// Connections are made when they are needed, are used by one thread at a time, and are kept. A call returns within
-/// about two timeouts for connecting and as many for each exchange (two or three at most); finding a host's address is
-/// up to the system's resolver. On a server that was started a moment ago, the first call takes a second: see
-/// `epoch.rs`.
+/// about two timeouts for connecting and as many for each exchange (two or three at most). A name is looked up as long
+/// as a connection may take; an answer that comes later serves the next call. On a server that was started a moment
+/// ago, the first call takes a second: see `epoch.rs`.
+///
+/// A name must lead to one server. Where two are found under it, calls are answered with [`StoreError::Rejected`].
 ///
 /// # Example
 ///
@@ -85,33 +99,38 @@ pub struct Memcached {
 
 impl Memcached {
     /// Takes a list `host:port[,host:port…]`; the port is 11211 unless given, and an IPv6 address stands in brackets.
-    /// Nothing is sent yet.
+    /// The parameters `connect-timeout` and `timeout` may follow, as in `host?connect-timeout=2s&timeout=500ms`: see
+    /// [`with_connect_timeout`](Self::with_connect_timeout) and
+    /// [`with_operation_timeout`](Self::with_operation_timeout). Nothing is sent yet.
     ///
     /// # Errors
     ///
     /// [`StoreError::Invalid`] for what is no such list; it names the part that is wrong.
     pub fn connect(servers: &str) -> Result<Memcached, StoreError> {
-        let timeouts = Timeouts { connect: CONNECT_TIMEOUT, operation: OPERATION_TIMEOUT, spin: spin::LIMIT };
+        let (servers, parameters) = servers.split_once('?').unwrap_or((servers, ""));
+        let mut timeouts = Timeouts { connect: CONNECT_TIMEOUT, operation: OPERATION_TIMEOUT, spin: spin::LIMIT };
+        parameters::apply(parameters, &mut timeouts)?;
         let servers = address::parse_list(servers)?.into_iter().map(|address| Server::new(address, timeouts)).collect();
         let mut start = [0; 4];
         getrandom::fill(&mut start).map_err(|error| StoreError::Unavailable(format!("no randomness: {error}")))?;
         Ok(Memcached { servers, mark: AtomicU32::new(u32::from_ne_bytes(start)) })
     }
 
-    /// Sets how long to wait for a connection; 1 s unless set.
+    /// Sets how long to wait for a connection, and before that for the look-up of a name: 1 ms to an hour, and 1 s
+    /// unless set.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Memcached {
         for server in &mut self.servers {
-            server.timeouts.connect = timeout.max(SHORTEST_TIMEOUT);
+            server.timeouts.connect = timeout.clamp(*TIMEOUTS.start(), *TIMEOUTS.end());
         }
         self
     }
 
-    /// Sets how long to wait for an answer; 1 s unless set.
+    /// Sets how long to wait for an answer: 1 ms to an hour, and 1 s unless set.
     #[must_use]
     pub fn with_operation_timeout(mut self, timeout: Duration) -> Memcached {
         for server in &mut self.servers {
-            server.timeouts.operation = timeout.max(SHORTEST_TIMEOUT);
+            server.timeouts.operation = timeout.clamp(*TIMEOUTS.start(), *TIMEOUTS.end());
         }
         self
     }
@@ -122,6 +141,20 @@ impl Memcached {
     pub fn with_spin_limit(mut self, limit: Duration) -> Memcached {
         for server in &mut self.servers {
             server.timeouts.spin = limit;
+        }
+        self
+    }
+
+    /// Looks names up by a function rather than by the system: by one of your own service discovery, or of a test. It is
+    /// given a host name and a port, runs on a thread of its own, and may take its time.
+    #[must_use]
+    pub fn with_resolver(
+        mut self,
+        resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> Memcached {
+        let resolve: Arc<names::Resolve> = Arc::new(resolve);
+        for server in &mut self.servers {
+            server.names.resolve_with(Arc::clone(&resolve));
         }
         self
     }
@@ -193,7 +226,7 @@ impl KvStore for Memcached {
 
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         check_key(key)?;
-        self.server(key).read(link::Link::era)
+        self.server(key).era()
     }
 
     fn diagnose(&self) -> Vec<Finding> {

@@ -1,14 +1,18 @@
 //! One server: its idle connections, and what its failures mean to the caller.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::super::StoreError;
+use super::super::{EraInfo, StoreError};
 use super::address::Address;
 use super::connection::{Connection, Failure, Timeouts};
+use super::dial::Dialing;
+use super::fitness::{self, Unfit};
+use super::known::Known;
 use super::link::Link;
+use super::names::Names;
 use crate::process::PerProcess;
 
 /// How many connections are kept for later. More are opened when more threads call at once.
@@ -21,28 +25,48 @@ const LOOK_AFTER: Duration = Duration::from_millis(10);
 /// One memcached server.
 #[derive(Debug)]
 pub(super) struct Server {
-    address: Address,
+    pub(super) names: Names,
     pub(super) timeouts: Timeouts,
-    /// Connections of earlier calls. On one that a fork shares with its parent, each would read the other's replies.
-    idle: PerProcess<Mutex<Vec<Link>>>,
-    /// Whether its name has led somewhere: if it does not any more, it is no slip of the pen.
-    found: AtomicBool,
+    /// On a connection that a fork shares with its parent, each would read the other's replies.
+    shared: PerProcess<Arc<Mutex<State>>>,
+}
+
+/// What this process has seen of a server.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Connections of earlier calls.
+    pub(super) idle: Vec<Link>,
+    pub(super) known: Option<Known>,
+    /// The addresses that lead to the server known.
+    pub(super) alike: Vec<SocketAddr>,
+    /// The addresses that did not answer when they were dialed last, at the time of `checked`.
+    pub(super) silent: Vec<SocketAddr>,
+    pub(super) checked: Option<Instant>,
+    /// Connections to addresses that answered after all, to be compared.
+    pub(super) late: Vec<Connection>,
+    pub(super) unfit: Option<Unfit>,
 }
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.address.fmt(f)
+        self.names.fmt(f)
     }
 }
 
 impl Server {
     pub(super) fn new(address: Address, timeouts: Timeouts) -> Server {
-        Server { address, timeouts, idle: PerProcess::new(Mutex::default()), found: AtomicBool::new(false) }
+        Server { names: Names::new(address), timeouts, shared: PerProcess::new(Arc::default()) }
+    }
+
+    /// The era, as far as its age counts for this client.
+    pub(super) fn era(&self) -> Result<EraInfo, StoreError> {
+        let info = self.read(Link::era)?;
+        Ok(self.state().known.map_or(info, |known| known.lossless(info)))
     }
 
     /// Does something that changes nothing. What fails on a connection of an earlier call is tried on a new one.
     pub(super) fn read<T>(&self, ask: impl Fn(&mut Link) -> Result<T, Failure>) -> Result<T, StoreError> {
-        if let Some(mut link) = self.pooled() {
+        if let Some(mut link) = self.pooled()? {
             match ask(&mut link) {
                 Err(Failure::NotSent(_) | Failure::NoAnswer(_)) => {}
                 answer => return self.finish(link, answer, |failure| self.on_read(failure)),
@@ -55,7 +79,7 @@ impl Server {
 
     /// Does something that changes an entry. Nothing is tried twice of which a byte has been sent.
     pub(super) fn write<T>(&self, act: impl Fn(&mut Link) -> Result<T, Failure>) -> Result<T, StoreError> {
-        if let Some(mut link) = self.pooled() {
+        if let Some(mut link) = self.pooled()? {
             match act(&mut link) {
                 Err(Failure::NotSent(_)) => {}
                 answer => return self.finish(link, answer, |failure| self.on_write(failure)),
@@ -68,24 +92,40 @@ impl Server {
 
     /// Opens a connection without looking at what answers.
     pub(super) fn dial(&self) -> Result<Connection, StoreError> {
-        let opened = Connection::open(&self.address, self.timeouts);
-        if !matches!(opened, Err(Failure::NotFound(_))) {
-            self.found.store(true, Ordering::Relaxed);
-        }
-        opened.map_err(|failure| self.on_read(failure))
+        let failed = |failure| self.on_read(failure);
+        let addresses = self.names.addresses(self.timeouts.connect).map_err(failed)?;
+        let mut dialing = Dialing::begin(&addresses, self.timeouts).map_err(failed)?;
+        fitness::first(&mut dialing, Ok).map_err(failed)?.ok_or_else(|| failed(dialing.failure()))
     }
 
-    fn open(&self) -> Result<Link, StoreError> {
-        Link::new(self.dial()?).map_err(|failure| self.on_read(failure))
-    }
-
-    fn pooled(&self) -> Option<Link> {
+    /// A connection of an earlier call that is good still.
+    fn pooled(&self) -> Result<Option<Link>, StoreError> {
         loop {
-            // Statement by itself, so that the pool is not locked while we look.
-            let link = self.idle().pop();
-            let mut link = link?;
-            if link.connection.idle() < LOOK_AFTER || link.connection.is_quiet() {
-                return Some(link);
+            // The pool is not locked while we look.
+            let mut state = self.state();
+            if state.unfit.is_some() {
+                drop(state);
+                self.check_fit()?;
+                continue;
+            }
+            self.recheck(&mut state);
+            let Some(mut link) = state.idle.pop() else { return Ok(None) };
+            let late = state.late.pop();
+            drop(state);
+            let is_good = link.connection.idle() < LOOK_AFTER || link.connection.is_quiet();
+            match late {
+                Some(late) if is_good => match self.compare(&mut link, late) {
+                    Ok(()) => {}
+                    Err(StoreError::Rejected(why)) => return Err(StoreError::Rejected(why)),
+                    // The connection is of no use any more.
+                    Err(_) => continue,
+                },
+                Some(late) => self.state().late.push(late),
+                None => {}
+            }
+            if is_good {
+                link.check_out();
+                return Ok(Some(link));
             }
         }
     }
@@ -98,17 +138,37 @@ impl Server {
     ) -> Result<T, StoreError> {
         let answer = answer.map_err(explain)?;
         if link.connection.is_clean() {
-            let mut idle = self.idle();
-            if idle.len() < MAX_IDLE {
-                idle.push(link);
-            }
+            self.put_back(link);
         }
         Ok(answer)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Link>> {
-        // A panic elsewhere cannot leave a `Vec` of connections half changed.
-        self.idle.here(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+    fn put_back(&self, mut link: Link) {
+        let mut state = self.state();
+        match &mut state.known {
+            Some(known) if known.epoch.identity == link.epoch.identity => known.used = link.connection.used(),
+            // The server lost everything during the call.
+            Some(known) if link.led_to(known.epoch.identity) => *known = known.later(link.epoch),
+            _ => {
+                // Meanwhile another connection has led elsewhere. What was done is done, and is told; the next call is
+                // refused, if there are two servers.
+                drop(state);
+                let Ok(admitted) = self.admit(link) else { return };
+                link = admitted;
+                state = self.state();
+            }
+        }
+        if state.idle.len() < MAX_IDLE && state.unfit.is_none() {
+            state.idle.push(link);
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Mutex<State>> {
+        self.shared.here(Arc::default)
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        lock(self.shared())
     }
 
     /// What a failure means where nothing was to be changed.
@@ -119,7 +179,6 @@ impl Server {
             }
             Failure::Refused(why) => self.refused(&why),
             Failure::Foreign(why) => StoreError::Invalid(format!("{self} does not speak memcached's protocol: {why}")),
-            Failure::NotFound(why) => self.not_found(&why),
         }
     }
 
@@ -129,15 +188,7 @@ impl Server {
             Failure::NotSent(why) => StoreError::Unavailable(format!("memcached {self}: {why}")),
             Failure::NoAnswer(why) => StoreError::UnknownOutcome(format!("memcached {self}: {why}")),
             Failure::Foreign(why) => StoreError::UnknownOutcome(format!("memcached {self}: {why}")),
-            Failure::NotFound(why) => self.not_found(&why),
             Failure::Refused(why) => self.refused(&why),
-        }
-    }
-
-    fn not_found(&self, why: &str) -> StoreError {
-        match self.found.load(Ordering::Relaxed) {
-            true => StoreError::Unavailable(format!("memcached {self}: {why}")),
-            false => StoreError::Invalid(format!("memcached {self}: {why}; check how it is spelled")),
         }
     }
 
@@ -155,20 +206,7 @@ impl Server {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_led_nowhere_from_the_start_is_a_mistake_and_one_that_did_lead_somewhere_is_an_outage() {
-        let timeouts =
-            Timeouts { connect: Duration::from_secs(1), operation: Duration::from_secs(1), spin: Duration::ZERO };
-        let server = Server::new(Address { host: "no-such-host.invalid".into(), port: 1 }, timeouts);
-        assert!(matches!(server.dial(), Err(StoreError::Invalid(text)) if text.contains("no-such-host.invalid:1")));
-        server.found.store(true, Ordering::Relaxed);
-        assert!(matches!(server.dial(), Err(StoreError::Unavailable(text)) if text.contains("no-such-host.invalid:1")));
-        let server = Server::new(Address { host: "localhost".into(), port: 1 }, timeouts);
-        assert!(matches!(server.dial(), Err(StoreError::Unavailable(_))));
-        assert!(server.found.load(Ordering::Relaxed));
-    }
+pub(super) fn lock(shared: &Mutex<State>) -> MutexGuard<'_, State> {
+    // A panic elsewhere cannot leave the state half changed.
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,254 @@
+//! Whether a name leads to one server: the connections of a client are compared with each other.
+//!
+//! - **A name with several addresses**: at the first contact all are dialed at once, and those that answer within a
+//!   moment are compared. One that is silent is dialed again now and then, while the store is used, and is compared when it
+//!   answers. A name with one address costs nothing.
+//! - **Each new connection** is compared with what is known (`known.rs`).
+//! - **Where two servers were found**, the store is unfit: everything is refused, until a look through several
+//!   connections finds one server only.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::super::StoreError;
+use super::connection::{Connection, Failure};
+use super::dial::Dialing;
+use super::known::Known;
+use super::link::{Likeness, Link};
+use super::server::{Server, State};
+
+/// How often an address that did not answer is dialed again, and an unfit store looked at again.
+const RECHECK: Duration = Duration::from_secs(3);
+
+/// How often a name is looked up and its addresses are dialed, to find out whether they lead to one server: a balancer
+/// that chooses at random between two is missed once in 128 times.
+const ROUNDS: usize = 8;
+
+/// Two servers were found under the name.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    text: String,
+    checked: Instant,
+}
+
+/// What a look through several connections found.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) dials: usize,
+    pub(super) addresses: Vec<SocketAddr>,
+    /// The addresses that did not answer, and why.
+    pub(super) silent: Vec<(SocketAddr, String)>,
+    /// The two servers, if there are two.
+    pub(super) difference: Option<String>,
+}
+
+impl Server {
+    /// Opens a connection to whichever address answers first, and compares it with the others, as far as they are new.
+    pub(super) fn open(&self) -> Result<Link, StoreError> {
+        let failed = |failure| self.on_read(failure);
+        let addresses = self.names.addresses(self.timeouts.connect).map_err(failed)?;
+        let mut dialing = Dialing::begin(&addresses, self.timeouts).map_err(failed)?;
+        let link = first(&mut dialing, Link::new).map_err(failed)?;
+        let Some(link) = link else { return Err(failed(dialing.failure())) };
+        let mut link = self.admit(link)?;
+        let alike = self.state().alike.clone();
+        if addresses.iter().any(|address| !alike.contains(address)) {
+            dialing.hurry();
+            while let Some(connection) = dialing.next() {
+                if !alike.contains(&connection.address) {
+                    self.compare(&mut link, connection)?;
+                }
+            }
+            let mut state = self.state();
+            let silent = addresses.into_iter().filter(|address| !state.alike.contains(address)).collect();
+            (state.silent, state.checked) = (silent, Some(Instant::now()));
+        }
+        link.check_out();
+        Ok(link)
+    }
+
+    /// Takes note of which server a connection leads to. Gives it back, unless the one known is another and answers.
+    pub(super) fn admit(&self, mut link: Link) -> Result<Link, StoreError> {
+        loop {
+            let mut state = self.state();
+            let Some(known) = state.known else {
+                state.know(Known::first(link.epoch, link.address()), link.address());
+                return Ok(link);
+            };
+            if known.epoch.identity == link.epoch.identity {
+                state.note_alike(link.address());
+                return Ok(link);
+            }
+            let rival = state.idle.pop();
+            drop(state);
+            if let Some(mut rival) = rival {
+                match link.likeness(&mut rival.connection).map_err(|failure| self.on_read(failure))? {
+                    // It lost everything in between.
+                    Likeness::Same => {
+                        let mut state = self.state();
+                        state.know(known.later(link.epoch), link.address());
+                        state.idle.push(rival);
+                        return Ok(link);
+                    }
+                    Likeness::Different(difference) => return Err(self.unfit(&difference)),
+                    Likeness::Silent(_) => continue,
+                }
+            }
+            link.follow(&known.epoch).map_err(|failure| self.on_read(failure))?;
+            let mut state = self.state();
+            // Unless another thread has found out something else meanwhile, or has brought a connection back.
+            let is_unchanged = state.known.is_some_and(|now| now.epoch.identity == known.epoch.identity);
+            if is_unchanged && state.idle.is_empty() {
+                state.know(known.succeeded_by(link.epoch, link.address()), link.address());
+                return Ok(link);
+            }
+        }
+    }
+
+    /// Compares a connection to another address with one to the server known.
+    pub(super) fn compare(&self, link: &mut Link, mut other: Connection) -> Result<(), StoreError> {
+        match link.likeness(&mut other).map_err(|failure| self.on_read(failure))? {
+            Likeness::Same => self.state().note_alike(other.address),
+            Likeness::Silent(_) => self.state().note_silent(other.address),
+            Likeness::Different(difference) => return Err(self.unfit(&difference)),
+        }
+        Ok(())
+    }
+
+    /// Dials the addresses again that did not answer, if it is time to. Whoever calls next compares what answers.
+    pub(super) fn recheck(&self, state: &mut State) {
+        if state.silent.is_empty() || state.checked.is_some_and(|checked| checked.elapsed() < RECHECK) {
+            return;
+        }
+        state.checked = Some(Instant::now());
+        for address in std::mem::take(&mut state.silent) {
+            let (shared, timeouts) = (Arc::clone(self.shared()), self.timeouts);
+            let dial = move || {
+                let dialed = Connection::open(address, timeouts);
+                let mut state = super::server::lock(&shared);
+                match dialed {
+                    Ok(connection) => state.late.push(connection),
+                    Err(_) => state.note_silent(address),
+                }
+            };
+            // Where no thread can be started there are other worries.
+            if thread::Builder::new().name("kvlock-dial".into()).spawn(dial).is_err() {
+                state.note_silent(address);
+            }
+        }
+    }
+
+    /// Refuses where two servers were found, unless there is only one now.
+    pub(super) fn check_fit(&self) -> Result<(), StoreError> {
+        {
+            let mut state = self.state();
+            let Some(unfit) = &mut state.unfit else { return Ok(()) };
+            if unfit.checked.elapsed() < RECHECK {
+                return Err(StoreError::Rejected(unfit.text.clone()));
+            }
+            unfit.checked = Instant::now();
+        }
+        let failed = |failure| self.on_read(failure);
+        let addresses = self.names.addresses(self.timeouts.connect).map_err(failed)?;
+        let mut dialing = Dialing::begin(&addresses, self.timeouts).map_err(failed)?;
+        let link = first(&mut dialing, Link::new).map_err(failed)?;
+        let Some(mut link) = link else { return Err(failed(dialing.failure())) };
+        if let Some(difference) = self.survey(&mut link).map_err(failed)?.difference {
+            return Err(self.unfit(&difference));
+        }
+        self.state().unfit = None;
+        Ok(())
+    }
+
+    /// Looks the name up several times, dials what it leads to, and compares all with one connection.
+    pub(super) fn survey(&self, link: &mut Link) -> Result<Survey, Failure> {
+        let mut survey = Survey { dials: 1, ..Survey::default() };
+        // Kept open: a balancer may prefer the server that has fewer.
+        let mut open = Vec::new();
+        for _ in 0..ROUNDS {
+            let mut addresses = self.names.addresses(self.timeouts.connect)?;
+            addresses.retain(|address| survey.silent.iter().all(|(silent, _)| silent != address));
+            let mut dialing = Dialing::begin(&addresses, self.timeouts)?;
+            dialing.hurry_after_first();
+            while let Some(mut other) = dialing.next() {
+                survey.dials += 1;
+                match link.likeness(&mut other)? {
+                    Likeness::Same => survey.note(other.address),
+                    Likeness::Silent(why) => dialing.failed.push((other.address, why)),
+                    Likeness::Different(difference) => {
+                        survey.difference = Some(difference);
+                        return Ok(survey);
+                    }
+                }
+                open.push(other);
+            }
+            survey.silent.append(&mut dialing.into_failed(&addresses, &survey.addresses));
+        }
+        Ok(survey)
+    }
+
+    /// Notes that there are two servers, and says so.
+    pub(super) fn unfit(&self, difference: &str) -> StoreError {
+        let text = format!("memcached {self}: {}", two_servers(difference));
+        let mut state = self.state();
+        state.idle.clear();
+        state.late.clear();
+        state.silent.clear();
+        state.alike.clear();
+        state.unfit = Some(Unfit { text: text.clone(), checked: Instant::now() });
+        StoreError::Rejected(text)
+    }
+}
+
+/// What is wrong with a name that leads to two servers, and what to do about it.
+pub(super) fn two_servers(difference: &str) -> String {
+    format!(
+        "it leads to different servers, {difference}, and each would grant the same locks: name one server only, or \
+         list both to share the keys among them"
+    )
+}
+
+/// The first connection that something can be made of; none where none answers.
+pub(super) fn first<T>(
+    dialing: &mut Dialing,
+    make: impl Fn(Connection) -> Result<T, Failure>,
+) -> Result<Option<T>, Failure> {
+    while let Some(connection) = dialing.next() {
+        let address = connection.address;
+        match make(connection) {
+            Err(Failure::NotSent(why) | Failure::NoAnswer(why)) => dialing.failed.push((address, why)),
+            made => return made.map(Some),
+        }
+    }
+    Ok(None)
+}
+
+impl Survey {
+    fn note(&mut self, address: SocketAddr) {
+        if !self.addresses.contains(&address) {
+            self.addresses.push(address);
+        }
+    }
+}
+
+impl State {
+    fn know(&mut self, known: Known, address: SocketAddr) {
+        self.known = Some(known);
+        self.alike = vec![address];
+    }
+
+    fn note_alike(&mut self, address: SocketAddr) {
+        self.silent.retain(|silent| *silent != address);
+        if !self.alike.contains(&address) {
+            self.alike.push(address);
+        }
+    }
+
+    fn note_silent(&mut self, address: SocketAddr) {
+        if !self.silent.contains(&address) && !self.alike.contains(&address) {
+            self.silent.push(address);
+        }
+    }
+}

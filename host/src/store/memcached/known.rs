@@ -1,0 +1,116 @@
+//! The server that a client knows under a name, and what follows when another one answers.
+//!
+//! A lock is worth what the server remembers of it, so a client has to know whose memory it asks. It finds out by the
+//! [`Identity`](super::mark::Identity) that each connection shows:
+//!
+//! - **The same as before**: the same server, at whatever address.
+//! - **Another, while the one known still answers**: two servers under one name. Each would have a holder of its own,
+//!   so nothing is done on either until the name leads to one again (`fitness.rs`).
+//! - **Another, and the one known is gone**: its locks are gone with it, and those who hold them may be at work yet. A
+//!   server that was flushed or started anew in its place tells itself since when nothing was lost. Any other server
+//!   was there already, and may have granted the same locks: for this client its contents count from now on. If it
+//!   has an era that is not above the one known, a new one is begun there (`epoch.rs`).
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::super::EraInfo;
+use super::epoch::Epoch;
+
+/// By how many seconds a server's start seems earlier than it was: memcached dates it two back, whole seconds are up to
+/// one too few, and so is the time that the earlier server told.
+const SLACK: u64 = 4;
+
+/// The server known under a name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known {
+    pub(super) epoch: Epoch,
+    /// Where it answered first.
+    address: SocketAddr,
+    /// When it was asked last.
+    pub(super) used: Instant,
+    /// Since when its contents count, if it has taken another server's place.
+    since: Option<Instant>,
+}
+
+impl Known {
+    /// The first server that this client has seen under the name.
+    pub(super) fn first(epoch: Epoch, address: SocketAddr) -> Known {
+        Known { epoch, address, used: Instant::now(), since: None }
+    }
+
+    /// The same server in a later era.
+    pub(super) fn later(self, epoch: Epoch) -> Known {
+        Known { epoch, used: Instant::now(), ..self }
+    }
+
+    /// What answers now that the server known before is gone.
+    pub(super) fn succeeded_by(self, epoch: Epoch, address: SocketAddr) -> Known {
+        let now = Instant::now();
+        let flushed = epoch.identity.may_be_one_process(self.epoch.identity) && epoch.has_losses;
+        let told = self.epoch.clock.now + self.used.saturating_duration_since(self.epoch.seen).as_secs();
+        // Only one process at a time listens at an address; but behind a balancer it may have been there all along.
+        let restarted = address == self.address && epoch.clock.started() + SLACK >= told;
+        let since = if flushed || restarted { None } else { Some(now) };
+        Known { epoch, address, used: now, since }
+    }
+
+    /// What the server tells of its era, as far as it counts for this client.
+    pub(super) fn lossless(&self, info: EraInfo) -> EraInfo {
+        let counted = self.since.map_or(info.lossless_for, |since| since.elapsed().min(info.lossless_for));
+        EraInfo { lossless_for: counted, ..info }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::mark::Identity;
+    use super::super::stats::ServerClock;
+    use super::*;
+
+    const OLD: Duration = Duration::from_secs(500);
+
+    /// A server that tells this clock, has lost nothing for long, and is asked now.
+    fn epoch(id: u64, now: u64, uptime: u64, has_losses: bool) -> Epoch {
+        let clock = ServerClock { now, uptime };
+        let identity = Identity { started: clock.started(), process: 1, base: 1, id: Some(id) };
+        Epoch::made_up(id, identity, OLD, has_losses, clock)
+    }
+
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, last], 1))
+    }
+
+    fn counts_from_now(known: Known) -> bool {
+        known.lossless(known.epoch.info()).lossless_for < OLD
+    }
+
+    #[test]
+    fn what_a_server_tells_counts_unless_it_has_taken_another_ones_place() {
+        let known = Known::first(epoch(1, 2_000, 1_000, false), address(1));
+        assert!(!counts_from_now(known));
+        let there_before = epoch(2, 2_000, 900, false);
+        for place in [1, 2] {
+            assert!(counts_from_now(known.succeeded_by(there_before, address(place))));
+        }
+        let anew = epoch(2, 2_010, 7, false);
+        assert!(!counts_from_now(known.succeeded_by(anew, address(1))), "started anew");
+        assert!(counts_from_now(known.succeeded_by(anew, address(2))), "elsewhere");
+    }
+
+    #[test]
+    fn a_flush_is_told_from_a_server_that_started_in_the_same_second() {
+        let known = Known::first(epoch(1, 2_000, 1_000, false), address(1));
+        assert!(!counts_from_now(known.succeeded_by(epoch(2, 2_000, 1_000, true), address(1))));
+        assert!(counts_from_now(known.succeeded_by(epoch(2, 2_000, 1_000, false), address(1))));
+    }
+
+    #[test]
+    fn a_later_era_of_a_server_that_has_taken_anothers_place_counts_no_more() {
+        let known = Known::first(epoch(1, 2_000, 1_000, false), address(1));
+        let taken = known.succeeded_by(epoch(2, 2_000, 900, false), address(2));
+        assert!(counts_from_now(taken.later(epoch(3, 2_000, 900, false))));
+    }
+}

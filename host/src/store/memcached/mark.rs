@@ -1,0 +1,168 @@
+//! The value of the epoch item, and what it tells one server from another by.
+
+use std::fmt;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::stats::ServerClock;
+
+const MARK: &str = "kvlock epoch 2";
+/// What kvlock wrote before its marks had numbers of their own; read still.
+const FIRST_MARK: &str = "kvlock epoch 1";
+const NOTE: &str = "(while this item stays, nothing was flushed: do not touch)";
+
+/// The largest `above` that is believed: an era's id and its versions have to fit beside it.
+const HIGHEST: u64 = u64::MAX / 2;
+
+/// The value of the epoch item: text for whoever finds it in a dump.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Unix seconds at which the server started.
+    pub(super) started: u64,
+    /// The server's uptime when the item was made.
+    pub(super) uptime: u64,
+    /// A random number of its own. None in a mark of the first kind.
+    pub(super) id: Option<u64>,
+    /// What the era's id has to exceed, where the server's start is not enough.
+    pub(super) above: Option<u64>,
+}
+
+impl Mark {
+    pub(super) fn new(clock: ServerClock, above: Option<u64>) -> Result<Mark, getrandom::Error> {
+        let id = Some(getrandom::u64()?);
+        Ok(Mark { started: clock.started(), uptime: clock.uptime, id, above: above.map(|above| above.min(HIGHEST)) })
+    }
+
+    pub(super) fn parse(value: &[u8]) -> Option<Mark> {
+        let text = std::str::from_utf8(value).ok()?;
+        let (rest, has_id) = match (text.strip_prefix(MARK), text.strip_prefix(FIRST_MARK)) {
+            (Some(rest), _) => (rest, true),
+            (None, first) => (first?, false),
+        };
+        let mut words = rest.strip_prefix(' ')?.split(' ');
+        let mut next = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=');
+        // Thirty-two bits: whatever is computed from them fits in sixty-four.
+        let started: u32 = next("started")?.parse().ok()?;
+        let uptime: u32 = next("uptime")?.parse().ok()?;
+        let (id, above) = match has_id {
+            true => (Some(u64::from_str_radix(next("id")?, 16).ok()?), next("above")),
+            false => (None, None),
+        };
+        let above = match above {
+            Some(above) => Some(above.parse().ok().filter(|above| *above <= HIGHEST)?),
+            None => None,
+        };
+        Some(Mark { started: started.into(), uptime: uptime.into(), id, above })
+    }
+
+    /// The id of the era that an epoch item with this mark and this CAS value begins.
+    pub(super) fn era(&self, cas: u64) -> u64 {
+        let start = Mark::start(self.started).max(self.above.unwrap_or(0));
+        let count = match self.id {
+            Some(id) => cas.saturating_mul(1_000).saturating_add(id % 1_000),
+            None => cas,
+        };
+        start.saturating_add(count)
+    }
+
+    /// What the ids of the eras of a server that started then are counted from.
+    pub(super) fn start(started: u64) -> u64 {
+        started.saturating_mul(1_000_000_000)
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.id {
+            Some(id) => write!(f, "{MARK} started={} uptime={} id={id:016x} ", self.started, self.uptime)?,
+            None => write!(f, "{FIRST_MARK} started={} uptime={} ", self.started, self.uptime)?,
+        }
+        match self.above {
+            Some(above) => write!(f, "above={above} {NOTE}"),
+            None => f.write_str(NOTE),
+        }
+    }
+}
+
+/// Whose contents a connection shows, and since which loss of everything: two connections that show the same identity
+/// lead to one server. The epoch item's random number decides; the rest is for people, and for marks without one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    /// Unix seconds at which the server started.
+    pub(super) started: u64,
+    /// The server's process id, which is 1 in many containers.
+    pub(super) process: u64,
+    /// The CAS value of the epoch item.
+    pub(super) base: u64,
+    /// The random number of the epoch item.
+    pub(super) id: Option<u64>,
+}
+
+impl Identity {
+    /// Whether both may be of one process. If they are, it was flushed between them.
+    pub(super) fn may_be_one_process(self, other: Identity) -> bool {
+        self.started == other.started && self.process == other.process
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        process(f, self.process, self.started)?;
+        match self.id {
+            Some(id) => write!(f, ", epoch {id:016x}"),
+            None => write!(f, ", epoch {}", self.base),
+        }
+    }
+}
+
+/// Says which process a server is, for a server whose contents nobody has marked.
+pub(super) fn process(f: &mut fmt::Formatter<'_>, id: u64, started: u64) -> fmt::Result {
+    // Cut to what can be shown: see `ServerClock::read`.
+    let started = UNIX_EPOCH + Duration::from_secs(started.min(u64::from(u32::MAX) * 2));
+    write!(f, "process {id}, started {}", humantime::format_rfc3339_seconds(started))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_read_as_it_was_written() {
+        let clock = ServerClock { now: 2_000, uptime: 7 };
+        let plain = Mark::new(clock, None).unwrap();
+        let first = Mark { id: None, ..plain };
+        let raised = Mark::new(clock, Some(5_000_000_000_000)).unwrap();
+        assert_ne!(plain.id, raised.id);
+        for mark in [plain, first, raised] {
+            assert_eq!(Mark::parse(mark.to_string().as_bytes()), Some(mark), "{mark}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_mark_is_none() {
+        let above = |above: &str| format!("kvlock epoch 2 started=1 uptime=2 id=0f above={above} x");
+        assert!(Mark::parse(above("9").as_bytes()).is_some());
+        for value in [
+            "",
+            "42",
+            "kvlock epoch 2 started=1 uptime=2",
+            "kvlock epoch 2 started=1 uptime=2 id=x",
+            "kvlock epoch 1 started=-1 uptime=2",
+            "kvlock epoch 3 started=1 uptime=2 id=0f",
+            &above("x"),
+            &above("18446744073709551615"),
+        ] {
+            assert_eq!(Mark::parse(value.as_bytes()), None, "{value}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_an_era_grows_with_the_start_the_cas_value_and_what_it_has_to_exceed() {
+        let first = Mark { started: 1_000, uptime: 5, id: None, above: None };
+        let mark = Mark { id: Some(77_123), ..first };
+        assert_eq!(first.era(7), 1_000_000_000_007);
+        assert_eq!(mark.era(7), 1_000_000_007_123);
+        assert_eq!(Mark { above: Some(3_000_000_000_000), ..mark }.era(7), 3_000_000_007_123);
+        // A flush makes a later epoch item, whatever its random number.
+        assert!(Mark { id: Some(0), ..mark }.era(8) > Mark { id: Some(999), ..mark }.era(7));
+    }
+}
