@@ -23,6 +23,22 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # On tokio
+//!
+//! Whoever waits for a lock sleeps in an import of the component. What [`add_to_linker`] links sleeps with the thread:
+//! in an async runtime nothing else runs on it then, for the whole wait. A host on tokio links the async WASI of the
+//! crate `wasmtime-wasi` instead, and of this module the store alone. Then a wait suspends its task, and only a call of
+//! the store keeps the thread, for as long as its server takes to answer.
+//!
+//! ```ignore
+//! wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+//! embed::add_store_to_linker::<Host>(&mut linker, |host| &mut host.lock)?;
+//! let instance = linker.instantiate_async(&mut store, &component).await?;
+//! ```
+//!
+//! The clock is WASI's then, which does not count the time while the machine is suspended, and has a zero of its own in
+//! each store: sessions of two stores must not hand locks over to each other.
 
 use wasmtime::component::{HasSelf, Linker};
 
@@ -30,12 +46,14 @@ pub use crate::engine::Imports;
 use crate::engine::bindings;
 
 /// Links all that the component imports: `kvlock:lock/kv-store`, and of WASI 0.2 the monotonic clock, poll and random
-/// numbers. A wait blocks the thread that runs the component.
+/// numbers. A wait blocks the thread that runs the component: in an async runtime use [`add_store_to_linker`] and a
+/// WASI of the runtime's.
 pub fn add_to_linker<T: 'static>(linker: &mut Linker<T>, imports: fn(&mut T) -> &mut Imports) -> wasmtime::Result<()> {
     bindings::Kvlock::add_to_linker::<T, HasSelf<Imports>>(linker, imports)
 }
 
-/// Links only `kvlock:lock/kv-store`, for a host that has a WASI of its own.
+/// Links only `kvlock:lock/kv-store`, for a host that has a WASI of its own: an async one on tokio, where a wait then
+/// suspends its task.
 pub fn add_store_to_linker<T: 'static>(
     linker: &mut Linker<T>,
     imports: fn(&mut T) -> &mut Imports,

@@ -61,18 +61,18 @@ class Host:
 
     def _add_kv_store(self, instance):
         kv = self.kv
-        version = lambda number: record(era=kv.ERA, number=number)
+        version = lambda told: record(era=told[0], number=told[1])
 
         def entry(found):
             if found is None:
                 return None
-            value, number, left = found
-            return record(value=value, version=version(number), time_left=Variant("some", left))
+            value, told, left = found
+            return record(value=value, version=version(told), time_left=Variant("some", left))
 
         def outcome(found):
             # The payload of `conflict` is the version that the entry has, if the store tells it.
-            tag, number = found
-            return Variant("ok", Variant(tag, None if number is None else version(number)))
+            tag, told = found
+            return Variant("ok", Variant(tag, told and version(told)))
 
         def entries(found):
             return [entry(each) for each in found]
@@ -91,8 +91,8 @@ class Host:
         add("get-many", lambda _, keys: read(lambda: kv.get_many(keys), entries))
         add("era", lambda _, key: read(lambda: kv.era(key), era))
         add("add", lambda _, key, value, ttl: write(lambda: kv.add(key, value, ttl)))
-        add("replace", lambda _, key, value, ttl, v: write(lambda: kv.replace(key, value, ttl, v.era, v.number)))
-        add("delete", lambda _, key, v: write(lambda: kv.delete(key, v.era, v.number)))
+        add("replace", lambda _, key, value, ttl, v: write(lambda: kv.replace(key, value, ttl, (v.era, v.number))))
+        add("delete", lambda _, key, v: write(lambda: kv.delete(key, (v.era, v.number))))
 
     # The component sleeps in its `block` functions, and nobody calls those here: a signal that comes meanwhile has to
     # wait (see `Session._until_done`). It sleeps in a release or renewal, too, whose outcome it has to find out.

@@ -8,8 +8,8 @@ It implements `kvlock:lock/kv-store` (wit/kv-store.wit). What makes it fit for l
 - a version's number grows with each write, and is never used twice for a key;
 - an expired entry is absent.
 
-Outcomes (`written`, `conflict`, `absent`, ...) are plain tuples here; `component.py` makes the component's types of
-them.
+A version is a tuple of era and number here, and an outcome (`written`, `conflict`, `absent`, ...) one of its name and a
+version; `component.py` makes the component's types of them.
 """
 
 import threading
@@ -54,12 +54,12 @@ class KvStore:
     def __init__(self, clock):
         self.clock = clock
         self.mutex = threading.Lock()
-        self.entries = {}  # key: (value, number, the time at which it ends or None)
+        self.entries = {}  # key: (value, version, the time at which it ends or None)
         self.number = 0
         self.calls = []  # the names of the functions called, for tests
 
     def get_many(self, keys):
-        """Of each key the entry as (value, number, nanoseconds left or None for ever), or None."""
+        """Of each key the entry as (value, version, nanoseconds left or None for ever), or None."""
         with self._call("get-many"):
             return [self._live(key) for key in keys]
 
@@ -68,13 +68,13 @@ class KvStore:
             present = self._live(key)
             return ("conflict", present[1]) if present else ("written", self._put(key, value, ttl))
 
-    def replace(self, key, value, ttl, era, number):
+    def replace(self, key, value, ttl, version):
         with self._call("replace"):
-            return self._refusal(key, era, number) or ("written", self._put(key, value, ttl))
+            return self._refusal(key, version) or ("written", self._put(key, value, ttl))
 
-    def delete(self, key, era, number):
+    def delete(self, key, version):
         with self._call("delete"):
-            refusal = self._refusal(key, era, number)
+            refusal = self._refusal(key, version)
             if not refusal:
                 del self.entries[key]
             return refusal or ("deleted", None)
@@ -88,21 +88,22 @@ class KvStore:
         return self.mutex
 
     def _live(self, key):
-        value, number, ends = self.entries.get(key, (None, None, 0))
+        value, version, ends = self.entries.get(key, (None, None, 0))
         if ends is None:
-            return (value, number, None)
+            return (value, version, None)
         left = ends - self.clock.now()
-        return (value, number, left) if left > 0 else None
+        return (value, version, left) if left > 0 else None
 
     def _put(self, key, value, ttl):
         self.number += 1
-        self.entries[key] = (value, self.number, None if ttl is None else self.clock.now() + ttl)
-        return self.number
+        version = (self.ERA, self.number)
+        self.entries[key] = (value, version, None if ttl is None else self.clock.now() + ttl)
+        return version
 
-    def _refusal(self, key, era, number):
-        if era != self.ERA:
+    def _refusal(self, key, version):
+        if version[0] != self.ERA:
             return ("conflict", None)
         present = self._live(key)
         if not present:
             return ("absent", None)
-        return None if present[1] == number else ("conflict", present[1])
+        return None if present[1] == version else ("conflict", present[1])
