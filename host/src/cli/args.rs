@@ -29,7 +29,7 @@ pub(super) struct LockArgs {
 /// What to lock.
 #[derive(clap::Args)]
 pub(super) struct Key {
-    /// What to lock: any string; one that begins with `-` is given as --key=-x
+    /// The key: any string; one that begins with `-` is given as --key=-x
     #[arg(value_name = "KEY", required_unless_present = "spelled_key")]
     key: Option<String>,
     #[arg(id = "spelled_key", long = "key", value_name = "KEY", hide = true, conflicts_with = "key")]
@@ -39,7 +39,7 @@ pub(super) struct Key {
 /// Which semaphore.
 #[derive(clap::Args)]
 pub(super) struct Name {
-    /// The semaphore's name, of 1 to 255 bytes; one that begins with `-` is given as --name=-x
+    /// The semaphore's name; one that begins with `-` is given as --name=-x
     #[arg(value_name = "NAME", required_unless_present = "spelled_name")]
     name: Option<String>,
     #[arg(id = "spelled_name", long = "name", value_name = "NAME", hide = true, conflicts_with = "name")]
@@ -49,7 +49,7 @@ pub(super) struct Name {
 /// Which semaphore, where a number follows. With `--name` the number is the only word.
 #[derive(clap::Args)]
 pub(super) struct NameBefore {
-    /// The semaphore's name, of 1 to 255 bytes; one that begins with `-` is given as --name=-x
+    /// The semaphore's name; one that begins with `-` is given as --name=-x
     #[arg(value_name = "NAME", required_unless_present = "spelled_name")]
     name: Option<String>,
     #[arg(id = "spelled_name", long = "name", value_name = "NAME", hide = true)]

@@ -6,19 +6,19 @@ use anyhow::Result;
 use kvlock::Broken;
 use serde_json::{Value, json};
 
-use super::Global;
 use super::args::Key;
 use super::output::{self, HolderJson};
+use super::{Global, exit};
 
 /// End somebody's lock by force, and tell whose it was
 ///
 /// The key is free at once. The holder learns it at its next renewal, and may be at work until then: it is told until
-/// when at most.
+/// when at most. With --if-token whoever has got the lock since `status` told its token keeps it, and the exit code is 77.
 #[derive(clap::Args)]
 pub(super) struct Break {
     #[command(flatten)]
     key: Key,
-    /// End only the grant with this token, as `status` tells it; whoever has the key by then keeps it
+    /// End only the grant with this token, as `status` tells it
     #[arg(long, value_name = "N", env = "KVLOCK_IF_TOKEN")]
     if_token: Option<u64>,
 }
@@ -35,7 +35,15 @@ impl Break {
         } else {
             output::line(told(key, &broken))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(code(&broken))
+    }
+}
+
+/// A grant that is left alone is not the one that was to be ended.
+pub(super) fn code(broken: &Broken) -> ExitCode {
+    match broken {
+        Broken::Free | Broken::Ended(_) => ExitCode::SUCCESS,
+        _ => exit::NOT_HOLDER.into(),
     }
 }
 

@@ -58,7 +58,7 @@ Examples:
     kvlock --store memcached://cache1:11211 doctor
 
 Exit codes: the command's own, 128+n if it died of signal n, and of kvlock itself:
-  64 usage   69 store unavailable or unfit   70 internal, a bug   71 no memory, threads or disk space
+  64 usage   69 store unavailable or unfit   70 internal, a bug   71 no memory, no room
   74 lock lost while the command ran   75 busy or timed out   77 not the holder
   126/127 command cannot run / is not found";
 
@@ -78,10 +78,10 @@ struct Global {
     /// Where the locks live: memcached://host:port[,host:port…][?connect-timeout=1s&timeout=1s] or local:PATH [default: a local file]
     #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
     store: Option<String>,
-    /// Grant nothing until the store's contents are this old: the longest lease in use [default: 30s or --lease]
+    /// The longest lease in use: nothing is granted on younger contents of the store [default: 30s or --lease]
     #[arg(long, global = true, env = "KVLOCK_QUARANTINE", value_name = "DURATION", value_parser = args::duration, allow_negative_numbers = true)]
     quarantine: Option<Duration>,
-    /// First part of all store keys; locks of other namespaces are other locks
+    /// Locks of other namespaces are other locks
     #[arg(long, global = true, env = "KVLOCK_NAMESPACE", value_name = "NAME", default_value = "kvlock")]
     namespace: String,
     /// Print results and errors as JSON, one object a line
@@ -90,7 +90,7 @@ struct Global {
     /// Tell on stderr what happens; twice for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "KVLOCK_VERBOSE")]
     verbose: u8,
-    /// Say nothing on stderr but errors, and that locks are not what you may think
+    /// Say nothing on stderr but errors and warnings
     #[arg(short, long, global = true, env = "KVLOCK_QUIET")]
     quiet: bool,
 }
@@ -149,7 +149,7 @@ fn wants_json(words: &[OsString]) -> bool {
 fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = variables::by_value(Cli::command());
     let matches = command.try_get_matches_from_mut(words);
-    let matches = matches.map_err(|_| tips::explain(variables::by_value(Cli::command()), words))?;
+    let matches = matches.map_err(|error| tips::explain(variables::by_value(Cli::command()), words, &error))?;
     if let Some((kind, text)) = variables::contradiction(&matches).or_else(|| args::no_word(&matches, words)) {
         return Err(asked(&mut command, &matches).error(kind, text));
     }

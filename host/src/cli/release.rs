@@ -12,7 +12,7 @@ use super::{Global, output};
 
 /// Give back a lock that `acquire` took
 ///
-/// Exits with 77 if the lock is not this grant's any more; whoever has it now keeps it.
+/// Exits with 77 if the grant does not hold the lock any more; whoever has it now keeps it.
 #[derive(clap::Args)]
 pub(super) struct Release {
     /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin

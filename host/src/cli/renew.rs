@@ -10,9 +10,9 @@ use super::release::word;
 use super::resumed::Resumed;
 use super::{Global, args};
 
-/// Begin the lease of a grant anew, and print the grant that stands from then on
+/// Renew a grant, and print the word that counts from then on
 ///
-/// The old grant is of no use any more. Exits with 77 if the lock is not this grant's any more.
+/// The old word is of no use any more. Exits with 77 if the grant does not hold the lock any more.
 #[derive(clap::Args)]
 pub(super) struct Renew {
     /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin

@@ -17,7 +17,7 @@ pub(super) struct Status {
     keys: Vec<String>,
     #[arg(id = "spelled_key", long = "key", value_name = "KEY", hide = true)]
     spelled: Vec<String>,
-    /// Exit with 75 if any of the keys is held, or in quarantine: a lock that the store forgot may still be held
+    /// Exit with 75 if any of the keys is held, or may be because of a quarantine
     #[arg(long, env = "KVLOCK_EXIT_CODE")]
     exit_code: bool,
 }
@@ -41,6 +41,7 @@ fn print(key: &str, status: &KeyStatus, as_json: bool) -> Result<()> {
             KeyState::Held(holder) => json!({ "state": "held", "holder": HolderJson::from(holder.as_ref()) }),
             KeyState::Kept(holder) => json!({ "state": "kept", "holder": HolderJson::from(holder.as_ref()) }),
             KeyState::Corrupt(excerpt) => json!({ "state": "corrupt", "excerpt": excerpt }),
+            _ if quarantine.is_some() => json!({ "state": "quarantine" }),
             _ => json!({ "state": "free" }),
         };
         told["key"] = key.into();
@@ -53,6 +54,7 @@ fn print(key: &str, status: &KeyStatus, as_json: bool) -> Result<()> {
             format!("{holder}; depth {}, token {}", holder.depth, holder.token)
         }
         KeyState::Corrupt(excerpt) => format!("not a kvlock record: {excerpt}"),
+        _ if quarantine.is_some() => "nobody is known to have it".to_owned(),
         _ => "free".to_owned(),
     };
     let waiters = if *waiters > 0 { format!("; {waiters} waiting") } else { String::new() };

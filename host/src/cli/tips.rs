@@ -2,13 +2,16 @@
 
 use std::ffi::OsString;
 
-use clap::builder::StyledStr;
+use clap::builder::{Resettable, StyledStr};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 use serde_json::{Value, json};
 
 use super::error::Kind;
 use super::exit;
+
+/// The options that every subcommand has.
+const OF_ALL: &str = "Options of every subcommand";
 
 /// Options of other commands that lock, and what is meant by them here.
 const HABITS: [(&[&str], &str, &str); 5] = [
@@ -19,11 +22,16 @@ const HABITS: [(&[&str], &str, &str); 5] = [
     (&["--command", "-c"], "command", "no shell is involved; for one, end with '-- sh -c \"COMMAND\"'"),
 ];
 
-/// The same error or help with what to do about it. The usage is that of the subcommand, whatever the environment sets.
-pub(super) fn explain(command: Command, words: &[OsString]) -> Error {
+/// The same error with what to do about it, or the help. The usage is that of the subcommand, whatever the environment
+/// sets.
+pub(super) fn explain(command: Command, words: &[OsString], error: &Error) -> Error {
     let mut built = command.clone();
     built.build();
-    let mut error = match with_usage(command, &built).try_get_matches_from(words) {
+    let mut command = with_usage(command, &built);
+    if !error.use_stderr() {
+        command = as_help(command);
+    }
+    let mut error = match command.try_get_matches_from(words) {
         Err(error) => error,
         // It was wrong a moment ago, and the usage does not matter to that.
         Ok(_) => return built.error(ErrorKind::UnknownArgument, "these arguments do not go together"),
@@ -55,6 +63,21 @@ fn with_usage(command: Command, built: &Command) -> Command {
             None => subcommand,
         }
     })
+}
+
+/// All of the help at once, with each option on a line of its own, and first those that only the subcommand has.
+fn as_help(command: Command) -> Command {
+    let about = command.get_long_about().cloned();
+    let command = match about {
+        Some(about) => command.about(about).long_about(Resettable::Reset),
+        None => command,
+    };
+    let heading = |arg: Arg| if arg.is_global_set() { arg.help_heading(OF_ALL) } else { arg };
+    let required = |arg: Arg| {
+        let is_word = ["key", "keys", "name", "permits", "permit"].contains(&arg.get_id().as_str());
+        if is_word && arg.is_positional() { arg.required_unless_present(Resettable::Reset).required(true) } else { arg }
+    };
+    command.mut_args(heading).mut_args(required).mut_subcommands(as_help)
 }
 
 /// A key or a name is required, though it may be given by an option.

@@ -267,6 +267,20 @@ mod tests {
     }
 
     #[test]
+    fn every_argument_is_explained_on_one_short_line() {
+        fn walk(command: &Command) {
+            for arg in command.get_arguments().filter(|arg| !arg.is_hide_set()) {
+                let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+                let name = format!("{} {}", command.get_name(), arg.get_id());
+                assert!((8..=110).contains(&help.len()) && !help.contains('\n'), "{name}: {help}");
+                assert!(arg.get_long_help().is_none(), "{name} takes more than a line");
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+
+    #[test]
     fn switches_that_are_off_exclude_nothing_and_need_nothing() {
         let options = known();
         let nothing_given = outcomes_with(&[], "");

@@ -43,9 +43,17 @@ fn in_quarantine_nothing_is_called_free() {
         let told = json(&world.ok(look.iter().chain(&quarantine).chain(&["--json"])));
         let left = told["quarantine"].as_f64().expect("seconds");
         assert!((3000.0..=3600.0).contains(&left), "{told}");
+        assert!(!text.contains("free") && told["state"] != "free", "{text} {told}");
         assert_eq!(json(&world.ok(look.iter().chain(&["--json"])))["quarantine"], Value::Null);
     }
     assert_eq!(world.run(["status", "k", "--exit-code", "--quarantine", "1h"]).code, 75);
+    // What is not there may have been forgotten, too.
+    let unknown = world.run(["semaphore", "status", "pond", "--quarantine", "1h"]);
+    assert!(unknown.code == 64 && unknown.stderr.contains("(quarantine)"), "{unknown:?}");
+    world.ok(["semaphore", "destroy", "pool"]);
+    let none = world.run(["semaphore", "list", "--quarantine", "1h"]);
+    assert!(none.code == 0 && none.stdout.is_empty() && none.stderr.contains("(quarantine)"), "{none:?}");
+    assert_eq!(world.run(["semaphore", "list"]).stderr, "");
     assert_eq!(world.run(["status", "k", "--exit-code"]).code, 0);
 }
 
@@ -81,9 +89,10 @@ fn breaking_with_the_token_of_the_status_ends_that_grant_and_no_other() {
         let token = status.rsplit("token ").next().unwrap();
         world.ok(["release", &seen]);
         let held = world.ok(["acquire", "k", "--owner", "next", "--lease", "5m"]);
-        let other = world.ok(["break", "k", "--if-token", token]);
-        assert!(other.starts_with("k: not broken") && other.contains("held by next"), "{other}");
-        let told = json(&world.ok(["break", "k", "--if-token", token, "--json"]));
+        let other = world.run(["break", "k", "--if-token", token]);
+        assert_eq!(other.code, 77, "{other:?}");
+        assert!(other.stdout.starts_with("k: not broken") && other.stdout.contains("held by next"), "{other:?}");
+        let told = json(&world.run(["break", "k", "--if-token", token, "--json"]).stdout);
         assert_eq!((&told["broken"], &told["holder"]["owner"]), (&Value::Null, &"next".into()));
         world.ok(["renew", &held]);
         let status = world.ok(["status", "k"]);
@@ -178,6 +187,12 @@ fn the_help_teaches() {
     }
     assert!(world.ok(["--version"]).starts_with("kvlock 0."));
     assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    for line in help.split("Exit codes").nth(1).unwrap().lines() {
+        assert!(line.chars().count() <= 90, "it is not wrapped: {line}");
+    }
+    for part in ["<KEY>", "Options:\n      --lease", "\nOptions of every subcommand:\n      --store"] {
+        assert!(run.contains(part), "{part}: {run}");
+    }
 }
 
 #[test]

@@ -28,6 +28,9 @@ mod watch;
 /// until which the first lease surely stands) in its environment. Signals are passed on to its process group;
 /// stdin, stdout and stderr are its own.
 ///
+/// With --soft the command runs without the lock if the store is down, and goes on if the store goes down. It never does
+/// because the lock is busy or somebody else got it. Without the lock there is no KVLOCK_TOKEN.
+///
 /// With --retry-on the command is one that may run into a conflict of its own, with somebody who asks for no lock: it
 /// tells so by its exit code, the lock stays reserved for it, and it is run again, KVLOCK_TRY telling how often by now.
 #[derive(clap::Args)]
@@ -37,8 +40,7 @@ pub(super) struct Run {
     /// Run at once if this command runs under `kvlock run` of the same key already
     #[arg(long, env = "KVLOCK_REENTRANT")]
     reentrant: bool,
-    /// Run the command without the lock if the store is down, and let it go on if the store goes down; never because
-    /// the lock is busy or somebody else got it. Without the lock there is no KVLOCK_TOKEN
+    /// Run without the lock while the store is down, but never because it is busy
     #[arg(long, env = "KVLOCK_SOFT", conflicts_with = "retry_on")]
     soft: bool,
     #[command(flatten)]

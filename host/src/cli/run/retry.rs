@@ -13,13 +13,13 @@ use crate::cli::{args, output, wait};
 /// Whether, and how often.
 #[derive(clap::Args)]
 pub(super) struct RetryArgs {
-    /// Run the command again when it exits with this code: it ran into a conflict; may be given several times
+    /// Run the command again if it exits with this code, or one of several: a conflict
     #[arg(long, env = "KVLOCK_RETRY_ON", value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..), conflicts_with = "reentrant")]
     retry_on: Vec<u8>,
     /// Run it again at most so often
     #[arg(long, env = "KVLOCK_RETRIES", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..1_000_000), allow_negative_numbers = true)]
     retries: u32,
-    /// Keep the lock reserved for this long after a conflict, should the command never be run again
+    /// Keep the lock for the next try for this long at most
     #[arg(long, env = "KVLOCK_RESERVE", value_name = "DURATION", default_value = "1s", value_parser = args::duration, allow_negative_numbers = true)]
     reserve: Duration,
 }

@@ -84,7 +84,7 @@ enum Command {
         /// The permit's number, as `status` tells it
         #[arg(required_unless_present = "spelled_name", allow_negative_numbers = true, value_parser = permit)]
         permit: Option<u32>,
-        /// End only the grant with this token, as `status` tells it; whoever has the permit by then keeps it
+        /// End only the grant with this token, as `status` tells it
         #[arg(long, value_name = "N", env = "KVLOCK_IF_TOKEN")]
         if_token: Option<u64>,
     },
@@ -160,7 +160,14 @@ fn destroy(name: &str, resize: &ResizeArgs, global: &Global) -> Result<ExitCode>
 }
 
 fn list(global: &Global) -> Result<ExitCode> {
-    for status in global.session(None)?.semaphores()? {
+    let session = global.session(None)?;
+    let semaphores = session.semaphores()?;
+    if semaphores.is_empty()
+        && let Some(left) = session.status("of any key")?.quarantine
+    {
+        output::say(format_args!("there are no semaphores{}", output::quarantine(Some(left))));
+    }
+    for status in semaphores {
         if global.json {
             output::print_json(&as_json(&status))?;
         } else {
@@ -171,8 +178,10 @@ fn list(global: &Global) -> Result<ExitCode> {
 }
 
 fn status(name: &str, global: &Global) -> Result<ExitCode> {
-    let Some(status) = global.session(None)?.semaphore(name).status()? else {
-        return Err(unknown(name).into());
+    let session = global.session(None)?;
+    let Some(status) = session.semaphore(name).status()? else {
+        let quarantine = output::quarantine(session.status(name)?.quarantine);
+        return Err(unknown(name, &quarantine).into());
     };
     if global.json {
         output::print_json(&as_json(&status))?;
@@ -186,9 +195,10 @@ fn status(name: &str, global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn unknown(name: &str) -> Exit {
+/// Nobody has made it, or the store forgot it a short while ago.
+fn unknown(name: &str, quarantine: &str) -> Exit {
     let error = AcquireError::UnknownSemaphore { name: name.to_string() };
-    Exit::usage(error.to_string()).about(error)
+    Exit::usage(format!("{error}{quarantine}")).about(error)
 }
 
 fn headline(SemaphoreStatus { name, size, holders, quarantine, .. }: &SemaphoreStatus) -> String {
@@ -225,7 +235,7 @@ fn break_permit(name: &str, permit: u32, if_token: Option<u64>, global: &Global)
     };
     if broken == Broken::Free {
         match semaphore.status()? {
-            None => return Err(unknown(name).into()),
+            None => return Err(unknown(name, "").into()),
             Some(status) if (1..=permit).contains(&status.size) => {
                 let last = status.size - 1;
                 return Err(Exit::usage(format!("`{name}` has no permit {permit}: the last of them is {last}")).into());
@@ -238,5 +248,5 @@ fn break_permit(name: &str, permit: u32, if_token: Option<u64>, global: &Global)
     } else {
         output::line(break_lock::told(&format!("{name}: permit {permit}"), &broken))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(break_lock::code(&broken))
 }

@@ -194,6 +194,25 @@ fn a_permit_acquired_in_one_process_is_renewed_in_another_and_released_in_a_thir
 }
 
 #[test]
+fn a_permit_is_broken_by_the_token_that_was_seen_and_by_no_other() {
+    in_both(|world| {
+        world.make("pool", 1);
+        let seen = world.ok(["semaphore", "acquire", "pool"]);
+        let token = world.standing("pool")["holders"][0]["token"].as_str().unwrap().to_owned();
+        world.ok(["release", &seen]);
+        let held = world.ok(["semaphore", "acquire", "pool", "--owner", "next"]);
+        let break_it = |token: &str| world.semaphore(&["break", "pool", "0", "--if-token", token]);
+        let other = break_it(&token);
+        assert!(other.code == 77 && other.stdout.contains("held by next"), "{other:?}");
+        world.ok(["renew", &held]);
+        let token = world.standing("pool")["holders"][0]["token"].as_str().unwrap().to_owned();
+        let ended = break_it(&token);
+        assert!(ended.code == 0 && ended.stdout.contains("broken"), "{ended:?}");
+        assert_eq!((world.held("pool"), break_it(&token).code), (0, 0));
+    });
+}
+
+#[test]
 fn the_permit_of_a_killed_holder_comes_back_after_the_lease_and_not_before() {
     in_both(|world| {
         // memcached keeps whole seconds and two more.

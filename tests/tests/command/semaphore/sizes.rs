@@ -54,7 +54,10 @@ fn list_and_status_tell_sizes_and_who_holds_permits() {
         assert_eq!(status.lines().next(), Some("a pool: 2 of 3 permits held"));
         for (line, holder) in status.lines().skip(1).zip(world.standing("a pool")["holders"].as_array().unwrap()) {
             let start = format!("  permit {}: held by {} (", holder["permit"], holder["owner"].as_str().unwrap());
-            assert!(line.starts_with(&start) && line.ends_with(&format!("token {}", holder["token"])), "{status}");
+            assert!(
+                line.starts_with(&start) && line.ends_with(&format!("token {}", holder["token"].as_str().unwrap())),
+                "{status}"
+            );
         }
         let listed: Vec<_> = world.ok(["semaphore", "list", "--json"]).lines().map(json).collect();
         assert_eq!((&listed[0]["semaphore"], &listed[1]["semaphore"]), (&"a pool".into(), &"lake".into()));
@@ -82,15 +85,16 @@ fn names_of_every_kind_are_names() {
     in_both(|world| {
         let names = ["a b", "-x", "1:pool", "line\nbreak", "Teich für Fische", "🔒", &"n".repeat(255)];
         for name in names {
-            world.ok(["semaphore", "make", name, "1"]);
-            let told = world.ok(["semaphore", "run", name, "--", "printenv", "KVLOCK_KEY"]);
+            let given = format!("--name={name}");
+            world.ok(["semaphore", "make", &given, "1"]);
+            let told = world.ok(["semaphore", "run", &given, "--", "printenv", "KVLOCK_KEY"]);
             assert_eq!(told, name);
         }
         let listed = world.ok(["semaphore", "list"]);
         assert_eq!(listed.lines().count(), names.len(), "{listed}");
         assert!(listed.contains("line\\nbreak: 0 of 1 permits held"), "{listed}");
         for name in names {
-            world.ok(["semaphore", "destroy", name]);
+            world.ok(["semaphore", "destroy", &format!("--name={name}")]);
         }
         assert_eq!(world.ok(["semaphore", "list"]), "");
     });
