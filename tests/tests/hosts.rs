@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use kvlock_tests::process;
+use kvlock_tests::{MemcachedServer, process};
 
 /// What every host prints: the same component, hence the same story.
 const STORY: &str = "\
@@ -46,22 +46,22 @@ fn the_component_runs_in_a_python_host() {
 
 #[test]
 fn ctrl_c_and_other_signals_end_a_wait_in_a_python_host_and_nothing_else() {
-    python_tests("test_signals");
+    python_tests("test_signals", &[]);
 }
 
 #[test]
 fn sessions_on_threads_of_a_python_host_do_not_disturb_each_other() {
-    python_tests("test_threads");
+    python_tests("test_threads", &[]);
 }
 
 #[test]
 fn each_error_of_a_store_in_python_is_told_as_itself_and_the_session_goes_on() {
-    python_tests("test_errors");
+    python_tests("test_errors", &[]);
 }
 
 #[test]
 fn a_with_block_of_python_holds_the_lock_and_nothing_after_it_does() {
-    python_tests("test_scope");
+    python_tests("test_scope", &[]);
 }
 
 /// `threading` and kvlock agree on what a lock, a re-entrant lock and a semaphore are. Some distributions keep the tests
@@ -74,7 +74,16 @@ fn the_tests_of_pythons_own_locks_pass_with_one_session_for_each_thread() {
         eprintln!("not run: this Python comes without its own tests (Debian: apt-get install libpython3-testsuite)");
         return;
     }
-    python_tests("test_cpython");
+    python_tests("test_cpython", &[]);
+}
+
+/// The page that tells how locks are kept in memcached tells all: its store in Python was written from it.
+#[test]
+fn a_python_host_and_the_command_share_the_locks_of_one_memcached() {
+    let servers = [MemcachedServer::start(), MemcachedServer::start()];
+    let ports = servers.each_ref().map(|server| server.addr().rsplit_once(':').unwrap().1.to_owned()).join(" ");
+    let command = kvlock_tests::kvlock::binary().to_str().unwrap();
+    python_tests("test_memcached", &[("KVLOCK_MEMCACHED", &ports), ("KVLOCK_COMMAND", command)]);
 }
 
 /// `cargo xtask test` runs it where Node 20 or newer is installed, and says so where it is not.
@@ -89,11 +98,12 @@ fn the_component_runs_in_a_node_host() {
 }
 
 /// Runs a file of tests that stands beside the Python host.
-fn python_tests(module: &str) {
+fn python_tests(module: &str, variables: &[(&str, &str)]) {
     let folder = folder("python");
     let component = component();
     let mut command = process::tool(python(&folder));
     command.args(["-B", "-m", "unittest", module]).current_dir(&folder).env("KVLOCK_COMPONENT", component.path());
+    command.envs(variables.iter().copied());
     run(&mut command, "");
 }
 
