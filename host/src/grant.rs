@@ -45,7 +45,7 @@ pub enum Validity {
     Valid(Duration),
     /// Until released: the lease is for ever.
     Unlimited,
-    /// Not known until it is renewed: the grant was resumed, or a release of it was not answered.
+    /// Not known until it is renewed: the grant was written out or resumed, or a release of it was not answered.
     Unconfirmed,
     /// It is over.
     Lost,

@@ -153,7 +153,9 @@ impl wit::GuestSession for Session {
     }
 
     fn resume(&self, written: String) -> Result<wit::Grant, String> {
-        let grant = self.0.borrow_mut().resume(&written, driver::now()).map_err(|invalid| invalid.to_string())?;
+        let now = driver::now();
+        let nonce = self.0.nonce(now);
+        let grant = self.0.borrow_mut().resume(&written, nonce, now).map_err(|invalid| invalid.to_string())?;
         Ok(Grant::resource(&self.0, grant))
     }
 

@@ -12,7 +12,7 @@ use core::time::Duration;
 use crate::conditional::{Conclusion, Conditional};
 use crate::error::{AcquireError, Invalid, WaitingFor};
 use crate::hand_over::{Claim, HandedOver, Row};
-use crate::held::{Deadline, Doubt};
+use crate::held::{Deadline, Doubt, Held};
 use crate::kv::{Reply, Request, StoreError, Version, WriteOutcome};
 use crate::line::Ticket;
 use crate::name::{Key, Place};
@@ -82,7 +82,7 @@ enum State {
     /// Writing the session's own record one level deeper, to be kept until then at least.
     Nesting {
         write: Box<Rewrite>,
-        hold: u64,
+        hold: Outer,
         taken_until: Option<Time>,
     },
     /// Replacing a record to adopt, or a late write of ours.
@@ -101,6 +101,14 @@ enum State {
         then: Then,
     },
     Ended,
+}
+
+/// The hold that another is nested in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Outer {
+    number: u64,
+    /// Whether the session relied on it.
+    sure: bool,
 }
 
 impl Acquire {
@@ -201,21 +209,24 @@ impl Acquire {
         }
     }
 
-    /// The session may hold the lock: from the start, or since another acquisition of it got there first.
+    /// The session may hold the lock: from the start, or since another acquisition of it got there first. Where it is
+    /// not sure of that, it nests or asks the store.
     fn is_held(&self, session: &mut Session, now: Time) -> bool {
-        let over = session.held(&self.store_key).map(|held| held.is_over(now));
-        if over == Some(true) {
+        let Some(held) = session.held(&self.store_key) else { return false };
+        if held.deadline.has_passed(now) {
             session.forget(&self.store_key);
+            return false;
         }
-        over == Some(false)
+        held.is_sure() || self.nests_in(held)
+    }
+
+    fn nests_in(&self, held: &Held) -> bool {
+        self.options.mode == Mode::Reentrant && held.record.mode == Mode::Reentrant
     }
 
     fn hold_once_more(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
         let Some(held) = session.held_mut(&self.store_key) else { return self.add(session, now) };
-        if self.options.mode == Mode::Plain || held.record.mode == Mode::Plain {
-            if held.may_be_given_away() {
-                return self.add(session, now);
-            }
+        if !self.nests_in(held) {
             return self.end(Err(AcquireError::AlreadyHeld));
         }
         let Some(depth) = held.record.depth.checked_add(1) else {
@@ -227,7 +238,7 @@ impl Acquire {
         let record = Record { depth, lease, ..held.record.clone() };
         let (doubt, at_most) = (Doubt::Rewritten, Deadline::Unconfirmed);
         let taken_until = held.taken_until.max(taken_until(&self.options, now));
-        let hold = held.grant;
+        let hold = Outer { number: held.grant, sure: held.is_sure() };
         let (write, ask) = Rewrite::start(&self.store_key, held, record, lease.ttl(), doubt, at_most, now);
         self.state = State::Nesting { write: Box::new(write), hold, taken_until };
         ask.into()

@@ -246,7 +246,7 @@ impl Release {
             }
         };
         let expired = held.as_ref().is_none_or(|held| held.deadline.has_passed(now));
-        let confirmed = held.as_ref().is_some_and(|held| held.deadline != Deadline::Unconfirmed);
+        let shared = held.as_ref().is_none_or(|held| held.is_shared());
         match end {
             Conclusion::Deleted => Ok(Released::Freed),
             Conclusion::Replaced { version, sent } => {
@@ -255,8 +255,8 @@ impl Release {
             }
             // While the lease runs, only our own write ends the record; or a `break` or a loss of everything, and then
             // it is free of us too.
-            Conclusion::Vanished if !expired && confirmed => Ok(Released::Freed),
-            // A grant that was taken up and never confirmed may have ended long before.
+            Conclusion::Vanished if !expired && !shared => Ok(Released::Freed),
+            // Or somebody else's who had the grant too, and it may have ended long before.
             Conclusion::Vanished if !expired => Err(StoreError::UnknownOutcome(UNCONFIRMED.into()).into()),
             Conclusion::Vanished => Err(GrantError::Lost(None)),
             Conclusion::Gone(entry) => Err(GrantError::Lost(holder(entry))),

@@ -17,9 +17,6 @@ pub(crate) struct Held {
     pub(crate) record: Record,
     pub(crate) version: Version,
     pub(crate) deadline: Deadline,
-    /// When a grant that was never confirmed has surely ended: after a lease from when it was taken up, or from the
-    /// last attempt to renew it.
-    pub(crate) lapses: Deadline,
     /// Until when the key stays taken even if it is released.
     pub(crate) taken_until: Option<Time>,
     /// How often in a row the lock had been handed over when it came to this hold.
@@ -33,15 +30,25 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// Whether nothing can be left of it. A grant that was never confirmed is no reason to refuse another for ever.
-    pub(crate) fn is_over(&self, now: Time) -> bool {
-        let end = if self.deadline == Deadline::Unconfirmed { self.lapses } else { self.deadline };
-        end.has_passed(now)
+    /// Whether it was written out, and not used since: whoever took it up may have released it.
+    pub(crate) fn is_given_away(&self) -> bool {
+        self.written_out == Some(self.version)
     }
 
-    /// Whether it was written out, and not used since: it may be somebody else's, or free again.
-    pub(crate) fn may_be_given_away(&self) -> bool {
-        self.written_out == Some(self.version)
+    /// Whether somebody else may have it as well: it was written out, or taken up and not confirmed, and is no more
+    /// than a word that others may have used.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.deadline == Deadline::Unconfirmed || self.is_given_away()
+    }
+
+    /// Whether it stands as long as its lease, for all that the session knows. If not, the store decides.
+    pub(crate) fn is_sure(&self) -> bool {
+        !self.is_shared() && self.in_doubt != Some(Doubt::GivenUp)
+    }
+
+    /// Whether this record in the store is the hold's own.
+    pub(crate) fn is_recorded_by(&self, record: &Record, version: Version) -> bool {
+        self.version == version || self.record.nonce == record.nonce
     }
 }
 

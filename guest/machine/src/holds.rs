@@ -106,7 +106,6 @@ mod tests {
             record,
             version: Version { era: 1, number: 1 },
             deadline: Deadline::Never,
-            lapses: Deadline::Never,
             taken_until: None,
             written_out: None,
             writes: 0,

@@ -42,6 +42,15 @@ const ROOM: usize = 200;
 #[repr(Rust, packed(8))]
 pub struct Nonce(pub u128);
 
+impl Nonce {
+    /// That of whoever takes up the grant: the half that stands in the line is the acquisition's, the other its own, so
+    /// that its writes are not taken for those of others who have the grant.
+    pub(crate) fn taken_up_by(self, other: Nonce) -> Self {
+        const LOWER: u128 = u64::MAX as u128;
+        Nonce(self.0 & !LOWER | other.0 & LOWER)
+    }
+}
+
 /// What is known of a held lock to everybody who reads the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {

@@ -64,11 +64,7 @@ impl Rewrite {
 
     /// Once it has happened the new lease runs, however late the answer.
     fn shorten(&self, held: &mut Held, now: Time) {
-        let end = Deadline::of(self.record.lease, now);
-        held.deadline = held.deadline.at_most(end);
-        if held.deadline == Deadline::Unconfirmed {
-            held.lapses = end;
-        }
+        held.deadline = held.deadline.at_most(Deadline::of(self.record.lease, now));
     }
 
     /// It writes once more. What another machine of the session confirmed meanwhile is in doubt again.

@@ -10,7 +10,7 @@ use crate::calendar::NANOS_PER_MICRO;
 use crate::contention::Contention;
 use crate::error::{GrantError, Invalid};
 use crate::hand_over::Row;
-use crate::held::{Deadline, Doubt, Held};
+use crate::held::{Deadline, Held};
 use crate::holds::Holds;
 use crate::kv::{EraInfo, Ttl, Version};
 use crate::name::{Key, Namespace, Place, Text};
@@ -67,7 +67,8 @@ pub enum Validity {
     Valid(Duration),
     /// Until released.
     Unlimited,
-    /// Not known until it is renewed: it was taken up from its written form, or a release of it was not answered.
+    /// Not known until it is renewed: it was written out, or taken up from its written form, or a release of it was not
+    /// answered.
     Unconfirmed,
     /// It is over.
     Lost,
@@ -135,7 +136,7 @@ impl Session {
             return Validity::Lost;
         };
         match held.deadline {
-            _ if held.in_doubt == Some(Doubt::GivenUp) => Validity::Unconfirmed,
+            _ if !held.is_sure() => Validity::Unconfirmed,
             Deadline::At(deadline) => Validity::Valid(now.until(deadline)),
             Deadline::Never => Validity::Unlimited,
             Deadline::Unconfirmed => Validity::Unconfirmed,
@@ -155,29 +156,30 @@ impl Session {
         Ok(Written { namespace, version, minimum, record }.encode())
     }
 
-    /// Takes up a grant that was written out.
-    pub fn resume(&mut self, written: &str, now: Time) -> Result<Grant, Invalid> {
+    /// Takes up a grant that was written out. The nonce must be 128 bits from a secure generator, new for each.
+    pub fn resume(&mut self, written: &str, nonce: Nonce, now: Time) -> Result<Grant, Invalid> {
         let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
         let store_key = namespace.place(&record.place);
-        if let Some(held) = self.held.get(&store_key).filter(|held| !held.is_over(now)) {
-            // Written out and taken up by one session: the hold never ceased to be its own.
-            let same = held.record.nonce == record.nonce;
-            let other = || Invalid::new("this session holds the key of the written grant by another grant");
-            return same.then(|| grant_of(&store_key, held)).ok_or_else(other);
+        match self.held.get(&store_key).filter(|held| !held.deadline.has_passed(now)) {
+            // Written out and taken up by one session, or taken up twice: it is the same hold.
+            Some(held) if held.version == version => return Ok(grant_of(&store_key, held)),
+            // What it holds was written out as well, and this is what became of it.
+            Some(held) if !held.is_sure() && held.version < version => {}
+            Some(_) => return Err(Invalid::new("this session holds the key of the written grant by another grant")),
+            None => {}
         }
+        let record = Record { nonce: record.nonce.taken_up_by(nonce), ..record };
         let taken_until = minimum.map(|minimum| {
             let elapsed = minimum.at.zip(self.unix_time(now)).map_or(0, |(then, now)| now.saturating_sub(then));
             now.after(minimum.left.saturating_sub(Duration::from_nanos(elapsed)))
         });
-        let (deadline, lapses) = (Deadline::Unconfirmed, Deadline::of(record.lease, now));
         let held = Box::new(Held {
             grant: 0,
             since: now,
             namespace,
             record,
             version,
-            deadline,
-            lapses,
+            deadline: Deadline::Unconfirmed,
             taken_until,
             row: Row::default(),
             written_out: None,
@@ -249,7 +251,6 @@ impl Session {
             since: sent,
             namespace: self.options.namespace.clone(),
             deadline: Deadline::of(record.lease, sent),
-            lapses: Deadline::Never,
             version,
             taken_until,
             row,
@@ -280,7 +281,7 @@ impl Session {
 
     /// Whether the session relies on a hold of this key.
     pub(crate) fn holds(&self, store_key: &str, now: Time) -> bool {
-        self.held.get(store_key).is_some_and(|held| !held.is_over(now))
+        self.held.get(store_key).is_some_and(|held| held.is_sure() && !held.deadline.has_passed(now))
     }
 
     pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {

@@ -2,8 +2,12 @@
 
 mod support;
 
-use kvlock_machine::{AcquireError, Grant, GrantError, Lease, LockOptions, Mode, Released, Ttl, Validity};
-use support::{Owner, World, millis, once, secs};
+use std::time::Duration;
+
+use kvlock_machine::{
+    AcquireError, Grant, GrantError, Lease, LockOptions, Mode, Release, Released, Renew, StoreError, Ttl, Validity,
+};
+use support::{Drive, Fault, Owner, World, millis, once, secs};
 
 /// A world in which one session holds `k` for 30 s, and another session.
 fn held() -> (World, Owner, Grant, Owner) {
@@ -86,9 +90,147 @@ fn a_session_takes_up_its_own_grant_again() {
     let word = world.write_out(owner, &grant).unwrap();
     let again = world.resume(owner, &word);
     assert_eq!(again.token(), grant.token());
+    assert_eq!(world.validity(owner, &again), Validity::Unconfirmed, "whoever has the word may have used it");
+    assert_eq!(world.renew(owner, &again), Ok(()));
     assert!(matches!(world.validity(owner, &again), Validity::Valid(_)));
     assert_eq!(world.release(owner, &again), Ok(Released::Freed));
     assert!(is_lost(world.release(owner, &grant)));
+}
+
+/// A world in which one session has written out its grant of `k`, for ever or for 30 s, and another has taken it up.
+fn shared(lease: Lease, mode: Mode) -> (World, Owner, Grant, Owner, Grant) {
+    let mut world = World::new();
+    let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+    let options = LockOptions::new(lease).mode(mode).wait(Some(Duration::ZERO)).unwrap();
+    let grant = world.acquire(owner, "k", options).unwrap();
+    let word = world.write_out(owner, &grant).unwrap();
+    let taken = world.resume(other, &word);
+    (world, owner, grant, other, taken)
+}
+
+fn leases() -> [Lease; 2] {
+    [Ttl::After(secs(30)), Ttl::Forever].map(|ttl| Lease::new(ttl).unwrap())
+}
+
+#[test]
+fn whoever_wrote_a_grant_out_gets_the_key_again_once_it_was_released_elsewhere() {
+    for (lease, mode) in leases().into_iter().flat_map(|lease| [(lease, Mode::Plain), (lease, Mode::Reentrant)]) {
+        let (mut world, owner, grant, other, taken) = shared(lease, mode);
+        assert_eq!(world.validity(owner, &grant), Validity::Unconfirmed);
+        assert_eq!(world.release(other, &taken), Ok(Released::Freed));
+        let options = LockOptions::new(lease).mode(mode).wait(Some(Duration::ZERO)).unwrap();
+        let again = world.acquire(owner, "k", options).unwrap();
+        assert!(again.token() > grant.token());
+        assert!(is_lost(world.renew(owner, &grant)), "its old grant is over");
+        assert_eq!(world.renew(owner, &again), Ok(()));
+    }
+}
+
+#[test]
+fn whoever_wrote_a_grant_out_waits_for_whoever_uses_it() {
+    for mode in [Mode::Plain, Mode::Reentrant] {
+        let (mut world, owner, _, other, taken) = shared(leases()[1], mode);
+        world.renew(other, &taken).unwrap();
+        let options = LockOptions::new(leases()[0]).mode(mode).wait(Some(secs(5))).unwrap();
+        assert!(matches!(world.acquire(owner, "k", options), Err(AcquireError::Busy { .. })));
+        assert_eq!(world.renew(other, &taken), Ok(()));
+    }
+}
+
+#[test]
+fn whoever_took_a_grant_up_and_never_used_it_gets_the_key_once_it_was_released_elsewhere() {
+    for lease in leases() {
+        let (mut world, owner, grant, other, taken) = shared(lease, Mode::Plain);
+        assert_eq!(world.acquire(other, "k", once(30)), Err(AcquireError::AlreadyHeld), "its record is there");
+        assert_eq!(world.release(owner, &grant), Ok(Released::Freed));
+        let own = world.acquire(other, "k", once(30)).unwrap();
+        assert!(is_lost(world.renew(other, &taken)));
+        assert_eq!(world.renew(other, &own), Ok(()));
+    }
+}
+
+#[test]
+fn of_two_that_have_one_grant_a_renewal_of_the_other_is_nobodys_own() {
+    for fault in [Fault::LostRequest, Fault::LostReply] {
+        for first in [0, 1] {
+            // Whoever is not answered finds the record of the other, which has the same text.
+            let (mut world, owner, grant, other, taken) = shared(leases()[0], Mode::Plain);
+            let have = [(owner, grant), (other, taken)];
+            let ((one, its), (two, theirs)) = (have[first].clone(), have[1 - first].clone());
+            world.script([fault]);
+            let mut renewing = support::Op::new(&world, one, Renew::new(its.clone(), None));
+            renewing.run_to_call(&mut world);
+            renewing.step(&mut world);
+            let renewed = world.renew(two, &theirs);
+            let first = world.finish(renewing);
+            assert_ne!(renewed.is_ok(), first.is_ok(), "{fault:?}: one of them has it");
+            let valid = [(one, &its), (two, &theirs)].map(|(o, grant)| world.validity(o, grant));
+            assert_eq!(valid.iter().filter(|valid| matches!(valid, Validity::Valid(_))).count(), 1, "{valid:?}");
+        }
+    }
+}
+
+#[test]
+fn of_two_that_have_one_grant_none_releases_what_the_other_renewed() {
+    for first in [0, 1] {
+        let (mut world, owner, grant, other, taken) = shared(leases()[0], Mode::Plain);
+        let have = [(owner, grant), (other, taken)];
+        let ((one, its), (two, theirs)) = (have[first].clone(), have[1 - first].clone());
+        world.script([Fault::LostRequest]);
+        let mut releasing = support::Op::new(&world, one, Release::new(its));
+        releasing.run_to_call(&mut world);
+        releasing.step(&mut world);
+        assert_eq!(world.renew(two, &theirs), Ok(()));
+        assert!(world.finish(releasing).is_err(), "it released nothing");
+        assert_eq!(world.renew(two, &theirs), Ok(()), "and the other has it yet");
+    }
+}
+
+#[test]
+fn a_release_that_was_not_answered_tells_nobody_freed_what_another_may_have_released() {
+    for first in [0, 1] {
+        let (mut world, owner, grant, other, taken) = shared(leases()[0], Mode::Plain);
+        let have = [(owner, grant), (other, taken)];
+        let ((one, its), (two, theirs)) = (have[first].clone(), have[1 - first].clone());
+        assert_eq!(world.release(two, &theirs), Ok(Released::Freed));
+        world.script([Fault::LostRequest]);
+        let told = world.release(one, &its);
+        assert!(matches!(told, Err(GrantError::Store(StoreError::UnknownOutcome(_)))), "{told:?}");
+    }
+}
+
+#[test]
+fn a_session_takes_up_what_became_of_its_grant_elsewhere() {
+    let (mut world, owner, grant, other, taken) = shared(leases()[0], Mode::Plain);
+    world.renew(other, &taken).unwrap();
+    let word = world.write_out(other, &taken).unwrap();
+    let back = world.resume(owner, &word);
+    assert_eq!((world.renew(owner, &back), back.token()), (Ok(()), grant.token()));
+    assert!(is_lost(world.renew(owner, &grant)) && is_lost(world.renew(other, &taken)));
+    assert_eq!(world.release(owner, &back), Ok(Released::Freed));
+}
+
+#[test]
+fn a_lock_whose_release_was_not_answered_is_acquired_anew_if_it_was_executed_and_is_held_if_not() {
+    for (fault, mode) in [Fault::LostReply, Fault::LostRequest]
+        .map(|fault| [Mode::Plain, Mode::Reentrant].map(|mode| (fault, mode)))
+        .concat()
+    {
+        let mut world = World::new();
+        let owner = world.acquainted("a");
+        let options = LockOptions::new(leases()[1]).mode(mode).wait(Some(Duration::ZERO)).unwrap();
+        let grant = world.acquire(owner, "k", options.clone()).unwrap();
+        world.weather = Fault::Unavailable;
+        world.script([fault]);
+        assert!(matches!(world.release(owner, &grant), Err(GrantError::Store(StoreError::UnknownOutcome(_)))));
+        world.weather = Fault::Fine;
+        match (fault, mode, world.acquire(owner, "k", options)) {
+            (Fault::LostReply, _, Ok(again)) => assert!(again.token() > grant.token()),
+            (Fault::LostRequest, Mode::Plain, Err(AcquireError::AlreadyHeld)) => {}
+            (Fault::LostRequest, Mode::Reentrant, Ok(nested)) => assert_eq!(world.session(owner).depth(&nested), 2),
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use kvlock_machine::{Key, MAX_STORE_KEY_BYTES, Namespace, Record, Session, SessionOptions, Text, Time, Validity};
+use kvlock_machine::{
+    Key, MAX_STORE_KEY_BYTES, Namespace, Nonce, Record, Session, SessionOptions, Text, Time, Validity,
+};
 use sha2::{Digest, Sha256};
 
 /// What of a foreign value is shown to a person, in bytes: its beginning, escaped.
@@ -32,12 +34,12 @@ pub(crate) fn grant(data: &[u8]) {
 fn resume(written: &str) {
     let now = Time::from_nanos(1_000_000_000);
     let mut session = session(now);
-    match session.resume(written, now) {
+    match session.resume(written, Nonce(1), now) {
         Ok(grant) => {
             assert_eq!(session.validity(&grant, now), Validity::Unconfirmed);
             assert!(session.depth(&grant) > 0);
             let again = session.write_out(&grant, now).expect("it is not lost");
-            let same = session.resume(&again, now).expect("what we wrote we read");
+            let same = session.resume(&again, Nonce(2), now).expect("what we wrote we read");
             assert_eq!((same.key(), same.token()), (grant.key(), grant.token()));
         }
         Err(invalid) => assert!(!invalid.to_string().is_empty()),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use kvlock_machine::{
-    Claim, DeleteOutcome, Event, HandedOver, Release, Released, Reply, Request, StoreError, WaitingFor, WriteOutcome,
+    Claim, DeleteOutcome, Event, HandedOver, Nonce, Release, Released, Reply, Request, StoreError, WaitingFor,
+    WriteOutcome,
 };
 
 use crate::judge;
@@ -12,7 +13,7 @@ use crate::news::News;
 use crate::owner::{End, Lane, Next, Op, Owner, Phase, Work, fail, is_write, time};
 use crate::plan::{Deed, Scenario};
 use crate::promise::Promise;
-use crate::start::{next_deed, open, store_key};
+use crate::start::{next_deed, nonce, open, store_key};
 use crate::story::Story;
 use crate::truth::{Doing, Effect, Fate, Source};
 use crate::world::{Flight, World};
@@ -84,7 +85,9 @@ impl World {
     pub(crate) fn take_up(&mut self, now: Duration, o: usize, story: &mut Story) {
         let Some(word) = self.word.take() else { return };
         let owner = self.owners[o].edit();
-        if let Ok(grant) = owner.session.resume(&word, time(now)) {
+        owner.begun += 1;
+        let nonce = Nonce(nonce(u64::from(owner.begun) + 1000 * (o as u64 + 1)));
+        if let Ok(grant) = owner.session.resume(&word, nonce, time(now)) {
             if let Some(hold) = self.truth.edit().hold_mut(grant.token()) {
                 hold.owner = o;
             }

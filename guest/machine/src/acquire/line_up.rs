@@ -59,6 +59,10 @@ impl Acquire {
             Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
         };
         let late_write_of_ours = record.nonce == self.nonce;
+        let held = session.held(&self.store_key).filter(|held| !held.is_given_away());
+        if !late_write_of_ours && held.is_some_and(|held| held.is_recorded_by(&record, entry.version)) {
+            return self.end(Err(AcquireError::AlreadyHeld));
+        }
         let ours_to_adopt = self.options.adopt && record.depth > 0 && record.owner == *session.owner();
         if late_write_of_ours || ours_to_adopt {
             let new = self.record(session, now);

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::{Acquire, EraReply, Outcome, State, taken_until};
+use super::{Acquire, EraReply, Outcome, Outer, State, taken_until};
 use crate::conditional::{Action, Conclusion, Conditional};
 use crate::error::{AcquireError, GrantError, WaitingFor};
 use crate::hand_over::Row;
@@ -128,19 +128,22 @@ impl Acquire {
         &mut self,
         session: &mut Session,
         now: Time,
-        hold: u64,
+        hold: Outer,
         taken_until: Option<Time>,
         end: Result<(), GrantError>,
     ) -> Step<Outcome> {
-        if let Err(error) = end {
-            return self.end(Err(error.into()));
+        match end {
+            // Nothing was lost that the session relied on.
+            Err(GrantError::Lost(_)) if !hold.sure => return self.add(session, now),
+            Err(error) => return self.end(Err(error.into())),
+            Ok(()) => {}
         }
-        match session.hold_mut(&self.store_key, hold) {
+        match session.hold_mut(&self.store_key, hold.number) {
             Some(held) if !held.deadline.has_passed(now) => held.taken_until = held.taken_until.max(taken_until),
             Some(_) => session.forget(&self.store_key),
             None => {}
         }
-        let grant = session.nested(&self.store_key, hold).ok_or(AcquireError::Lost(None));
+        let grant = session.nested(&self.store_key, hold.number).ok_or(AcquireError::Lost(None));
         self.end(grant)
     }
 

@@ -275,7 +275,11 @@ impl AcquirePermit {
                 self.state = State::Verifying { number, grant: Box::new(grant) };
                 Step::Call(Request::Get { key: session.namespace().semaphore(&self.name) })
             }
-            Err(AcquireError::Busy { waiting_for: WaitingFor::Holder(_), .. } | AcquireError::Corrupt(_)) => {
+            Err(
+                AcquireError::Busy { waiting_for: WaitingFor::Holder(_), .. }
+                | AcquireError::AlreadyHeld
+                | AcquireError::Corrupt(_),
+            ) => {
                 self.scarce = true;
                 self.search_again(session, now)
             }
@@ -286,16 +290,14 @@ impl AcquirePermit {
                 self.pause(now, left)
             }
             // Of one that is gone it is told at once.
-            Err(AcquireError::Busy { .. } | AcquireError::AlreadyHeld) if from_memory => {
-                self.search_again(session, now)
-            }
+            Err(AcquireError::Busy { .. }) if from_memory => self.search_again(session, now),
             // It was taken, and free again a moment later: with its semaphore, perhaps.
             Err(AcquireError::Busy { waiting_for: WaitingFor::Turn, .. }) => self.search_again(session, now),
             Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) => {
                 self.waiting_for = WaitingFor::Quarantine(left);
                 self.pause(now, left)
             }
-            Err(AcquireError::Busy { .. } | AcquireError::AlreadyHeld) => self.pause(now, Duration::ZERO),
+            Err(AcquireError::Busy { .. }) => self.pause(now, Duration::ZERO),
             Err(AcquireError::Store(error)) => {
                 self.in_doubt = matches!(error, StoreError::UnknownOutcome(_)).then_some(number);
                 self.on_outage(session, now, error)

@@ -66,7 +66,7 @@ pub(super) struct Found {
     pub(super) seen: u32,
     /// Numbers nobody holds.
     pub(super) free: Vec<u32>,
-    /// How many have an entry.
+    /// How many are held.
     pub(super) taken: u32,
     /// When the first of them may be free.
     pub(super) ends: Ends,
@@ -154,8 +154,9 @@ impl Survey {
             let place = Place::permit(&self.name, number);
             let Some(entry) = entry else {
                 // One of our own that was evicted is not free before its time is over.
-                if !session.holds(&session.store_key(&place), now) {
-                    self.free.push(number);
+                match session.holds(&session.store_key(&place), now) {
+                    true => self.taken += 1,
+                    false => self.free.push(number),
                 }
                 continue;
             };

@@ -237,8 +237,8 @@ impl World {
     }
 
     pub(crate) fn resume(&mut self, owner: Owner, word: &str) -> Grant {
-        let now = self.time();
-        self.session(owner).resume(word, now).unwrap()
+        let (now, nonce) = (self.time(), self.nonce());
+        self.session(owner).resume(word, nonce, now).unwrap()
     }
 
     pub(crate) fn status(&mut self, owner: Owner, keys: &[&str]) -> Result<Vec<KeyStatus>, KeyError> {

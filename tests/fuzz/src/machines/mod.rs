@@ -199,7 +199,8 @@ impl World {
     fn pass_on(&mut self) {
         let Some(grant) = self.grant() else { return };
         if let Ok(written) = self.session.write_out(&grant, at(self.now)) {
-            let taken_up = self.session.resume(&written, at(self.now)).expect("what we wrote we read");
+            let nonce = self.nonce();
+            let taken_up = self.session.resume(&written, nonce, at(self.now)).expect("what we wrote we read");
             assert_eq!(taken_up.key(), grant.key());
         }
         self.held.push(grant);

@@ -323,3 +323,16 @@ fn a_thousand_permits_of_one_semaphore_cost_a_handful_of_calls_each() {
     }
     assert_eq!(world.ops(), [Op::Delete; 1000]);
 }
+
+#[test]
+fn a_permit_that_was_written_out_and_released_elsewhere_is_free_to_whoever_wrote_it_out() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let pool = one.semaphore("pool");
+    pool.make(1).run().unwrap();
+    let written = pool.permit().lease(kvlock::store::Ttl::Forever).acquire().unwrap().write_out().unwrap();
+    let grant = two.resume(&written).unwrap();
+    assert!(pool.permit().try_acquire().unwrap().is_none());
+    assert_eq!(grant.release(), Ok(Released::Freed));
+    assert!(pool.permit().try_acquire().unwrap().is_some());
+}
