@@ -391,6 +391,25 @@ fn expired_entries_do_not_pile_up() {
 }
 
 #[test]
+fn writing_over_an_entry_and_deleting_it_take_no_room_on_the_disk() {
+    let world = World::new();
+    let store = world.open();
+    let ttl = Ttl::After(Duration::from_secs(30));
+    let mut version = written(store.add("k", b"a record of a lock", ttl));
+    let size =
+        || ["locks", "locks-journal"].map(|name| std::fs::metadata(world.path(name)).map_or(0, |data| data.len()));
+    let before = size();
+    assert!(before[1] > 0, "{before:?}");
+    for round in 0..300 {
+        let client = if round % 50 == 0 { &world.open() } else { &store };
+        version = written(client.replace("k", b"a record of a lock", ttl, version));
+        assert_eq!(size(), before);
+    }
+    store.delete("k", version).unwrap();
+    assert_eq!(size(), before);
+}
+
+#[test]
 fn a_very_long_ttl_is_for_ever() {
     let world = World::new();
     let store = world.open();

@@ -2,6 +2,7 @@
 
 mod contention;
 mod crash;
+mod disk;
 mod environment;
 mod exit_codes;
 mod freeze;

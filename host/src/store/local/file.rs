@@ -21,6 +21,9 @@ const LAST_PAUSE: Duration = Duration::from_millis(5);
 /// How often the file may be replaced while we open it.
 const TRIES: usize = 5;
 
+/// The room in bytes that is kept for writes: a renewal changes three pages of 4 KiB, and a few more in a large file.
+const RESERVE: u64 = 16 * 4096;
+
 /// The layout of the tables (`PRAGMA user_version`).
 const LAYOUT: i32 = 1;
 
@@ -109,6 +112,21 @@ impl OpenFile {
         Ok(done)
     }
 
+    /// Makes room on the disk: in the file for new entries, and in the journal for the pages that a write changes.
+    pub(super) fn make_room(&mut self, path: &Path) -> Result<(), Trouble> {
+        // What is written over has its former pages in the journal, and what is dropped leaves free pages in the file.
+        // Each is a transaction of its own, because only what is committed is written.
+        for step in [
+            "CREATE TABLE IF NOT EXISTS spare (room BLOB); INSERT INTO spare VALUES (zeroblob(?))",
+            "UPDATE spare SET room = randomblob(?)",
+            "DROP TABLE IF EXISTS spare",
+        ] {
+            let step = step.replace('?', &RESERVE.to_string());
+            self.transaction(path, Access::Write(Sync::Processes), |connection| connection.execute_batch(&step))?;
+        }
+        Ok(())
+    }
+
     fn begin(&mut self, access: Access) -> rusqlite::Result<Transaction<'_>> {
         let behavior = match access {
             Access::Read => TransactionBehavior::Deferred,
@@ -144,12 +162,14 @@ pub(super) fn open(path: &Path, machine: &Machine, seen: Option<Seen>) -> Result
         }
     })?;
     if let Some(meta) = found.filter(|meta| meta.boot == machine.boot_id && is_kept(seen, identity, meta)) {
+        reserve(&mut file, path);
         return Ok((file, Seen::new(identity, &meta)));
     }
     check_mark(&mut file, path)?;
     make_tables(&mut file, path, machine, seen)?;
     check_boot(&mut file, path, machine)?;
     check_era(&mut file, path, machine, seen)?;
+    reserve(&mut file, path);
     let meta = rows::meta(&file.connection).map_err(|error| error::trouble(path, error))?;
     Ok((file, Seen::new(identity, &meta)))
 }
@@ -182,8 +202,9 @@ fn configure(connection: &mut Connection) -> rusqlite::Result<()> {
         std::thread::sleep(pause);
         started.elapsed() < PATIENCE
     }))?;
-    // TRUNCATE keeps the journal's name, which saves making and removing a file with each write.
-    connection.execute_batch("PRAGMA journal_mode = TRUNCATE; PRAGMA synchronous = OFF")
+    // PERSIST keeps the journal and its room, which saves making and removing a file with each write, and lets whoever
+    // holds a lock write on a full disk. So does keeping what is temporary in memory.
+    connection.execute_batch("PRAGMA journal_mode = PERSIST; PRAGMA synchronous = OFF; PRAGMA temp_store = MEMORY")
 }
 
 /// Puts our mark on an empty file, by itself: one page, so that it is there in one piece or not at all.
@@ -231,6 +252,16 @@ fn make_tables(file: &mut OpenFile, path: &Path, machine: &Machine, seen: Option
         }
         Ok(())
     })
+}
+
+/// Sees to it that the journal has room for the pages that a write changes. On a full disk it may not get it.
+fn reserve(file: &mut OpenFile, path: &Path) {
+    let mut journal = path.as_os_str().to_owned();
+    journal.push("-journal");
+    if !std::fs::metadata(journal).is_ok_and(|data| data.len() >= RESERVE) {
+        // Who needs the room and has none will be told.
+        let _ = file.make_room(path);
+    }
 }
 
 /// After a reboot: counts the expiries anew, and jumps past the numbers that the last boot may have forgotten.

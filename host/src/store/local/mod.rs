@@ -19,6 +19,10 @@
 //!   the era is larger, and `lossless_for` counts from there. So is a copy put in its place. Delete the file only
 //!   when nobody holds a lock, because a client that comes later cannot know of it.
 //! - **Expired entries** count as absent, and are swept out now and then by whoever writes.
+//! - **A full disk** keeps no lock from being renewed or released: both write over what is there, in the file and in its
+//!   journal, which is kept and has room for a write from the start. That holds on file systems that write in place;
+//!   Btrfs and ZFS need room for every write. New entries use up what the file has left, but for some pages that those
+//!   who hold locks may need; then they are [`StoreError::Rejected`].
 
 mod error;
 mod file;
@@ -40,6 +44,9 @@ use super::{
 };
 use crate::clock::{BootClock, Clock};
 use crate::process::PerProcess;
+
+/// A disk with less room in bytes is called full.
+const LEAST_ROOM: u64 = 1 << 20;
 
 /// What a local store has to know of the machine. Tests make their own.
 #[derive(Clone)]
@@ -149,6 +156,13 @@ impl Local {
         act(&mut slot).map_err(Trouble::into_error)
     }
 
+    /// Sweeps expired entries out now and then. That it fails concerns nobody: on a full disk it may.
+    fn sweep_after(&self, outcome: WriteOutcome) {
+        if matches!(outcome, WriteOutcome::Written(version) if rows::calls_for_a_sweep(version)) {
+            let _ = self.write(Sync::Processes, |connection, _| rows::sweep(connection, &self.machine));
+        }
+    }
+
     /// What a change to the entry under a key has to outlive: as much as the entry does.
     fn sync(&self, key: &str) -> Result<Sync, StoreError> {
         self.read(|connection, _| rows::sync(connection, key))
@@ -217,17 +231,30 @@ impl KvStore for Local {
         check_key(key)?;
         check_value(value)?;
         let stay = rows::Stay::new(ttl);
-        self.write(stay.sync(), |connection, _| rows::add(connection, key, value, stay, &self.machine))
+        let add = || self.write(stay.sync(), |connection, _| rows::add(connection, key, value, stay, &self.machine));
+        let mut outcome = add()?;
+        if outcome.is_none() {
+            self.with_slot(|slot| slot.file(self)?.0.make_room(&self.path))?;
+            outcome = add()?;
+        }
+        let outcome = outcome.ok_or_else(|| {
+            StoreError::Unavailable(format!("others have taken the room in `{}`; try again", self.path.display()))
+        })?;
+        self.sweep_after(outcome);
+        Ok(outcome)
     }
 
     fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
         check_key(key)?;
         check_value(value)?;
         let stay = rows::Stay::new(ttl);
-        self.write(stay.sync().max(self.sync(key)?), |connection, meta| match meta.is_era_of(if_version) {
+        let sync = stay.sync().max(self.sync(key)?);
+        let outcome = self.write(sync, |connection, meta| match meta.is_era_of(if_version) {
             true => rows::replace(connection, key, value, stay, if_version, &self.machine),
             false => Ok(WriteOutcome::Conflict(None)),
-        })
+        })?;
+        self.sweep_after(outcome);
+        Ok(outcome)
     }
 
     fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
@@ -254,6 +281,18 @@ impl KvStore for Local {
             Ok((meta, entries)) => self.describe(&meta, entries),
             Err(error) => vec![self.finding("file", Severity::Unfit, error.to_string())],
         };
+        findings.push(match probe::room(&self.path) {
+            Some(room) if room < LEAST_ROOM => self.finding(
+                "disk",
+                Severity::Unfit,
+                format!(
+                    "the disk is full, with {room} bytes left: locks that are held can be renewed and released, and new \
+                     ones may be refused; free some of it"
+                ),
+            ),
+            Some(room) => self.finding("disk", Severity::Ok, format!("{} MiB left", room >> 20)),
+            None => self.finding("disk", Severity::Warning, "how much room it has left cannot be told".into()),
+        });
         findings.push(match probe::shared_file_system(&self.path) {
             Some(kind) => self.finding(
                 "file system",

@@ -141,6 +141,14 @@ pub(super) fn refused(path: &Path, why: &str) -> StoreError {
     StoreError::Rejected(format!("`{}` {why}", path.display()))
 }
 
+/// How many bytes more the file system takes from this user.
+pub(super) fn room(path: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(path).ok()?;
+    // What is kept back is for the superuser.
+    let blocks = if rustix::process::geteuid().is_root() { found.f_bfree } else { found.f_bavail };
+    Some(blocks.saturating_mul(found.f_frsize))
+}
+
 /// Names the file system if it is one that several machines may share.
 pub(super) fn shared_file_system(path: &Path) -> Option<&'static str> {
     let kind = rustix::fs::statfs(path).ok()?.f_type;

@@ -16,8 +16,11 @@ const LONGEST: Duration = Duration::from_secs(50 * 365 * 86400);
 const LASTING: Duration = Duration::from_secs(600);
 
 /// One write in so many sweeps, and removes so many expired rows at most: more than can have come since the last one.
-const SWEEP_EVERY: i64 = 64;
+const SWEEP_EVERY: u64 = 64;
 const SWEEP_MOST: i64 = 256;
+
+/// How many pages are kept free, for an entry that is renewed with a longer value or splits a page of others.
+const FREE_PAGES: i64 = 4;
 
 /// The row of `meta`.
 pub(super) struct Meta {
@@ -89,16 +92,21 @@ pub(super) fn get(connection: &Connection, key: &str, machine: &Machine) -> rusq
     }))
 }
 
+/// None where the file has too few free pages: what is there already must not want for them later.
 pub(super) fn add(
     connection: &Connection,
     key: &str,
     value: &[u8],
     stay: Stay,
     machine: &Machine,
-) -> rusqlite::Result<WriteOutcome> {
-    match present(connection, key, machine)? {
-        Some(version) => Ok(WriteOutcome::Conflict(Some(version))),
-        None => Ok(WriteOutcome::Written(put(connection, key, value, stay, machine)?)),
+) -> rusqlite::Result<Option<WriteOutcome>> {
+    if let Some(version) = present(connection, key, machine)? {
+        return Ok(Some(WriteOutcome::Conflict(Some(version))));
+    }
+    let free: i64 = connection.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| row.get(0))?;
+    match free < FREE_PAGES {
+        true => Ok(None),
+        false => Ok(Some(WriteOutcome::Written(put(connection, key, value, stay, machine)?))),
     }
 }
 
@@ -162,16 +170,19 @@ fn put(
             "INSERT OR REPLACE INTO entries (key, number, ttl, ends, wall_ends, value) VALUES (?, ?, ?, ?, ?, ?)",
         )?
         .execute((key, number, ttl, ends, wall_ends, value))?;
-    if number % SWEEP_EVERY == 0 {
-        sweep(connection, now)?;
-    }
     Ok(version(era, number))
 }
 
-fn sweep(connection: &Connection, now: i64) -> rusqlite::Result<()> {
+/// Whether it is time for a sweep after the write of this version.
+pub(super) fn calls_for_a_sweep(version: Version) -> bool {
+    version.number.is_multiple_of(SWEEP_EVERY)
+}
+
+/// Removes expired rows: by itself and not with a write, because it changes pages that the write need not.
+pub(super) fn sweep(connection: &Connection, machine: &Machine) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM entries WHERE key IN (SELECT key FROM entries WHERE ends <= ? LIMIT ?)")?
-        .execute((now, SWEEP_MOST))?;
+        .execute((machine.boot_nanos(), SWEEP_MOST))?;
     Ok(())
 }
 
