@@ -80,6 +80,17 @@ impl Resource {
     }
 }
 
+impl Drop for Resource {
+    /// Leaves the line.
+    fn drop(&mut self) {
+        if let State::Beginning(begin) = self.state.get_mut()
+            && let Some(leave) = begin.leave()
+        {
+            driver::run(leave, &mut self.session.borrow_mut());
+        }
+    }
+}
+
 impl wit::GuestRetry for Resource {
     fn poll(&self) -> Progress {
         mutex::progress(self.advance())

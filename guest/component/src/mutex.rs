@@ -209,6 +209,27 @@ impl Acquisition {
     }
 }
 
+impl Drop for Acquisition {
+    /// Gives back what was handed over to it, and leaves the line. Whether that works out nobody can be told.
+    fn drop(&mut self) {
+        let (Progress::Fresh(Acquiring::Lock(acquire)) | Progress::Waiting(Acquiring::Lock(acquire))) =
+            self.progress.get_mut()
+        else {
+            return;
+        };
+        let session = &mut self.session.borrow_mut();
+        if let Some(handed) = self.handed.take()
+            && let ControlFlow::Break(Ok(grant)) =
+                driver::advance(acquire, session, driver::now(), Event::HandedOver(handed))
+        {
+            let _ = driver::run(Release::new(grant), session);
+        }
+        if let Some(leave) = acquire.leave() {
+            driver::run(leave, session);
+        }
+    }
+}
+
 impl wit::GuestAcquisition for Acquisition {
     fn poll(&self) -> wit::Progress {
         progress(self.advance())

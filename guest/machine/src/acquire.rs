@@ -14,6 +14,7 @@ use crate::error::{AcquireError, Invalid, WaitingFor};
 use crate::hand_over::{Claim, HandedOver, Row};
 use crate::held::{Deadline, Doubt, Held};
 use crate::kv::{Reply, Request, StoreError, Version, WriteOutcome};
+use crate::leave::Leave;
 use crate::line::Ticket;
 use crate::name::{Key, Place};
 use crate::options::{LockOptions, Mode};
@@ -25,6 +26,7 @@ use crate::step::{Event, Machine, Step};
 use crate::time::Time;
 use crate::wait::Wait;
 
+mod leaving;
 mod line_up;
 mod written;
 
@@ -99,6 +101,11 @@ enum State {
     Pausing {
         until: Time,
         then: Then,
+    },
+    /// Leaving the line, because it ends without the lock.
+    Leaving {
+        leave: Box<Leave>,
+        outcome: Box<Outcome>,
     },
     Ended,
 }
@@ -190,7 +197,7 @@ impl Acquire {
         match session.contention.recall(&self.store_key, wanted, now).filter(|_| self.lines_up) {
             // Whoever had it before lets those go first who wait for it now.
             Some(contended) => {
-                self.queue = Some(Box::new(self.new_queue(session).remembering(contended)));
+                self.queue = Some(Box::new(self.new_queue(session).remembering(contended, now)));
                 self.look(session)
             }
             None if self.lines_up && wanted => self.look(session),
@@ -344,6 +351,15 @@ impl Machine for Acquire {
     type Outcome = Outcome;
 
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
+        match self.go(session, now, event) {
+            Step::Done(outcome) => self.leave_with(session, now, outcome),
+            step => step,
+        }
+    }
+}
+
+impl Acquire {
+    fn go(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
         // Each arm puts the next state back; one that does not has ended.
         match (core::mem::replace(&mut self.state, State::Ended), event) {
             (State::Fresh, Event::Start) => self.start(session, now),
@@ -404,6 +420,7 @@ impl Machine for Acquire {
             }
             (State::Fresh | State::Pausing { .. }, Event::HandedOver(handed)) => self.take(session, now, handed),
             (State::Pausing { then, .. }, Event::Woken) => self.go_on(session, now, then),
+            (State::Leaving { leave, outcome }, event) => self.leaving(session, now, event, leave, outcome),
             _ => self.end(Err(AcquireError::OutOfOrder)),
         }
     }

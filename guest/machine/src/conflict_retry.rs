@@ -14,6 +14,7 @@ use core::time::Duration;
 use crate::acquire::{Acquire, OUTAGE_PAUSE};
 use crate::error::{AcquireError, GrantError, WaitingFor};
 use crate::grant::{Release, Released, Renew};
+use crate::leave::Leave;
 use crate::name::Key;
 use crate::options::LockOptions;
 use crate::record::Nonce;
@@ -166,6 +167,14 @@ impl BeginTry {
     /// How many tries have begun; this one has not.
     pub fn tries(&self) -> u32 {
         self.tries
+    }
+
+    /// What takes its place in the line away when the wait is dropped; see [`Acquire::leave`].
+    pub fn leave(&mut self) -> Option<Leave> {
+        match &mut self.state {
+            Beginning::Acquiring(_, acquire) => acquire.leave(),
+            _ => None,
+        }
     }
 
     /// Whoever has a reservation goes at once.

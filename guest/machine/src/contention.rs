@@ -1,10 +1,12 @@
 //! What a session remembers of keys that others want, too.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::leave::Leave;
 use crate::line::Ticket;
 use crate::name::Key;
 use crate::text::is_same;
@@ -35,6 +37,8 @@ pub(crate) struct Contended {
     pub(crate) ticket: Option<Ticket>,
     pub(crate) turn: Duration,
     pub(crate) released: Option<Time>,
+    /// Takes that ticket out of the line, once the key is released.
+    pub(crate) leave: Option<Box<Leave>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -80,7 +84,7 @@ impl Contention {
             return None;
         }
         last.looked = now;
-        Some(Contended { ticket: None, turn: last.held_for, released: Some(last.at) })
+        Some(Contended { ticket: None, turn: last.held_for, released: Some(last.at), leave: None })
     }
 
     /// Remembers that a key had to be waited for.
@@ -90,6 +94,11 @@ impl Contention {
             self.contended.remove(0);
         }
         self.contended.push((store_key.into(), contended));
+    }
+
+    /// What takes the session's ticket out of the key's line, now that the key was released; once.
+    pub(crate) fn leave(&mut self, store_key: &str) -> Option<Box<Leave>> {
+        self.contended.iter_mut().find(|(key, _)| **key == *store_key)?.1.leave.take()
     }
 
     /// Notes that a key of the session's own namespace was given back, which was held since then.

@@ -10,10 +10,11 @@ use crate::error::{AcquireError, GrantError};
 use crate::hand_over::{Claim, HandedOver, MAX_IN_A_ROW, Row};
 use crate::held::{Deadline, Doubt, Held};
 use crate::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl};
+use crate::leave::Leave;
 use crate::line::{Line, Ticket};
 use crate::name::Place;
 use crate::options::{Lease, to_trust};
-use crate::queue::{KEPT_FOR, corrected, rounded};
+use crate::queue::{corrected, rounded};
 use crate::record::Record;
 use crate::rewrite::{Before, Rewrite, holder};
 use crate::session::{Grant, Session};
@@ -59,6 +60,11 @@ enum State {
         write: Box<Conditional>,
         before: Before,
         row: Row,
+    },
+    /// Taking the ticket of who was served out of the line.
+    Leaving {
+        leave: Box<Leave>,
+        outcome: Released,
     },
     Ended,
 }
@@ -185,8 +191,7 @@ impl Release {
         // Those who are written into the line write nothing there themselves.
         waiting.turn = Some(rounded(corrected(waiting.turn, now.since(held.since))));
         self.state = State::LiningUp;
-        let (value, ttl) = (waiting.encode(key), Ttl::After(KEPT_FOR));
-        Step::Call(Request::Replace { key: line, value, ttl, if_version: entry.version })
+        Step::Call(waiting.rewrite(key, &line, entry.version))
     }
 
     /// Frees the lock, or writes what the claim says.
@@ -219,6 +224,36 @@ impl Release {
         let row = held.row.next(held.record.nonce);
         self.state = State::GivingUp { write: Box::new(write), before: Before::of(held, Doubt::GivenUp), row };
         ask.into()
+    }
+
+    /// The lock is released: who was the last of the line takes its ticket out.
+    fn leave(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        outcome: Result<Released, GrantError>,
+    ) -> Step<Result<Released, GrantError>> {
+        match (outcome, session.contention.leave(&self.grant.store_key)) {
+            (Ok(outcome @ Released::Freed), Some(leave)) => self.leaving(session, now, Event::Start, leave, outcome),
+            (outcome, _) => Step::Done(outcome),
+        }
+    }
+
+    fn leaving(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        event: Event,
+        mut leave: Box<Leave>,
+        outcome: Released,
+    ) -> Step<Result<Released, GrantError>> {
+        match leave.step(session, now, event).split() {
+            ControlFlow::Break(()) => Step::Done(Ok(outcome)),
+            ControlFlow::Continue(ask) => {
+                self.state = State::Leaving { leave, outcome };
+                ask.into()
+            }
+        }
     }
 
     fn on_replaced(&self, session: &mut Session, now: Time, outcome: Released) -> Result<Released, GrantError> {
@@ -291,12 +326,16 @@ impl Machine for Release {
             // The line is advice: where it cannot be written it is done without.
             (State::LiningUp, Event::Reply(Reply::Write(_))) => self.give_up(session, now, None),
             (State::GivingUp { mut write, before, row }, event) => match write.step(now, event) {
-                ControlFlow::Break(end) => Step::Done(self.on_given_up(session, now, before, row, end)),
+                ControlFlow::Break(end) => {
+                    let outcome = self.on_given_up(session, now, before, row, end);
+                    self.leave(session, now, outcome)
+                }
                 ControlFlow::Continue(ask) => {
                     self.state = State::GivingUp { write, before, row };
                     ask.into()
                 }
             },
+            (State::Leaving { leave, outcome }, event) => self.leaving(session, now, event, leave, outcome),
             _ => Step::Done(Err(GrantError::OutOfOrder)),
         }
     }

@@ -10,20 +10,26 @@
 //! waiting: 6c62272e07bb0142 ~1f83d9abfb41bd6b 5be0cd19137e2179
 //! ```
 //!
-//! Each that waits is told by the first half of its acquisition's nonce. Nobody leaves: the holder's record tells who
-//! was served last, and whoever writes the line next takes that one out. Those before it were passed over, perhaps
-//! because they crashed: they get a mark each time, and with the fourth they are taken out. A turn is the time from one
-//! grant to the next, as the last writer who knew it found it to be.
+//! Each waiter is told by the first half of its acquisition's nonce. The holder's record tells who was served last, and
+//! whoever writes the line next takes that one out; the last of the line does it itself, when it releases the lock.
+//! Whoever gives up takes itself out. Those before the one that was served were passed over, perhaps because they
+//! crashed: they get a mark each time, and with the fourth they are taken out. A turn is the time from one grant to the
+//! next, as the last writer who knew it found it to be.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::kv::{Request, Ttl, Version};
 use crate::name::Key;
 use crate::options::push_seconds;
 use crate::record::{Nonce, parse_seconds};
 use crate::text::{Lines, push_escaped, push_hex, unescape};
 
 const HEADING: &str = "kvlock/1 line";
+/// The line is forgotten when nobody has joined it for so long. Who waits longer joins anew, and those who are next
+/// look most often.
+pub(crate) const KEPT_FOR: Duration = Duration::from_secs(60);
 /// So many stand in the line; more wait until there is room, and try now and then meanwhile.
 const MOST: usize = 64;
 /// Who was passed over so often is not there any more.
@@ -104,10 +110,35 @@ impl Line {
 
     /// This one was served: it leaves the line, and those before it were passed over.
     pub(crate) fn serve(&mut self, served: Ticket) {
+        self.pass(served);
+        self.remove(served);
+    }
+
+    /// This one is served: those before it were passed over.
+    pub(crate) fn pass(&mut self, served: Ticket) {
         let Some(place) = self.place(served) else { return };
-        self.waiting.remove(place);
         self.waiting.iter_mut().take(place).for_each(|waiting| waiting.passes += 1);
         self.waiting.retain(|waiting| waiting.passes < PASSES);
+    }
+
+    /// This one gives up; false if it does not stand in the line.
+    pub(crate) fn remove(&mut self, ticket: Ticket) -> bool {
+        let place = self.place(ticket);
+        place.map(|place| self.waiting.remove(place)).is_some()
+    }
+
+    /// How many stand behind this one.
+    pub(crate) fn behind(&self, ticket: Ticket) -> usize {
+        self.place(ticket).map_or(0, |place| self.len() - place - 1)
+    }
+
+    /// What makes the line that has this version into this one: a line that nobody stands in is taken away.
+    pub(crate) fn rewrite(&self, key: &Key, store_key: &Arc<str>, if_version: Version) -> Request {
+        let store_key = store_key.clone();
+        if self.len() == 0 {
+            return Request::Delete { key: store_key, if_version };
+        }
+        Request::Replace { key: store_key, value: self.encode(key), ttl: Ttl::After(KEPT_FOR), if_version }
     }
 
     /// This one stands at the end from now on; false if there is no room.

@@ -12,32 +12,25 @@
 //! in the line may have crashed. Where new ones take it as soon as it is given back, it is never found free; so who sees
 //! that happen again and again while the line stands still waits no longer for those before it.
 
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::contention::Contended;
 use crate::hand_over::MAX_IN_A_ROW;
 use crate::kv::{Entry, Request, Ttl, Version};
-use crate::line::{Line, Ticket};
+use crate::leave::Leave;
+use crate::line::{KEPT_FOR, Line, Ticket};
 use crate::name::Key;
-use crate::options::MAX_INTERVAL;
 use crate::record::Nonce;
 use crate::time::Time;
-use crate::wait::Wait;
 
-/// The shortest pause: what a system's timers can do. The round trip that follows is about as long again.
-const SHORTEST: Duration = Duration::from_micros(20);
-/// A turn comes this part of it sooner or later than expected.
-const ERROR: u32 = 6;
-/// Beyond that it does not matter how long a turn takes: no pause is longer.
-const LONGEST_TURN: Duration = MAX_INTERVAL;
-/// Who has so many before it looks again when half of them are done.
-const FAR: u32 = 8;
-/// Of the time for which it was looked already whether a turn ends, a pause is this part; and of the error at least.
-const PATIENCE: u32 = 8;
-/// The line is forgotten when nobody has joined it for so long. Who waits longer joins anew, and those who are next
-/// look most often.
-pub(crate) const KEPT_FOR: Duration = Duration::from_secs(60);
+mod when;
+
+pub(crate) use when::{corrected, rounded};
+
+use when::{LONGEST_TURN, first_expectation};
+
 /// Where others take the lock so often while the line stands still, its first is not there any more; once more, and
 /// neither is the next. It is more often than a process hands the lock over to itself in a row.
 const PASSED_OVER: u32 = MAX_IN_A_ROW + 4;
@@ -63,10 +56,14 @@ pub(crate) struct Queue {
     remembered: bool,
     /// When the session released the key last.
     released: Option<Time>,
+    /// Whether the session wants the key again as soon as it has released it.
+    comes_back: bool,
     joins_left: u8,
     standing: Option<Standing>,
-    /// How many stood in the line at the last look.
-    length: u32,
+    /// The line as it was seen or written last, without those who were served.
+    line: Line,
+    /// Its version, if it is in the store and that is known.
+    written: Option<Version>,
     /// The record that was looked at last, and found to be that of the present holder.
     seen: Option<Version>,
     seen_since: Option<Time>,
@@ -149,9 +146,11 @@ impl Queue {
             found: None,
             remembered: false,
             released: None,
+            comes_back: false,
             joins_left: JOINS,
             standing: None,
-            length: 0,
+            line: Line::default(),
+            written: None,
             seen: None,
             seen_since: None,
             holder: None,
@@ -165,9 +164,10 @@ impl Queue {
     }
 
     /// What the session found when it had the key before.
-    pub(crate) fn remembering(self, contended: Contended) -> Self {
-        let Contended { ticket: former, turn, released } = contended;
-        Queue { former, found: Some(turn.min(LONGEST_TURN)), remembered: true, released, ..self }
+    pub(crate) fn remembering(self, contended: Contended, now: Time) -> Self {
+        let Contended { ticket: former, turn, released, .. } = contended;
+        let comes_back = released.is_some_and(|released| now.since(released) < turn);
+        Queue { former, found: Some(turn.min(LONGEST_TURN)), remembered: true, released, comes_back, ..self }
     }
 
     /// Whether the key is known to have changed hands since the last look.
@@ -177,7 +177,8 @@ impl Queue {
 
     /// The lock and its line, as a look found them.
     pub(crate) fn see(&mut self, now: Time, holder: Option<Served>, entry: Option<&Entry>) -> Advice {
-        let mut line = entry.map(|entry| Line::decode(&self.key, &entry.value)).unwrap_or_default();
+        self.line = entry.map(|entry| Line::decode(&self.key, &entry.value)).unwrap_or_default();
+        self.written = entry.map(|entry| entry.version);
         let served = holder.map(|holder| holder.ticket);
         // Not if the holder has renewed its lease.
         let another = served != self.holder;
@@ -188,82 +189,70 @@ impl Queue {
             // Those who take the lock once have no other way to tell it.
             let told = holder.and_then(|holder| holder.turn).map(|turn| turn.min(LONGEST_TURN));
             // It may tell of a crowd that was served, whose tickets are in the line yet.
-            let known = self.measured || self.found.is_some() || line.turn.is_some();
+            let known = self.measured || self.found.is_some() || self.line.turn.is_some();
             self.hearsay |= told.is_some() && !known;
             // That turns follow each other it has seen for itself by then.
             self.hearsay &= self.last_turn.is_none();
             self.found = self.found.or(told);
         }
-        self.learn(now, holder.map(|holder| holder.version), line.turn);
-        self.former.into_iter().chain(served).for_each(|ticket| line.serve(ticket));
-        self.length = u32::try_from(line.len()).unwrap_or(u32::MAX);
+        self.learn(now, holder.map(|holder| holder.version), self.line.turn);
+        self.former.into_iter().chain(served).for_each(|ticket| self.line.serve(ticket));
         self.began = holder.and_then(|holder| Some(self.within_what_was_seen(holder.since.or(self.other_at)?)));
         let turn_began = holder.map(|holder| self.plausible(holder.since));
-        if let Some(place) = line.before(self.ticket) {
+        if let Some(place) = self.line.before(self.ticket) {
             self.joins_left = JOINS;
             let place = self.stand(now, place, turn_began, another && holder.is_some());
             return if holder.is_none() && place == 0 { Advice::Try } else { Advice::Pause };
         }
-        if holder.is_none() && line.len() == 0 {
+        if holder.is_none() && self.line.len() == 0 {
             self.standing = None;
             // Else those who are gone would be found in it again, and waited for.
             return entry.map_or(Advice::Try, |entry| {
                 Advice::Clear(Request::Delete { key: self.store_key.clone(), if_version: entry.version })
             });
         }
-        self.join(now, line, entry.map(|entry| entry.version), turn_began)
+        self.join(now, turn_began)
     }
 
-    /// When the holder's turn began: what its wall clock says, within what is known otherwise. How long turns are must
-    /// be known, too, or it would be waited for on a guess.
-    fn plausible(&self, since: Option<Time>) -> Option<Time> {
-        since.filter(|_| self.measured).map(|since| self.within_what_was_seen(since))
+    /// Its own write of the line has this version.
+    pub(crate) fn joined(&mut self, version: Version) {
+        self.written = Some(version);
     }
 
-    fn within_what_was_seen(&self, since: Time) -> Time {
-        since.max(self.other_at.unwrap_or(since)).min(self.seen_since.unwrap_or(since))
+    /// Takes it out of the line; none if it does not stand there.
+    pub(crate) fn leave(&self) -> Option<Leave> {
+        self.standing.as_ref()?;
+        let seen = self.written.map(|version| (self.line.clone(), version));
+        Some(Leave::new(self.key.clone(), self.store_key.clone(), self.ticket, seen))
     }
 
-    /// How long the turn of whoever has the lock took, if it is over now and was seen to begin.
-    fn turn_until(&self, end: Time) -> Option<Duration> {
-        self.holder.and(self.other_at)?;
-        Some(end.since(self.began?))
+    /// Takes it out of the line once it was served, if nobody is known to stand behind it who would; not if its session
+    /// is expected back at once, which knows its former ticket.
+    fn leave_served(&self) -> Option<Leave> {
+        let mut line = self.line.clone();
+        line.place(self.ticket).filter(|_| !self.comes_back && line.behind(self.ticket) == 0)?;
+        // Marks those before it, and stands there still.
+        line.pass(self.ticket);
+        let seen = self.written.map(|version| (line, version));
+        Some(Leave::new(self.key.clone(), self.store_key.clone(), self.ticket, seen))
     }
 
-    /// Brings up to date what is known of turns.
-    fn learn(&mut self, now: Time, version: Option<Version>, told: Option<Duration>) {
-        let looked = self.looked.replace(now);
-        if self.turn.is_none() && self.has_moved(version) && self.seen.is_some() {
-            // It may have changed hands more than once.
-            self.turn = looked.map(|looked| now.since(looked) / 2);
-        }
-        self.measured |= told.is_some() || self.found.is_some();
-        // The line tells what all have found; what this session found is told to it once.
-        let turn = match self.found.take() {
-            Some(found) => Some(corrected(told, found)),
-            None => told.or(self.turn),
-        };
-        self.turn = turn.map(|turn| believable(turn, self.last_turn).min(LONGEST_TURN));
-        if version != self.seen || self.seen_since.is_none() {
-            (self.seen, self.seen_since) = (version, Some(now));
-        }
-    }
-
-    fn join(&mut self, now: Time, mut line: Line, version: Option<Version>, turn_began: TurnBegan) -> Advice {
-        let Some(joins_left) = self.joins_left.checked_sub(1).filter(|_| line.join(self.ticket)) else {
+    fn join(&mut self, now: Time, turn_began: TurnBegan) -> Advice {
+        let Some(joins_left) = self.joins_left.checked_sub(1).filter(|_| self.line.join(self.ticket)) else {
             self.joins_left = JOINS;
             self.standing = None;
             return Advice::Pause;
         };
         self.joins_left = joins_left;
         self.standing = None;
-        self.stand(now, line.before(self.ticket).unwrap_or_default(), turn_began, false);
-        line.turn = self.turn.or(line.turn).map(rounded);
-        let (key, value) = (self.store_key.clone(), line.encode(&self.key));
-        let ttl = Ttl::After(KEPT_FOR);
-        Advice::Join(match version {
-            Some(if_version) => Request::Replace { key, value, ttl, if_version },
-            None => Request::Add { key, value, ttl },
+        self.stand(now, self.line.before(self.ticket).unwrap_or_default(), turn_began, false);
+        self.line.turn = self.turn.or(self.line.turn).map(rounded);
+        Advice::Join(match self.written.take() {
+            Some(version) => self.line.rewrite(&self.key, &self.store_key, version),
+            None => {
+                let (key, value) = (self.store_key.clone(), self.line.encode(&self.key));
+                Request::Add { key, value, ttl: Ttl::After(KEPT_FOR) }
+            }
         })
     }
 
@@ -301,159 +290,13 @@ impl Queue {
         place
     }
 
-    /// How long to pause, and what then.
-    pub(crate) fn pause(&mut self, now: Time, wait: &mut Wait) -> (Duration, Then) {
-        let (pause, then) = self.plan(now, wait);
-        self.paused = pause;
-        (pause, then)
-    }
-
-    fn plan(&self, now: Time, wait: &mut Wait) -> (Duration, Then) {
-        let Some(standing) = &self.standing else {
-            // Those who fill a line may all have crashed.
-            let then = if self.seen.is_none() { Then::Try } else { Then::Look };
-            return (wait.next_pause().saturating_mul(self.length.max(1)), then);
-        };
-        // Whoever is next had time to take it, and may have crashed.
-        let left_free = self.seen.is_none() && standing.confirmed;
-        let then = if standing.place == 0 || left_free { Then::Try } else { Then::Look };
-        let behind = standing.place.max(1);
-        let known = self.turn.zip(standing.expected).filter(|_| standing.place == 0 || self.is_believed(wait));
-        let Some((turn, expected)) = known else {
-            return (wait.next_pause().saturating_mul(behind), then);
-        };
-        let longest = wait.settled_pause().max(2 * SHORTEST);
-        let error = (turn / ERROR).clamp(2 * SHORTEST, longest);
-        let pause = match standing.place {
-            // Holds may be shorter than those before, and turns than is told.
-            0 => {
-                let taken_for = now.since(expected.before(turn));
-                now.until(expected.before(error)).min((2 * taken_for).max(error)).max(error / PATIENCE).max(SHORTEST)
-            }
-            _ if left_free => error.saturating_mul(behind),
-            1..FAR => now.until(expected.before(turn).after(error)).max(error),
-            place => now.until(expected.before(turn * (place / 2))).max(error),
-        };
-        // Who holds it takes longer than usual: pauses grow with the time that it takes longer.
-        let overdue = now.since(self.seen_since.unwrap_or(now).after(turn)).max(now.since(expected.before(error)));
-        (pause.max(overdue / PATIENCE).min(longest.saturating_mul(behind)), then)
-    }
-
-    /// Whether how long turns are said to be may be slept on. It may be hearsay; and a turn that was longer than others
-    /// are, by a crash perhaps, is told on until somebody sees another.
-    fn is_believed(&self, wait: &Wait) -> bool {
-        let is_seen = self.remembered || self.last_turn.is_some();
-        !self.hearsay && (is_seen || self.turn <= Some(wait.interval()))
-    }
-
     /// It has the lock. What is to be remembered, if it had to wait for it.
     pub(crate) fn served(&self, now: Time) -> Option<Contended> {
-        Some(Contended { ticket: Some(self.ticket), turn: self.found(now)?, released: None })
-    }
-
-    /// How long turns were while it waited, if it has the lock now.
-    pub(crate) fn found(&self, now: Time) -> Option<Duration> {
-        let standing = self.standing.as_ref()?;
-        // It became free at some time in the last pause.
-        let took = now.since(standing.since).saturating_sub(self.paused / 2);
-        let turn = took / standing.turns.max(1);
-        let last_turn = self.turn_until(now.before(self.paused / 2)).or(self.last_turn);
-        Some(rounded(believable(turn, last_turn)))
-    }
-}
-
-/// How long turns are said to be, within what was seen last: those who are faster than the line have turns, too, and
-/// what is told may be of another time.
-fn believable(turn: Duration, last: Option<Duration>) -> Duration {
-    last.map_or(turn, |last| turn.min(last + last / ERROR))
-}
-
-/// How long turns are, by what the line told and by what was found.
-pub(crate) fn corrected(told: Option<Duration>, found: Duration) -> Duration {
-    told.map_or(found, |told| (told.min(LONGEST_TURN) * 3 + found) / 4)
-}
-
-/// As fine as people want to read it.
-pub(crate) fn rounded(turn: Duration) -> Duration {
-    Duration::from_micros(u64::try_from(turn.as_micros()).unwrap_or(u64::MAX))
-}
-
-/// When the lock is to be expected after so many turns, the first of which may have begun before.
-fn first_expectation(now: Time, released: Option<Time>, turn: Duration, turns: u32) -> Time {
-    match released {
-        // The holder took it when this session released it.
-        Some(released) if now.since(released) < turn => released.after(turn * turns),
-        _ => now.after((turn * turns).saturating_sub(turn / 2)),
+        let turn = self.found(now)?;
+        let leave = self.leave_served().map(Box::new);
+        Some(Contended { ticket: Some(self.ticket), turn, released: None, leave })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(millis: u64) -> Time {
-        Time::from_nanos(millis * 1_000_000)
-    }
-
-    #[test]
-    fn a_renewal_does_not_begin_the_turn_anew() {
-        let key = Key::new("report").unwrap();
-        let contended = Contended { ticket: None, turn: Duration::from_secs(1), released: None };
-        let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(contended);
-        let mut line = Line::default();
-        line.join(Ticket(7));
-        let version = |number| Version { era: 1, number };
-        let entry = Entry { value: line.encode(&key), version: version(1), time_left: None };
-        for (now, number) in [(0, 2), (300, 2), (600, 3)] {
-            let holder = Served { ticket: Ticket(1), version: version(number), since: Some(at(0)), turn: None };
-            assert_eq!(queue.see(at(now), Some(holder), Some(&entry)), Advice::Pause);
-        }
-        let mut wait = Wait::new(None, Duration::from_secs(1), 1);
-        let expected = Duration::from_secs(1) - Duration::from_secs(1) / ERROR;
-        assert_eq!(queue.pause(at(600), &mut wait), (expected - Duration::from_millis(600), Then::Try));
-    }
-
-    #[test]
-    fn whoever_measured_turns_relies_on_that_although_a_record_tells_them_and_the_line_does_not() {
-        let key = Key::new("report").unwrap();
-        let turn = Duration::from_secs(1);
-        let contended = Contended { ticket: None, turn, released: None };
-        let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(contended);
-        let version = |number| Version { era: 1, number };
-        let holder =
-            |ticket, number, turn| Served { ticket: Ticket(ticket), version: version(number), since: None, turn };
-        assert!(matches!(queue.see(at(0), Some(holder(1, 2, None)), None), Advice::Join(_)));
-        // Another was faster at joining.
-        let mut line = Line::default();
-        line.join(Ticket(5));
-        let entry = Entry { value: line.encode(&key), version: version(3), time_left: None };
-        assert!(matches!(queue.see(at(1), Some(holder(2, 4, Some(turn))), Some(&entry)), Advice::Join(_)));
-        let (pause, then) = queue.pause(at(1), &mut Wait::new(None, turn, 1));
-        assert!(pause >= turn / ERROR && then == Then::Look, "{pause:?}");
-    }
-
-    /// What the third in line does after others took the lock so often.
-    fn after_others_took_it(times: u64) -> Then {
-        let key = Key::new("report").unwrap();
-        let turn = Duration::from_millis(10);
-        let mut line = Line::default();
-        line.turn = Some(turn);
-        [1, 2, 7].into_iter().for_each(|ticket| assert!(line.join(Ticket(ticket))));
-        let version = |number| Version { era: 1, number };
-        let entry = Entry { value: line.encode(&key), version: version(1), time_left: None };
-        let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64));
-        for time in 0..=times {
-            let (ticket, version) = (Ticket(100 + time), version(100 + time));
-            let holder = Served { ticket, version, since: None, turn: None };
-            assert_eq!(queue.see(at(10 * time), Some(holder), Some(&entry)), Advice::Pause);
-        }
-        queue.pause(at(10 * times), &mut Wait::new(None, turn, 1)).1
-    }
-
-    #[test]
-    fn who_sees_others_take_the_lock_again_and_again_does_not_wait_for_a_line_that_stands_still() {
-        let enough = u64::from(PASSED_OVER) + 2;
-        assert_eq!(after_others_took_it(enough - 1), Then::Look);
-        assert_eq!(after_others_took_it(enough), Then::Try);
-    }
-}
+mod tests;

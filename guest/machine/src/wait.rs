@@ -32,6 +32,11 @@ impl Wait {
         self.limit.map(|limit| limit.saturating_sub(self.waited(now)))
     }
 
+    /// For how long it has been over.
+    pub(crate) fn overrun(&self, now: Time) -> Duration {
+        self.limit.map_or(Duration::ZERO, |limit| self.waited(now).saturating_sub(limit))
+    }
+
     pub(crate) fn is_over(&self, now: Time) -> bool {
         self.left(now).is_some_and(|left| left.is_zero())
     }

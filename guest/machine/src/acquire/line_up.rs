@@ -107,9 +107,12 @@ impl Acquire {
 
     /// The line is advice: where it cannot be written it is done without.
     pub(super) fn on_joined(&mut self, session: &Session, now: Time, reply: AddReply) -> Step<Outcome> {
-        match reply {
-            Ok(WriteOutcome::Conflict(_) | WriteOutcome::Absent) => self.look(session),
-            Ok(WriteOutcome::Written(_)) | Err(_) => self.pause(now, Duration::ZERO),
+        if let Ok(WriteOutcome::Conflict(_) | WriteOutcome::Absent) = reply {
+            return self.look(session);
         }
+        if let (Ok(WriteOutcome::Written(version)), Some(queue)) = (reply, &mut self.queue) {
+            queue.joined(version);
+        }
+        self.pause(now, Duration::ZERO)
     }
 }

@@ -72,7 +72,7 @@ impl Acquire {
             self.begun_anew = true;
             return self.take_over(record, version, now);
         }
-        if let Some(contended) = self.queue.as_ref().and_then(|queue| queue.served(now)) {
+        if let Some(contended) = self.queue.take().and_then(|queue| queue.served(now)) {
             session.contention.contend(&self.store_key, contended);
         }
         let grant = session.grant(&self.store_key, record, version, sent, taken_until(&self.options, sent), row);

@@ -5,6 +5,7 @@
 //! of them, always the one that is due first; [`World::drive`] moves one to its end.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod crowd;
 pub(crate) mod store;
 
 use std::time::Duration;
@@ -468,6 +469,10 @@ impl Random {
 
 pub(crate) const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
+}
+
+pub(crate) const fn micros(micros: u64) -> Duration {
+    Duration::from_micros(micros)
 }
 
 pub(crate) const fn millis(millis: u64) -> Duration {

@@ -12,7 +12,7 @@
 //!   acquire without a look at the line (whoever had the lock last, did not have to wait for it, and looked less than
 //!   5 ms ago), or because the first of the line expected a longer hold, and slept while the next but one tried. Of two
 //!   whose holds are all alike each is overtaken once at most: they take turns.
-//! - **A pause that is longer than it should be costs its sleeper one more.**
+//! - **A pause that is longer than it should be costs its sleeper one more**, and two more where clocks are wrong.
 //! - **A lock that somebody stands in line for is not left free for longer than so many units**, whether those before
 //!   it in the line have crashed or not: less than two turns, a turn being a hold and what passes until the next.
 //!
