@@ -1,8 +1,10 @@
 //! Exit codes: numbers that scripts may rely on, after BSD's sysexits and the shells' habits.
 
 use std::error::Error;
+use std::process::ExitCode;
 
 use super::error::Kind;
+use super::{signals, stderr};
 
 /// The arguments, or what they name, are wrong.
 pub(super) const USAGE: u8 = 64;
@@ -28,11 +30,44 @@ pub(super) fn of_signal(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-/// An error that has its exit code with it.
+/// How a command ended, and how kvlock ends in its stead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Exited(u8),
+    /// A signal ended it.
+    Killed(i32),
+    /// A key that was pressed at the terminal did, such as Ctrl-C. The command alone had the terminal: whoever pressed it
+    /// meant all who would have been told of it without us.
+    KilledByKey(i32),
+}
+
+impl Status {
+    /// The exit code, as a shell tells it.
+    pub(super) fn code(self) -> u8 {
+        match self {
+            Status::Exited(code) => code,
+            Status::Killed(signal) | Status::KilledByKey(signal) => of_signal(signal),
+        }
+    }
+
+    /// Ends kvlock by the signal, if it was one: whoever waits for us ends too where it would have, as a shell's script
+    /// after Ctrl-C. Else tells the exit code.
+    pub(super) fn end(self) -> ExitCode {
+        stderr::flush();
+        match self {
+            Status::Exited(_) => {}
+            Status::Killed(signal) => signals::die_of(signal),
+            Status::KilledByKey(signal) => signals::die_with_our_group_of(signal),
+        }
+        self.code().into()
+    }
+}
+
+/// An error that says how kvlock ends.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(super) struct Exit {
-    code: u8,
+    status: Status,
     message: String,
     /// The error that it tells in words of its own, for those who read JSON.
     #[source]
@@ -41,7 +76,12 @@ pub(super) struct Exit {
 
 impl Exit {
     pub(super) fn new(code: u8, message: impl Into<String>) -> Self {
-        Exit { code, message: message.into(), about: None }
+        Exit { status: Status::Exited(code), message: message.into(), about: None }
+    }
+
+    /// A signal ended what we did.
+    pub(super) fn interrupted(signal: i32, message: impl Into<String>) -> Self {
+        Exit { status: Status::Killed(signal), message: message.into(), about: None }
     }
 
     /// The same about an error, which is not told as well.
@@ -50,7 +90,7 @@ impl Exit {
     }
 
     pub(super) fn code(&self) -> u8 {
-        self.code
+        self.status.code()
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -58,10 +98,10 @@ impl Exit {
     }
 }
 
-/// The exit code for an error that ended a subcommand.
-pub(super) fn code_of(error: &anyhow::Error) -> u8 {
+/// How kvlock ends after an error that ended a subcommand.
+pub(super) fn status_of(error: &anyhow::Error) -> Status {
     match error.downcast_ref::<Exit>() {
-        Some(exit) => exit.code,
-        None => Kind::of(error).code(),
+        Some(exit) => exit.status,
+        None => Status::Exited(Kind::of(error).code()),
     }
 }

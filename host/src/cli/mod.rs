@@ -8,6 +8,8 @@ mod component;
 mod doctor;
 mod error;
 mod exit;
+mod group;
+mod live;
 mod output;
 mod release;
 mod renew;
@@ -17,6 +19,8 @@ mod semaphore;
 mod signals;
 mod soft;
 mod status;
+mod stderr;
+mod terminal;
 mod tips;
 mod variables;
 mod wait;
@@ -127,14 +131,17 @@ pub(crate) fn main() -> ExitCode {
     trace(cli.global.verbose);
     let is_quiet = cli.global.quiet;
     match cli.run() {
-        Ok(code) => code,
+        Ok(code) => {
+            stderr::flush();
+            code
+        }
         Err(error) => {
-            let code = exit::code_of(&error);
+            let status = exit::status_of(&error);
             // What is no error to whoever asked for that exit code is none of those that --quiet lets through.
-            if code != 0 || !is_quiet {
-                output::say_error(&error, code);
+            if status.code() != 0 || !is_quiet {
+                output::say_error(&error, status.code());
             }
-            code.into()
+            status.end()
         }
     }
 }
@@ -177,7 +184,7 @@ impl Cli {
     fn run(self) -> Result<ExitCode> {
         let global = &self.global;
         match self.command {
-            Command::Run(run) => run.run(global),
+            Command::Run(run) => Ok(run.run(global)?.end()),
             Command::Acquire(acquire) => acquire.run(global),
             Command::Release(release) => release.run(global),
             Command::Renew(renew) => renew.run(global),
@@ -246,14 +253,14 @@ fn default_file() -> Result<PathBuf> {
     Ok(state.join("kvlock").join("locks.db"))
 }
 
-/// Turns the library's events into lines on stderr.
+/// Turns the library's events into lines on stderr, for which none of its threads waits.
 fn trace(verbose: u8) {
     let level = match verbose {
         0 => return,
         1 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(|| stderr::Log);
     // It would tell on stderr that it cannot write to stderr, and panic.
     lines.log_internal_errors(false).init();
 }

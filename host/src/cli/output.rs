@@ -12,7 +12,7 @@ use serde_json::json;
 use signal_hook::consts::SIGPIPE;
 
 use super::exit::{self, Exit};
-use super::{error, tips};
+use super::{error, stderr, tips};
 
 /// Prints one line of JSON.
 pub(super) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
@@ -70,10 +70,8 @@ pub(super) fn say_usage(error: &clap::Error) -> u8 {
     if error.use_stderr() { exit::USAGE } else { 0 }
 }
 
-/// Writes a line to stderr. One that cannot be written, on a full disk or to a reader that has gone, must not end us:
-/// the lock would be left behind.
 fn write_line(line: impl Display) {
-    let _ = std::io::stderr().write_all(format!("{line}\n").as_bytes());
+    stderr::say(format!("{line}\n").as_bytes());
 }
 
 /// A key or name of which no more is shown than fits beside other words.

@@ -3,8 +3,9 @@
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, raise};
 use nix::unistd::{getpgrp, getpid};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::signal::*;
 use signal_hook::iterator::Signals;
 
@@ -32,6 +33,27 @@ const FORWARDED: [i32; 9] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2,
 /// Whether a signal that comes while nothing runs yet is a reason to give up.
 pub(super) fn interrupts(signal: i32) -> bool {
     matches!(signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM)
+}
+
+/// Ends us by this signal, and leaves no core: that is the command's to leave. Returns where nothing can end us so, as
+/// the first process of a container.
+pub(super) fn die_of(signal: i32) {
+    let no_core = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
+    let _ = setrlimit(Resource::Core, no_core);
+    let Ok(signal) = Signal::try_from(signal) else { return };
+    // SAFETY: nothing of ours is called by the default.
+    let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
+    let _ = SigSet::from(signal).thread_unblock();
+    let _ = raise(signal);
+}
+
+/// Ends us by this signal, and sends it to all that share our process group.
+pub(super) fn die_with_our_group_of(signal: i32) {
+    if let Ok(signal) = Signal::try_from(signal) {
+        // Before we end, so that a shell that waits for us has it by then.
+        let _ = killpg(getpgrp(), signal);
+    }
+    die_of(signal);
 }
 
 /// Stops the whole process, until it is continued from outside.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use kvlock::{AcquireError, Acquisition, Grant, Poll, ResizePoll, Resizing, WaitingFor};
-use signal_hook::consts::SIGTSTP;
+use signal_hook::consts::{SIGCHLD, SIGTSTP};
 
-use super::Global;
 use super::args::HoldArgs;
-use super::exit::{self, Exit};
+use super::exit::Exit;
 use super::output::{self, one_line};
 use super::signals::{self, Event, interrupts};
+use super::{Global, child, live};
 
 /// How often the line counts down.
 const COUNT_EVERY: Duration = Duration::from_millis(200);
@@ -53,7 +53,7 @@ pub(super) fn granted(
 
 /// The error of a wait that a signal ended.
 pub(super) fn interrupted(key: &str, signal: i32) -> anyhow::Error {
-    Exit::new(exit::of_signal(signal), format!("`{key}`: the wait was interrupted")).into()
+    Exit::interrupted(signal, format!("`{key}`: the wait was interrupted")).into()
 }
 
 /// Pauses; tells the signal that ended the pause. Ctrl-Z stops us, as it would if we did not listen for it.
@@ -63,6 +63,7 @@ pub(super) fn pause(pause: Duration, events: &Receiver<Event>) -> Option<i32> {
         match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok(Event::Signal(signal)) if interrupts(signal) => return Some(signal),
             Ok(Event::Signal(SIGTSTP)) => signals::stop(),
+            Ok(Event::Signal(SIGCHLD)) => child::reap_orphans(),
             Ok(_) => {}
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
         }
@@ -86,7 +87,7 @@ pub(super) fn resized(
         line.show(&status);
         if let Some(signal) = pause(length, events) {
             let text = format!("`{name}`: the wait was interrupted; the new size stands, and {status}");
-            return Err(Exit::new(exit::of_signal(signal), text).into());
+            return Err(Exit::interrupted(signal, text).into());
         }
     }
 }
@@ -150,7 +151,7 @@ impl Line {
         }
         let bar = self.bar.get_or_insert_with(|| {
             let style = ProgressStyle::with_template("{spinner} waiting {elapsed}: {wide_msg}");
-            let bar = ProgressBar::new_spinner().with_elapsed(self.started.elapsed());
+            let bar = ProgressBar::with_draw_target(None, live::target()).with_elapsed(self.started.elapsed());
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar

@@ -13,13 +13,18 @@ mod keys;
 mod looking;
 mod nested;
 mod options;
+mod other_user;
+mod parent;
+mod pid_one;
 mod renewal;
 mod retry;
 mod semaphore;
 mod signals;
 mod soft;
+mod start;
 mod stores;
 mod streams;
+mod stuck_stderr;
 mod terminal;
 mod verbose;
 

@@ -1,18 +1,16 @@
 //! `kvlock run`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use kvlock::store::StoreError;
 use kvlock::{Grant, KeyState, SOFT_PATIENCE, Session};
 
 use self::retry::RetryArgs;
 use self::under::{CommandArgs, Runner, lost};
-use self::watch::Watch;
 use super::args::LockArgs;
+use super::exit::Status;
 use super::soft::{self, Soft};
 use super::wait::Wanted;
-use super::{Global, exit, signals, wait};
+use super::{Global, signals, wait};
 
 mod retry;
 pub(super) mod under;
@@ -50,10 +48,10 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(super) fn run(self, global: &Global) -> Result<Status> {
         let (sender, events) = signals::listen()?;
         let LockArgs { key, hold, .. } = &self.lock;
-        let runner = Runner { command: &self.command, lease: hold.lease, global, sender, events: &events };
+        let runner = Runner { command: &self.command, key, lease: hold.lease, global, sender, events: &events };
         if self.retry.is_wanted() {
             return self.retry(&runner, &global.session(hold.owner.as_deref())?);
         }
@@ -92,26 +90,27 @@ impl Run {
     }
 
     /// The store is down, and nobody has a lock.
-    fn run_unguarded(&self, runner: &Runner<'_>, outage: &StoreError) -> Result<ExitCode> {
+    fn run_unguarded(&self, runner: &Runner<'_>, outage: &StoreError) -> Result<Status> {
         if let Some(signal) = runner.pending_interrupt() {
-            return Ok(exit::of_signal(signal).into());
+            return Ok(Status::Killed(signal));
         }
         let LockArgs { key, hold, .. } = &self.lock;
         soft::say(key, "there is no lock, and the command runs all the same", outage);
-        let child = runner.spawn(&[
+        let variables = [
             ("KVLOCK_KEY", Some(key.to_string().into())),
             ("KVLOCK_OWNER", hold.owner.as_ref().map(Into::into)),
             ("KVLOCK_TOKEN", None),
             ("KVLOCK_DEADLINE", None),
             ("KVLOCK_PERMIT", None),
             ("KVLOCK_TRY", None),
-        ])?;
-        let end = Watch::new(&child, runner.events, None, runner.times()).ending_at(runner.end_at()).run()?;
-        child.take_terminal();
-        match end.loss {
-            Some(loss) => Err(lost(key, loss).into()),
-            None => Ok(end.code.into()),
+        ];
+        let child = runner.spawn(&variables, None)?;
+        let end = runner.watch(&child, None).ending_at(runner.end_at()).run()?;
+        if let Some(loss) = end.loss {
+            return Err(lost(key, loss, end.refused).into());
         }
+        runner.note_left(child.group());
+        Ok(end.status)
     }
 }
 
@@ -122,11 +121,11 @@ enum Taken {
 }
 
 /// The lock is the parent's: it renews it, and ends this process group too should the lock be lost.
-fn run_nested(runner: &Runner<'_>) -> Result<ExitCode> {
-    let child = runner.spawn(&[])?;
-    let end = Watch::new(&child, runner.events, None, runner.times()).run()?;
-    child.take_terminal();
-    Ok(end.code.into())
+fn run_nested(runner: &Runner<'_>) -> Result<Status> {
+    let child = runner.spawn(&[], None)?;
+    let end = runner.watch(&child, None).run()?;
+    runner.note_left(child.group());
+    Ok(end.status)
 }
 
 /// Whether `kvlock run` of this key started us and still holds it: the token in our environment is the holder's.

@@ -1,14 +1,14 @@
 //! Running a command again that ran into a conflict.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
 use kvlock::{ConflictRetry, Poll, Retrying, Session, Verdict, Work};
 
 use super::Run;
-use super::under::{Ran, Runner, finish};
-use crate::cli::{args, output, wait};
+use super::under::Runner;
+use crate::cli::exit::Status;
+use crate::cli::{args, wait};
 
 /// Whether, and how often.
 #[derive(clap::Args)]
@@ -36,37 +36,39 @@ impl RetryArgs {
 
 impl Run {
     /// Runs the command until it ends otherwise than in a conflict, or has been run as often as it may.
-    pub(super) fn retry(&self, runner: &Runner<'_>, session: &Session) -> Result<ExitCode> {
+    pub(super) fn retry(&self, runner: &Runner<'_>, session: &Session) -> Result<Status> {
         let Run { lock, retry, .. } = self;
         let mut retrying = retry.apply(lock.apply_retry(session.conflict_retry(&*lock.key))).begin()?;
         loop {
             let grant = wait::granted(|| retrying.poll(), &self.wanted(runner.global), runner.events)?;
             let number = retrying.tries();
-            let Ran { kept, end } = runner.run_under(grant, Some(number), None)?;
-            let may_go_on = !end.interrupted && end.loss.is_none() && kept.lost().is_none();
-            if !may_go_on || !retry.retry_on.contains(&end.code) {
+            let ran = runner.run_under(grant, Some(number), None)?;
+            let (status, code) = (ran.end.status, ran.end.status.code());
+            let may_go_on = !ran.end.interrupted && ran.end.loss.is_none() && ran.kept.lost().is_none();
+            if !may_go_on || !retry.retry_on.contains(&code) {
                 let work = Work::<(), ()>::Committed(());
-                return finish(kept, end, |kept| retrying.report(kept.stop(), &work).map(drop), runner.global);
+                return ran.finish(runner, |kept| retrying.report(kept.stop(), &work).map(drop));
             }
-            match retrying.report(kept.stop(), &Work::<(), u8>::Conflict(end.code))? {
+            let verdict = retrying.report(ran.kept.stop(), &Work::<(), u8>::Conflict(code))?;
+            if let Some(group) = ran.group {
+                runner.note_left(group);
+            }
+            match verdict {
                 Verdict::RetryAfter(pause) => {
-                    self.tell(runner, number, end.code, "trying again");
+                    self.tell(runner, number, code, "trying again");
                     self.pause(runner, &mut retrying, pause)?;
                 }
                 Verdict::Exhausted | Verdict::Finished => {
-                    self.tell(runner, number, end.code, "giving up");
-                    return Ok(end.code.into());
+                    self.tell(runner, number, code, "giving up");
+                    return Ok(status);
                 }
             }
         }
     }
 
     fn tell(&self, runner: &Runner<'_>, number: u32, code: u8, next: &str) {
-        if !runner.global.quiet {
-            let key = output::one_line(&*self.lock.key);
-            let tries = self.retry.retries + 1;
-            output::say(format_args!("`{key}`: try {number} of {tries} exited with {code}, a conflict: {next}"));
-        }
+        let tries = self.retry.retries + 1;
+        runner.note(format_args!("try {number} of {tries} exited with {code}, a conflict: {next}"));
     }
 
     /// A signal ends the pause, and leaves nothing behind.

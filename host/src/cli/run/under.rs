@@ -3,24 +3,29 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
-use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use kvlock::clock::{BootClock, Clock};
 use kvlock::store::Ttl;
 use kvlock::{Grant, GrantError, Keep, Kept};
 use signal_hook::consts::SIGTSTP;
 
 use super::watch::{End, Times, Watch};
-use crate::cli::child::{Child, Variable};
-use crate::cli::exit::{self, Exit};
+use crate::cli::child::{self, Child, NotStarted, Variable};
+use crate::cli::exit::{self, Exit, Status};
+use crate::cli::group::{Group, Refused};
 use crate::cli::signals::{Event, interrupts};
 use crate::cli::soft::Soft;
 use crate::cli::{Global, args, output};
 
 /// How long a command has between TERM and KILL when its lock is lost, when nobody says otherwise.
 const DEFAULT_GRACE: &str = "5s";
+/// What ends so soon after the command is not worth a line.
+const SETTLES_WITHIN: Duration = Duration::from_millis(100);
+/// So many processes are named on a line.
+const NAMED: usize = 5;
 
 /// A command, and how it is ended.
 #[derive(clap::Args)]
@@ -31,14 +36,36 @@ pub(in crate::cli) struct CommandArgs {
     /// Time between TERM and KILL when the lock is lost; at most a quarter of the lease
     #[arg(long, env = "KVLOCK_GRACE", value_name = "DURATION", default_value = DEFAULT_GRACE, value_parser = args::duration, allow_negative_numbers = true)]
     grace: Duration,
+    /// What to do if the command has ended and left processes running in its group
+    #[arg(long, env = "KVLOCK_LINGER", value_name = "WHAT", default_value = "release")]
+    linger: Linger,
     /// The command and its arguments; no shell is involved
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
+/// What to do about what the command has left in its group.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Linger {
+    /// Release the lock, and say so
+    Release,
+    /// Keep the lock until they have ended, too
+    Wait,
+    /// End them: TERM, and KILL after the grace
+    Kill,
+}
+
+impl CommandArgs {
+    pub(super) fn linger(&self) -> Linger {
+        self.linger
+    }
+}
+
 /// Runs a command, once or several times.
 pub(in crate::cli) struct Runner<'a> {
     pub(in crate::cli) command: &'a CommandArgs,
+    /// The key, or the semaphore.
+    pub(in crate::cli) key: &'a str,
     pub(in crate::cli) lease: Ttl,
     pub(in crate::cli) global: &'a Global,
     pub(in crate::cli) sender: Sender<Event>,
@@ -49,13 +76,14 @@ pub(in crate::cli) struct Runner<'a> {
 pub(super) struct Ran {
     pub(super) kept: Kept,
     pub(super) end: End,
+    /// Its process group, if it was started.
+    pub(super) group: Option<Group>,
 }
 
 impl Runner<'_> {
-    /// Runs the command while the grant is renewed, and releases it; the command's exit code, or why there is none.
-    pub(in crate::cli) fn run(&self, grant: Grant, soft: Option<&Soft>) -> Result<ExitCode> {
-        let Ran { kept, end } = self.run_under(grant, None, soft)?;
-        finish(kept, end, |kept| kept.release().map(drop), self.global)
+    /// Runs the command while the grant is renewed, and releases it; how the command ended, or why it did not run.
+    pub(in crate::cli) fn run(&self, grant: Grant, soft: Option<&Soft>) -> Result<Status> {
+        self.run_under(grant, None, soft)?.finish(self, |kept| kept.release().map(drop))
     }
 
     /// Runs the command while the grant is renewed. The lock is released if it did not run.
@@ -69,39 +97,56 @@ impl Runner<'_> {
         if let Some(max_hold) = self.command.max_hold {
             keep = keep.max_hold(max_hold);
         }
-        if let Some(signal) = self.pending_interrupt() {
-            return Ok(Ran { kept: grant.keep(keep), end: End::interrupted(exit::of_signal(signal)) });
-        }
-        let spawned = self.spawn(&variables);
-        // Begun while the command starts: its first renewal is far.
+        // Begun before the command is, which then runs under a lock that is renewed from its first moment on.
         let kept = grant.keep(keep);
-        let child = match spawned {
+        if let Some(signal) = self.pending_interrupt() {
+            return Ok(Ran { kept, end: End::interrupted(signal), group: None });
+        }
+        let until = kept.valid_for().map(|left| BootClock.now().saturating_add(left));
+        let child = match self.spawn(&variables, until) {
             Ok(child) => child,
             Err(error) => {
-                release(kept, |kept| kept.release().map(drop), self.global)?;
+                // What is told is why the command did not run.
+                let _ = release(kept, |kept| kept.release().map(drop), self.global);
                 return Err(error);
             }
         };
-        let mut watch = Watch::new(&child, self.events, Some(&kept), self.times());
+        let mut watch = self.watch(&child, Some(&kept));
         if let Some(soft) = soft {
             watch = watch.softly(soft, self.end_at());
         }
         let end = watch.run()?;
-        child.take_terminal();
-        Ok(Ran { kept, end })
+        Ok(Ran { kept, end, group: Some(child.group()) })
     }
 
-    pub(super) fn spawn(&self, variables: &[Variable]) -> Result<Child> {
+    /// Starts the command, unless that moment has passed.
+    pub(super) fn spawn(&self, variables: &[Variable], until: Option<Duration>) -> Result<Child> {
         let command = &self.command.command;
-        Child::spawn(command, variables).map_err(|error| {
-            let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
-            let code = if error.kind() == io::ErrorKind::NotFound { exit::NOT_FOUND } else { exit::CANNOT_RUN };
-            Exit::new(code, format!("cannot run `{program}`: {error}")).into()
-        })
+        if self.command.linger != Linger::Release {
+            child::adopt_orphans();
+        }
+        let child = Child::spawn(command, variables, until).map_err(|error| match error {
+            NotStarted::TooLate => {
+                let text = "lock lost: its lease ended before the command could be started, which did not run";
+                Exit::new(exit::LOST, format!("`{}`: {text}", self.key))
+            }
+            NotStarted::Failed(error) => {
+                let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+                let code = if error.kind() == io::ErrorKind::NotFound { exit::NOT_FOUND } else { exit::CANNOT_RUN };
+                Exit::new(code, format!("cannot run `{program}`: {error}"))
+            }
+        })?;
+        if let Some(uid) = child.other_user() {
+            self.note(format_args!(
+                "the command runs as another user (uid {uid}), and kvlock may be unable to end it if the lock is lost \
+                or kvlock is killed: {AS_ANOTHER_USER}"
+            ));
+        }
+        Ok(child)
     }
 
-    pub(super) fn times(&self) -> Times {
-        Times::of(self.lease, self.command.grace)
+    pub(super) fn watch<'w>(&'w self, child: &'w Child, kept: Option<&'w Kept>) -> Watch<'w> {
+        Watch::new(child, self, kept, Times::of(self.lease, self.command.grace))
     }
 
     /// When a command that runs without the lock is to end.
@@ -117,6 +162,65 @@ impl Runner<'_> {
             let _ = self.sender.send(Event::Signal(SIGTSTP));
         }
         signals.into_iter().find(|signal| interrupts(*signal))
+    }
+
+    /// Says something of the key on stderr, unless nothing but errors is to be said.
+    pub(super) fn note(&self, text: impl Display) {
+        if !self.global.quiet {
+            self.say(text);
+        }
+    }
+
+    /// Says something of the key on stderr.
+    pub(super) fn say(&self, text: impl Display) {
+        output::say(output::one_line(format_args!("`{}`: {text}", self.key)));
+    }
+
+    /// Says that the command has left something running in its group.
+    pub(super) fn note_left(&self, group: Group) {
+        let begun = Instant::now();
+        while !self.global.quiet && !group.is_empty() {
+            if begun.elapsed() < SETTLES_WITHIN {
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+            let left: Vec<_> = group.members().map(|member| member.to_string()).take(NAMED).collect();
+            let left = if left.is_empty() { "processes".to_string() } else { left.join(", ") };
+            self.note(format_args!(
+                "the command has ended and left running: {left}; to wait for it or end it: --linger"
+            ));
+            return;
+        }
+    }
+}
+
+/// What can be done about a command that is not ours to end.
+pub(super) const AS_ANOTHER_USER: &str = "start kvlock itself as that user: sudo kvlock run …";
+
+impl Ran {
+    /// Gives the lock back; how kvlock ends.
+    pub(super) fn finish(
+        self,
+        runner: &Runner<'_>,
+        give_back: impl FnOnce(Kept) -> Result<(), GrantError>,
+    ) -> Result<Status> {
+        let Ran { kept, end, group } = self;
+        let End { status, loss, is_unguarded, refused, .. } = end;
+        if is_unguarded {
+            // That was told. If the lock is ours yet, this gives it back.
+            drop(kept);
+        } else {
+            let key = kept.key().to_string();
+            match (loss.or_else(|| kept.lost()), release(kept, give_back, runner.global)) {
+                (Some(loss), _) => return Err(lost(&key, loss, refused).into()),
+                (None, Err(error)) => return Err(lost(&key, error, refused).into()),
+                (None, Ok(())) => {}
+            }
+        }
+        if let Some(group) = group {
+            runner.note_left(group);
+        }
+        Ok(status)
     }
 }
 
@@ -156,26 +260,8 @@ fn release(
     }
 }
 
-/// The exit code of a command that has ended, once the lock is given back.
-pub(super) fn finish(
-    kept: Kept,
-    end: End,
-    give_back: impl FnOnce(Kept) -> Result<(), GrantError>,
-    global: &Global,
-) -> Result<ExitCode> {
-    if end.is_unguarded {
-        // That was told. If the lock is ours yet, this gives it back.
-        drop(kept);
-        return Ok(end.code.into());
-    }
-    let key = kept.key().to_string();
-    match (end.loss.or_else(|| kept.lost()), release(kept, give_back, global)) {
-        (Some(loss), _) => Err(lost(&key, loss).into()),
-        (None, Err(error)) => Err(lost(&key, error).into()),
-        (None, Ok(())) => Ok(end.code.into()),
-    }
-}
-
-pub(super) fn lost(key: &str, why: impl Display) -> Exit {
-    Exit::new(exit::LOST, format!("`{key}`: lock lost while the command ran: {why}"))
+/// The error of a lock that was lost; and if the command could not be ended for it, why.
+pub(super) fn lost(key: &str, why: impl Display, refused: Option<Refused>) -> Exit {
+    let not_ended = refused.map(|refused| format!("; the command could not be ended: {refused}")).unwrap_or_default();
+    Exit::new(exit::LOST, format!("`{key}`: lock lost while the command ran: {why}{not_ended}"))
 }

@@ -1,6 +1,7 @@
 //! Watching over a command that runs under a lock.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::fmt::Display;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -8,7 +9,10 @@ use kvlock::store::Ttl;
 use kvlock::{Kept, Loss};
 use nix::sys::signal::Signal;
 
+use super::under::{AS_ANOTHER_USER, Linger, Runner};
 use crate::cli::child::{Change, Child};
+use crate::cli::exit::Status;
+use crate::cli::group::Refused;
 use crate::cli::signals::{Event, interrupts};
 use crate::cli::soft::{self, Soft};
 
@@ -48,10 +52,11 @@ impl Times {
 
 /// How a command ended.
 pub(super) struct End {
-    /// Its exit code.
-    pub(super) code: u8,
+    pub(super) status: Status,
     /// The loss of the lock, if that is why.
     pub(super) loss: Option<Loss>,
+    /// Why the command, or a part of it, could not be ended for that.
+    pub(super) refused: Option<Refused>,
     /// Whether a signal was passed on to it that asks to end.
     pub(super) interrupted: bool,
     /// Whether it went on without the lock, to its own end.
@@ -60,15 +65,16 @@ pub(super) struct End {
 
 impl End {
     /// A signal that came before the command was started.
-    pub(super) fn interrupted(code: u8) -> Self {
-        End { code, loss: None, interrupted: true, is_unguarded: false }
+    pub(super) fn interrupted(signal: i32) -> Self {
+        let status = Status::Killed(signal);
+        End { status, loss: None, refused: None, interrupted: true, is_unguarded: false }
     }
 }
 
 /// Watches over a command: passes signals on, and ends it in time if the lock is lost.
 pub(super) struct Watch<'a> {
     child: &'a Child,
-    events: &'a Receiver<Event>,
+    runner: &'a Runner<'a>,
     kept: Option<&'a Kept>,
     times: Times,
     /// Whether the command goes on without the lock when the store goes down.
@@ -78,22 +84,39 @@ pub(super) struct Watch<'a> {
     /// When to end a command that runs without the lock; of the lock that moment is told as a loss.
     end_at: Option<Instant>,
     ending: Option<Ending>,
+    /// Why the command could not be ended.
+    refused: Option<Refused>,
     interrupted: bool,
     /// When the command was last asked to stop.
     asked_to_stop: Option<Instant>,
+    /// How the command ended, if it has.
+    status: Option<Status>,
 }
 
-/// The command has been asked to end.
+/// All in the command's group have been asked to end.
 struct Ending {
-    loss: Loss,
+    /// Because the lock is lost; else because the command has ended and left them.
+    loss: Option<Loss>,
     kill_at: Instant,
+    is_killed: bool,
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(child: &'a Child, events: &'a Receiver<Event>, kept: Option<&'a Kept>, times: Times) -> Self {
-        let (soft, end_at) = (None, None);
-        let (is_unguarded, ending, interrupted, asked_to_stop) = (false, None, false, None);
-        Watch { child, events, kept, times, soft, is_unguarded, end_at, ending, interrupted, asked_to_stop }
+    pub(super) fn new(child: &'a Child, runner: &'a Runner<'a>, kept: Option<&'a Kept>, times: Times) -> Self {
+        Watch {
+            child,
+            runner,
+            kept,
+            times,
+            soft: None,
+            is_unguarded: false,
+            end_at: None,
+            ending: None,
+            refused: None,
+            interrupted: false,
+            asked_to_stop: None,
+            status: None,
+        }
     }
 
     /// Lets the command go on without the lock when the store goes down, until then.
@@ -106,28 +129,29 @@ impl<'a> Watch<'a> {
         Watch { is_unguarded: true, end_at, ..self }
     }
 
-    /// Returns when the command has ended.
+    /// Returns when the command has ended, and what it left in its group if that is to be seen to; the terminal is ours
+    /// again then.
     pub(super) fn run(mut self) -> Result<End> {
         loop {
-            let change = self.child.change().context("cannot wait for the command");
-            match change.inspect_err(|_| self.child.signal(Signal::SIGKILL))? {
-                Change::Ended(code) => {
-                    match (&self.ending, self.kept.and_then(Kept::lost)) {
-                        // What it left behind in its group would go on without the lock.
-                        (Some(_), _) => self.child.signal(Signal::SIGKILL),
-                        (None, Some(loss)) => _ = self.goes_on_after(&loss),
-                        (None, None) => {}
-                    }
-                    let is_unguarded = self.is_unguarded && self.ending.is_none();
-                    let loss = self.ending.map(|ending| ending.loss);
-                    return Ok(End { code, loss, interrupted: self.interrupted, is_unguarded });
+            match self.child.change().context("cannot wait for the command") {
+                Ok(Change::Ended(status)) => self.ended(status),
+                Ok(Change::Stopped(signal)) => self.stopped(signal),
+                Ok(Change::None) => {}
+                Err(error) => {
+                    self.kill();
+                    return Err(error);
                 }
-                Change::Stopped(signal) => self.stopped(signal),
-                Change::None => {}
             }
             self.child.offer_terminal();
             self.end_in_time();
-            match self.events.recv_timeout(self.pause()) {
+            if let Some(status) = self.status.filter(|_| self.is_over()) {
+                let loss = self.ending.and_then(|ending| ending.loss);
+                let is_unguarded = self.is_unguarded && loss.is_none();
+                self.child.take_terminal(loss.is_some() || !matches!(status, Status::Exited(_)));
+                let Watch { refused, interrupted, .. } = self;
+                return Ok(End { status, loss, refused, interrupted, is_unguarded });
+            }
+            match self.runner.events.recv_timeout(self.pause()) {
                 Ok(Event::Signal(signal)) => self.forward(signal),
                 // What an earlier run of the command lost is told late; the present lock knows.
                 Ok(Event::Lost) => self.kept.and_then(Kept::lost).into_iter().for_each(|loss| self.end(loss)),
@@ -136,21 +160,52 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// The command has ended, or one that it left behind has, by a key that was meant for all of them.
+    fn ended(&mut self, status: Status) {
+        if self.status.replace(status).is_some() {
+            return;
+        }
+        match (&self.ending, self.kept.and_then(Kept::lost)) {
+            // What it left behind in its group would go on without the lock.
+            (Some(_), _) => self.kill(),
+            (None, Some(loss)) => _ = self.goes_on_after(&loss),
+            (None, None) => {}
+        }
+        if self.runner.command.linger() == Linger::Kill && self.ending.is_none() && !self.child.group().is_empty() {
+            self.ask_to_end(None);
+        }
+    }
+
+    /// Whether nothing more is waited for, once the command has ended.
+    fn is_over(&self) -> bool {
+        let gone = || self.child.group().is_empty();
+        match (&self.ending, self.runner.command.linger()) {
+            (Some(ending), _) if ending.loss.is_some() => ending.is_killed || gone(),
+            (Some(_), _) => self.refused.is_some() || gone(),
+            (None, Linger::Release) => true,
+            (None, Linger::Wait | Linger::Kill) => gone(),
+        }
+    }
+
     fn forward(&mut self, signal: i32) {
         self.interrupted |= interrupts(signal);
-        if let Ok(signal) = Signal::try_from(signal)
-            && signal != Signal::SIGCHLD
+        let Some(signal) = Signal::try_from(signal).ok().filter(|signal| *signal != Signal::SIGCHLD) else { return };
+        let sent = self.child.signal(signal);
+        if let Err(refused) = sent
+            && !matches!(signal, Signal::SIGWINCH | Signal::SIGTSTP)
         {
-            self.child.signal(signal);
-            if interrupts(signal as i32) {
-                // A stopped process does not hear the others.
-                self.child.signal(Signal::SIGCONT);
-            } else if signal == Signal::SIGTSTP {
-                self.asked_to_stop = Some(Instant::now());
-                if self.child.awaits_terminal() {
-                    // It is stopped, and will not be so once more.
-                    self.stop_along();
-                }
+            self.runner.say(format_args!("cannot pass {signal} on to the command: {refused}; {AS_ANOTHER_USER}"));
+        }
+        if interrupts(signal as i32) {
+            // A stopped process does not hear the others.
+            self.child.go_on();
+            // Whoever ends what the command left means all of it.
+            self.status = self.status.map(|_| Status::Killed(signal as i32));
+        } else if signal == Signal::SIGTSTP {
+            self.asked_to_stop = Some(Instant::now());
+            if self.child.awaits_terminal() {
+                // It is stopped, and will not be so once more.
+                self.stop_along();
             }
         }
     }
@@ -160,8 +215,10 @@ impl<'a> Watch<'a> {
         if matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU) {
             self.child.await_terminal();
             if self.child.awaits_terminal() && self.ending.is_none() && is_under_another() {
-                self.child.ask_for_terminal();
-                self.end_if_lost();
+                match self.child.ask_for_terminal() {
+                    Ok(()) => _ = self.end_if_lost(),
+                    Err(refused) => self.say_not_stopped(refused),
+                }
             }
         } else if self.asked_to_stop.is_some_and(|asked| asked.elapsed() < STOPS_WITHIN)
             || self.child.is_in_foreground()
@@ -173,10 +230,16 @@ impl<'a> Watch<'a> {
     /// After we have been continued, the command goes on only if the lock is still ours.
     fn stop_along(&mut self) {
         self.asked_to_stop = None;
-        self.child.stop_along();
+        if let Err(refused) = self.child.stop_along() {
+            return self.say_not_stopped(refused);
+        }
         if !self.end_if_lost() {
             self.child.resume();
         }
+    }
+
+    fn say_not_stopped(&self, refused: Refused) {
+        self.runner.say(format_args!("cannot stop the command, and goes on with it: {refused}; {AS_ANOTHER_USER}"));
     }
 
     /// Ends the command if the lock was lost while we were stopped.
@@ -193,12 +256,12 @@ impl<'a> Watch<'a> {
     /// How long nothing needs to be done.
     fn pause(&self) -> Duration {
         let until = |moment: Instant| moment.saturating_duration_since(Instant::now());
+        let lease = || self.valid_for().map(|left| left.saturating_sub(self.times.grace + self.times.margin));
         let next = match &self.ending {
-            Some(ending) => until(ending.kill_at),
+            Some(Ending { loss: Some(_), kill_at, .. }) => until(*kill_at),
+            Some(ending) => until(ending.kill_at).min(lease().unwrap_or(LOOK_EVERY)),
             None if self.is_unguarded => self.end_at.map_or(LOOK_EVERY, until),
-            None => {
-                self.valid_for().map_or(LOOK_EVERY, |left| left.saturating_sub(self.times.grace + self.times.margin))
-            }
+            None => lease().unwrap_or(LOOK_EVERY),
         };
         next.min(LOOK_EVERY)
     }
@@ -207,19 +270,22 @@ impl<'a> Watch<'a> {
         self.kept.filter(|_| !self.is_unguarded).and_then(Kept::valid_for)
     }
 
+    fn is_ending_for_a_loss(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.loss.is_some())
+    }
+
     /// Asks the command to end when just enough of the lease is left, and ends it when the grace is over.
     fn end_in_time(&mut self) {
-        if let Some(ending) = &mut self.ending {
-            if ending.kill_at <= Instant::now() {
-                self.child.signal(Signal::SIGKILL);
-                // The kernel tells when it is dead; to ask again now and then does no harm.
-                ending.kill_at = Instant::now() + KILL_AGAIN;
+        if !self.is_ending_for_a_loss() {
+            if self.valid_for().is_some_and(|left| left <= self.times.grace + self.times.margin) {
+                let why = || Loss::Expired(self.kept.and_then(Kept::failure));
+                self.end(self.kept.and_then(Kept::lost).unwrap_or_else(why));
+            } else if self.is_unguarded && self.end_at.is_some_and(|end| end <= Instant::now()) {
+                self.end(Loss::MaxHold);
             }
-        } else if self.valid_for().is_some_and(|left| left <= self.times.grace + self.times.margin) {
-            let why = || Loss::Expired(self.kept.and_then(Kept::failure));
-            self.end(self.kept.and_then(Kept::lost).unwrap_or_else(why));
-        } else if self.is_unguarded && self.end_at.is_some_and(|end| end <= Instant::now()) {
-            self.end(Loss::MaxHold);
+        }
+        if self.ending.as_ref().is_some_and(|ending| ending.kill_at <= Instant::now()) {
+            self.kill();
         }
     }
 
@@ -234,14 +300,39 @@ impl<'a> Watch<'a> {
     }
 
     fn end(&mut self, loss: Loss) {
-        if self.ending.is_some() || self.goes_on_after(&loss) {
-            return;
+        if !self.is_ending_for_a_loss() && !self.goes_on_after(&loss) {
+            self.ask_to_end(Some(loss));
         }
+    }
+
+    fn ask_to_end(&mut self, loss: Option<Loss>) {
         let left = self.valid_for().map_or(self.times.grace, |left| left.saturating_sub(self.times.margin));
-        self.ending = Some(Ending { loss, kill_at: Instant::now() + self.times.grace.min(left) });
-        self.child.signal(Signal::SIGTERM);
+        self.ending = Some(Ending { loss, kill_at: Instant::now() + self.times.grace.min(left), is_killed: false });
+        let sent = self.child.signal(Signal::SIGTERM);
         // A stopped process does not hear TERM.
-        self.child.signal(Signal::SIGCONT);
+        self.child.go_on();
+        self.check_reach(sent, "cannot end the command");
+    }
+
+    fn kill(&mut self) {
+        let sent = self.child.signal(Signal::SIGKILL);
+        if let Some(ending) = &mut self.ending {
+            // The kernel tells when it is dead; to ask again now and then does no harm.
+            ending.kill_at = Instant::now() + KILL_AGAIN;
+            if std::mem::replace(&mut ending.is_killed, true) {
+                return;
+            }
+        }
+        self.check_reach(sent, "cannot kill the command, which goes on");
+    }
+
+    /// Says that there is somebody in the command's group who is not ours to end.
+    fn check_reach(&mut self, sent: Result<(), Refused>, what: impl Display) {
+        if let Some(refused) = sent.err().or_else(|| self.child.group().out_of_reach()) {
+            let beside = if self.is_ending_for_a_loss() { ", though others may get the lock" } else { "" };
+            self.runner.say(format_args!("{what}{beside}: {refused}; {AS_ANOTHER_USER}"));
+            self.refused = Some(refused);
+        }
     }
 }
 

@@ -112,7 +112,7 @@ impl Semaphore {
             Command::Destroy { name, resize } => destroy(&name, &resize, global),
             Command::List => list(global),
             Command::Status { name } => status(&name, global),
-            Command::Run(run) => run.run(global),
+            Command::Run(run) => Ok(run.run(global)?.end()),
             Command::Acquire(permit) => {
                 let (_, events) = signals::listen()?;
                 let PermitArgs { name, hold } = &permit;

@@ -1,10 +1,9 @@
 //! `kvlock semaphore run`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 
 use crate::cli::args::PermitArgs;
+use crate::cli::exit::Status;
 use crate::cli::run::under::{CommandArgs, Runner};
 use crate::cli::wait::{self, Wanted};
 use crate::cli::{Global, signals};
@@ -26,13 +25,13 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(super) fn run(self, global: &Global) -> Result<Status> {
         let (sender, events) = signals::listen()?;
         let PermitArgs { name, hold } = &self.permit;
         let session = global.session(hold.owner.as_deref())?;
         let acquisition = self.permit.apply(session.semaphore(&**name).permit()).begin()?;
         let grant = wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?;
-        let runner = Runner { command: &self.command, lease: hold.lease, global, sender, events: &events };
+        let runner = Runner { command: &self.command, key: name, lease: hold.lease, global, sender, events: &events };
         runner.run(grant, None)
     }
 }
