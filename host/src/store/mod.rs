@@ -169,6 +169,8 @@ pub struct Finding {
     pub severity: Severity,
     /// What was found and, unless it is fine, what to do about it.
     pub text: String,
+    /// For how long, at least, nothing has been lost, where the finding is about that: see [`EraInfo`].
+    pub lossless_for: Option<Duration>,
 }
 
 /// The one rule for keys: 1 to 250 bytes, none of them white space or a control character of ASCII.

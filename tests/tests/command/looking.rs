@@ -258,3 +258,19 @@ fn a_grant_that_nobody_could_read_is_given_back() {
     super::assert_one_line(&output.stderr);
     assert!(world.is_free("k"));
 }
+
+#[test]
+fn in_quarantine_doctor_says_for_how_long() {
+    let mut world = World::memcached();
+    world.server().flush();
+    let doctor = |quarantine: &str| world.kvlock.clone().with("KVLOCK_QUARANTINE", quarantine).ok(["doctor", "--json"]);
+    let told = doctor("1h");
+    let line = told.lines().find(|line| line.contains("\"quarantine\":")).expect("a finding with the field");
+    let told = json(line);
+    let left = told["quarantine"].as_f64().unwrap();
+    assert!((3000.0..=3600.0).contains(&left), "{told}");
+    assert!(told["check"] == "quarantine" && told["severity"] == "warning", "{told}");
+    let plain = world.kvlock.clone().with("KVLOCK_QUARANTINE", "1h").ok(["doctor"]);
+    assert!(plain.contains("quarantine: nothing is granted for 3"), "{plain}");
+    assert!(!doctor("0").contains("quarantine"));
+}

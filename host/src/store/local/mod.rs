@@ -268,11 +268,7 @@ impl KvStore for Local {
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         check_key(key)?;
         let (id, lost) = self.read(|_, meta| Ok((meta.era, meta.lost)))?;
-        let lossless_for = match lost {
-            Some(lost) => Duration::from_nanos(self.machine.boot_nanos().saturating_sub(lost).max(0).unsigned_abs()),
-            None => Duration::MAX,
-        };
-        Ok(EraInfo { id: id.unsigned_abs(), lossless_for })
+        Ok(EraInfo { id: id.unsigned_abs(), lossless_for: self.lossless_for(lost) })
     }
 
     fn diagnose(&self) -> Vec<Finding> {
@@ -313,7 +309,10 @@ impl Local {
         let mut findings = vec![
             self.finding("file", Severity::Ok, format!("{size} bytes, {entries} entries, expired ones included")),
             self.finding("version", Severity::Ok, format!("SQLite {}, built in", rusqlite::version())),
-            self.finding("era", Severity::Ok, format!("{}, {} writes so far", meta.era, meta.number)),
+            Finding {
+                lossless_for: Some(self.lossless_for(meta.lost)),
+                ..self.finding("era", Severity::Ok, format!("{}, {} writes so far", meta.era, meta.number))
+            },
         ];
         findings.push(match self.machine.boot_id.is_empty() {
             true => self.finding(
@@ -326,7 +325,14 @@ impl Local {
         findings
     }
 
+    /// For how long nothing was lost, where that happened at this time of the boot clock.
+    fn lossless_for(&self, lost: Option<i64>) -> Duration {
+        lost.map_or(Duration::MAX, |lost| {
+            Duration::from_nanos(self.machine.boot_nanos().saturating_sub(lost).max(0).unsigned_abs())
+        })
+    }
+
     fn finding(&self, check: &'static str, severity: Severity, text: String) -> Finding {
-        Finding { subject: self.path.display().to_string(), check, severity, text }
+        Finding { subject: self.path.display().to_string(), check, severity, text, lossless_for: None }
     }
 }

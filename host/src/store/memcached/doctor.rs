@@ -111,6 +111,9 @@ fn era(link: &Link, stats: &Stats, report: &mut Report) {
             ago(info.lossless_for)
         ),
     );
+    if let Some(era) = report.findings.last_mut() {
+        era.lossless_for = Some(info.lossless_for);
+    }
 }
 
 fn losses(stats: &Stats, report: &mut Report) {
@@ -204,7 +207,8 @@ struct Report {
 
 impl Report {
     fn add(&mut self, check: &'static str, severity: Severity, text: impl Into<String>) {
-        self.findings.push(Finding { subject: self.subject.clone(), check, severity, text: text.into() });
+        let (subject, text) = (self.subject.clone(), text.into());
+        self.findings.push(Finding { subject, check, severity, text, lossless_for: None });
     }
 }
 

@@ -83,7 +83,7 @@ impl Server {
             }
             let rival = state.idle.pop();
             drop(state);
-            if let Some(mut rival) = rival {
+            if let Some(mut rival) = rival.filter(|rival| rival.connection.is_quiet()) {
                 match link.likeness(&mut rival.connection).map_err(|failure| self.on_read(failure))? {
                     // It lost everything in between.
                     Likeness::Same => {
@@ -93,8 +93,12 @@ impl Server {
                         return Ok(link);
                     }
                     Likeness::Different(difference) => return Err(self.unfit(&difference)),
-                    Likeness::Silent(_) => continue,
+                    // Nor will the others have an answer, and each would take its time.
+                    Likeness::Silent(_) => self.state().idle.clear(),
                 }
+            }
+            if !self.state().idle.is_empty() {
+                continue;
             }
             link.follow(&known.epoch).map_err(|failure| self.on_read(failure))?;
             let mut state = self.state();

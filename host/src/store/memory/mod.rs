@@ -240,6 +240,6 @@ impl KvStore for Memory {
             true => (Severity::Unfit, "the mock is down: call `up`".into()),
             false => (Severity::Warning, "a mock: its locks are seen by this process only".into()),
         };
-        vec![Finding { subject: "memory:".into(), check: "scope", severity, text }]
+        vec![Finding { subject: "memory:".into(), check: "scope", severity, text, lossless_for: None }]
     }
 }
