@@ -215,7 +215,25 @@ pub(super) fn as_json(error: &Error, exit_code: u8) -> Value {
         Some(GrantError::AlreadyReleased { key } | GrantError::Store { key, .. }) => told.key = Some(key),
         _ => {}
     }
+    if let Some(KeyError::Corrupt { key, .. }) = find(error) {
+        told.key = Some(key);
+    }
+    if let Some(error) = find(error) {
+        told.key = semaphore_of(error);
+    }
     json!({ "error": told })
+}
+
+fn semaphore_of(error: &ResizeError) -> Option<&str> {
+    match error {
+        ResizeError::StillHeld { status } => Some(&status.name),
+        ResizeError::Superseded { name, .. }
+        | ResizeError::Unknown { name }
+        | ResizeError::Corrupt { name, .. }
+        | ResizeError::Store { name, .. }
+        | ResizeError::Component { name, .. } => Some(name),
+        _ => None,
+    }
 }
 
 fn holder_of(waiting_for: &WaitingFor) -> Option<&Holder> {

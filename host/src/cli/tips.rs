@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::error::Kind;
 use super::exit;
 
+/// What is meant by whoever gives a command and no subcommand.
+const RUN: &str = "to run a command under a lock: kvlock run KEY -- COMMAND";
+
 /// The options that every subcommand has.
 const OF_ALL: &str = "Options of every subcommand";
 
@@ -148,6 +151,7 @@ impl Words<'_> {
         let mut tips = match error.kind() {
             ErrorKind::UnknownArgument => named.first().map(|word| self.of_stray(word)).unwrap_or_default(),
             ErrorKind::MissingRequiredArgument => self.of_missing(&named),
+            ErrorKind::InvalidSubcommand if self.has_command() => vec![RUN.to_string()],
             _ => Vec::new(),
         };
         tips.extend(named.iter().filter_map(|arg| self.of_variable(arg)));
