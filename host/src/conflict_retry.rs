@@ -328,7 +328,7 @@ impl Retrying {
         };
         self.granted = None;
         let handle = grant.handle.clone();
-        grant.forget();
+        grant.hand_in();
         let work = match work {
             Work::Committed(_) => wit::Work::Committed,
             Work::Conflict(_) => wit::Work::Conflict,

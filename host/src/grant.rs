@@ -26,7 +26,7 @@ pub struct Grant {
     token: u64,
     permit: Option<u32>,
     done: bool,
-    /// It could not be given back: the session tries again, when it is to lock the key again.
+    /// It was forgotten, or could not be given back: then the session tries again, when it is to lock the key again.
     is_left_behind: bool,
 }
 
@@ -152,6 +152,13 @@ impl Grant {
 
     /// Gives up the duty to release the grant: it ends with its lease.
     pub fn forget(mut self) {
+        self.done = true;
+        // Its drop in the component would give it back.
+        self.is_left_behind = true;
+    }
+
+    /// Gives up the grant of a try, which is given back by the report.
+    pub(crate) fn hand_in(mut self) {
         self.done = true;
     }
 

@@ -32,6 +32,7 @@ two made it, and lists pool: 1 of 1 held
 one releases: freed, and two has permit 0
 work that conflicts twice: finished
 work that always conflicts: exhausted
+one forgot a grant, and two finds the lock free: true
 an uncontended lock and release are add, delete
 ";
 

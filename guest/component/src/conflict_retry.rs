@@ -14,7 +14,7 @@ use crate::bindings::exports::kvlock::lock::mutex::{
 };
 use crate::convert;
 use crate::driver;
-use crate::mutex::{self, Advanced, Component, Session, Shared};
+use crate::mutex::{self, Advanced, Component, Session, Shared, Whose};
 
 /// What a caller is told that begins a try, or reports one, out of order.
 const RUNS: &str = "a try runs: report what its work came to";
@@ -63,7 +63,7 @@ impl Resource {
         };
         match driver::advance(&mut begin, &mut self.session.borrow_mut(), now, event) {
             ControlFlow::Break(Ok(running)) => {
-                let granted = mutex::Grant::granted(&self.session, running.grant().clone());
+                let granted = mutex::Grant::granted(&self.session, running.grant().clone(), Whose::Retry);
                 *state = State::Running(running);
                 ControlFlow::Break(Ok(granted))
             }

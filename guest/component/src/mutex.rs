@@ -7,8 +7,8 @@ use core::cell::{Cell, Ref, RefCell, RefMut};
 use core::ops::ControlFlow;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, Break, Claim, Event, HandedOver, Key, KeyError, Lease, Machine, Nonce,
-    Nonces, Release, Renew, Status, Step, Time, WaitingFor,
+    Acquire, AcquireError, AcquirePermit, Break, Claim, Discard, Event, HandedOver, Key, KeyError, Lease, Machine,
+    Nonce, Nonces, Release, Renew, Status, Step, Time, WaitingFor,
 };
 
 use crate::bindings::exports::kvlock::lock::mutex as wit;
@@ -88,7 +88,7 @@ impl Acquiring {
     /// Goes on until there is an outcome or a pause to make.
     fn advance(&mut self, session: &Shared, now: Time, event: Event) -> Advanced {
         match driver::advance(self, &mut session.borrow_mut(), now, event) {
-            ControlFlow::Break(Ok(grant)) => ControlFlow::Break(Ok(Grant::granted(session, grant))),
+            ControlFlow::Break(Ok(grant)) => ControlFlow::Break(Ok(Grant::granted(session, grant, Whose::Own))),
             ControlFlow::Break(Err(error)) => ControlFlow::Break(Err(convert::acquire_error(error))),
             ControlFlow::Continue(pause) => {
                 let waiting_for = convert::waiting_for(self.waiting_for().clone());
@@ -113,7 +113,17 @@ impl Machine for Acquiring {
 pub(crate) struct Grant {
     session: Shared,
     grant: kvlock_machine::Grant,
+    whose: Whose,
     released: Cell<bool>,
+}
+
+/// Who gives a grant back that is dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The drop itself.
+    Own,
+    /// The conflict retry whose try it is of.
+    Retry,
 }
 
 impl Session {
@@ -156,7 +166,7 @@ impl wit::GuestSession for Session {
         let now = driver::now();
         let nonce = self.0.nonce(now);
         let grant = self.0.borrow_mut().resume(&written, nonce, now).map_err(|invalid| invalid.to_string())?;
-        Ok(Grant::resource(&self.0, grant))
+        Ok(Grant::resource(&self.0, grant, Whose::Own))
     }
 
     fn status(&self, keys: Vec<String>) -> Result<Vec<wit::KeyStatus>, wit::KeyError> {
@@ -274,13 +284,13 @@ pub(crate) fn block(mut advance: impl FnMut() -> Advanced) -> Result<wit::Grant,
 }
 
 impl Grant {
-    pub(crate) fn granted(session: &Shared, grant: kvlock_machine::Grant) -> wit::Granted {
+    pub(crate) fn granted(session: &Shared, grant: kvlock_machine::Grant, whose: Whose) -> wit::Granted {
         let (token, permit) = (grant.token(), grant.permit());
-        wit::Granted { grant: Grant::resource(session, grant), token, permit }
+        wit::Granted { grant: Grant::resource(session, grant, whose), token, permit }
     }
 
-    fn resource(session: &Shared, grant: kvlock_machine::Grant) -> wit::Grant {
-        wit::Grant::new(Grant { session: session.clone(), grant, released: Cell::new(false) })
+    fn resource(session: &Shared, grant: kvlock_machine::Grant, whose: Whose) -> wit::Grant {
+        wit::Grant::new(Grant { session: session.clone(), grant, whose, released: Cell::new(false) })
     }
 
     fn unreleased(&self) -> Result<kvlock_machine::Grant, wit::GrantError> {
@@ -291,6 +301,16 @@ impl Grant {
         let released = driver::run(release, &mut self.session.borrow_mut()).map_err(convert::grant_error)?;
         self.released.set(true);
         Ok(convert::released(released))
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        if self.whose == Whose::Own && !self.released.get() {
+            let mut discard = Discard::new(self.grant.clone());
+            // It makes no pause.
+            let _ = driver::advance(&mut discard, &mut self.session.borrow_mut(), driver::now(), Event::Start);
+        }
     }
 }
 

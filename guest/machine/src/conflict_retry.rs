@@ -218,7 +218,7 @@ impl BeginTry {
                 Step::Sleep(pause)
             }
             Err(error) => {
-                give_up(session, &held.grant);
+                session.forsake(&held.grant);
                 Step::Done(Err(error.into()))
             }
         }
@@ -316,7 +316,7 @@ impl Report {
             (_, Err(GrantError::OutOfOrder)) => Err(Unreported { error: GrantError::OutOfOrder, again: None }),
             (Work::Conflict, outcome) => {
                 if outcome.is_err() {
-                    give_up(session, &running.grant);
+                    session.forsake(&running.grant);
                 }
                 Ok(Verdict::Exhausted)
             }
@@ -342,12 +342,4 @@ impl Machine for Report {
 
 fn out_of_order() -> Step<Reported> {
     Step::Done(Err(Unreported { error: GrantError::OutOfOrder, again: None }))
-}
-
-/// A hold that nobody can use or release any more is not the session's: it ends with its lease, and whoever acquires
-/// the lock waits for that.
-fn give_up(session: &mut Session, grant: &Grant) {
-    if session.held_by(grant).is_some() {
-        session.forget(&grant.store_key);
-    }
 }

@@ -305,6 +305,16 @@ impl Session {
         self.held.remove(store_key);
     }
 
+    /// One hold that nobody can use or release any more is not the session's. The last ends with its lease, and whoever
+    /// acquires the lock waits for that.
+    pub(crate) fn forsake(&mut self, grant: &Grant) {
+        match self.hold_of(grant).map(|held| &mut held.record.depth) {
+            Some(depth) if *depth > 1 => *depth -= 1,
+            Some(_) => self.forget(&grant.store_key),
+            None => {}
+        }
+    }
+
     /// Notes that what was held by this grant was given back, if it was held yet, and tells how it stood.
     pub(crate) fn freed(&mut self, grant: &Grant, now: Time) -> Option<Box<Held>> {
         let held = self.held.take(&grant.store_key, grant.grant)?;

@@ -66,6 +66,10 @@ const outcomes = ['conflict', 'conflict', 'committed'];
 console.log(`work that conflicts twice: ${one.retry('account', () => outcomes.shift())}`);
 console.log(`work that always conflicts: ${one.retry('account', () => 'conflict')}`);
 
+const dispose = Symbol.dispose ?? Symbol.for('dispose');
+one.lock('forgotten')[dispose]();
+console.log(`one forgot a grant, and two finds the lock free: ${two.holder('forgotten') === undefined}`);
+
 kv.calls.length = 0;
 one.lock('quick').release();
 console.log(`an uncontended lock and release are ${kv.calls.join(', ')}`);

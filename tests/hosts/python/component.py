@@ -238,7 +238,7 @@ class Grant:
     """A held lock or permit: `mutex.grant`. A block `with grant:` gives it back at its end.
 
     A block that ends well raises the error of the release, which may be that the lock had been lost. A grant that is
-    forgotten is dropped at the session's next call.
+    forgotten is given back at the session's next call, unless it was written out, or resumed and never renewed.
     """
 
     def __init__(self, session, grant):

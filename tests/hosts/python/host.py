@@ -64,6 +64,10 @@ def main(path):
     print(f"work that conflicts twice: {one.conflict_retry('account', lambda: next(outcomes))}")
     print(f"work that always conflicts: {one.conflict_retry('account', lambda: 'conflict')}")
 
+    one.lock("forgotten")
+    one.semaphores()  # any next call
+    print(f"one forgot a grant, and two finds the lock free: {two.holder('forgotten') is None}")
+
     kv.calls.clear()
     one.lock("quick").release()
     print(f"an uncontended lock and release are {', '.join(kv.calls)}")

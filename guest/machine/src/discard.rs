@@ -1,0 +1,40 @@
+//! Giving back a grant that nobody has any more: by one call, and without a pause, for whoever drops it does not wait.
+
+use crate::error::GrantError;
+use crate::grant::Release;
+use crate::session::{Grant, Session};
+use crate::step::{Event, Machine, Step};
+use crate::time::Time;
+
+/// Gives back a grant that nobody has any more, if it is the session's alone. Whatever comes of the one call that it
+/// makes, the session does not take the hold for its own any longer: what stays behind ends with its lease.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Discard {
+    grant: Grant,
+    release: Release,
+}
+
+impl Discard {
+    /// Gives back this hold, as a release would.
+    pub fn new(grant: Grant) -> Self {
+        Discard { release: Release::new(grant.clone()), grant }
+    }
+}
+
+impl Machine for Discard {
+    type Outcome = ();
+
+    fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<()> {
+        let begins = event == Event::Start;
+        // Somebody else may have a grant that was written out, or taken up and never used.
+        if begins && session.held_by(&self.grant).is_none_or(|held| held.is_shared()) {
+            return Step::Done(());
+        }
+        match self.release.step(session, now, event) {
+            Step::Call(request) if begins => return Step::Call(request),
+            Step::Done(Ok(_) | Err(GrantError::Lost(_))) => {}
+            Step::Call(_) | Step::Sleep(_) | Step::Done(Err(_)) => session.forsake(&self.grant),
+        }
+        Step::Done(())
+    }
+}
