@@ -30,7 +30,8 @@
 //! for a month makes its epoch item today, and nothing was lost for a month. The server's counters tell
 //! ([`LOSSES`](super::stats::LOSSES)). They only grow, and they are read *after* the epoch item: if they are zero then,
 //! nothing was lost between the server's start and that reading, and whatever is flushed later takes the epoch item
-//! with it, and so ends the claim. If they are not zero, the claim begins with the epoch item. An operator who sends
+//! with it, and so ends the claim. If they are not zero, or the era was begun above another server's, the claim begins
+//! with the epoch item. An operator who sends
 //! `stats reset` after a flush, or deletes the epoch item by hand, defeats this. The eviction of a single lock while
 //! the epoch item stays ends no era: only the counter shows it, and `kvlock doctor` warns of it.
 //!
@@ -210,7 +211,8 @@ impl Sight {
         if mark.started != clock.started() {
             return Ok(None);
         }
-        let since = if self.losses == 0 { 0 } else { mark.uptime };
+        // Where the era had to be begun above another server's, what was granted there may be in use yet.
+        let since = if self.losses == 0 && mark.above.is_none() { 0 } else { mark.uptime };
         Ok(Some(Epoch {
             id: mark.era(item.cas),
             identity: Identity { started: mark.started, process: self.process, base: item.cas, id: mark.id },
@@ -321,6 +323,14 @@ mod tests {
         assert_eq!(epoch(&sight(7, 5_000, 5_010, 0)).lossless, Duration::from_secs(5_007));
         assert_eq!(epoch(&sight(7, 5_000, 5_010, 1)).lossless, Duration::from_secs(7));
         assert_eq!(epoch(&sight(7, 5_000, 5_001, 1)).lossless, Duration::ZERO);
+    }
+
+    #[test]
+    fn an_era_above_that_of_another_server_is_as_old_as_its_epoch_item() {
+        let mut raised = sight(7, 5_000, 5_010, 0);
+        let mark = Mark { started: 1_000, uptime: 5_000, id: Some(7), above: Some(1 << 60) };
+        raised.item = Some(Item { cas: 7, value: mark.to_string().into_bytes() });
+        assert_eq!(epoch(&raised).lossless, Duration::from_secs(7));
     }
 
     #[test]
