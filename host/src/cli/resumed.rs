@@ -66,7 +66,8 @@ impl Resumed {
         // Of several servers it is the key's; a key that the store spells otherwise may be another's.
         let Ok(era) = client.store().era(&format!("{}:lock:{}", global.namespace, self.key)) else { return false };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let age = u64::try_from(now).unwrap_or(u64::MAX).saturating_sub(era.id);
-        self.token < era.id || self.token - era.id > age / NANOS_PER_WRITE
+        // Of a server whose clock is ahead of ours no age is known.
+        let age = u64::try_from(now).ok().and_then(|now| now.checked_sub(era.id));
+        self.token < era.id || age.is_some_and(|age| self.token - era.id > age / NANOS_PER_WRITE)
     }
 }

@@ -167,6 +167,8 @@ impl Words<'_> {
         } else if word.starts_with('-') {
             tips.extend(self.meant_by(word));
             tips.extend(self.spelled(word));
+        } else if !takes_command && self.options().all(|given| given != word) {
+            tips.push(RUN.to_string());
         } else if let Some(what) = self.subject().filter(|_| !takes_command || self.has_command()) {
             tips.push(format!("only one {what} can be given; quote one that has spaces"));
         }

@@ -112,7 +112,7 @@ fn a_name_that_begins_with_a_dash_is_given_by_an_option() {
 #[test]
 fn a_word_that_cannot_be_used_gets_a_tip() {
     let world = World::local();
-    let cases: [(&[&str], &str); 16] = [
+    let cases: [(&[&str], &str); 18] = [
         (&["run", "--nonblock", "--", "job"], "'--wait 0'"),
         (&["run", "k", "-n", "--", "job"], "'--wait 0'"),
         (&["run", "k", "--timeout", "5", "--", "job"], "'--wait DURATION'"),
@@ -127,6 +127,8 @@ fn a_word_that_cannot_be_used_gets_a_tip() {
         (&["semaphore", "run", "k", "job"], "the command comes after '--': kvlock semaphore run [OPTIONS] <NAME>"),
         (&["run", "--", "job"], "the key comes before '--'"),
         (&["backup", "--", "job"], "kvlock run KEY -- COMMAND"),
+        (&["acquire", "k", "--", "job"], "kvlock run KEY -- COMMAND"),
+        (&["acquire", "a", "b"], "only one key"),
         (&["run", "a", "b", "--", "job"], "only one key"),
         (&["run", "k", "--owner", "-x", "--", "job"], "'--owner=-x'"),
     ];
