@@ -53,8 +53,12 @@ impl Server {
         let link = first(&mut dialing, Link::new).map_err(failed)?;
         let Some(link) = link else { return Err(failed(dialing.failure())) };
         let mut link = self.admit(link)?;
-        let alike = self.state().alike.clone();
-        if addresses.iter().any(|address| !alike.contains(address)) {
+        let (alike, silent) = {
+            let state = self.state();
+            (state.alike.clone(), state.silent.clone())
+        };
+        // One that was silent lately is left to `recheck`: to wait for it each time would slow every connection down.
+        if addresses.iter().any(|address| !alike.contains(address) && !silent.contains(address)) {
             dialing.hurry();
             while let Some(connection) = dialing.next() {
                 if !alike.contains(&connection.address) {

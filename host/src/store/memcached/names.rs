@@ -161,11 +161,12 @@ fn lock(shared: &(Mutex<State>, Condvar)) -> MutexGuard<'_, State> {
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a name could not be looked up, rather than that there is none such. The standard library keeps the code of
-/// `getaddrinfo` (EAI_AGAIN) to itself; these are the words of glibc and of musl for it.
+/// Whether a name could not be looked up, rather than that there is none such. The standard library keeps the codes of
+/// `getaddrinfo` (EAI_AGAIN, EAI_FAIL) to itself; these are the words of glibc and of musl for them.
 fn is_temporary(error: &io::Error) -> bool {
     let text = error.to_string();
-    error.raw_os_error().is_some() || ["Temporary failure", "Try again"].iter().any(|words| text.contains(words))
+    error.raw_os_error().is_some()
+        || ["Temporary failure", "Try again", "Non-recoverable"].iter().any(|words| text.contains(words))
 }
 
 #[cfg(test)]
@@ -202,7 +203,9 @@ mod tests {
     #[test]
     fn a_resolver_that_is_down_is_no_slip_of_the_pen() {
         let failed = |why: &str| io::Error::other(format!("failed to lookup address information: {why}"));
-        assert!(is_temporary(&failed("Temporary failure in name resolution")) && is_temporary(&failed("Try again")));
+        for why in ["Temporary failure in name resolution", "Try again", "Non-recoverable failure in name resolution"] {
+            assert!(is_temporary(&failed(why)), "{why}");
+        }
         assert!(!is_temporary(&failed("Name or service not known")));
         // A label must not be empty: that is known without asking anybody.
         let error = ("no-such-host..invalid", 1).to_socket_addrs().unwrap_err();
