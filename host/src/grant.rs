@@ -138,6 +138,15 @@ impl Grant {
         self.give_back()
     }
 
+    /// Gives up the minimum hold of the lock, that of its other holds included: the release that ends the last of them
+    /// frees it at once. For work that did not happen. Asks no store.
+    pub fn waive_minimum(&self) -> Result<(), GrantError> {
+        self.handle.call(|guest, resource| {
+            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
+            exports.call_waive_minimum(&mut guest.instance.store, resource)
+        })
+    }
+
     /// Writes the grant out as one word, for [`Session::resume`](crate::Session::resume) in any process, and gives up
     /// the duty to release it. Whoever has the word has the grant.
     pub fn write_out(mut self) -> Result<String, GrantError> {

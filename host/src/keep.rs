@@ -189,6 +189,11 @@ impl Kept {
         }
     }
 
+    /// Gives up the minimum hold of the lock: see [`Grant::waive_minimum`].
+    pub fn waive_minimum(&self) -> Result<(), GrantError> {
+        self.grant.waive_minimum()
+    }
+
     /// Stops renewing and gives the lock back; tells if it had been lost.
     pub fn release(self) -> Result<Released, GrantError> {
         if self.keeping.told().is_none() {

@@ -92,6 +92,7 @@ enum Presence {
 pub(crate) struct Terms {
     pub(crate) interval: Duration,
     pub(crate) lease: Ttl,
+    pub(crate) at_least: Duration,
     pub(crate) quarantine: Option<Duration>,
 }
 

@@ -81,7 +81,9 @@ impl Lock {
         self
     }
 
-    /// Keeps the key taken for this long from the grant on, even if it is released sooner: at most once per period.
+    /// Keeps the key taken for this long from the grant on, even if it is released sooner: at most once per period. A
+    /// store that has been watched for less grants nothing to whoever asks so, unless a quarantine is set. Work that did
+    /// not happen gives it back whole: see [`Grant::waive_minimum`].
     pub fn at_least(mut self, at_least: Duration) -> Self {
         self.at_least = at_least;
         self

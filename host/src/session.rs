@@ -102,7 +102,8 @@ impl SessionBuilder {
     }
 
     /// How long a store's contents must have existed before anything is granted on them. It should be the longest
-    /// lease that anyone uses there; the default is 30 s, or the lease asked for if that is longer. Zero turns it off.
+    /// lease that anyone uses there; the default is the longest of 30 s, the lease and the minimum hold
+    /// asked for. Zero turns it off.
     pub fn quarantine(mut self, quarantine: Duration) -> Self {
         self.quarantine = Some(quarantine);
         self

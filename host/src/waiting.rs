@@ -267,8 +267,8 @@ impl Attempt {
     }
 
     pub(crate) fn terms(&self) -> Terms {
-        let (interval, lease) = (self.wanted.interval(), self.wanted.lease());
-        Terms { interval, lease, quarantine: self.shared.quarantine() }
+        let (interval, lease, at_least) = (self.wanted.interval(), self.wanted.lease(), self.wanted.at_least());
+        Terms { interval, lease, at_least, quarantine: self.shared.quarantine() }
     }
 
     fn limit(&self, now: Duration) -> Limit {

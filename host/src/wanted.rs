@@ -72,6 +72,14 @@ impl Wanted {
         })
     }
 
+    /// How long the key is to stay taken at least.
+    pub(crate) fn at_least(&self) -> Duration {
+        match self {
+            Wanted::Lock(options) => Duration::from_nanos(options.at_least),
+            Wanted::Permit(_) | Wanted::Try(_) => Duration::ZERO,
+        }
+    }
+
     pub(crate) fn interval(&self) -> Duration {
         Duration::from_nanos(match self {
             Wanted::Lock(options) => options.interval,

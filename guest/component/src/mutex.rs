@@ -360,6 +360,12 @@ impl wit::GuestGrant for Grant {
         self.give_back(Release::to(grant, claim))
     }
 
+    fn waive_minimum(&self) {
+        if !self.released.get() {
+            self.session.borrow_mut().waive_minimum(&self.grant);
+        }
+    }
+
     fn write_out(&self) -> Result<String, wit::GrantError> {
         let grant = self.unreleased()?;
         self.session.borrow_mut().write_out(&grant, driver::now()).map_err(convert::grant_error)

@@ -86,6 +86,15 @@ impl LockOptions {
         LockOptions { mode: Mode::Plain, lease, wait: None, interval, adopt: false, at_least, line: true }
     }
 
+    /// The longest that a grant of these options may keep the key taken with nobody at work: what a store that lost it
+    /// must have been watched for.
+    pub(crate) fn taken_unattended(&self) -> Ttl {
+        match self.lease.ttl() {
+            Ttl::After(lease) => Ttl::After(lease.max(self.at_least)),
+            Ttl::Forever => Ttl::After(self.at_least),
+        }
+    }
+
     /// Plain or re-entrant.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;

@@ -32,7 +32,7 @@ pub struct SessionOptions {
     pub label: Text,
     /// First part of all store keys.
     pub namespace: Namespace,
-    /// How long a store's contents must have existed; none: 30 s or the lease asked for, whichever is longer.
+    /// How long a store's contents must have existed; none: the longest of 30 s, the lease and the minimum hold asked for.
     pub quarantine: Option<Duration>,
     /// The Unix time in nanoseconds now: for people to read in records, and for those who wait to know when to look.
     pub unix_time: Option<u64>,
@@ -140,6 +140,13 @@ impl Session {
             Deadline::At(deadline) => Validity::Valid(now.until(deadline)),
             Deadline::Never => Validity::Unlimited,
             Deadline::Unconfirmed => Validity::Unconfirmed,
+        }
+    }
+
+    /// Gives up the minimum hold of the grant's lock: the release that ends its last hold frees it at once.
+    pub fn waive_minimum(&mut self, grant: &Grant) {
+        if let Some(held) = self.hold_of(grant) {
+            held.taken_until = None;
         }
     }
 
@@ -347,12 +354,12 @@ impl Session {
         Some(Some(left).filter(|left| !left.is_zero()))
     }
 
-    /// How much longer nothing may be granted with this lease in this era; none for an era that the session does not
-    /// know.
-    pub(crate) fn quarantine(&self, era: u64, lease: Ttl, now: Time) -> Option<Duration> {
+    /// How much longer nothing may be granted in this era to whoever may keep a key so long with nobody at work; none for
+    /// an era that the session does not know.
+    pub(crate) fn quarantine(&self, era: u64, taken: Ttl, now: Time) -> Option<Duration> {
         let seen = self.eras.iter().find(|seen| seen.era.id == era)?;
         let age = seen.era.lossless_for.saturating_add(now.since(seen.at));
-        let longest = match lease {
+        let longest = match taken {
             Ttl::After(length) => DEFAULT_QUARANTINE.max(length),
             Ttl::Forever => DEFAULT_QUARANTINE,
         };

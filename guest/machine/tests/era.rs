@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use kvlock_machine::{AcquireError, GrantError, Released, Validity, WaitingFor};
+use kvlock_machine::{AcquireError, GrantError, Lease, LockOptions, Released, Ttl, Validity, WaitingFor};
 use support::{Drive, Fault, World, millis, nested, once, secs, waiting};
 
 #[test]
@@ -60,6 +60,25 @@ fn a_lease_longer_than_the_usual_quarantine_lengthens_it() {
     assert!(
         matches!(&outcome, Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) if *left == secs(100)),
         "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_minimum_hold_longer_than_the_usual_quarantine_lengthens_it_and_one_that_is_set_counts() {
+    let mut world = World::new();
+    let (owner, set) = (world.owner("a"), world.owner_with("b", Some(secs(40))));
+    world.servers.lose(0, world.now);
+    for (owner, lease, expected) in [(owner, 10, 3600), (owner, 7200, 7200), (set, 10, 40)] {
+        let outcome = world.acquire(owner, "k", once(lease).at_least(secs(3600)).unwrap());
+        assert!(
+            matches!(&outcome, Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) if *left == secs(expected)),
+            "{outcome:?}"
+        );
+    }
+    let forever = LockOptions::new(Lease::new(Ttl::Forever).unwrap()).wait(Some(Duration::ZERO)).unwrap();
+    let outcome = world.acquire(owner, "k", forever.at_least(secs(3600)).unwrap());
+    assert!(
+        matches!(outcome, Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) if left == secs(3600))
     );
 }
 

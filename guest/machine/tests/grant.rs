@@ -271,6 +271,23 @@ fn a_minimum_hold_that_is_over_costs_nothing() {
 }
 
 #[test]
+fn a_minimum_hold_that_was_waived_costs_nothing() {
+    let mut world = World::new();
+    let (owner, other) = (world.acquainted("a"), world.acquainted("b"));
+    let outer = world.acquire(owner, "k", nested(30).at_least(secs(60)).unwrap()).unwrap();
+    let inner = world.acquire(owner, "k", nested(30).at_least(secs(90)).unwrap()).unwrap();
+    world.log.clear();
+    world.session(owner).waive_minimum(&inner);
+    assert!(world.calls().is_empty());
+    assert_eq!(world.release(owner, &inner), Ok(Released::Nested(1)));
+    assert_eq!(world.release(owner, &outer), Ok(Released::Freed));
+    let next = world.acquire(other, "k", once(30).at_least(secs(60)).unwrap()).unwrap();
+    // One that is over changes nothing of its successor's.
+    world.session(owner).waive_minimum(&outer);
+    assert_eq!(world.release(other, &next), Ok(Released::Kept(secs(60))));
+}
+
+#[test]
 fn a_nested_acquire_may_ask_for_a_minimum_hold() {
     let mut world = World::new();
     let owner = world.acquainted("a");

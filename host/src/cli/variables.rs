@@ -59,6 +59,10 @@ pub(super) fn contradiction(matches: &ArgMatches) -> Option<(ErrorKind, String)>
         return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
     }
     let (_, last) = matches.subcommand()?;
+    if given("unless_failed") && one::<Duration>(last, "at_least").is_none_or(|at_least| at_least.is_zero()) {
+        let what = "--unless-failed wants an --at-least: how long the key stays taken if the command does not fail";
+        return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
+    }
     if at_all("retry_on") && one::<Duration>(last, "at_least").is_some_and(|at_least| !at_least.is_zero()) {
         let what = "--retry-on and --at-least exclude each other: the key is kept for the next try, not for a time";
         return Some((ErrorKind::ArgumentConflict, what.to_string()));
@@ -257,7 +261,7 @@ mod tests {
                     }
                     let on_the_line = outcome(option, &option.on_the_line(value));
                     // Of what is of use beside another option only, a variable is no mistake.
-                    let is_at_rest = ["retries", "reserve"].contains(&option.id.as_str());
+                    let is_at_rest = ["retries", "reserve", "unless_failed"].contains(&option.id.as_str());
                     let is_same =
                         by_variable == on_the_line || (is_at_rest && on_the_line == "MissingRequiredArgument");
                     assert!(is_same, "{name}: {variable}={value} is {by_variable}, and on the line {on_the_line}");

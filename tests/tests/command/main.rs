@@ -11,6 +11,7 @@ mod inherited;
 mod json;
 mod keys;
 mod looking;
+mod minimum_hold;
 mod nested;
 mod options;
 mod other_user;

@@ -50,7 +50,7 @@ impl Acquire {
 
     /// The store took our record: a grant, if the era is known to be old enough.
     pub(super) fn on_written(&mut self, session: &mut Session, now: Time, written: Written) -> Step<Outcome> {
-        match session.quarantine(written.version.era, self.options.lease.ttl(), now) {
+        match session.quarantine(written.version.era, self.options.taken_unattended(), now) {
             None => {
                 self.state = State::AskingEra { written: Box::new(written) };
                 Step::Call(Request::Era { key: self.store_key.clone() })

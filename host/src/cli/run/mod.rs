@@ -41,6 +41,9 @@ pub(super) struct Run {
     /// Run without the lock while the store is down, but never because it is busy
     #[arg(long, env = "KVLOCK_SOFT", conflicts_with = "retry_on")]
     soft: bool,
+    /// Do not keep the key taken (--at-least) if the command fails
+    #[arg(long, env = "KVLOCK_UNLESS_FAILED")]
+    unless_failed: bool,
     #[command(flatten)]
     retry: RetryArgs,
     #[command(flatten)]
@@ -51,7 +54,9 @@ impl Run {
     pub(super) fn run(self, global: &Global) -> Result<Status> {
         let (sender, events) = signals::listen()?;
         let LockArgs { key, hold, .. } = &self.lock;
-        let runner = Runner { command: &self.command, key, lease: hold.lease, global, sender, events: &events };
+        let (command, events) = (&self.command, &events);
+        let unless_failed = self.unless_failed;
+        let runner = Runner { command, key, lease: hold.lease, unless_failed, global, sender, events };
         if self.retry.is_wanted() {
             return self.retry(&runner, &global.session(hold.owner.as_deref())?);
         }

@@ -67,6 +67,8 @@ pub(in crate::cli) struct Runner<'a> {
     /// The key, or the semaphore.
     pub(in crate::cli) key: &'a str,
     pub(in crate::cli) lease: Ttl,
+    /// Whether a command that fails gives back the minimum hold.
+    pub(in crate::cli) unless_failed: bool,
     pub(in crate::cli) global: &'a Global,
     pub(in crate::cli) sender: Sender<Event>,
     pub(in crate::cli) events: &'a Receiver<Event>,
@@ -100,12 +102,14 @@ impl Runner<'_> {
         // Begun before the command is, which then runs under a lock that is renewed from its first moment on.
         let kept = grant.keep(keep);
         if let Some(signal) = self.pending_interrupt() {
+            waive_minimum(&kept);
             return Ok(Ran { kept, end: End::interrupted(signal), group: None });
         }
         let until = kept.valid_for().map(|left| BootClock.now().saturating_add(left));
         let child = match self.spawn(&variables, until) {
             Ok(child) => child,
             Err(error) => {
+                waive_minimum(&kept);
                 // What is told is why the command did not run.
                 let _ = release(kept, |kept| kept.release().map(drop), self.global);
                 return Err(error);
@@ -211,6 +215,9 @@ impl Ran {
             drop(kept);
         } else {
             let key = kept.key().to_string();
+            if runner.unless_failed && status != Status::Exited(0) {
+                waive_minimum(&kept);
+            }
             match (loss.or_else(|| kept.lost()), release(kept, give_back, runner.global)) {
                 (Some(loss), _) => return Err(lost(&key, loss, refused).into()),
                 (None, Err(error)) => return Err(lost(&key, error, refused).into()),
@@ -241,6 +248,12 @@ fn variables(grant: &Grant, number: Option<u32>) -> Result<Vec<Variable>> {
         ("KVLOCK_PERMIT", grant.permit().map(|permit| permit.to_string().into())),
         ("KVLOCK_TRY", number.map(|number| number.to_string().into())),
     ])
+}
+
+/// Has the lock free once it is released: what did not run, or failed, does not use up its time. A grant that this
+/// cannot be asked of any more keeps nothing.
+fn waive_minimum(kept: &Kept) {
+    let _ = kept.waive_minimum();
 }
 
 /// Gives the lock back; a store that fails is worth a line, not the command's exit code.

@@ -31,7 +31,17 @@ impl Run {
         let session = global.session(hold.owner.as_deref())?;
         let acquisition = self.permit.apply(session.semaphore(&**name).permit()).begin()?;
         let grant = wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?;
-        let runner = Runner { command: &self.command, key: name, lease: hold.lease, global, sender, events: &events };
+        // Permits have no minimum hold.
+        let unless_failed = false;
+        let runner = Runner {
+            unless_failed,
+            command: &self.command,
+            key: name,
+            lease: hold.lease,
+            global,
+            sender,
+            events: &events,
+        };
         runner.run(grant, None)
     }
 }
