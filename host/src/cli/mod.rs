@@ -79,7 +79,7 @@ struct Cli {
 /// Options that stand before or after the subcommand.
 #[derive(clap::Args)]
 struct Global {
-    /// Where the locks live: memcached://host:port[,host:port…][?connect-timeout=1s&timeout=1s] or local:PATH [default: a local file]
+    /// Where the locks live: memcached://host:port[,host:port…][?timeout=1s] or local:PATH [default: a local file]
     #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
     store: Option<String>,
     /// The longest lease in use: nothing is granted on younger contents [default: 30s, --lease or --at-least]
