@@ -12,6 +12,7 @@ mod json;
 mod keys;
 mod looking;
 mod minimum_hold;
+mod names;
 mod nested;
 mod options;
 mod other_user;
