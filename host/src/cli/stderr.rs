@@ -158,7 +158,10 @@ impl State {
     }
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        let dropped = |dropped| format!("kvlock: stderr was stuck: {dropped} lines were dropped\n").into_bytes();
+        let dropped = |dropped| {
+            let lines = if dropped == 1 { "1 line was".to_string() } else { format!("{dropped} lines were") };
+            format!("kvlock: stderr was stuck: {lines} dropped\n").into_bytes()
+        };
         self.waiting.pop_front().or_else(|| Some(std::mem::take(&mut self.dropped)).filter(|n| *n > 0).map(dropped))
     }
 }
@@ -173,9 +176,9 @@ mod tests {
         lines.lock().has_thread = true;
         assert!(lines.add(b"a", 2) && lines.add(b"b", 2) && !lines.add(b"c", 2));
         let mut state = lines.lock();
-        state.dropped += 1;
+        state.dropped += 2;
         let written: Vec<_> = std::iter::from_fn(|| state.next()).collect();
-        assert_eq!(written, [&b"a"[..], b"b", b"kvlock: stderr was stuck: 1 lines were dropped\n"]);
+        assert_eq!(written, [&b"a"[..], b"b", b"kvlock: stderr was stuck: 2 lines were dropped\n"]);
         assert!(!state.is_to_write());
     }
 }

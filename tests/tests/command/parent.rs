@@ -126,6 +126,26 @@ fn ctrl_c_ends_make_and_xargs_around_it() {
     }
 }
 
+#[test]
+fn ctrl_c_ends_a_loop_of_an_interactive_shell_and_tries_nothing_again() {
+    let world = World::local();
+    let shell = world.command_of("bash".as_ref(), ["--norc", "-i"]);
+    let mut terminal = Terminal::start(&shell);
+    terminal.type_in("PS1=; stty -echo\r");
+    let run = "\"$KVLOCK\" run k --retry-on 130 -- sh -c 'echo $$ > pid; exec sleep 60'";
+    terminal.type_in(&format!("for i in 1 2; do {run}; echo going on; done\r"));
+    world.await_foreground(&terminal, "pid");
+    terminal.type_in("\x03");
+    let shell = terminal.program.id();
+    eventually("the shell's turn", || terminal.foreground() == Some(shell));
+    terminal.type_in("echo told: $?\r");
+    terminal.await_text("told: 130");
+    assert!(!terminal.screen().contains("going on\r"), "{}", terminal.screen());
+    assert!(world.is_free("k"));
+    terminal.type_in("exit 12\r");
+    assert_eq!(terminal.program.exit(), 12);
+}
+
 /// Leaves a process behind that works until it is told to end.
 const LEAVES: &str = "sh -c 'echo $$ > left; while ! [ -e end ]; do sleep 0.05; done' > /dev/null 2>&1 & \
     while ! [ -s left ]; do sleep 0.01; done; exit 9";

@@ -165,6 +165,13 @@ fn a_lock_that_ended_while_all_was_stopped_is_told_and_the_command_ended() {
 const TICKS: &str = "echo $$ > pid; while :; do echo >> ticks; sleep 0.05; done";
 
 impl World {
+    /// The command that does so, to be run by a shell. Not `sh` itself: Ctrl-Z may stop the child that `sh` starts with
+    /// vfork before that has become `sleep`, and `sh`, which waits for it, is then never stopped.
+    fn ticks(&self) -> &'static str {
+        std::fs::write(self.path("ticker"), TICKS).unwrap();
+        "exec bash ticker"
+    }
+
     /// Waits for a line that is written from now on.
     fn await_tick(&self) {
         let before = self.read("ticks").len();
@@ -175,7 +182,7 @@ impl World {
 #[test]
 fn without_a_terminal_tstp_stops_both_and_cont_resumes_both() {
     let world = World::local();
-    let holder = world.start_script("k", &[], TICKS);
+    let holder = world.start_script("k", &[], world.ticks());
     let child: u32 = world.await_line("pid").parse().unwrap();
     holder.signal(Signal::TSTP);
     eventually("the stop", || [child, holder.id()].into_iter().all(is_stopped));
@@ -191,7 +198,7 @@ fn without_a_terminal_tstp_stops_both_and_cont_resumes_both() {
 #[test]
 fn a_command_that_ignores_tstp_goes_on_and_keeps_the_lock() {
     let world = World::local();
-    let holder = world.start_script("k", &["--lease", "2s"], &format!("trap '' TSTP; {TICKS}"));
+    let holder = world.start_script("k", &["--lease", "2s"], &format!("trap '' TSTP; {}", world.ticks()));
     world.await_line("pid");
     holder.signal(Signal::TSTP);
     std::thread::sleep(SECOND * 3);
@@ -219,7 +226,7 @@ fn tstp_stops_a_wait_which_goes_on_afterwards() {
 #[test]
 fn others_at_the_terminal_do_not_stop_it() {
     let world = World::local();
-    let holder = world.start_script("k", &[], TICKS);
+    let holder = world.start_script("k", &[], world.ticks());
     world.await_line("pid");
     for signal in [Signal::TTIN, Signal::TTOU] {
         holder.signal(signal);
@@ -267,7 +274,7 @@ fn ctrl_z_and_ctrl_c_reach_a_command_in_a_pipeline() {
     let shell = world.command_of("sh".as_ref(), ["-i", "-m"]);
     let mut terminal = Terminal::start(&shell);
     terminal.type_in("PS1=; stty -echo\r");
-    terminal.type_in(&format!("\"$KVLOCK\" run k -- sh -c '{TICKS}' | cat\r"));
+    terminal.type_in(&format!("\"$KVLOCK\" run k -- sh -c '{}' | cat\r", world.ticks()));
     let child: u32 = world.await_line("pid").parse().unwrap();
     let shell = terminal.program.id();
     terminal.type_in("\x1a");

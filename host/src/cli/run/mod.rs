@@ -24,7 +24,8 @@ mod watch;
 ///
 /// The command finds KVLOCK_KEY, KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token) and KVLOCK_DEADLINE (whole Unix seconds,
 /// until which the first lease surely stands) in its environment. Signals are passed on to its process group;
-/// stdin, stdout and stderr are its own.
+/// stdin, stdout and stderr are its own. kvlock exits with its exit code, or dies of the signal that it died of. What
+/// it leaves running in its process group is said, and seen to by --linger.
 ///
 /// With --soft the command runs without the lock if the store is down, and goes on if the store goes down. It never does
 /// because the lock is busy or somebody else got it. Without the lock there is no KVLOCK_TOKEN.

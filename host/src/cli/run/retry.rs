@@ -44,7 +44,8 @@ impl Run {
             let number = retrying.tries();
             let ran = runner.run_under(grant, Some(number), None)?;
             let (status, code) = (ran.end.status, ran.end.status.code());
-            let may_go_on = !ran.end.interrupted && ran.end.loss.is_none() && ran.kept.lost().is_none();
+            let is_interrupted = ran.end.interrupted || matches!(status, Status::KilledByKey(_));
+            let may_go_on = !is_interrupted && ran.end.loss.is_none() && ran.kept.lost().is_none();
             if !may_go_on || !retry.retry_on.contains(&code) {
                 let work = Work::<(), ()>::Committed(());
                 return ran.finish(runner, |kept| retrying.report(kept.stop(), &work).map(drop));
