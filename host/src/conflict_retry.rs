@@ -10,6 +10,7 @@ use crate::error::{AcquireError, GrantError};
 use crate::grant::Grant;
 use crate::keep::{Keep, Kept, Loss};
 use crate::lock::{DEFAULT_INTERVAL, DEFAULT_LEASE, Poll};
+use crate::ride_out::RideOut;
 use crate::session::{Guest, Shared};
 use crate::store::Ttl;
 use crate::waiting::{Granted, Waiting};
@@ -59,7 +60,7 @@ pub struct ConflictRetry {
     tries: u32,
     reserve: Duration,
     adopt: bool,
-    ride_out: Option<Duration>,
+    ride_out: RideOut,
 }
 
 /// What the work of a try came to.
@@ -153,7 +154,7 @@ impl ConflictRetry {
             tries: DEFAULT_TRIES,
             reserve: DEFAULT_RESERVE,
             adopt: false,
-            ride_out: None,
+            ride_out: RideOut::default(),
         }
     }
 
@@ -197,7 +198,19 @@ impl ConflictRetry {
 
     /// How long an outage of the store is ridden out while waiting: see [`Lock::ride_out`](crate::Lock::ride_out).
     pub fn ride_out(mut self, longest: Duration) -> Self {
-        self.ride_out = Some(longest);
+        self.ride_out.set(longest);
+        self
+    }
+
+    /// How long an outage is ridden out that the session's first call finds; see
+    /// [`Lock::ride_out_first`](crate::Lock::ride_out_first).
+    pub fn ride_out_first(mut self, longest: Duration) -> Self {
+        self.ride_out.set_first(longest);
+        self
+    }
+
+    pub(crate) fn ride_out_softly(mut self, moment: Duration) -> Self {
+        self.ride_out.set_soft(moment);
         self
     }
 

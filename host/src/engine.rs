@@ -43,13 +43,23 @@ pub struct Imports {
     calls_left: Option<u32>,
     /// Whether the component's call under way left a write behind that may be in the store, or could not take it out.
     in_doubt: bool,
+    /// Whether the store has ever answered.
+    reached: bool,
 }
 
 impl Imports {
     /// The store and the clock of a client.
     pub fn new(client: &Client) -> Self {
         let Client { store, clock, random, .. } = client.clone();
-        Imports { store, clock, random, pollables: ResourceTable::new(), calls_left: None, in_doubt: false }
+        Imports {
+            store,
+            clock,
+            random,
+            pollables: ResourceTable::new(),
+            calls_left: None,
+            in_doubt: false,
+            reached: false,
+        }
     }
 
     fn store(&mut self) -> wasmtime::Result<&dyn KvStore> {
@@ -62,6 +72,7 @@ impl Imports {
         outcome: Result<WriteOutcome, StoreError>,
     ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
         self.in_doubt |= matches!(outcome, Err(StoreError::UnknownOutcome(_)));
+        self.reached |= outcome.is_ok();
         Ok(outcome.map(convert::write_outcome).map_err(convert::error))
     }
 }
@@ -111,6 +122,11 @@ impl Instance {
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.store.data().imports.in_doubt
     }
+
+    /// Whether the store has ever answered it.
+    pub(crate) fn has_reached_the_store(&self) -> bool {
+        self.store.data().imports.reached
+    }
 }
 
 /// Loaded once: the program's code cannot be given to wasmtime by two threads.
@@ -138,6 +154,7 @@ impl kv_store::Host for Imports {
             [key] => store.get(key).map(|entry| vec![entry]),
             keys => store.get_many(keys),
         };
+        self.reached |= entries.is_ok();
         let entries = entries.map_err(convert::error);
         Ok(entries.map(|entries| entries.into_iter().map(|entry| entry.map(convert::entry)).collect()))
     }
@@ -170,11 +187,14 @@ impl kv_store::Host for Imports {
     ) -> wasmtime::Result<Result<kv_store::DeleteOutcome, kv_store::Error>> {
         let outcome = self.store()?.delete(&key, convert::version(if_version));
         self.in_doubt |= outcome.is_err();
+        self.reached |= outcome.is_ok();
         Ok(outcome.map(convert::delete_outcome).map_err(convert::error))
     }
 
     fn era(&mut self, key: String) -> wasmtime::Result<Result<kv_store::EraInfo, kv_store::Error>> {
-        Ok(self.store()?.era(&key).map(convert::era).map_err(convert::error))
+        let era = self.store()?.era(&key);
+        self.reached |= era.is_ok();
+        Ok(era.map(convert::era).map_err(convert::error))
     }
 }
 

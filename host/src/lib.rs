@@ -82,6 +82,7 @@ mod keep;
 mod line;
 mod lock;
 mod process;
+mod ride_out;
 mod scratch;
 mod semaphore;
 mod session;

@@ -8,6 +8,7 @@ use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::keep::{Keep, Kept};
+use crate::ride_out::RideOut;
 use crate::session::Shared;
 use crate::soft::SoftLock;
 use crate::store::Ttl;
@@ -31,7 +32,7 @@ pub struct Lock {
     interval: Duration,
     adopt: bool,
     at_least: Duration,
-    ride_out: Option<Duration>,
+    ride_out: RideOut,
 }
 
 impl Lock {
@@ -45,7 +46,7 @@ impl Lock {
             interval: DEFAULT_INTERVAL,
             adopt: false,
             at_least: Duration::ZERO,
-            ride_out: None,
+            ride_out: RideOut::default(),
         }
     }
 
@@ -89,10 +90,17 @@ impl Lock {
         self
     }
 
-    /// How long an outage of the store is ridden out while waiting; without this, as long as the wait. An outage that
-    /// the session's first call finds ends the wait at once.
+    /// How long an outage of the store is ridden out while waiting; zero: not at all. Without this, as long as the wait
+    /// lasts, from the first try on.
     pub fn ride_out(mut self, longest: Duration) -> Self {
-        self.ride_out = Some(longest);
+        self.ride_out.set(longest);
+        self
+    }
+
+    /// How long an outage is ridden out that the session's first call finds; otherwise as [`ride_out`](Self::ride_out)
+    /// says, which is to be called before this.
+    pub fn ride_out_first(mut self, longest: Duration) -> Self {
+        self.ride_out.set_first(longest);
         self
     }
 
@@ -134,8 +142,8 @@ impl Lock {
         Waiting::new(self.shared, self.key, Wanted::Lock(options), granted, self.ride_out)
     }
 
-    pub(crate) fn ride_out_by_default(mut self, longest: Duration) -> Self {
-        self.ride_out.get_or_insert(longest);
+    pub(crate) fn ride_out_softly(mut self, moment: Duration) -> Self {
+        self.ride_out.set_soft(moment);
         self
     }
 

@@ -53,7 +53,7 @@ pub enum Guard {
 
 impl SoftLock {
     pub(crate) fn new(lock: Lock) -> Self {
-        SoftLock { lock: lock.ride_out_by_default(SOFT_PATIENCE) }
+        SoftLock { lock: lock.ride_out_softly(SOFT_PATIENCE) }
     }
 
     /// Acquires the lock and renews it in the background, or tells that the store is down.

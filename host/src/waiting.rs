@@ -13,6 +13,7 @@ use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::line::{Heard, Limit, Lines, Place, Seat, Stay, Terms, Turn};
 use crate::lock::Poll;
+use crate::ride_out::{Outage, RideOut};
 use crate::scratch;
 use crate::session::{Guest, Shared};
 use crate::wait_log::WaitLog;
@@ -22,9 +23,8 @@ use crate::wanted::Wanted;
 pub(crate) struct Waiting {
     attempt: Arc<Attempt>,
     granted: Granted,
-    ride_out: Option<Duration>,
-    /// Since when the store has not answered, by the clock.
-    outage_since: Option<Duration>,
+    ride_out: RideOut,
+    outage: Outage,
     log: WaitLog,
     seat: Option<Seat>,
     /// How many grants the session had ever had when the component was asked last.
@@ -52,6 +52,8 @@ pub(crate) struct Attempt {
     ended: AtomicBool,
     /// It may have what it waits for, by a write that nobody knows of. Only it can find out, so it waits for nobody.
     in_doubt: AtomicBool,
+    /// Whether the store has ever answered the session.
+    reached: AtomicBool,
 }
 
 /// What was begun in the component.
@@ -63,13 +65,7 @@ struct Begun {
 }
 
 impl Waiting {
-    pub(crate) fn new(
-        shared: Shared,
-        key: String,
-        wanted: Wanted,
-        granted: Granted,
-        ride_out: Option<Duration>,
-    ) -> Self {
+    pub(crate) fn new(shared: Shared, key: String, wanted: Wanted, granted: Granted, ride_out: RideOut) -> Self {
         let shared = if shared.is_own_process() { shared } else { shared.here().clone() };
         let attempt = Attempt {
             shared,
@@ -79,9 +75,10 @@ impl Waiting {
             begun: Mutex::new(None),
             ended: AtomicBool::new(false),
             in_doubt: AtomicBool::new(false),
+            reached: AtomicBool::new(false),
         };
-        let (attempt, log, outage_since) = (Arc::new(attempt), WaitLog::default(), None);
-        Waiting { attempt, granted, ride_out, outage_since, log, seat: None, asked_after: None }
+        let (attempt, log, outage) = (Arc::new(attempt), WaitLog::default(), Outage::default());
+        Waiting { attempt, granted, ride_out, outage, log, seat: None, asked_after: None }
     }
 
     /// Refuses what is not legal before anything is begun.
@@ -109,7 +106,7 @@ impl Waiting {
 
     /// Goes on until the lock is held or will not be.
     pub(crate) fn block(&mut self) -> Result<Grant, AcquireError> {
-        let stay = Stay::Blocked { looks_often: self.ride_out.is_some() };
+        let stay = Stay::Blocked { looks_often: self.ride_out.is_limited() };
         loop {
             match self.advance(stay)? {
                 Poll::Ready(grant) => return Ok(grant),
@@ -247,17 +244,16 @@ impl Waiting {
     /// Gives up if an outage has lasted longer than is to be ridden out.
     fn bear(&mut self, poll: Poll) -> Result<Poll, AcquireError> {
         let Poll::Pending { waiting_for: WaitingFor::Outage(error), .. } = &poll else {
-            self.outage_since = None;
+            self.outage.over();
             return Ok(poll);
         };
-        let now = self.shared().clock().now();
-        let since = *self.outage_since.get_or_insert(now);
-        match self.ride_out {
-            Some(longest) if now.saturating_sub(since) >= longest => {
-                Err(AcquireError::Store { key: self.attempt.key.clone(), error: error.clone() })
-            }
-            _ => Ok(poll),
+        if self.attempt.reached.load(Ordering::Relaxed) {
+            self.outage.reached();
         }
+        if self.outage.is_borne(self.attempt.shared.clock().now(), self.ride_out) {
+            return Ok(poll);
+        }
+        Err(AcquireError::Store { key: self.attempt.key.clone(), error: error.clone() })
     }
 }
 
@@ -406,6 +402,7 @@ impl Attempt {
         if guest.instance.is_in_doubt() {
             self.doubt();
         }
+        self.reached.fetch_or(guest.instance.has_reached_the_store(), Ordering::Relaxed);
         Ok(match progress {
             wit::Progress::Pending(wit::Pending { pause, waiting_for }) => {
                 Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })

@@ -65,7 +65,7 @@ pub(crate) fn store_error(error: kv::Error) -> machine::StoreError {
     }
 }
 
-fn store_error_out(error: machine::StoreError) -> kv::Error {
+pub(crate) fn store_error_out(error: machine::StoreError) -> kv::Error {
     match error {
         machine::StoreError::Unavailable(text) => kv::Error::Unavailable(text),
         machine::StoreError::UnknownOutcome(text) => kv::Error::UnknownOutcome(text),

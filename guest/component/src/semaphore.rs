@@ -114,8 +114,9 @@ impl Resizing {
             ControlFlow::Break(outcome) => ControlFlow::Break(outcome.map_err(convert::resize_error)),
             ControlFlow::Continue(pause) => {
                 let status = convert::semaphore_status(resize.status().clone());
+                let outage = resize.outage().cloned().map(convert::store_error_out);
                 self.progress.replace(Progress::Waiting(resize));
-                ControlFlow::Continue(wit::ResizePending { pause: kvlock_machine::nanos(pause), status })
+                ControlFlow::Continue(wit::ResizePending { pause: kvlock_machine::nanos(pause), status, outage })
             }
         }
     }

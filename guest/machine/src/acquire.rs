@@ -178,7 +178,6 @@ impl Acquire {
             // By another of its acquisitions: then this record was gone before.
             _ if session.holds(&self.store_key, now) => self.hold_once_more(session, now),
             Some(record) => {
-                session.reached = true;
                 // Whoever tells may be wrong about the time, but not so that the lease begins in the future.
                 let sent = sent.min(now);
                 self.on_written(session, now, Written { record: *record, version, sent, row })
@@ -269,21 +268,17 @@ impl Acquire {
     fn on_add(&mut self, session: &mut Session, now: Time, sent: Time, reply: AddReply) -> Step<Outcome> {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
-                session.reached = true;
                 let record = self.record(session, sent);
                 self.on_written(session, now, Written { record, version, sent, row: Row::default() })
             }
-            Ok(WriteOutcome::Conflict(version)) => {
-                session.reached = true;
-                self.on_taken(session, now, version)
-            }
+            Ok(WriteOutcome::Conflict(version)) => self.on_taken(session, now, version),
             Ok(WriteOutcome::Absent) => self.end(Err(AcquireError::OutOfOrder)),
             Err(error @ StoreError::UnknownOutcome(_)) => {
                 self.in_doubt = true;
                 self.waiting_for = WaitingFor::Outage(error);
                 self.look(session)
             }
-            Err(error) => self.on_outage(session, now, error),
+            Err(error) => self.on_outage(now, error),
         }
     }
 
@@ -298,9 +293,9 @@ impl Acquire {
         self.pause(now, Duration::ZERO)
     }
 
-    /// The store does not answer, or refuses. A waiter rides out the outage of a store that was there.
-    fn on_outage(&mut self, session: &Session, now: Time, error: StoreError) -> Step<Outcome> {
-        if !error.is_outage() || !session.reached || self.wait.is_over(now) {
+    /// The store does not answer, or refuses. An outage is ridden out as long as the wait lasts, from the first try on.
+    fn on_outage(&mut self, now: Time, error: StoreError) -> Step<Outcome> {
+        if !error.is_outage() || self.wait.is_over(now) {
             return self.fail(error);
         }
         self.waiting_for = WaitingFor::Outage(error);
@@ -367,7 +362,7 @@ impl Acquire {
             (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_look(session, now, entry, None),
             (State::Looking, Event::Reply(Reply::Entries(Ok(entries)))) => self.on_looks(session, now, entries),
             (State::Looking, Event::Reply(Reply::Entry(Err(error)) | Reply::Entries(Err(error)))) => {
-                self.on_outage(session, now, error)
+                self.on_outage(now, error)
             }
             (State::Clearing, Event::Reply(Reply::Delete(_))) if self.hurried || self.in_doubt => {
                 self.pause(now, Duration::ZERO)
@@ -407,7 +402,7 @@ impl Acquire {
                 ControlFlow::Break(end) => {
                     // There is no grant, but a record that stays behind is found again.
                     self.in_doubt |= matches!(end, Conclusion::Failed { .. });
-                    self.on_withdrawn(session, now, then)
+                    self.on_withdrawn(now, then)
                 }
                 ControlFlow::Continue(ask) => {
                     self.state = State::Withdrawing { write, then };

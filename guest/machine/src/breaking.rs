@@ -122,10 +122,7 @@ impl Machine for Break {
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
         match (core::mem::replace(&mut self.state, State::Ended), event) {
             (State::Fresh, Event::Start) => self.look(),
-            (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => {
-                session.reached = true;
-                self.on_entry(now, entry)
-            }
+            (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_entry(now, entry),
             (State::Looking, Event::Reply(Reply::Entry(Err(error)))) => Step::Done(Err(error.into())),
             (State::Deleting { mut write, holder }, event) => match write.step(now, event) {
                 ControlFlow::Break(end) => self.on_deleted(session, *holder, end),

@@ -36,7 +36,7 @@ pub enum WaitingFor {
     },
     /// The store's contents are too young to grant anything on, for this long.
     Quarantine(Duration),
-    /// The store answered before and does not answer now.
+    /// The store does not answer.
     Outage(StoreError),
 }
 

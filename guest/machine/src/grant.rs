@@ -275,10 +275,7 @@ impl Release {
         let held = match &end {
             // It is not over.
             Conclusion::Failed { .. } | Conclusion::OutOfOrder => None,
-            _ => {
-                session.reached = true;
-                session.freed(&self.grant, now)
-            }
+            _ => session.freed(&self.grant, now),
         };
         let expired = held.as_ref().is_none_or(|held| held.deadline.has_passed(now));
         let shared = held.as_ref().is_none_or(|held| held.is_shared());

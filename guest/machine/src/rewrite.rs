@@ -100,12 +100,10 @@ impl Rewrite {
             Conclusion::Replaced { version, sent } if version > held.version => {
                 held.deadline = Deadline::of(self.record.lease, sent).at_most(self.at_most);
                 (held.version, held.record, held.in_doubt) = (version, self.record.clone(), None);
-                session.reached = true;
                 Ok(())
             }
             Conclusion::Replaced { .. } => Ok(()),
             Conclusion::Gone(entry) => {
-                session.reached = true;
                 session.forget(&self.store_key);
                 Err(GrantError::Lost(holder(entry)))
             }

@@ -49,9 +49,6 @@ pub struct Session {
     grants: u64,
     pub(crate) contention: Contention,
     pub(crate) semaphores: Memory,
-    /// Whether the store has answered this session at all: a waiter rides out an outage of a store that was there,
-    /// not a wrong address.
-    pub(crate) reached: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -121,7 +118,6 @@ impl Session {
             grants: 0,
             contention: Contention::default(),
             semaphores: Memory::default(),
-            reached: false,
         })
     }
 

@@ -106,7 +106,6 @@ impl Machine for Status {
                 Step::Call(Request::GetMany { keys })
             }
             (State::Reading, Event::Reply(Reply::Entries(Ok(entries)))) if entries.len() == self.places.len() * 2 => {
-                session.reached = true;
                 self.on_entries(session, now, entries)
             }
             (State::AskingEra(index), Event::Reply(Reply::Era(Ok(era)))) => {

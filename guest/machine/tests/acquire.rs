@@ -221,41 +221,9 @@ fn a_store_slower_than_the_lease_is_given_a_pause() {
 }
 
 #[test]
-fn first_contact_with_a_store_that_does_not_answer_fails_at_once() {
+fn an_outage_is_ridden_out_from_the_first_try_on() {
     let mut world = World::new();
     let owner = world.owner("a");
-    world.weather = Fault::Unavailable;
-    let began = world.now;
-    let outcome = world.acquire(owner, "k", waiting(30, secs(60)));
-    assert!(matches!(outcome, Err(AcquireError::Store(StoreError::Unavailable(_)))), "{outcome:?}");
-    assert_eq!(world.now, began);
-}
-
-#[test]
-fn any_operation_that_was_answered_reaches_the_store() {
-    for first in 0..4 {
-        let mut world = World::new();
-        let (holder, other) = (world.acquainted("holder"), world.owner("other"));
-        let grant = world.acquire(holder, "k", once(30)).unwrap();
-        let word = world.write_out(holder, &grant).unwrap();
-        let taken = world.resume(other, &word);
-        match first {
-            0 => world.renew(other, &taken).unwrap(),
-            1 => drop(world.release(other, &taken).unwrap()),
-            2 => drop(world.status(other, &["k"]).unwrap()),
-            _ => drop(world.break_lock(other, "k").unwrap()),
-        }
-        world.weather = Fault::Unavailable;
-        let began = world.now;
-        assert!(world.acquire(other, "l", waiting(30, secs(5))).is_err());
-        assert_eq!(world.now, began + secs(5), "operation {first}");
-    }
-}
-
-#[test]
-fn an_outage_of_a_store_that_was_there_is_ridden_out() {
-    let mut world = World::new();
-    let owner = world.acquainted("a");
     world.weather = Fault::Unavailable;
     let mut op = world.acquiring(owner, "k", waiting(30, secs(60)));
     world.run_until(world.now + secs(20), &mut [&mut op]);
@@ -264,6 +232,19 @@ fn an_outage_of_a_store_that_was_there_is_ridden_out() {
     assert!(world.log.len() <= 201, "{} tries in 20 s are a storm", world.log.len());
     world.weather = Fault::Fine;
     assert!(world.finish(op).is_ok());
+}
+
+#[test]
+fn who_tries_once_is_told_of_an_outage_at_once() {
+    let mut world = World::new();
+    let (new, old) = (world.owner("new"), world.acquainted("old"));
+    world.weather = Fault::Unavailable;
+    for owner in [new, old] {
+        let began = world.now;
+        let outcome = world.acquire(owner, "k", once(30));
+        assert!(matches!(outcome, Err(AcquireError::Store(StoreError::Unavailable(_)))), "{outcome:?}");
+        assert_eq!(world.now, began);
+    }
 }
 
 #[test]

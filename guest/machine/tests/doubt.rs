@@ -64,7 +64,7 @@ fn an_add_in_doubt_that_cannot_be_read_back_is_unknown_however_the_reading_fails
     let mut world = World::new();
     let stranger = world.owner("new to the store");
     world.script([Fault::LostReply, Fault::Unavailable]);
-    let outcome = world.acquire(stranger, "k", waiting(30, secs(3)));
+    let outcome = world.acquire(stranger, "k", once(30));
     assert!(matches!(outcome, Err(AcquireError::Store(StoreError::UnknownOutcome(_)))), "{outcome:?}");
 }
 

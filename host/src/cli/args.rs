@@ -124,6 +124,8 @@ pub(super) struct HoldArgs {
     /// How long to wait for it; 0 tries once [default: forever]
     #[arg(long, env = "KVLOCK_WAIT", value_name = "DURATION", value_parser = wait, allow_negative_numbers = true)]
     wait: Option<Wait>,
+    #[command(flatten)]
+    ride_out: RideOutArgs,
     /// The longest pause between two tries
     #[arg(long, env = "KVLOCK_INTERVAL", value_name = "DURATION", default_value = "50ms", value_parser = duration, allow_negative_numbers = true)]
     interval: Duration,
@@ -141,10 +143,32 @@ pub(super) struct ResizeArgs {
     /// How long to wait for permits that have to come back; 0 looks once [default: forever]
     #[arg(long, env = "KVLOCK_WAIT", value_name = "DURATION", value_parser = wait, allow_negative_numbers = true)]
     wait: Option<Wait>,
+    #[command(flatten)]
+    ride_out: RideOutArgs,
     /// The longest pause between two looks
     #[arg(long, env = "KVLOCK_INTERVAL", value_name = "DURATION", default_value = "50ms", value_parser = duration, allow_negative_numbers = true)]
     interval: Duration,
 }
+
+/// How long an outage is waited for.
+#[derive(clap::Args)]
+struct RideOutArgs {
+    /// How long to ride out an outage of the store, or `forever`; 0: not at all [default: as long as --wait; without it
+    /// 10s for a store that never answered]
+    #[arg(long, env = "KVLOCK_RIDE_OUT", value_name = "DURATION", value_parser = wait, allow_negative_numbers = true)]
+    ride_out: Option<Wait>,
+}
+
+/// How long outages are ridden out; none: as long as the wait lasts.
+#[derive(Clone, Copy)]
+pub(super) struct Patience {
+    /// One that is there from the first try on.
+    pub(super) first: Option<Duration>,
+    pub(super) later: Option<Duration>,
+}
+
+/// How long a store that never answered is waited for by who did not say how long to wait: it may be a wrong address.
+const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 /// A limit on waiting.
 #[derive(Clone, Copy)]
@@ -159,6 +183,7 @@ impl LockArgs {
         if let Some(wait) = self.hold.limit() {
             lock = lock.wait(wait);
         }
+        let lock = self.hold.patience().apply(lock, Lock::ride_out, Lock::ride_out_first);
         if self.adopt { lock.adopt() } else { lock }
     }
 
@@ -167,6 +192,7 @@ impl LockArgs {
         if let Some(wait) = self.hold.limit() {
             work = work.wait(wait);
         }
+        let work = self.hold.patience().apply(work, ConflictRetry::ride_out, ConflictRetry::ride_out_first);
         if self.adopt { work.adopt() } else { work }
     }
 }
@@ -174,6 +200,7 @@ impl LockArgs {
 impl PermitArgs {
     pub(super) fn apply(&self, permit: Permit) -> Permit {
         let permit = permit.lease(self.hold.lease).interval(self.hold.interval);
+        let permit = self.hold.patience().apply(permit, Permit::ride_out, Permit::ride_out_first);
         match self.hold.limit() {
             Some(wait) => permit.wait(wait),
             None => permit,
@@ -182,14 +209,45 @@ impl PermitArgs {
 }
 
 impl HoldArgs {
-    fn limit(&self) -> Option<Duration> {
+    pub(super) fn limit(&self) -> Option<Duration> {
         self.wait.and_then(Wait::limit)
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        self.ride_out.with(self.wait)
+    }
+
+    /// Whether the user said how long to ride out an outage.
+    pub(super) fn says_how_long_to_ride_out(&self) -> bool {
+        self.ride_out.ride_out.is_some()
+    }
+}
+
+impl RideOutArgs {
+    fn with(&self, wait: Option<Wait>) -> Patience {
+        match (self.ride_out, wait) {
+            (Some(longest), _) => Patience { first: longest.limit(), later: longest.limit() },
+            (None, Some(_)) => Patience { first: None, later: None },
+            (None, None) => Patience { first: Some(FIRST_CONTACT), later: None },
+        }
+    }
+}
+
+impl Patience {
+    fn apply<T>(self, what: T, ride_out: fn(T, Duration) -> T, first: fn(T, Duration) -> T) -> T {
+        let what = if let Some(longest) = self.later { ride_out(what, longest) } else { what };
+        if let Some(longest) = self.first { first(what, longest) } else { what }
     }
 }
 
 impl ResizeArgs {
+    pub(super) fn patience(&self) -> Patience {
+        self.ride_out.with(self.wait)
+    }
+
     pub(super) fn apply(&self, resize: Resize) -> Resize {
         let resize = resize.interval(self.interval);
+        let resize = self.patience().apply(resize, Resize::ride_out, Resize::ride_out_first);
         match self.wait.and_then(Wait::limit) {
             Some(wait) => resize.wait(wait),
             None => resize,

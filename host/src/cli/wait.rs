@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-use kvlock::{AcquireError, Acquisition, Grant, Poll, ResizePoll, Resizing, WaitingFor};
+use kvlock::store::StoreError;
+use kvlock::{AcquireError, Acquisition, Grant, KeyError, Poll, ResizeError, ResizePoll, Resizing, WaitingFor};
 use signal_hook::consts::{SIGCHLD, SIGTSTP};
 
-use super::args::HoldArgs;
+use super::args::{HoldArgs, Patience, ResizeArgs};
 use super::exit::Exit;
 use super::output::{self, one_line};
 use super::signals::{self, Event, interrupts};
@@ -34,6 +35,9 @@ pub(super) struct Wanted<'a> {
     pub(super) global: &'a Global,
 }
 
+/// How long to pause in an outage.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
 /// Polls until the lock is held; the error has the exit code that the arguments ask for.
 pub(super) fn granted(
     poll: impl FnMut() -> Result<Poll, AcquireError>,
@@ -41,13 +45,43 @@ pub(super) fn granted(
     events: &Receiver<Event>,
 ) -> Result<Grant> {
     let line = Line::new(wanted.global, Some(wanted.name));
-    match wait(poll, events, line) {
+    let mut outage = Outage::new(wanted.name, wanted.hold.patience(), wanted.global);
+    match wait(poll, events, line, &mut outage) {
         Err(Interrupted::By(signal)) => Err(interrupted(wanted.name, signal)),
         Err(Interrupted::Failed(error @ AcquireError::Busy { .. })) => {
             Err(Exit::new(wanted.hold.conflict_exit_code, error.to_string()).about(error).into())
         }
-        Err(Interrupted::Failed(error)) => Err(error.into()),
+        Err(Interrupted::Failed(error)) => Err(outage.tried(error)),
         Ok(grant) => Ok(grant),
+    }
+}
+
+/// Looks at something, and rides out an outage as a wait for the lock would, for so long at most.
+pub(super) fn look<T>(
+    mut look: impl FnMut() -> Result<T, KeyError>,
+    longest: Option<Duration>,
+    wanted: &Wanted<'_>,
+    events: &Receiver<Event>,
+) -> Result<T> {
+    let (started, mut line) = (Instant::now(), Line::new(wanted.global, Some(wanted.name)));
+    let mut outage = Outage::new(wanted.name, wanted.hold.patience(), wanted.global);
+    loop {
+        match look() {
+            Ok(found) => {
+                outage.see(None, &line);
+                return Ok(found);
+            }
+            Err(KeyError::Store(error))
+                if error.is_outage() && longest.is_none_or(|longest| started.elapsed() < longest) =>
+            {
+                outage.see(Some(&error), &line);
+                line.show(&error);
+                if let Some(signal) = pause(LOOK_AGAIN, events) {
+                    return Err(interrupted(wanted.name, signal));
+                }
+            }
+            Err(error) => return Err(outage.tried(error)),
+        }
     }
 }
 
@@ -74,19 +108,32 @@ pub(super) fn pause(pause: Duration, events: &Receiver<Event>) -> Option<i32> {
 pub(super) fn resized(
     mut resizing: Resizing,
     name: &str,
+    resize: &ResizeArgs,
     global: &Global,
     events: &Receiver<Event>,
 ) -> Result<Option<u32>> {
     let mut line = Line::new(global, None);
+    let mut told = Outage::new(name, resize.patience(), global);
     loop {
-        let (length, status) = match resizing.poll() {
-            Ok(ResizePoll::Ready(before)) => return Ok(before),
-            Ok(ResizePoll::Pending { pause, status }) => (pause, status),
+        let (length, status, outage) = match resizing.poll() {
+            Ok(ResizePoll::Ready(before)) => {
+                told.see(None, &line);
+                return Ok(before);
+            }
+            Ok(ResizePoll::Pending { pause, status, outage }) => (pause, status, outage),
+            Err(error @ ResizeError::Store { .. }) => return Err(told.tried(error)),
             Err(error) => return Err(error.into()),
         };
-        line.show(&status);
+        told.see(outage.as_ref(), &line);
+        match &outage {
+            Some(error) => line.show(error),
+            None => line.show(&status),
+        }
         if let Some(signal) = pause(length, events) {
-            let text = format!("`{name}`: the wait was interrupted; the new size stands, and {status}");
+            let text = match outage {
+                Some(error) => format!("`{name}`: the wait for the store was interrupted: {error}"),
+                None => format!("`{name}`: the wait was interrupted; the new size stands, and {status}"),
+            };
             return Err(Exit::interrupted(signal, text).into());
         }
     }
@@ -101,12 +148,17 @@ fn wait(
     mut poll: impl FnMut() -> Result<Poll, AcquireError>,
     events: &Receiver<Event>,
     mut line: Line,
+    outage: &mut Outage<'_>,
 ) -> Result<Grant, Interrupted> {
     loop {
         let (length, waiting_for) = match poll().map_err(Interrupted::Failed)? {
-            Poll::Ready(grant) => return Ok(grant),
+            Poll::Ready(grant) => {
+                outage.see(None, &line);
+                return Ok(grant);
+            }
             Poll::Pending { pause, waiting_for } => (pause, waiting_for),
         };
+        outage.see(if let WaitingFor::Outage(error) = &waiting_for { Some(error) } else { None }, &line);
         let told = Instant::now();
         loop {
             line.show(counted_down(&waiting_for, told.elapsed()));
@@ -119,6 +171,64 @@ fn wait(
             }
         }
     }
+}
+
+/// An outage that is ridden out, told when it begins and when it ends.
+struct Outage<'a> {
+    name: &'a str,
+    patience: Patience,
+    quiet: bool,
+    since: Option<Instant>,
+    /// Whether something else than the store was waited for by now.
+    reached: bool,
+}
+
+impl<'a> Outage<'a> {
+    fn new(name: &'a str, patience: Patience, global: &Global) -> Self {
+        Outage { name, patience, quiet: global.quiet || global.json, since: None, reached: false }
+    }
+
+    /// Tells on one line that an outage begins, or that it is over.
+    fn see(&mut self, error: Option<&StoreError>, line: &Line) {
+        let name = output::short(self.name);
+        match (self.since, error) {
+            (None, Some(error)) => {
+                self.since = Some(Instant::now());
+                let longest = if self.reached { self.patience.later } else { self.patience.first };
+                let longest = match longest {
+                    Some(longest) => format!("for {}", humantime::format_duration(longest)),
+                    None => "as long as the wait lasts".to_string(),
+                };
+                self.say(line, format!("`{name}`: {error}; trying again {longest}"));
+            }
+            (Some(since), None) => {
+                self.since = None;
+                self.say(line, format!("`{name}`: the store answers again, after {}", passed(since)));
+            }
+            _ => {}
+        }
+        self.reached |= error.is_none();
+    }
+
+    fn say(&self, line: &Line, text: String) {
+        if !self.quiet {
+            line.apart(|| output::say(one_line(text)));
+        }
+    }
+
+    /// The error of a wait that an outage ended: how long it was tried.
+    fn tried<E: std::error::Error + Send + Sync + 'static>(&self, error: E) -> anyhow::Error {
+        let error = anyhow::Error::new(error);
+        match self.since {
+            Some(since) => error.context(format!("gave up after {}", passed(since))),
+            None => error,
+        }
+    }
+}
+
+/// How long ago that was.
+fn passed(since: Instant) -> String {
+    format!("{:.1} s", since.elapsed().as_secs_f64())
 }
 
 /// What is waited for yet, so long after it was told.
@@ -158,6 +268,16 @@ impl Line {
         });
         let name = self.name.as_deref().unwrap_or_default();
         bar.set_message(format!("{name}{}", one_line(waiting_for)));
+    }
+}
+
+impl Line {
+    /// Lets something else be said on stderr.
+    fn apart(&self, say: impl FnOnce()) {
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        }
     }
 }
 

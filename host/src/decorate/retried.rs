@@ -86,7 +86,7 @@ impl<G, F> Retried<G, F> {
         if let Some(reserve) = self.reserve {
             retry = retry.reserve(reserve);
         }
-        if self.locks.soft { retry.ride_out(SOFT_PATIENCE) } else { retry }
+        if self.locks.soft { retry.ride_out_softly(SOFT_PATIENCE) } else { retry }
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::keep::{Keep, Kept};
 use crate::lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
+use crate::ride_out::RideOut;
 use crate::session::Shared;
 use crate::store::Ttl;
 use crate::waiting::{Granted, Waiting};
@@ -23,11 +24,13 @@ pub struct Permit {
     lease: Ttl,
     wait: Option<Duration>,
     interval: Duration,
+    ride_out: RideOut,
 }
 
 impl Permit {
     pub(crate) fn new(shared: Shared, name: String) -> Self {
-        Permit { shared, name, lease: Ttl::After(DEFAULT_LEASE), wait: None, interval: DEFAULT_INTERVAL }
+        let (lease, ride_out) = (Ttl::After(DEFAULT_LEASE), RideOut::default());
+        Permit { shared, name, lease, wait: None, interval: DEFAULT_INTERVAL, ride_out }
     }
 
     /// How long the permit is held unless renewed: 1 ms to a year. With `Ttl::Forever` the permit of a holder that
@@ -46,6 +49,19 @@ impl Permit {
     /// The longest pause between two tries: 1 ms to an hour.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
+        self
+    }
+
+    /// How long an outage of the store is ridden out while waiting: see [`Lock::ride_out`](crate::Lock::ride_out).
+    pub fn ride_out(mut self, longest: Duration) -> Self {
+        self.ride_out.set(longest);
+        self
+    }
+
+    /// How long an outage is ridden out that the session's first call finds; see
+    /// [`Lock::ride_out_first`](crate::Lock::ride_out_first).
+    pub fn ride_out_first(mut self, longest: Duration) -> Self {
+        self.ride_out.set_first(longest);
         self
     }
 
@@ -74,7 +90,7 @@ impl Permit {
             wait: self.wait.map(convert::nanos),
             interval: convert::nanos(self.interval),
         };
-        Waiting::new(self.shared, self.name, Wanted::Permit(options), Granted::Own, None)
+        Waiting::new(self.shared, self.name, Wanted::Permit(options), Granted::Own, self.ride_out)
     }
 
     /// Acquires a permit, runs `work` while a background thread renews the lease, and releases it, also if `work`

@@ -10,6 +10,7 @@ use crate::engine::convert;
 use crate::error::trap;
 use crate::holder::shown;
 use crate::lock::DEFAULT_INTERVAL;
+use crate::ride_out::{Outage, RideOut};
 use crate::session::{Guest, Shared};
 use crate::store::StoreError;
 
@@ -23,6 +24,7 @@ pub struct Resize {
     permits: Option<u32>,
     wait: Option<Duration>,
     interval: Duration,
+    ride_out: RideOut,
 }
 
 /// Why a semaphore was not made, resized or destroyed.
@@ -96,6 +98,8 @@ pub struct Resizing {
     shared: Shared,
     name: String,
     resource: ResourceAny,
+    ride_out: RideOut,
+    outage: Outage,
 }
 
 /// How a change stands.
@@ -104,8 +108,10 @@ pub enum ResizePoll {
     Pending {
         /// When to poll again; sooner is harmless.
         pause: Duration,
-        /// How the semaphore stands.
+        /// How the semaphore stands, as it was seen last.
         status: SemaphoreStatus,
+        /// Why the store does not answer, if that is what is waited for.
+        outage: Option<StoreError>,
     },
     /// Done: the size before; none if the semaphore is new.
     Ready(Option<u32>),
@@ -113,7 +119,7 @@ pub enum ResizePoll {
 
 impl Resize {
     pub(crate) fn new(shared: Shared, name: String, permits: Option<u32>) -> Self {
-        Resize { shared, name, permits, wait: None, interval: DEFAULT_INTERVAL }
+        Resize { shared, name, permits, wait: None, interval: DEFAULT_INTERVAL, ride_out: RideOut::default() }
     }
 
     /// How long to wait for permits that have to come back; zero looks once.
@@ -128,14 +134,30 @@ impl Resize {
         self
     }
 
+    /// How long an outage of the store is ridden out: see [`Lock::ride_out`](crate::Lock::ride_out).
+    pub fn ride_out(mut self, longest: Duration) -> Self {
+        self.ride_out.set(longest);
+        self
+    }
+
+    /// How long an outage is ridden out that the session's first call finds; see
+    /// [`Lock::ride_out_first`](crate::Lock::ride_out_first).
+    pub fn ride_out_first(mut self, longest: Duration) -> Self {
+        self.ride_out.set_first(longest);
+        self
+    }
+
     /// Does it, and waits; the size before, none if the semaphore is new.
     pub fn run(self) -> Result<Option<u32>, ResizeError> {
         let mut resizing = self.begin()?;
         loop {
             match resizing.poll()? {
                 ResizePoll::Ready(before) => return Ok(before),
-                ResizePoll::Pending { pause, status } => {
-                    tracing::debug!(semaphore = resizing.name, "waiting for permits: {status}");
+                ResizePoll::Pending { pause, status, outage } => {
+                    match outage {
+                        Some(error) => tracing::debug!(semaphore = resizing.name, "waiting for the store: {error}"),
+                        None => tracing::debug!(semaphore = resizing.name, "waiting for permits: {status}"),
+                    }
                     resizing.shared.clock().sleep(pause);
                 }
             }
@@ -155,7 +177,10 @@ impl Resize {
             }
         });
         match begun {
-            Ok(Ok(resource)) => Ok(Resizing { shared, name: self.name, resource }),
+            Ok(Ok(resource)) => {
+                let (ride_out, outage) = (self.ride_out, Outage::default());
+                Ok(Resizing { shared, name: self.name, resource, ride_out, outage })
+            }
             Ok(Err(text)) => Err(ResizeError::Invalid(text)),
             Err(error) => Err(ResizeError::Component { text: trap(&error), name: self.name }),
         }
@@ -172,16 +197,35 @@ impl Resizing {
         }
         let polled = self.shared.call(|Guest { instance, .. }| {
             let exports = instance.exports.kvlock_lock_semaphore().resizing();
-            exports.call_poll(&mut instance.store, self.resource)
+            let polled = exports.call_poll(&mut instance.store, self.resource)?;
+            Ok((polled, instance.has_reached_the_store()))
         });
+        if let Ok((_, true)) = polled {
+            self.outage.reached();
+        }
         match polled {
-            Ok(wit::ResizeProgress::Pending(wit::ResizePending { pause, status })) => {
-                Ok(ResizePoll::Pending { pause: Duration::from_nanos(pause), status: status.into() })
+            Ok((wit::ResizeProgress::Pending(wit::ResizePending { pause, status, outage }), _)) => {
+                let outage = self.bear(outage.map(convert::error_in))?;
+                Ok(ResizePoll::Pending { pause: Duration::from_nanos(pause), status: status.into(), outage })
             }
-            Ok(wit::ResizeProgress::Done(before)) => Ok(ResizePoll::Ready(before)),
-            Ok(wit::ResizeProgress::Failed(error)) => Err(ResizeError::of(&self.name, error)),
+            Ok((wit::ResizeProgress::Done(before), _)) => Ok(ResizePoll::Ready(before)),
+            Ok((wit::ResizeProgress::Failed(error), _)) => Err(ResizeError::of(&self.name, error)),
             Err(error) => Err(ResizeError::Component { text: trap(&error), name: self.name.clone() }),
         }
+    }
+}
+
+impl Resizing {
+    /// Gives up if an outage has lasted longer than is to be ridden out.
+    fn bear(&mut self, outage: Option<StoreError>) -> Result<Option<StoreError>, ResizeError> {
+        match outage {
+            None => self.outage.over(),
+            Some(ref error) if !self.outage.is_borne(self.shared.clock().now(), self.ride_out) => {
+                return Err(ResizeError::Store { name: self.name.clone(), error: error.clone() });
+            }
+            Some(_) => {}
+        }
+        Ok(outage)
     }
 }
 

@@ -9,6 +9,7 @@ mod contended;
 mod cores;
 mod counts;
 mod fight;
+mod idle;
 mod loops;
 mod machine;
 mod overhead;
@@ -92,6 +93,7 @@ enum Group {
     Overhead,
     Counts,
     Contended,
+    Idle,
     Scale,
     Command,
     Loops,
@@ -104,6 +106,7 @@ impl Group {
             Group::Overhead => overhead::measure(results, effort),
             Group::Counts => counts::measure(results),
             Group::Contended => contended::measure(results, effort),
+            Group::Idle => idle::measure(results, effort),
             Group::Scale => scale::measure(results, effort),
             Group::Command => command::measure(results, effort),
             Group::Loops => loops::measure(results, effort),

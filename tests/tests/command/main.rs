@@ -16,6 +16,7 @@ mod names;
 mod nested;
 mod options;
 mod other_user;
+mod outages;
 mod parent;
 mod pid_one;
 mod renewal;

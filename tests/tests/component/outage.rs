@@ -8,10 +8,34 @@ use kvlock::{AcquireError, GrantError, KeyError, Poll, Validity, WaitingFor};
 use crate::world::{World, millis, refused, secs};
 
 #[test]
-fn a_store_that_never_answered_fails_the_acquire_at_once() {
+fn a_store_that_never_answered_is_ridden_out_as_any_outage_and_for_less_if_asked_to() {
     let world = World::new();
     world.store.down();
-    let (outcome, waited) = world.timed(|| world.fresh_session("one").lock("k").acquire());
+    let lock = || world.fresh_session("one").lock("k");
+    for (lock, expected) in [
+        (lock().wait(secs(5)), secs(5)),
+        (lock().ride_out(secs(2)), secs(2)),
+        (lock().ride_out(secs(2)).ride_out_first(secs(4)), secs(4)),
+        (lock().ride_out(Duration::ZERO), Duration::ZERO),
+    ] {
+        let (outcome, waited) = world.timed(|| lock.acquire());
+        assert!(matches!(refused(outcome), AcquireError::Store { error: StoreError::Unavailable(_), .. }));
+        assert!(waited >= expected && waited < expected + millis(200), "{waited:?}");
+    }
+    let mut wait = lock().begin().unwrap();
+    for _ in 0..100 {
+        let Ok(Poll::Pending { pause, waiting_for: WaitingFor::Outage(_) }) = wait.poll() else { panic!("it waits") };
+        world.clock.advance(pause);
+    }
+    world.store.up();
+    assert_eq!(wait.block().unwrap().owner(), "one");
+}
+
+#[test]
+fn who_tries_once_is_told_of_an_outage_at_once() {
+    let world = World::new();
+    world.store.down();
+    let (outcome, waited) = world.timed(|| world.fresh_session("one").lock("k").wait(Duration::ZERO).acquire());
     let error = refused(outcome);
     assert!(matches!(&error, AcquireError::Store { error: StoreError::Unavailable(_), .. }), "{error}");
     assert!(error.to_string().contains("`k`: store unavailable"), "{error}");

@@ -47,7 +47,6 @@ impl Acquire {
         entry: Option<Entry>,
         line: Option<Entry>,
     ) -> Step<Outcome> {
-        session.reached = true;
         let Some(entry) = entry else {
             if !self.in_doubt {
                 self.waiting_for = WaitingFor::Turn;

@@ -116,7 +116,7 @@ impl Acquire {
             }
             Conclusion::Failed { error, in_doubt } => {
                 self.in_doubt |= in_doubt;
-                self.on_outage(session, now, error)
+                self.on_outage(now, error)
             }
             Conclusion::Deleted | Conclusion::Vanished | Conclusion::OutOfOrder => {
                 self.end(Err(AcquireError::OutOfOrder))
@@ -135,6 +135,8 @@ impl Acquire {
         match end {
             // Nothing was lost that the session relied on.
             Err(GrantError::Lost(_)) if !hold.sure => return self.add(session, now),
+            // What was sent and not answered the next try finds.
+            Err(GrantError::Store(error)) => return self.on_outage(now, error),
             Err(error) => return self.end(Err(error.into())),
             Ok(()) => {}
         }
@@ -147,7 +149,7 @@ impl Acquire {
         self.end(grant)
     }
 
-    pub(super) fn on_withdrawn(&mut self, session: &mut Session, now: Time, then: Withdrawn) -> Step<Outcome> {
+    pub(super) fn on_withdrawn(&mut self, now: Time, then: Withdrawn) -> Step<Outcome> {
         match then {
             Withdrawn::TooLate => {
                 self.waiting_for = WaitingFor::Turn;
@@ -160,7 +162,7 @@ impl Acquire {
                 self.queue = None;
                 self.pause(now, left)
             }
-            Withdrawn::Outage(error) => self.on_outage(session, now, error),
+            Withdrawn::Outage(error) => self.on_outage(now, error),
         }
     }
 }

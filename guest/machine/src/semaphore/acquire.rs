@@ -180,7 +180,7 @@ impl AcquirePermit {
             End::Found(found) => self.on_found(session, now, *found),
             End::Unknown => self.unknown(session),
             End::Corrupt(excerpt) => self.end(Err(AcquireError::Corrupt(excerpt))),
-            End::Failed(error) => self.on_outage(session, now, error),
+            End::Failed(error) => self.on_outage(now, error),
             End::OutOfOrder => self.end(Err(AcquireError::OutOfOrder)),
         }
     }
@@ -224,7 +224,7 @@ impl AcquirePermit {
             }
             // Changed by somebody else, or it may have been by us: the next survey tells.
             Ok(_) | Err(StoreError::UnknownOutcome(_)) => self.search_again(session, now),
-            Err(error) => self.on_outage(session, now, error),
+            Err(error) => self.on_outage(now, error),
         }
     }
 
@@ -300,7 +300,7 @@ impl AcquirePermit {
             Err(AcquireError::Busy { .. }) => self.pause(now, Duration::ZERO),
             Err(AcquireError::Store(error)) => {
                 self.in_doubt = matches!(error, StoreError::UnknownOutcome(_)).then_some(number);
-                self.on_outage(session, now, error)
+                self.on_outage(now, error)
             }
             Err(error) => self.end(Err(error)),
         }
@@ -350,13 +350,13 @@ impl AcquirePermit {
                 session.semaphores.forget(&self.name);
                 self.end(Err(*error))
             }
-            Withdrawn::Outage(error) => self.on_outage(session, now, error),
+            Withdrawn::Outage(error) => self.on_outage(now, error),
         }
     }
 
-    /// The store does not answer, or refuses. A waiter rides out the outage of a store that was there.
-    fn on_outage(&mut self, session: &Session, now: Time, error: StoreError) -> Step<Outcome> {
-        if !error.is_outage() || !session.reached || self.wait.is_over(now) {
+    /// The store does not answer, or refuses. An outage is ridden out as long as the wait lasts, from the first try on.
+    fn on_outage(&mut self, now: Time, error: StoreError) -> Step<Outcome> {
+        if !error.is_outage() || self.wait.is_over(now) {
             return self.fail(error);
         }
         self.waiting_for = WaitingFor::Outage(error);

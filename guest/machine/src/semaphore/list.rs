@@ -108,7 +108,6 @@ impl Machine for List {
                 Step::Call(Request::Get { key: session.namespace().semaphores() })
             }
             (State::ReadingNames, Event::Reply(Reply::Entry(Ok(entry)))) => {
-                session.reached = true;
                 match Registry::read(entry.as_ref()) {
                     Ok(registry) => self.names = registry.names().into_iter().rev().collect(),
                     Err(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),

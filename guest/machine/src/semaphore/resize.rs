@@ -80,6 +80,8 @@ pub struct Resize {
     written: bool,
     believed: Option<Box<Stated>>,
     status: SemaphoreStatus,
+    /// Why the store did not answer last, if that is what is waited for.
+    outage: Option<StoreError>,
     races: u32,
     state: State,
 }
@@ -131,9 +133,15 @@ impl Resize {
             in_doubt: false,
             written: false,
             believed: None,
+            outage: None,
             races: 0,
             state: State::Fresh,
         }
+    }
+
+    /// Why the store does not answer, if that is what is waited for at present.
+    pub fn outage(&self) -> Option<&StoreError> {
+        self.outage.as_ref()
     }
 
     /// How the semaphore stands, as it was seen last.
@@ -249,7 +257,7 @@ impl Resize {
             End::Unknown if self.size == 0 => self.list(session, false),
             End::Unknown => self.end(Err(ResizeError::Superseded(0))),
             End::Corrupt(excerpt) => self.end(Err(ResizeError::Corrupt(excerpt))),
-            End::Failed(error) => self.on_outage(session, now, error),
+            End::Failed(error) => self.on_outage(now, error),
             End::OutOfOrder => self.end(Err(ResizeError::OutOfOrder)),
         }
     }
@@ -305,7 +313,7 @@ impl Resize {
     /// What stands now decides, whether or not the write happened.
     fn on_failed_write(&mut self, session: &Session, now: Time, error: StoreError) -> Step<Outcome> {
         if !matches!(error, StoreError::UnknownOutcome(_)) {
-            return self.on_outage(session, now, error);
+            return self.on_outage(now, error);
         }
         self.in_doubt = true;
         self.again(session, now)
@@ -329,15 +337,20 @@ impl Resize {
         }
     }
 
-    /// The store does not answer, or refuses. A waiter rides out the outage of a store that was there.
-    fn on_outage(&mut self, session: &Session, now: Time, error: StoreError) -> Step<Outcome> {
-        let rides_out = error.is_outage() && session.reached;
+    /// The store does not answer, or refuses. An outage is ridden out as long as the wait lasts, from the first call on.
+    fn on_outage(&mut self, now: Time, error: StoreError) -> Step<Outcome> {
+        let rides_out = error.is_outage();
         let error = match error {
             // What failed since does not undo that a write may have happened.
             StoreError::Unavailable(text) if self.in_doubt => StoreError::UnknownOutcome(text),
             error => error,
         };
-        if rides_out { self.pause(now, OUTAGE_PAUSE, error.into()) } else { self.end(Err(error.into())) }
+        if !rides_out {
+            return self.end(Err(error.into()));
+        }
+        let step = self.pause(now, OUTAGE_PAUSE, error.clone().into());
+        self.outage = Some(error);
+        step
     }
 
     /// Waits for the next look, or ends with this error if that was the last.
@@ -346,6 +359,7 @@ impl Resize {
             return self.end(Err(error));
         }
         self.races = 0;
+        self.outage = None;
         let pause = self.wait.pause(now, at_least);
         self.state = State::Pausing { until: now.after(pause) };
         Step::Sleep(pause)
@@ -368,9 +382,6 @@ impl Machine for Resize {
     type Outcome = Outcome;
 
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
-        if matches!(event, Event::Reply(Reply::Entry(Ok(_)))) {
-            session.reached = true;
-        }
         // Each arm puts the next state back; one that does not has ended.
         match (core::mem::replace(&mut self.state, State::Ended), event) {
             (State::Fresh, Event::Start) => {
@@ -407,7 +418,7 @@ impl Machine for Resize {
                 self.on_failed_write(session, now, error)
             }
             (State::Listing { .. } | State::Reading | State::Checking, Event::Reply(Reply::Entry(Err(error)))) => {
-                self.on_outage(session, now, error)
+                self.on_outage(now, error)
             }
             (State::Pausing { until }, Event::Woken) if now < until => {
                 self.state = State::Pausing { until };

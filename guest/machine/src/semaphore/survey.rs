@@ -119,7 +119,6 @@ impl Survey {
             Event::Reply(Reply::Entries(Err(error))) => return ControlFlow::Break(End::Failed(error)),
             _ => return ControlFlow::Break(End::OutOfOrder),
         };
-        session.reached = true;
         let mut entries = entries.into_iter();
         let Some(definition) = entries.next().flatten() else { return ControlFlow::Break(End::Unknown) };
         let stated = match Stated::read(&self.name, &definition) {

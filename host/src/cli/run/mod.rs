@@ -1,8 +1,10 @@
 //! `kvlock run`.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use kvlock::store::StoreError;
-use kvlock::{Grant, KeyState, SOFT_PATIENCE, Session};
+use kvlock::{Grant, KeyError, KeyState, SOFT_PATIENCE, Session};
 
 use self::retry::RetryArgs;
 use self::under::{CommandArgs, Runner, lost};
@@ -81,15 +83,22 @@ impl Run {
     fn take(&self, runner: &Runner<'_>) -> Result<Taken> {
         let LockArgs { key, hold, .. } = &self.lock;
         let session = runner.global.session(hold.owner.as_deref())?;
-        if self.reentrant && is_held_by_parent(&session, key)? {
-            return Ok(Taken::ByParent);
+        let gives_up_softly = self.soft && !hold.says_how_long_to_ride_out();
+        if self.reentrant {
+            let first = if gives_up_softly { Some(Duration::ZERO) } else { hold.patience().first };
+            let longest = first.into_iter().chain(hold.limit()).min();
+            let look = || is_held_by_parent(&session, key);
+            if wait::look(look, longest, &self.wanted(runner.global), runner.events)? {
+                return Ok(Taken::ByParent);
+            }
         }
         let mut lock = self.lock.apply(session.lock(&**key));
         if self.reentrant {
             lock = lock.reentrant();
         }
-        if self.soft {
-            lock = lock.ride_out(SOFT_PATIENCE);
+        if gives_up_softly {
+            // A store that never answered is down at once.
+            lock = lock.ride_out(SOFT_PATIENCE).ride_out_first(Duration::ZERO);
         }
         let grant = wait::acquire(lock.begin()?, &self.wanted(runner.global), runner.events)?;
         Ok(Taken::Now(session, grant))
@@ -135,7 +144,7 @@ fn run_nested(runner: &Runner<'_>) -> Result<Status> {
 }
 
 /// Whether `kvlock run` of this key started us and still holds it: the token in our environment is the holder's.
-fn is_held_by_parent(session: &Session, key: &str) -> Result<bool> {
+fn is_held_by_parent(session: &Session, key: &str) -> Result<bool, KeyError> {
     let variable = |name| std::env::var(name).unwrap_or_default();
     if variable("KVLOCK_KEY") != key {
         return Ok(false);

@@ -132,7 +132,7 @@ fn make(name: &str, permits: u32, resize: &ResizeArgs, global: &Global) -> Resul
     let (_, events) = signals::listen()?;
     let session = global.session(None)?;
     let resizing = resize.apply(session.semaphore(name).make(permits)).begin()?;
-    let before = wait::resized(resizing, name, global, &events)?;
+    let before = wait::resized(resizing, name, resize, global, &events)?;
     if global.json {
         output::print_json(&json!({ "semaphore": name, "size": permits, "before": before }))?;
     } else {
@@ -150,7 +150,7 @@ fn destroy(name: &str, resize: &ResizeArgs, global: &Global) -> Result<ExitCode>
     let (_, events) = signals::listen()?;
     let session = global.session(None)?;
     let resizing = resize.apply(session.semaphore(name).destroy()).begin()?;
-    let before = wait::resized(resizing, name, global, &events)?;
+    let before = wait::resized(resizing, name, resize, global, &events)?;
     if global.json {
         output::print_json(&json!({ "semaphore": name, "size": 0, "before": before }))?;
     } else {

@@ -113,13 +113,13 @@ fn a_store_that_is_down_gives_69_whatever_is_asked() {
     let mut world = World::memcached();
     world.server().kill();
     for arguments in [
-        &["make", "pool", "1"][..],
-        &["run", "pool", "--", "true"],
-        &["acquire", "pool"],
+        &["make", "pool", "1", "--wait", "0"][..],
+        &["run", "pool", "--wait", "0", "--", "true"],
+        &["acquire", "pool", "--wait", "0"],
         &["list"],
         &["status", "pool"],
         &["break", "pool", "0"],
-        &["destroy", "pool"],
+        &["destroy", "pool", "--wait", "0"],
     ] {
         let output = world.semaphore(arguments);
         assert_eq!((output.code, output.stdout.as_str()), (69, ""), "{output:?}");

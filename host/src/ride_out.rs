@@ -1,0 +1,64 @@
+//! How long an outage of the store is borne while something is waited for.
+
+use std::time::Duration;
+
+/// A wait's patience with outages. None: as long as the wait lasts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct RideOut {
+    /// With one that the session's first call finds.
+    first: Option<Duration>,
+    /// With any other.
+    later: Option<Duration>,
+}
+
+/// An outage that goes on, or none.
+#[derive(Debug, Default)]
+pub(crate) struct Outage {
+    /// By the clock.
+    since: Option<Duration>,
+    /// Whether the store is known to have answered.
+    reached: bool,
+}
+
+impl RideOut {
+    /// Bears every outage for so long.
+    pub(crate) fn set(&mut self, longest: Duration) {
+        *self = RideOut { first: Some(longest), later: Some(longest) };
+    }
+
+    /// Bears one that the first call finds for so long.
+    pub(crate) fn set_first(&mut self, longest: Duration) {
+        self.first = Some(longest);
+    }
+
+    /// Unless it was set otherwise: a store that never answered is down at once, and one that answered before after a
+    /// moment.
+    pub(crate) fn set_soft(&mut self, moment: Duration) {
+        self.first.get_or_insert(Duration::ZERO);
+        self.later.get_or_insert(moment);
+    }
+
+    /// Whether an outage may end the wait.
+    pub(crate) fn is_limited(self) -> bool {
+        self.first.is_some() || self.later.is_some()
+    }
+}
+
+impl Outage {
+    /// Notes that the store has answered the session.
+    pub(crate) fn reached(&mut self) {
+        self.reached = true;
+    }
+
+    /// Notes that something else than the store is waited for.
+    pub(crate) fn over(&mut self) {
+        *self = Outage { since: None, reached: true };
+    }
+
+    /// Notes that the store does not answer; whether that is borne any longer.
+    pub(crate) fn is_borne(&mut self, now: Duration, ride_out: RideOut) -> bool {
+        let since = *self.since.get_or_insert(now);
+        let longest = if self.reached { ride_out.later } else { ride_out.first };
+        longest.is_none_or(|longest| now.saturating_sub(since) < longest)
+    }
+}
