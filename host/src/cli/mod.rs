@@ -82,7 +82,7 @@ struct Global {
     /// Where the locks live: memcached://host:port[,host:port…][?timeout=1s] or local:PATH [default: a local file]
     #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
     store: Option<String>,
-    /// The longest lease in use: nothing is granted on younger contents [default: 30s, --lease or --at-least]
+    /// The longest lease in use: nothing is granted on younger contents [default: 30s, or a longer lease or hold]
     #[arg(long, global = true, env = "KVLOCK_QUARANTINE", value_name = "DURATION", value_parser = args::duration, allow_negative_numbers = true)]
     quarantine: Option<Duration>,
     /// Locks of other namespaces are other locks
