@@ -15,7 +15,9 @@ use crate::cli::{Global, signals};
 /// made itself a group or session of its own (setsid, timeout, a nested kvlock run) is not reached.
 ///
 /// The command finds KVLOCK_KEY (the semaphore), KVLOCK_PERMIT (the permit's number, from 0), KVLOCK_OWNER, KVLOCK_TOKEN
-/// (the fencing token, of this permit number) and KVLOCK_DEADLINE in its environment, as under `kvlock run`.
+/// (the fencing token, of this permit number) and KVLOCK_DEADLINE in its environment, as under `kvlock run`. kvlock exits
+/// with its exit code, or dies of the signal that it died of. What it leaves running in its process group is said, and
+/// seen to by --linger.
 #[derive(clap::Args)]
 pub(super) struct Run {
     #[command(flatten)]
