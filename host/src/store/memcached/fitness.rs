@@ -47,11 +47,7 @@ pub(super) struct Survey {
 impl Server {
     /// Opens a connection to whichever address answers first, and compares it with the others, as far as they are new.
     pub(super) fn open(&self) -> Result<Link, StoreError> {
-        let failed = |failure| self.on_read(failure);
-        let addresses = self.names.addresses(self.timeouts.connect).map_err(failed)?;
-        let mut dialing = Dialing::begin(&addresses, self.timeouts).map_err(failed)?;
-        let link = first(&mut dialing, Link::new).map_err(failed)?;
-        let Some(link) = link else { return Err(failed(dialing.failure())) };
+        let (link, addresses, mut dialing) = self.connect(Link::new)?;
         let mut link = self.admit(link)?;
         let (alike, silent) = {
             let state = self.state();
@@ -71,6 +67,26 @@ impl Server {
         }
         link.check_out();
         Ok(link)
+    }
+
+    /// Dials all addresses of the name, and makes something of the first connection that it can be made of. Gives the
+    /// addresses, too, and the other dials.
+    pub(super) fn connect<T>(
+        &self,
+        make: impl Fn(Connection) -> Result<T, Failure>,
+    ) -> Result<(T, Vec<SocketAddr>, Dialing), StoreError> {
+        let failed = |failure| self.on_read(failure);
+        let addresses = self.names.addresses(self.timeouts.connect).map_err(failed)?;
+        let mut dialing = Dialing::begin(&addresses, self.timeouts).map_err(failed)?;
+        while let Some(connection) = dialing.next() {
+            let address = connection.address;
+            match make(connection) {
+                Ok(made) => return Ok((made, addresses, dialing)),
+                Err(Failure::NotSent(why) | Failure::NoAnswer(why)) => dialing.failed.push((address, why)),
+                Err(failure) => return Err(failed(failure)),
+            }
+        }
+        Err(failed(dialing.failure()))
     }
 
     /// Takes note of which server a connection leads to. Gives it back, unless the one known is another and answers.
@@ -158,12 +174,9 @@ impl Server {
             }
             unfit.checked = Instant::now();
         }
-        let failed = |failure| self.on_read(failure);
-        let addresses = self.names.addresses(self.timeouts.connect).map_err(failed)?;
-        let mut dialing = Dialing::begin(&addresses, self.timeouts).map_err(failed)?;
-        let link = first(&mut dialing, Link::new).map_err(failed)?;
-        let Some(mut link) = link else { return Err(failed(dialing.failure())) };
-        if let Some(difference) = self.survey(&mut link).map_err(failed)?.difference {
+        let (mut link, ..) = self.connect(Link::new)?;
+        let survey = self.survey(&mut link).map_err(|failure| self.on_read(failure))?;
+        if let Some(difference) = survey.difference {
             return Err(self.unfit(&difference));
         }
         self.state().unfit = None;
@@ -216,21 +229,6 @@ pub(super) fn two_servers(difference: &str) -> String {
         "it leads to different servers, {difference}, and each would grant the same locks: name one server only, or \
          list both to share the keys among them"
     )
-}
-
-/// The first connection that something can be made of; none where none answers.
-pub(super) fn first<T>(
-    dialing: &mut Dialing,
-    make: impl Fn(Connection) -> Result<T, Failure>,
-) -> Result<Option<T>, Failure> {
-    while let Some(connection) = dialing.next() {
-        let address = connection.address;
-        match make(connection) {
-            Err(Failure::NotSent(why) | Failure::NoAnswer(why)) => dialing.failed.push((address, why)),
-            made => return made.map(Some),
-        }
-    }
-    Ok(None)
 }
 
 impl Survey {

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use super::super::{EraInfo, StoreError};
 use super::address::Address;
 use super::connection::{Connection, Failure, Timeouts};
-use super::dial::Dialing;
-use super::fitness::{self, Unfit};
+use super::fitness::Unfit;
 use super::known::Known;
 use super::link::Link;
 use super::names::Names;
@@ -92,10 +91,7 @@ impl Server {
 
     /// Opens a connection without looking at what answers.
     pub(super) fn dial(&self) -> Result<Connection, StoreError> {
-        let failed = |failure| self.on_read(failure);
-        let addresses = self.names.addresses(self.timeouts.connect).map_err(failed)?;
-        let mut dialing = Dialing::begin(&addresses, self.timeouts).map_err(failed)?;
-        fitness::first(&mut dialing, Ok).map_err(failed)?.ok_or_else(|| failed(dialing.failure()))
+        self.connect(Ok).map(|(connection, ..)| connection)
     }
 
     /// A connection of an earlier call that is good still.
