@@ -38,17 +38,21 @@ impl World {
 
     /// Somebody wrote a line that was this one before.
     pub(crate) fn lined_up(&mut self, source: &Source, before: &[String], key: &str) {
-        let after = self.line(key);
-        // Those who are left stand as they stood, and whoever joins stands behind them. A line may be taken away.
-        let (others, in_order) = match after.split_last() {
-            Some((last, others)) => {
-                self.news.note(News::JOINED);
-                let mut left = before.iter();
-                (others, *last == ticket(source.nonce) && others.iter().all(|other| left.any(|one| one == other)))
-            }
-            None => (&[][..], self.store.entry(key).is_none()),
+        let (after, own) = (self.line(key), ticket(source.nonce));
+        let stand_as_they_stood = |others: &[String]| {
+            let mut left = before.iter();
+            others.iter().all(|other| left.any(|one| one == other))
         };
-        let mut gone = before.iter().filter(|one| !others.contains(one));
+        // Whoever joins stands behind those who are left, and whoever leaves is gone. A line may be taken away.
+        let in_order = match after.split_last() {
+            Some((last, others)) if *last == own => {
+                self.news.note(News::JOINED);
+                stand_as_they_stood(others)
+            }
+            Some(_) => !after.contains(&own) && stand_as_they_stood(&after),
+            None => self.store.entry(key).is_none(),
+        };
+        let mut gone = before.iter().filter(|one| **one != own && !after.contains(one));
         if !in_order || gone.any(|one| self.waits(key, one)) {
             self.broken = self.broken.or(Some(Promise::LineInOrder));
         }
