@@ -1,26 +1,59 @@
 //! The checker finds what is broken on purpose. Each file of `mutants/` is a patch of the machines with a line that says
-//! what it breaks; it is applied to a copy of them, the checker is built against that copy, and must find a violation
-//! and tell it so that a person can follow.
+//! what it breaks. The checker is built once, against a copy of the machines in which each function that a patch changes
+//! has the body of each mutant beside its own; which one runs is chosen at the start. For each mutant it must find a
+//! violation and tell it so that a person can follow. A line `In: NAME` names the world in which it is to look; without
+//! one it searches them all, until it finds something.
 //!
 //! To try one of your own, put its patch there, or change `guest/machine/src` and run `cargo xtask prove`.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use kvlock_tests::process;
+use syn::visit::Visit;
+
+/// Which mutant the checker is to run; none runs the machines as they are.
+const CHOICE: &str = "KVLOCK_MUTANT";
+
+/// What the copy of the machines has beside them.
+const CHOOSER: &str = r#"
+#[allow(missing_docs)]
+mod mutant {
+    extern crate std;
+
+    pub(crate) fn chosen() -> usize {
+        static CHOSEN: std::sync::LazyLock<usize> =
+            std::sync::LazyLock::new(|| std::env::var(CHOICE).map_or(0, |number| number.parse().unwrap()));
+        *CHOSEN
+    }
+}
+"#;
+
+/// Whoever changes the machines sees at once whether a patch is to be made anew.
+#[test]
+fn every_patch_fits_the_machines_as_they_are() {
+    for mutant in mutants().expect("the patches can be read") {
+        let original = fs::read_to_string(workspace().join(&mutant.file)).expect("the file that it changes");
+        with_choices(&original, &[(1, &mutant)]).unwrap_or_else(|why| panic!("{}: {why:#}", mutant.name));
+    }
+}
 
 #[test]
 fn every_mutant_is_found_with_a_counter_example_that_can_be_read() {
-    let laboratory = Laboratory::set_up().expect("the copy can be made");
     let mutants = mutants().expect("the patches can be read");
     assert!(mutants.len() >= 8, "{} mutants", mutants.len());
+    let began = Instant::now();
+    let laboratory = Laboratory::set_up(&mutants).expect("the copy can be made");
     laboratory.build().expect("the checker builds against the copy");
+    println!("built in {:.1} s", began.elapsed().as_secs_f64());
     let mut missed = Vec::new();
-    for mutant in mutants {
+    for (index, mutant) in mutants.iter().enumerate() {
         let began = Instant::now();
-        match laboratory.examine(&mutant) {
+        match laboratory.check(index + 1, mutant) {
             Ok(story) => {
                 println!("{}, in {:.1} s: {}\n{story}\n", mutant.name, began.elapsed().as_secs_f64(), mutant.breaks);
             }
@@ -35,7 +68,12 @@ struct Mutant {
     name: String,
     /// What it breaks, in words.
     breaks: String,
-    patch: String,
+    /// The world in which that shows.
+    world: Option<String>,
+    /// The file that it changes, from the workspace's folder.
+    file: String,
+    /// What is in the file then.
+    text: String,
 }
 
 fn mutants() -> Result<Vec<Mutant>> {
@@ -48,10 +86,78 @@ fn mutants() -> Result<Vec<Mutant>> {
 fn mutant(path: &Path) -> Result<Mutant> {
     let text = fs::read_to_string(path)?;
     let start = text.find("--- ").with_context(|| format!("{} is no patch", path.display()))?;
-    let (breaks, patch) = text.split_at(start);
+    let (head, patch) = text.split_at(start);
+    let (breaks, world) =
+        head.trim().split_once("\nIn: ").map_or((head.trim(), None), |(breaks, world)| (breaks, Some(world)));
     let name = path.file_stem().context("a patch has a name")?.to_string_lossy().into_owned();
-    ensure!(!breaks.trim().is_empty(), "{name} does not say what it breaks");
-    Ok(Mutant { name, breaks: breaks.trim().into(), patch: patch.into() })
+    ensure!(!breaks.is_empty(), "{name} does not say what it breaks");
+    let patch = diffy::Patch::from_str(patch).with_context(|| format!("{name} cannot be read"))?;
+    let file = patch.modified().and_then(|file| file.strip_prefix("b/"));
+    let file = file.with_context(|| format!("{name} names no file"))?.to_owned();
+    let original = fs::read_to_string(workspace().join(&file)).with_context(|| format!("reading {file} for {name}"))?;
+    let text =
+        diffy::apply(&original, &patch).with_context(|| format!("{name} does not fit any more; make it anew"))?;
+    Ok(Mutant { name, breaks: breaks.into(), world: world.map(str::to_owned), file, text })
+}
+
+/// The text of a file in which the functions that mutants change choose between their bodies; each mutant by its number.
+fn with_choices(original: &str, mutants: &[(usize, &Mutant)]) -> Result<String> {
+    let own = Bodies::of(original)?;
+    let mut bodies: Vec<String> = own.texts(original).map(str::to_owned).collect();
+    for (number, mutant) in mutants {
+        let changed = Bodies::of(&mutant.text).with_context(|| format!("{} is no Rust", mutant.name))?;
+        ensure!(
+            changed.without(&mutant.text) == own.without(original),
+            "{} changes more than bodies of functions, and they alone can be chosen",
+            mutant.name
+        );
+        for ((body, own), changed) in bodies.iter_mut().zip(own.texts(original)).zip(changed.texts(&mutant.text)) {
+            if own != changed {
+                *body = format!("{{ if crate::mutant::chosen() == {number} {changed} else {body} }}");
+            }
+        }
+    }
+    let mut text = String::new();
+    let mut end = 0;
+    for (range, body) in own.0.iter().zip(bodies) {
+        text += &original[end..range.start];
+        text += &body;
+        end = range.end;
+    }
+    Ok(text + &original[end..])
+}
+
+/// Where the bodies of a file's functions are, their braces included. A function inside another is part of it.
+struct Bodies(Vec<Range<usize>>);
+
+impl Bodies {
+    fn of(text: &str) -> Result<Bodies> {
+        let mut bodies = Bodies(Vec::new());
+        bodies.visit_file(&syn::parse_file(text)?);
+        Ok(bodies)
+    }
+
+    fn texts<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().map(|range| &text[range.clone()])
+    }
+
+    /// All that stands around them.
+    fn without<'a>(&self, text: &'a str) -> Vec<&'a str> {
+        let starts = [0].into_iter().chain(self.0.iter().map(|range| range.end));
+        let ends = self.0.iter().map(|range| range.start).chain([text.len()]);
+        starts.zip(ends).map(|(start, end)| &text[start..end]).collect()
+    }
+}
+
+impl<'ast> Visit<'ast> for Bodies {
+    fn visit_block(&mut self, block: &'ast syn::Block) {
+        let braces = &block.brace_token.span;
+        self.0.push(braces.open().byte_range().start..braces.close().byte_range().end);
+    }
+
+    fn visit_expr(&mut self, _: &'ast syn::Expr) {
+        // A constant's value has no body.
+    }
 }
 
 /// A copy of the machines and of the checker, in a workspace of its own.
@@ -60,7 +166,7 @@ struct Laboratory {
 }
 
 impl Laboratory {
-    fn set_up() -> Result<Self> {
+    fn set_up(mutants: &[Mutant]) -> Result<Self> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
         let workspace = workspace();
         for part in ["guest/machine/src", "tests/proof/src"] {
@@ -68,9 +174,9 @@ impl Laboratory {
             copy(&workspace.join(part), &folder.join(part))?;
         }
         for manifest in ["guest/machine/Cargo.toml", "tests/proof/Cargo.toml", "Cargo.lock"] {
-            let text = fs::read_to_string(workspace.join(manifest))?;
-            // Its tests need more of the workspace than the copy has.
-            fs::write(folder.join(manifest), text.replace("kvlock-tests = { path = \"..\" }\n", ""))?;
+            // Tests need more of the workspace than the copy has.
+            let text = without_section(&fs::read_to_string(workspace.join(manifest))?, "[dev-dependencies]");
+            fs::write(folder.join(manifest), text)?;
         }
         // The checker does without the host; cargo wants to see its manifest all the same.
         let stub = "[package]\nname = \"kvlock\"\nversion.workspace = true\nedition.workspace = true\n";
@@ -81,6 +187,17 @@ impl Laboratory {
         let shared = root.find("[workspace.package]").context("the workspace has settings")?;
         let members = "[workspace]\nresolver = \"3\"\nmembers = [\"guest/machine\", \"tests/proof\", \"host\"]\n\n";
         fs::write(folder.join("Cargo.toml"), format!("{members}{}", &root[shared..]))?;
+        let mut changed: BTreeMap<&str, Vec<(usize, &Mutant)>> = BTreeMap::new();
+        for (index, mutant) in mutants.iter().enumerate() {
+            changed.entry(&mutant.file).or_default().push((index + 1, mutant));
+        }
+        for (file, mutants) in changed {
+            let original = fs::read_to_string(workspace.join(file))?;
+            fs::write(folder.join(file), with_choices(&original, &mutants)?)?;
+        }
+        let library = folder.join("guest/machine/src/lib.rs");
+        let text = fs::read_to_string(&library)?;
+        fs::write(library, text + &CHOOSER.replace("CHOICE", &format!("{CHOICE:?}")))?;
         Ok(Laboratory { folder })
     }
 
@@ -88,7 +205,6 @@ impl Laboratory {
         let mut cargo = process::tool(env!("CARGO"));
         cargo.args(["build", "--quiet", "--offline", "--package", "kvlock-proof", "--no-default-features"]);
         cargo.args(["--bin", "kvlock-model"]).current_dir(&self.folder);
-        // One folder for all mutants: what does not change is built once.
         cargo.env("CARGO_TARGET_DIR", self.folder.join("target")).env("CARGO_INCREMENTAL", "1");
         let output = cargo.output()?;
         ensure!(output.status.success(), "it does not build:\n{}", String::from_utf8_lossy(&output.stderr));
@@ -96,30 +212,10 @@ impl Laboratory {
     }
 
     /// The counter-example.
-    fn examine(&self, mutant: &Mutant) -> Result<String> {
-        let patch = diffy::Patch::from_str(&mutant.patch).context("the patch cannot be read")?;
-        let file = patch.modified().and_then(|file| file.strip_prefix("b/")).context("the patch names no file")?;
-        let path = self.folder.join(file);
-        let original = fs::read_to_string(workspace().join(file))?;
-        let changed = diffy::apply(&original, &patch).context("the patch does not fit any more; make it anew")?;
-        fs::write(&path, changed)?;
-        let found = self.build().and_then(|()| self.check(mutant, file));
-        fs::write(&path, original)?;
-        found
-    }
-
-    fn check(&self, mutant: &Mutant, file: &str) -> Result<String> {
+    fn check(&self, number: usize, mutant: &Mutant) -> Result<String> {
         let mut model = process::command(self.folder.join("target/debug/kvlock-model"));
-        // What is broken there the locks do not have.
-        if file.contains("/semaphore/") || file.contains("conflict_retry") {
-            model.arg("--crowd");
-        }
-        // An unfair line excludes as well as any, and out of line nobody meets it.
-        for worlds in ["line", "turns"] {
-            if mutant.name.starts_with(worlds) {
-                model.arg(worlds);
-            }
-        }
+        model.env(CHOICE, number.to_string());
+        model.args(&mutant.world);
         let output = model.output()?;
         let text = String::from_utf8_lossy(&output.stdout);
         if output.status.success() {
@@ -131,6 +227,11 @@ impl Laboratory {
         ensure!(story.lines().count() > 2 && story.contains(" s  "), "it tells no story:\n{story}");
         Ok(story)
     }
+}
+
+fn without_section(manifest: &str, heading: &str) -> String {
+    let Some((before, section)) = manifest.split_once(heading) else { return manifest.to_owned() };
+    before.to_owned() + section.find("\n[").map_or("", |next| &section[next..])
 }
 
 fn crate_folder() -> &'static Path {
