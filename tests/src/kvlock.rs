@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::process;
+use crate::{Watch, process};
 
 /// How long a command may take before the test is given up: much longer than any lease here, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -35,13 +35,14 @@ pub struct Output {
     pub stderr: String,
     /// How long it took.
     pub took: Duration,
+    watch: Watch,
 }
 
 /// A command that runs. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Running {
     child: Child,
-    started: Instant,
+    watch: Watch,
     readers: [Option<JoinHandle<Vec<u8>>>; 2],
 }
 
@@ -106,13 +107,21 @@ impl Kvlock {
     }
 }
 
+impl Output {
+    /// Fails if it took longer than it may on a machine that does nothing else.
+    #[track_caller]
+    pub fn assert_within(&self, bound: Duration) {
+        self.watch.assert_took_within(self.took, bound);
+    }
+}
+
 impl Running {
     /// Starts a command whose stdout and stderr, where they are pipes, are read to their ends.
     pub fn start(mut command: Command) -> Running {
-        let started = Instant::now();
+        let watch = Watch::start();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let readers = [child.stdout.take().map(read_all), child.stderr.take().map(read_all)];
-        Running { child, started, readers }
+        Running { child, watch, readers }
     }
 
     /// The process id.
@@ -138,22 +147,23 @@ impl Running {
     /// Waits for the process itself, not for the ends of its pipes, which it may have left to others.
     #[track_caller]
     pub fn exit(&mut self) -> i32 {
-        code(wait(&mut self.child, self.started))
+        code(wait(&mut self.child, self.watch))
     }
 
     /// Waits for its end, and for what it wrote as text.
     #[track_caller]
     pub fn wait(self) -> Output {
+        let watch = self.watch;
         let (code, took, [stdout, stderr]) = self.wait_bytes();
         let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Output { code, stdout, stderr, took }
+        Output { code, stdout, stderr, took, watch }
     }
 
     /// Waits for its end, and for what it wrote, byte by byte: exit code, time taken, stdout and stderr.
     #[track_caller]
     pub fn wait_bytes(mut self) -> (i32, Duration, [Vec<u8>; 2]) {
         let code = self.exit();
-        let took = self.started.elapsed();
+        let took = self.watch.elapsed();
         let mut read = |index: usize| self.readers[index].take().map(|reader| reader.join().expect("it only reads"));
         let outputs = [read(0).unwrap_or_default(), read(1).unwrap_or_default()];
         (code, took, outputs)
@@ -175,6 +185,17 @@ pub fn is_alive(id: u32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
+/// Waits until a process listens to a signal, rather than die of it.
+#[track_caller]
+pub fn await_listener(id: u32, signal: Signal) {
+    eventually(&format!("process {id} listens to {signal:?}"), || {
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        mask >> (signal.as_raw() - 1) & 1 == 1
+    });
+}
+
 /// Waits until something is so, and gives how long that took.
 #[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
@@ -187,12 +208,12 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
 }
 
 #[track_caller]
-fn wait(child: &mut Child, started: Instant) -> ExitStatus {
+fn wait(child: &mut Child, watch: Watch) -> ExitStatus {
     loop {
         if let Some(status) = child.try_wait().expect("our own child can be waited for") {
             return status;
         }
-        assert!(started.elapsed() < PATIENCE, "it does not end");
+        assert!(watch.elapsed() < PATIENCE, "it does not end");
         std::thread::sleep(Duration::from_millis(2));
     }
 }

@@ -7,9 +7,11 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod terminal;
+pub mod watch;
 
 pub use kvlock::Kvlock;
 pub use memcached::MemcachedServer;
 pub use postgres::PostgresServer;
 pub use proxy::{Mode, Proxy};
 pub use terminal::Terminal;
+pub use watch::Watch;

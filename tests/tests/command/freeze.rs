@@ -1,7 +1,6 @@
 //! A server that answers no more while a command runs.
 
-use std::time::Instant;
-
+use kvlock_tests::Watch;
 use kvlock_tests::kvlock::{eventually, is_alive};
 
 use super::{SECOND, World};
@@ -12,10 +11,10 @@ fn a_command_is_asked_to_end_before_the_lease_could_have_ended() {
     let script = "trap 'echo term >> log; exit 3' TERM; echo $$ > pid; while :; do sleep 0.05; done";
     let mut holder = world.start_script("k", &["--lease", "3s"], script);
     let child: u32 = world.await_line("pid").parse().unwrap();
-    let frozen = Instant::now();
+    let frozen = Watch::start();
     world.server().stop();
     eventually("the command's end", || !is_alive(child));
-    assert!(frozen.elapsed() < 3 * SECOND, "{:?}", frozen.elapsed());
+    frozen.assert_within(3 * SECOND);
     assert!(frozen.elapsed() > SECOND, "given up too soon: {:?}", frozen.elapsed());
     assert_eq!(world.read("log"), "term\n");
     assert_eq!(holder.exit(), 74);
@@ -33,10 +32,10 @@ fn a_command_that_does_not_listen_and_its_children_are_killed_before_the_lease_c
         echo $$ > pid; while :; do sleep 0.05; done";
     let mut holder = world.start_script("k", &["--lease", "3s"], script);
     let ids = ["pid", "grandchild"].map(|name| world.await_line(name).parse::<u32>().unwrap());
-    let frozen = Instant::now();
+    let frozen = Watch::start();
     world.server().stop();
     eventually("their end", || !ids.into_iter().any(is_alive));
-    assert!(frozen.elapsed() < 3 * SECOND, "{:?}", frozen.elapsed());
+    frozen.assert_within(3 * SECOND);
     assert_eq!(world.read("log"), "term\n");
     assert_eq!(holder.exit(), 74);
 }
@@ -49,10 +48,10 @@ fn what_a_command_that_ends_at_term_leaves_behind_is_killed_too() {
         echo $$ > pid; while :; do sleep 0.05; done";
     let mut holder = world.start_script("k", &["--lease", "2s"], script);
     let ids = ["pid", "grandchild"].map(|name| world.await_line(name).parse::<u32>().unwrap());
-    let frozen = Instant::now();
+    let frozen = Watch::start();
     world.server().stop();
     eventually("their end", || !ids.into_iter().any(is_alive));
-    assert!(frozen.elapsed() < 2 * SECOND, "{:?}", frozen.elapsed());
+    frozen.assert_within(2 * SECOND);
     assert_eq!(holder.exit(), 74);
 }
 

@@ -35,7 +35,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kvlock_tests::kvlock::{Running, eventually};
+use kvlock_tests::kvlock::{Output, Running, eventually};
 use kvlock_tests::{Kvlock, MemcachedServer};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -99,6 +99,15 @@ impl World {
         running
     }
 
+    /// Waits until so many wait for a key, in line.
+    fn await_waiters(&self, key: &str, count: u64) {
+        let told =
+            |status: &str| serde_json::from_str::<serde_json::Value>(status).map(|status| status["waiters"].as_u64());
+        eventually(&format!("{count} who wait for `{key}`"), || {
+            told(&self.ok(["status", key, "--json"])).is_ok_and(|waiters| waiters == Some(count))
+        });
+    }
+
     /// Whether nobody has the key.
     fn is_free(&self, key: &str) -> bool {
         self.run(["status", "--exit-code", "--", key]).code == 0
@@ -121,6 +130,14 @@ fn in_both(test: impl Fn(&World) + Sync) {
             scope.spawn(move || test(&world));
         }
     });
+}
+
+/// It says how long it waited: a second, and for no longer than it ran.
+#[track_caller]
+fn assert_waited(output: &Output) {
+    let seconds = output.stderr.split_once("; waited ").and_then(|(_, rest)| rest.split_once(" s")?.0.parse().ok());
+    let took = output.took.as_secs_f64() + 0.05;
+    assert!(seconds.is_some_and(|seconds: f64| seconds >= 1.0 && seconds <= took), "{output:?}");
 }
 
 /// A message for people: one line, which begins with our name.

@@ -213,7 +213,7 @@ fn tstp_stops_a_wait_which_goes_on_afterwards() {
     let world = World::local();
     let holder = world.hold("k", &[]);
     let waiter = world.start(["run", "k", "--", "echo", "ran"]);
-    std::thread::sleep(SECOND / 4);
+    world.await_waiters("k", 1);
     waiter.signal(Signal::TSTP);
     eventually("the stop", || is_stopped(waiter.id()));
     holder.signal(Signal::TERM);
@@ -329,7 +329,8 @@ fn in_the_background_it_leaves_the_terminal_to_the_shell_until_it_is_in_the_fore
     assert_eq!(terminal.foreground(), Some(shell));
     terminal.type_in("echo in the \"sh\"ell\r");
     terminal.await_text("in the shell");
-    assert!(is_stopped(child) && !world.is_free("k"));
+    eventually("the stop", || is_stopped(child));
+    assert!(!world.is_free("k"));
     terminal.type_in("fg\r");
     eventually("the command's turn", || terminal.foreground() == Some(child));
     terminal.type_in("words\r");

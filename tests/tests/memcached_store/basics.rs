@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kvlock::store::{DeleteOutcome, KvStore, Memcached, StoreError, Ttl, Version, WriteOutcome};
-use kvlock_tests::{MemcachedServer, Proxy};
+use kvlock_tests::{MemcachedServer, Proxy, Watch};
 
 use crate::support::{SECOND, TTL, add, assert_rejected, assert_unavailable, get, replace, store};
 
@@ -105,11 +105,11 @@ fn an_entry_lives_at_least_as_long_as_its_ttl_and_not_for_ever() {
         // Spread over the second by which memcached's clock ticks.
         thread::sleep(Duration::from_millis(n * 125));
         let key = format!("k{n}");
-        let before = Instant::now();
+        let before = Watch::start();
         assert!(matches!(store.add(&key, b"v", Ttl::After(SECOND)), Ok(WriteOutcome::Written(_))));
         let after = Instant::now();
         while store.get(&key).unwrap().is_some() {
-            assert!(before.elapsed() < Duration::from_millis(4500), "still there");
+            before.assert_within(Duration::from_millis(4500));
             thread::sleep(Duration::from_millis(20));
         }
         assert!(after.elapsed() >= SECOND, "gone after {:?}", after.elapsed());
