@@ -153,8 +153,7 @@ pub(super) struct ResizeArgs {
 /// How long an outage is waited for.
 #[derive(clap::Args)]
 struct RideOutArgs {
-    /// How long to ride out an outage of the store, or `forever`; 0: not at all [default: as long as --wait; without it
-    /// 10s for a store that never answered]
+    /// How long to ride out an outage, or `forever`; 0: not at all [default: as long as the wait lasts]
     #[arg(long, env = "KVLOCK_RIDE_OUT", value_name = "DURATION", value_parser = wait, allow_negative_numbers = true)]
     ride_out: Option<Wait>,
 }

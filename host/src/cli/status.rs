@@ -37,25 +37,32 @@ impl Status {
 fn print(key: &str, status: &KeyStatus, as_json: bool) -> Result<()> {
     let KeyStatus { state, quarantine, waiters, .. } = status;
     if as_json {
-        let mut told = match state {
-            KeyState::Held(holder) => json!({ "state": "held", "holder": HolderJson::from(holder.as_ref()) }),
-            KeyState::Kept(holder) => json!({ "state": "kept", "holder": HolderJson::from(holder.as_ref()) }),
-            KeyState::Corrupt(excerpt) => json!({ "state": "corrupt", "excerpt": excerpt }),
-            _ if quarantine.is_some() => json!({ "state": "quarantine" }),
-            _ => json!({ "state": "free" }),
+        let name = match (state, state.holder()) {
+            (KeyState::Held(_), _) => "held",
+            (KeyState::Kept(_), _) => "kept",
+            (KeyState::Corrupt(_), _) => "corrupt",
+            // Taken, and nobody works under it.
+            (_, Some(_)) => "reserved",
+            (_, None) if quarantine.is_some() => "quarantine",
+            (_, None) => "free",
         };
+        let mut told = json!({ "state": name });
+        if let Some(holder) = state.holder() {
+            told["holder"] = json!(HolderJson::from(holder));
+        }
+        if let KeyState::Corrupt(excerpt) = state {
+            told["excerpt"] = excerpt.as_str().into();
+        }
         told["key"] = key.into();
         told["quarantine"] = quarantine.map(|left| left.as_secs_f64()).into();
         told["waiters"] = (*waiters).into();
         return output::print_json(&told);
     }
-    let state = match state {
-        KeyState::Held(holder) | KeyState::Kept(holder) => {
-            format!("{holder}; depth {}, token {}", holder.depth, holder.token)
-        }
-        KeyState::Corrupt(excerpt) => format!("not a kvlock record: {excerpt}"),
-        _ if quarantine.is_some() => "nobody is known to have it".to_owned(),
-        _ => "free".to_owned(),
+    let state = match (state, state.holder()) {
+        (_, Some(holder)) => format!("{holder}; depth {}, token {}", holder.depth, holder.token),
+        (KeyState::Corrupt(excerpt), None) => format!("not a kvlock record: {excerpt}"),
+        (_, None) if quarantine.is_some() => "nobody is known to have it".to_owned(),
+        (_, None) => "free".to_owned(),
     };
     let waiters = if *waiters > 0 { format!("; {waiters} waiting") } else { String::new() };
     output::line(format_args!("{key}: {state}{waiters}{}", output::quarantine(*quarantine)))
