@@ -1,11 +1,14 @@
 //! Many processes on one key: never two at once, whatever becomes of the server.
 
+use std::io::{Read, Write};
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use kvlock_tests::kvlock::eventually;
+use rustix::process::Signal;
 
-use super::{World, in_both};
+use super::{SECOND, World, in_both};
 
 const PROCESSES: usize = 8;
 
@@ -85,4 +88,45 @@ fn there_are_never_two_holders_while_the_server_is_killed_and_flushed() {
         outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     });
     assert_eq!(world.read("overlaps"), "");
+}
+
+/// How many stand in the line of `k`.
+fn in_line(world: &mut World) -> usize {
+    let address = world.server().addr();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"get kvlock:line:k\r\nquit\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let waiting = text.lines().find_map(|line| line.strip_prefix("waiting:"));
+    waiting.map_or(0, |waiting| waiting.split_whitespace().count())
+}
+
+#[test]
+fn whoever_gives_up_leaves_the_line_and_those_who_were_killed_do_not_hold_up_the_next() {
+    let mut world = World::memcached();
+    let holder = world.hold("k", &[]);
+    let waiters: Vec<_> = (0..6).map(|_| world.start(["run", "k", "--", "true"])).collect();
+    eventually("six stand in line", || in_line(&mut world) == 6);
+    let over = world.run(["run", "k", "--wait", "1s", "--", "true"]);
+    assert_eq!((over.code, in_line(&mut world)), (75, 6), "{over:?}");
+    for (left, waiter) in waiters.into_iter().enumerate().rev() {
+        waiter.signal(Signal::INT);
+        waiter.wait();
+        assert_eq!(in_line(&mut world), left, "an interrupted wait leaves the line");
+    }
+    let killed: Vec<_> = (0..30).map(|_| world.start(["run", "k", "--", "true"])).collect();
+    eventually("thirty stand in line", || in_line(&mut world) == 30);
+    for waiter in killed {
+        waiter.signal(Signal::KILL);
+        waiter.wait();
+    }
+    let living = world.start(["run", "k", "--", "true"]);
+    eventually("one more stands in line", || in_line(&mut world) == 31);
+    std::thread::sleep(SECOND);
+    holder.signal(Signal::TERM);
+    holder.wait();
+    let released = Instant::now();
+    assert_eq!(living.wait().code, 0);
+    // A tenth of a second, and what a busy machine adds.
+    assert!(released.elapsed() < SECOND, "{:?}", released.elapsed());
 }

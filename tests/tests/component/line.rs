@@ -343,3 +343,15 @@ fn eight_threads_add_up_and_each_gets_its_share() {
     let (first, last) = (halfway.iter().min().unwrap(), halfway.iter().max().unwrap());
     assert!(*last < *first * 3 + millis(500), "{halfway:?}");
 }
+
+#[test]
+fn an_acquisition_that_is_dropped_leaves_the_line_of_the_key() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let _held = one.lock("k").acquire().unwrap();
+    let wait = pending(two.lock("k"));
+    world.calls();
+    drop(wait);
+    let calls = world.calls();
+    assert!(calls.len() == 1 && calls[0].starts_with("delete kvlock:line:k"), "{calls:?}");
+}
