@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
 use crate::engine::bindings::exports::kvlock::lock::conflict_retry as wit;
-use crate::engine::convert;
+use crate::engine::{Reach, convert};
 use crate::error::{AcquireError, GrantError};
 use crate::grant::Grant;
 use crate::keep::{Keep, Kept, Loss};
@@ -59,7 +60,7 @@ pub struct ConflictRetry {
     interval: Duration,
     tries: u32,
     reserve: Duration,
-    adopt: bool,
+    reservation: Option<String>,
     ride_out: RideOut,
 }
 
@@ -79,10 +80,13 @@ pub enum Work<T, E> {
 pub enum Verdict {
     /// The lock is released. Nothing more to do.
     Finished,
-    /// Poll again after this long: the lock is reserved until then and somewhat longer.
+    /// Poll again after this long: the lock is reserved until then and somewhat longer, unless the caller said that it
+    /// comes later than that. Whoever comes later than the reservation lasts stops all others for that time.
     RetryAfter(Duration),
     /// That was the last try: the lock is released.
     Exhausted,
+    /// It ran within another try of the session, whose lock it is: that one is to be reported as a conflict.
+    Outermost,
 }
 
 /// Why work did not simply commit.
@@ -104,6 +108,13 @@ pub enum ConflictRetryError<T, E> {
         conflict: E,
         /// How many there were.
         tries: u32,
+    },
+    /// The work ran into a conflict within another try of the session and key, which is the one to be tried again: let
+    /// it be a [`Work::Conflict`] there. An outer [`run`](ConflictRetry::run) takes a [`Work::Failed`] for one then.
+    #[error("a conflict within another try of the same lock: {conflict}")]
+    Outermost {
+        /// What the work ran into.
+        conflict: E,
     },
     /// The work failed otherwise.
     #[error("{error}")]
@@ -128,13 +139,37 @@ pub enum ConflictRetryError<T, E> {
 #[derive(Debug)]
 pub struct Attempt {
     number: u32,
+    overtaken: bool,
     kept: Kept,
 }
 
-/// Work that is tried step by step, for callers with an event loop: [`poll`](Self::poll) until a grant says that the
-/// work is to run, [`report`](Self::report) what it came to, and so on.
+/// Work that is tried step by step, for callers with an event loop, and for work that does not end where a function
+/// does: the lock is to be kept until the transaction has ended. Begin an [`attempt`](Self::attempt), or
+/// [`poll`](Self::poll) until there is a grant; run the work and commit; [`report`](Self::report) what it came to; and so
+/// on.
 ///
-/// Dropping it releases nothing: a reservation ends by itself. Until then its session cannot lock the key.
+/// ```
+/// use kvlock::{Client, Verdict, Work};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let session = Client::connect("memory:")?.session().open()?;
+/// let mut retrying = session.conflict_retry("account:7").begin()?;
+/// let verdict = loop {
+///     let attempt = retrying.attempt()?;
+///     // Whatever is done until the transaction ends, in functions of its own; then, in its hook:
+///     let work: Work<(), &str> = Work::Committed(());
+///     match retrying.report(attempt, &work)? {
+///         Verdict::RetryAfter(pause) => std::thread::sleep(pause),
+///         verdict => break verdict,
+///     }
+/// };
+/// assert_eq!(verdict, Verdict::Finished);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping it gives up a reservation without a name, and the lock of a try that was not reported. A named reservation
+/// is left for whoever carries the name on.
 pub struct Retrying {
     /// The grant of the try that runs.
     granted: Option<ResourceAny>,
@@ -153,7 +188,7 @@ impl ConflictRetry {
             interval: DEFAULT_INTERVAL,
             tries: DEFAULT_TRIES,
             reserve: DEFAULT_RESERVE,
-            adopt: false,
+            reservation: None,
             ride_out: RideOut::default(),
         }
     }
@@ -190,9 +225,10 @@ impl ConflictRetry {
         self
     }
 
-    /// Takes the lock over from another session of the same owner name: for platforms where each try is a new process.
-    pub fn adopt(mut self) -> Self {
-        self.adopt = true;
+    /// Names the unit of work, such as a request by its id: a conflict retry of the same name finds the reservation in
+    /// any session, thread or process. For platforms where the next try is elsewhere. 1 to 255 bytes.
+    pub fn reservation(mut self, name: impl Into<String>) -> Self {
+        self.reservation = Some(name.into());
         self
     }
 
@@ -224,9 +260,13 @@ impl ConflictRetry {
                 Ok(grant) => grant,
                 Err(error) => return Err(ConflictRetryError::Acquire { error, conflict }),
             };
-            let attempt = Attempt { number: retrying.tries(), kept: grant.keep(Keep::default()) };
-            let outcome = work(&attempt);
-            let reported = retrying.report(attempt.kept.stop(), &outcome);
+            let attempt = retrying.attempt_of(grant);
+            let outcome = match work(&attempt) {
+                // The work knows the conflict of a try within it for an error only.
+                Work::Failed(error) if retrying.has_conflict_within() => Work::Conflict(error),
+                outcome => outcome,
+            };
+            let reported = retrying.report(attempt, &outcome);
             match (outcome, reported) {
                 (Work::Committed(value), Ok(_)) => return Ok(value),
                 (Work::Committed(value), Err(error)) => return Err(ConflictRetryError::Release { value, error }),
@@ -239,6 +279,9 @@ impl ConflictRetry {
                 (Work::Conflict(error), Ok(Verdict::RetryAfter(pause))) => {
                     conflict = Some(error);
                     retrying.waiting.shared().clock().sleep(pause);
+                }
+                (Work::Conflict(conflict), Ok(Verdict::Outermost)) => {
+                    return Err(ConflictRetryError::Outermost { conflict });
                 }
                 // A conflict is never finished, and only a component that failed does not take its report: the next
                 // poll tells.
@@ -255,7 +298,7 @@ impl ConflictRetry {
             interval: convert::nanos(self.interval),
             tries: self.tries,
             reserve: convert::nanos(self.reserve),
-            adopt: self.adopt,
+            reservation: self.reservation,
         };
         let waiting = Waiting::new(self.shared, self.key, Wanted::Try(options), Granted::Own, self.ride_out);
         waiting.check()?;
@@ -278,6 +321,12 @@ impl Attempt {
     /// The number of the try; the first is 1.
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Whether somebody else may have held the lock since this try was first polled, or since the last report if that
+    /// reserved the lock. Only then is what was read before the grant stale, as where the transaction began first.
+    pub fn is_overtaken(&self) -> bool {
+        self.overtaken
     }
 
     /// The key.
@@ -306,35 +355,113 @@ impl Attempt {
     }
 }
 
+impl From<Attempt> for Grant {
+    /// The grant, which is not renewed in the background any more.
+    fn from(attempt: Attempt) -> Self {
+        attempt.kept.stop()
+    }
+}
+
 impl Retrying {
+    /// Begins the next try, waiting for the lock, and renews its lease in the background until it is reported.
+    pub fn attempt(&mut self) -> Result<Attempt, AcquireError> {
+        let grant = self.block()?;
+        Ok(self.attempt_of(grant))
+    }
+
+    fn attempt_of(&self, grant: Grant) -> Attempt {
+        Attempt { number: self.tries(), overtaken: self.is_overtaken(), kept: grant.keep(Keep::default()) }
+    }
+
     /// Begins the next try, as far as it can without sleeping; with a grant it runs. The grant does not renew itself:
     /// see [`Grant::keep`].
     pub fn poll(&mut self) -> Result<Poll, AcquireError> {
-        let poll = self.waiting.poll()?;
-        if let Poll::Ready(grant) = &poll {
-            self.note(grant);
-        }
-        Ok(poll)
+        self.check_thread()?;
+        Ok(match self.waiting.poll()? {
+            Poll::Ready(grant) => Poll::Ready(self.note(grant)?),
+            pending => pending,
+        })
     }
 
     /// Begins the next try, waiting for the lock.
     pub fn block(&mut self) -> Result<Grant, AcquireError> {
+        self.check_thread()?;
         let grant = self.waiting.block()?;
-        self.note(&grant);
+        self.note(grant)
+    }
+
+    /// Two threads of one session would both be at work.
+    fn check_thread(&self) -> Result<(), AcquireError> {
+        let (shared, key) = (self.waiting.shared(), self.waiting.key());
+        let is_open = shared.tries().is_open(key) || !shared.is_own_process();
+        if is_open { Ok(()) } else { Err(AcquireError::AlreadyHeld { key: key.to_string() }) }
+    }
+
+    fn note(&mut self, grant: Grant) -> Result<Grant, AcquireError> {
+        self.settle();
+        self.granted = Some(grant.resource());
+        if !self.waiting.shared().tries().begin(self.waiting.key()) {
+            // A try of another thread began meanwhile, and this one is within it.
+            let _ = self.tell(grant, wit::Work::Failed);
+            return Err(AcquireError::AlreadyHeld { key: self.waiting.key().to_string() });
+        }
         Ok(grant)
     }
 
-    fn note(&mut self, grant: &Grant) {
-        self.granted = Some(grant.resource());
+    /// The reservation is not the session's any more, or is a grant again.
+    fn settle(&mut self) {
         if std::mem::take(&mut self.reserved) {
             self.waiting.shared().holds().given_back();
         }
     }
 
-    /// Tells what the work of the present try came to, and reserves the lock or gives it back. Takes the grant that
-    /// came with the try. An error tells that the lock had been lost while work ran that committed or failed, or could
-    /// not be given back, and ends with its lease.
-    pub fn report<T, E>(&mut self, grant: Grant, work: &Work<T, E>) -> Result<Verdict, GrantError> {
+    fn has_conflict_within(&self) -> bool {
+        self.waiting.shared().tries().has_conflict_within(self.waiting.key())
+    }
+
+    /// Whether somebody else may have held the lock: see [`Attempt::is_overtaken`].
+    pub fn is_overtaken(&self) -> bool {
+        self.ask(false, |exports, store, resource| exports.call_overtaken(store, resource))
+    }
+
+    /// Gives up the reservation, if there is one, in one call and best effort. The work can be tried again all the same.
+    pub fn give_up(&mut self) {
+        self.ask((), |exports, store, resource| exports.call_give_up(store, resource));
+        self.settle();
+    }
+
+    /// Tells what the work of the present try came to, and reserves the lock or gives it back. Takes the attempt, or the
+    /// grant that came with the try. An error tells that the lock had been lost while work ran that committed or failed,
+    /// or could not be given back, and ends with its lease.
+    pub fn report<T, E>(&mut self, grant: impl Into<Grant>, work: &Work<T, E>) -> Result<Verdict, GrantError> {
+        let work = match work {
+            Work::Committed(_) => wit::Work::Committed,
+            Work::Conflict(_) => wit::Work::Conflict(None),
+            Work::Failed(_) => wit::Work::Failed,
+        };
+        self.report_as(grant.into(), work)
+    }
+
+    /// Reports a conflict of a caller that is back after so long, whatever the verdict says. If that is longer than the
+    /// reservation lasts the lock is released, so that nobody waits for it.
+    pub fn report_conflict(&mut self, grant: impl Into<Grant>, back_in: Duration) -> Result<Verdict, GrantError> {
+        self.report_as(grant.into(), wit::Work::Conflict(Some(convert::nanos(back_in))))
+    }
+
+    fn report_as(&mut self, grant: Grant, work: wit::Work) -> Result<Verdict, GrantError> {
+        let is_running = self.granted == Some(grant.resource());
+        let verdict = self.tell(grant, work);
+        if is_running {
+            let (tries, key) = (self.waiting.shared().tries(), self.waiting.key());
+            tries.end(key);
+            if verdict == Ok(Verdict::Outermost) {
+                tries.pass_on_conflict(key);
+            }
+        }
+        verdict
+    }
+
+    fn tell(&mut self, grant: Grant, work: wit::Work) -> Result<Verdict, GrantError> {
         let Some(resource) = self.waiting.resource().filter(|_| self.granted == Some(grant.resource())) else {
             // The drop releases it.
             return Err(GrantError::Invalid("this grant is not the one of the try that runs".to_string()));
@@ -342,11 +469,6 @@ impl Retrying {
         self.granted = None;
         let handle = grant.handle.clone();
         grant.hand_in();
-        let work = match work {
-            Work::Committed(_) => wit::Work::Committed,
-            Work::Conflict(_) => wit::Work::Conflict,
-            Work::Failed(_) => wit::Work::Failed,
-        };
         let reported = handle.call(|Guest { instance, .. }, _| {
             let exports = instance.exports.kvlock_lock_conflict_retry().retry();
             exports.call_report(&mut instance.store, resource, work)
@@ -361,16 +483,36 @@ impl Retrying {
         handle.note_end(&verdict, Kind::Lock);
         match verdict.inspect_err(|error| tracing::warn!(key = handle.key, "release failed: {error}"))? {
             wit::Verdict::Exhausted => Ok(Verdict::Exhausted),
+            wit::Verdict::Outermost => Ok(Verdict::Outermost),
             wit::Verdict::Finished | wit::Verdict::RetryAfter(_) => Ok(Verdict::Finished),
         }
     }
 
     /// How many tries have begun; 0 where the component failed.
     pub fn tries(&self) -> u32 {
-        let Some(resource) = self.waiting.resource() else { return 0 };
-        let tries = self.waiting.shared().call(|Guest { instance, .. }| {
-            instance.exports.kvlock_lock_conflict_retry().retry().call_tries(&mut instance.store, resource)
+        self.ask(0, |exports, store, resource| exports.call_tries(store, resource))
+    }
+
+    /// Asks the component, if it knows of the work and has not failed.
+    fn ask<T>(
+        &self,
+        otherwise: T,
+        call: impl FnOnce(wit::GuestRetry<'_>, &mut Store<Reach>, ResourceAny) -> wasmtime::Result<T>,
+    ) -> T {
+        let Some(resource) = self.waiting.resource() else { return otherwise };
+        let asked = self.waiting.shared().call(|Guest { instance, .. }| {
+            call(instance.exports.kvlock_lock_conflict_retry().retry(), &mut instance.store, resource)
         });
-        tries.unwrap_or_default()
+        asked.unwrap_or(otherwise)
+    }
+}
+
+impl Drop for Retrying {
+    /// The component gives up what is left.
+    fn drop(&mut self) {
+        if self.granted.take().is_some() && self.waiting.shared().is_own_process() {
+            self.waiting.shared().tries().end(self.waiting.key());
+        }
+        self.settle();
     }
 }

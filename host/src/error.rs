@@ -65,6 +65,18 @@ pub enum AcquireError {
         /// The key.
         key: String,
     },
+    /// It would have to be waited for while the session keeps another key reserved for a conflict retry.
+    #[error(
+        "`{}` is not free, and nobody waits while `{}` is reserved: take that up or give it up first",
+        shown(.key),
+        shown(.other)
+    )]
+    ReservesAnother {
+        /// The key that is not free.
+        key: String,
+        /// The key that is reserved.
+        other: String,
+    },
     /// The session held the lock, acquired it once more, and found it lost.
     #[error("`{}` was lost{}: stop what it guards", shown(.key), now_held(.holder))]
     Lost {
@@ -273,6 +285,7 @@ impl AcquireError {
                 AcquireError::Busy { key, waited: Duration::from_nanos(waited), waiting_for: waiting_for.into() }
             }
             wit::AcquireError::AlreadyHeld => AcquireError::AlreadyHeld { key },
+            wit::AcquireError::ReservesAnother(other) => AcquireError::ReservesAnother { key, other },
             wit::AcquireError::Lost(holder) => AcquireError::Lost { key, holder: boxed(holder) },
             wit::AcquireError::Corrupt(excerpt) => AcquireError::Corrupt { key, excerpt },
             wit::AcquireError::Unknown => AcquireError::UnknownSemaphore { name: key },

@@ -194,6 +194,7 @@ impl Grant {
             time_left: Some(lease),
             until,
             permit: self.permit,
+            reserved: false,
         }
     }
 

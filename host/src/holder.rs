@@ -31,18 +31,21 @@ pub struct Holder {
     pub until: Option<SystemTime>,
     /// Which permit it is, counted from 0, if it is one of a semaphore.
     pub permit: Option<u32>,
+    /// Whether nobody works under it: it is reserved for the next try of a conflict retry, for as long as the lease says.
+    pub reserved: bool,
 }
 
 impl From<wit::Holder> for Holder {
     fn from(holder: wit::Holder) -> Self {
-        let wit::Holder { key, owner, label, since, lease, depth, token, time_left, permit } = holder;
+        let wit::Holder { key, owner, label, since, lease, depth, token, time_left, permit, reserved } = holder;
         let time_left = time_left.map(convert::ttl);
         let until = match time_left {
             Some(Ttl::After(left)) => SystemTime::now().checked_add(left),
             Some(Ttl::Forever) | None => None,
         };
         let since = since.and_then(|nanos| SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)));
-        Holder { key, owner, label, since, lease: convert::ttl(lease), depth, token, time_left, until, permit }
+        let lease = convert::ttl(lease);
+        Holder { key, owner, label, since, lease, depth, token, time_left, until, permit, reserved }
     }
 }
 
@@ -54,6 +57,7 @@ impl Holder {
     pub fn who(&self) -> String {
         let owner = shown(&self.owner);
         let mut text = match self.depth {
+            _ if self.reserved => format!("reserved by {owner} for its next try"),
             0 => format!("released by {owner} and kept for its minimum time"),
             _ => format!("held by {owner}"),
         };
@@ -69,6 +73,9 @@ impl Holder {
     /// Returns until when, by our clock, it may be at work if its grant ends now by force: to the end of its lease, as
     /// far as the store tells what is left of that. None: the lease is for ever.
     pub fn at_work_until(&self) -> Option<SystemTime> {
+        if self.reserved {
+            return Some(SystemTime::now());
+        }
         let Ttl::After(lease) = self.lease else { return None };
         let whole = SystemTime::now().checked_add(lease)?;
         Some(self.until.and_then(|until| until.checked_add(WHOLE_SECONDS)).map_or(whole, |until| until.min(whole)))
@@ -81,7 +88,7 @@ impl fmt::Display for Holder {
         match (self.time_left, self.until) {
             (Some(Ttl::Forever), _) => write!(f, ", until released"),
             (_, Some(until)) => {
-                let unless = if self.depth == 0 { "" } else { " unless renewed" };
+                let unless = if self.depth == 0 || self.reserved { "" } else { " unless renewed" };
                 write!(f, ", until {}{unless}", humantime::format_rfc3339_seconds(until))
             }
             _ => Ok(()),

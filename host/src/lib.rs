@@ -88,6 +88,7 @@ mod semaphore;
 mod session;
 mod soft;
 mod status;
+mod tries;
 mod wait_log;
 mod waiting;
 mod wanted;

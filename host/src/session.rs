@@ -20,6 +20,7 @@ use crate::process::Process;
 use crate::scratch;
 use crate::semaphore::{self, Semaphore, SemaphoreStatus};
 use crate::status::{Broken, KeyStatus};
+use crate::tries::Tries;
 
 /// How to open a session. Each option has a default that serves.
 #[derive(Clone)]
@@ -60,6 +61,7 @@ struct State {
     owner: Arc<str>,
     label: String,
     holds: Holds,
+    tries: Tries,
     /// The process whose session it is.
     process: Process,
     /// What it is in a fork, which is another owner.
@@ -214,6 +216,7 @@ impl State {
             label: builder.label.clone().unwrap_or_else(|| format!("{host} pid {process}")),
             builder,
             holds: Holds::default(),
+            tries: Tries::default(),
             process: Process::current(),
             of_fork: OnceLock::new(),
         }
@@ -337,6 +340,11 @@ impl Shared {
 
     pub(crate) fn holds(&self) -> &Holds {
         &self.0.holds
+    }
+
+    /// The tries that run.
+    pub(crate) fn tries(&self) -> &Tries {
+        &self.0.tries
     }
 
     /// Whether this is the process whose session it is, and not a fork of that.

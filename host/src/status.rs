@@ -27,6 +27,8 @@ pub enum KeyState {
     Free,
     /// Somebody holds it.
     Held(Box<Holder>),
+    /// Nobody works under it: it is reserved for the next try of a conflict retry, for as long as its lease says.
+    Reserved(Box<Holder>),
     /// Its last holder released it, and it is kept for its minimum time.
     Kept(Box<Holder>),
     /// Its value is not a kvlock record; its beginning.
@@ -68,7 +70,7 @@ impl KeyState {
     /// Returns who holds the key, or had it last if it is kept.
     pub fn holder(&self) -> Option<&Holder> {
         match self {
-            KeyState::Held(holder) | KeyState::Kept(holder) => Some(holder),
+            KeyState::Held(holder) | KeyState::Reserved(holder) | KeyState::Kept(holder) => Some(holder),
             KeyState::Free | KeyState::Corrupt(_) => None,
         }
     }
@@ -80,6 +82,7 @@ impl From<wit::KeyStatus> for KeyStatus {
         let state = match state {
             wit::KeyState::Free => KeyState::Free,
             wit::KeyState::Held(holder) => KeyState::Held(Box::new(holder.into())),
+            wit::KeyState::Reserved(holder) => KeyState::Reserved(Box::new(holder.into())),
             wit::KeyState::Kept(holder) => KeyState::Kept(Box::new(holder.into())),
             wit::KeyState::Corrupt(excerpt) => KeyState::Corrupt(excerpt),
         };

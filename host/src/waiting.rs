@@ -163,7 +163,7 @@ impl Waiting {
     fn must_ask(&self) -> bool {
         let holds = self.shared().holds();
         self.attempt.is_in_doubt()
-            || (self.attempt.wanted.adopts() && self.asked_after.is_none())
+            || (self.attempt.wanted.takes_over() && self.asked_after.is_none())
             || (holds.is_any() && self.asked_after != Some(holds.ever()))
     }
 

@@ -11,7 +11,7 @@ use crate::session::Guest;
 use crate::store::Ttl;
 
 /// How to acquire, as the component takes it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) enum Wanted {
     Lock(mutex::LockOptions),
     Permit(semaphore::PermitOptions),
@@ -23,13 +23,13 @@ impl Wanted {
     pub(crate) fn begin(&self, guest: &mut Guest, key: &str) -> wasmtime::Result<Result<ResourceAny, AcquireError>> {
         let Guest { instance, session, .. } = guest;
         let (exports, store) = (&instance.exports, &mut instance.store);
-        Ok(match *self {
+        Ok(match self {
             Wanted::Lock(options) => {
-                let begun = exports.kvlock_lock_mutex().session().call_lock(store, *session, key, options)?;
+                let begun = exports.kvlock_lock_mutex().session().call_lock(store, *session, key, *options)?;
                 begun.map_err(|error| AcquireError::of(key, error))
             }
             Wanted::Permit(options) => {
-                let begun = exports.kvlock_lock_semaphore().call_acquire(store, *session, key, options)?;
+                let begun = exports.kvlock_lock_semaphore().call_acquire(store, *session, key, *options)?;
                 begun.map_err(AcquireError::Invalid)
             }
             Wanted::Try(options) => {
@@ -56,10 +56,11 @@ impl Wanted {
         }
     }
 
-    pub(crate) fn adopts(&self) -> bool {
+    /// Whether it may take over what is there.
+    pub(crate) fn takes_over(&self) -> bool {
         match self {
             Wanted::Lock(options) => options.adopt,
-            Wanted::Try(options) => options.adopt,
+            Wanted::Try(options) => options.reservation.is_some(),
             Wanted::Permit(_) => false,
         }
     }
@@ -99,14 +100,15 @@ impl Wanted {
     }
 
     /// The same with so much less of the wait left.
-    pub(crate) fn after(mut self, waited: Duration) -> Self {
-        let wait = match &mut self {
+    pub(crate) fn after(&self, waited: Duration) -> Self {
+        let mut after = self.clone();
+        let wait = match &mut after {
             Wanted::Lock(options) => &mut options.wait,
             Wanted::Permit(options) => &mut options.wait,
             Wanted::Try(options) => &mut options.wait,
         };
         *wait = wait.map(|wait| wait.saturating_sub(convert::nanos(waited)));
-        self
+        after
     }
 }
 

@@ -6,7 +6,9 @@ use core::cell::RefCell;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use kvlock_machine::{BeginTry, Event, Invalid, Key, Lease, Retry, RetryOptions, Try, Verdict, Work};
+use kvlock_machine::{
+    self as machine, BeginTry, Event, Invalid, Key, Lease, Release, Retry, RetryOptions, Try, Verdict, Work,
+};
 
 use crate::bindings::exports::kvlock::lock::conflict_retry as wit;
 use crate::bindings::exports::kvlock::lock::mutex::{
@@ -80,17 +82,6 @@ impl Resource {
     }
 }
 
-impl Drop for Resource {
-    /// Leaves the line.
-    fn drop(&mut self) {
-        if let State::Beginning(begin) = self.state.get_mut()
-            && let Some(leave) = begin.leave()
-        {
-            driver::run(leave, &mut self.session.borrow_mut());
-        }
-    }
-}
-
 impl wit::GuestRetry for Resource {
     fn poll(&self) -> Progress {
         mutex::progress(self.advance())
@@ -114,6 +105,7 @@ impl wit::GuestRetry for Resource {
         match driver::run(running.report(work_in(work)), &mut self.session.borrow_mut()) {
             Ok(Verdict::Finished) => Ok(wit::Verdict::Finished),
             Ok(Verdict::Exhausted) => Ok(wit::Verdict::Exhausted),
+            Ok(Verdict::Outermost) => Ok(wit::Verdict::Outermost),
             Ok(Verdict::RetryAfter(pause, retry)) => {
                 *state = State::Between(retry);
                 Ok(wit::Verdict::RetryAfter(kvlock_machine::nanos(pause)))
@@ -127,6 +119,17 @@ impl wit::GuestRetry for Resource {
         }
     }
 
+    fn overtaken(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Running(running) if running.is_overtaken())
+    }
+
+    fn give_up(&self) {
+        if let State::Between(retry) = &*self.state.borrow() {
+            let mut session = self.session.borrow_mut();
+            try_once(retry.give_up(&mut session), &mut session);
+        }
+    }
+
     fn tries(&self) -> u32 {
         match &*self.state.borrow() {
             State::Between(retry) => retry.tries(),
@@ -137,19 +140,44 @@ impl wit::GuestRetry for Resource {
     }
 }
 
+impl Drop for Resource {
+    fn drop(&mut self) {
+        let mut session = self.session.borrow_mut();
+        let release = match self.state.replace(State::Ended(0)) {
+            State::Between(retry) => retry.abandon(&mut session),
+            State::Beginning(mut begin) => {
+                if let Some(leave) = begin.leave() {
+                    driver::run(leave, &mut session);
+                }
+                begin.into_retry().and_then(|retry| retry.abandon(&mut session))
+            }
+            State::Running(running) => running.abandon(&session),
+            State::Ended(_) => None,
+        };
+        try_once(release, &mut session);
+    }
+}
+
+/// Nobody is told what comes of it: what cannot be given back ends by itself.
+fn try_once(release: Option<Release>, session: &mut machine::Session) {
+    if let Some(mut release) = release {
+        let _ = driver::advance(&mut release, session, driver::now(), Event::Start);
+    }
+}
+
 fn retry_options(options: wit::RetryOptions) -> Result<RetryOptions, Invalid> {
     RetryOptions::new(Lease::new(convert::ttl_in(options.lease))?)
-        .adopt(options.adopt)
         .wait(options.wait.map(Duration::from_nanos))?
         .interval(Duration::from_nanos(options.interval))?
         .tries(options.tries)?
-        .reserve(Duration::from_nanos(options.reserve))
+        .reserve(Duration::from_nanos(options.reserve))?
+        .reservation(options.reservation.as_deref())
 }
 
 fn work_in(work: wit::Work) -> Work {
     match work {
         wit::Work::Committed => Work::Committed,
-        wit::Work::Conflict => Work::Conflict,
+        wit::Work::Conflict(back_in) => Work::Conflict(back_in.map(Duration::from_nanos)),
         wit::Work::Failed => Work::Failed,
     }
 }

@@ -98,9 +98,9 @@ pub(crate) fn lock_options(options: wit::LockOptions) -> Result<machine::LockOpt
 }
 
 pub(crate) fn holder(holder: machine::Holder) -> wit::Holder {
-    let machine::Holder { key, owner, label, since, lease, depth, token, time_left, permit } = holder;
+    let machine::Holder { key, owner, label, since, lease, depth, token, time_left, permit, reserved } = holder;
     let (lease, time_left) = (ttl_out(lease), time_left.map(ttl_out));
-    wit::Holder { key, owner, label, since, lease, depth, token, time_left, permit }
+    wit::Holder { key, owner, label, since, lease, depth, token, time_left, permit, reserved }
 }
 
 fn boxed_holder(boxed: Option<Box<machine::Holder>>) -> Option<wit::Holder> {
@@ -130,6 +130,7 @@ pub(crate) fn acquire_error(error: machine::AcquireError) -> wit::AcquireError {
             wit::AcquireError::Busy(wit::Busy { waited: nanos(waited), waiting_for: waiting_for(reason) })
         }
         machine::AcquireError::AlreadyHeld => wit::AcquireError::AlreadyHeld,
+        machine::AcquireError::ReservesAnother(key) => wit::AcquireError::ReservesAnother(key),
         machine::AcquireError::Lost(holder) => wit::AcquireError::Lost(boxed_holder(holder)),
         machine::AcquireError::Corrupt(excerpt) => wit::AcquireError::Corrupt(excerpt),
         machine::AcquireError::Unknown => wit::AcquireError::Unknown,
@@ -162,6 +163,7 @@ pub(crate) fn key_status(status: machine::KeyStatus) -> wit::KeyStatus {
     let state = match state {
         machine::KeyState::Free => wit::KeyState::Free,
         machine::KeyState::Held(held) => wit::KeyState::Held(holder(held)),
+        machine::KeyState::Reserved(reserved) => wit::KeyState::Reserved(holder(reserved)),
         machine::KeyState::Kept(kept) => wit::KeyState::Kept(holder(kept)),
         machine::KeyState::Corrupt(excerpt) => wit::KeyState::Corrupt(excerpt),
     };

@@ -12,7 +12,7 @@ use core::time::Duration;
 use crate::conditional::{Conclusion, Conditional};
 use crate::error::{AcquireError, Invalid, WaitingFor};
 use crate::hand_over::{Claim, HandedOver, Row};
-use crate::held::{Deadline, Doubt, Held};
+use crate::held::{Deadline, Doubt, Held, Purpose};
 use crate::kv::{Reply, Request, StoreError, Version, WriteOutcome};
 use crate::leave::Leave;
 use crate::line::Ticket;
@@ -61,9 +61,22 @@ pub struct Acquire {
     begun_anew: bool,
     /// It tried because a look found the lock free, and there was no pause since.
     hurried: bool,
+    met: Met,
+    /// A reservation of somebody else that the last look found, and until when it is respected.
+    reservation: Option<(Version, Time)>,
     /// The record of a claim that somebody may write.
     claimed: Option<Box<Record>>,
     state: State,
+}
+
+/// What an acquisition has met since it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Met {
+    Nothing,
+    /// The lock was free when it looked.
+    Free,
+    /// Somebody else has had the lock, or may have; the version that was met before all else, where it is known.
+    Others(Option<Version>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -142,6 +155,8 @@ impl Acquire {
             in_doubt: false,
             begun_anew: false,
             hurried: false,
+            met: Met::Nothing,
+            reservation: None,
             claimed: None,
             state: State::Fresh,
         }
@@ -150,6 +165,27 @@ impl Acquire {
     /// Whether a record of ours may be in the store, or may get there yet.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.in_doubt
+    }
+
+    /// Whether somebody else may have had the lock since it began to be acquired.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        matches!(self.met, Met::Others(_))
+    }
+
+    /// Notes that somebody else may have the lock, or may have had it.
+    fn meet(&mut self, version: Option<Version>) {
+        self.met = match self.met {
+            Met::Nothing => Met::Others(version),
+            Met::Free => Met::Others(None),
+            met @ Met::Others(_) => met,
+        };
+    }
+
+    /// It takes over a reservation. If that was there when this began, nobody has been at work since.
+    fn meet_nobody_but(&mut self, reservation: Version) {
+        if self.met == Met::Others(Some(reservation)) {
+            self.met = Met::Nothing;
+        }
     }
 
     /// What is waited for at present.
@@ -172,6 +208,7 @@ impl Acquire {
     /// Goes on from the hand-over as from a write of its own.
     fn take(&mut self, session: &mut Session, now: Time, handed: HandedOver) -> Step<Outcome> {
         self.wait.start(now);
+        self.meet(None);
         let HandedOver { version, sent, in_a_row: length, first } = handed;
         let row = Row { length, first: Some(Ticket(first)) };
         match self.claimed.take() {
@@ -211,7 +248,25 @@ impl Acquire {
         // The last is a try, wherever it stands.
         match then {
             Then::Look if !self.wait.is_over(now) => self.look(session),
-            Then::Look | Then::Try => self.add(session, now),
+            Then::Look | Then::Try => self.attempt(session, now),
+        }
+    }
+
+    /// Whether the lock was reserved for somebody who did not come in time.
+    fn is_left(&self, now: Time) -> bool {
+        self.reservation.is_some_and(|(_, until)| until <= now)
+    }
+
+    /// Tries to get the lock: from nobody, or from somebody whose reservation is over.
+    fn attempt(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
+        match self.reservation.take_if(|(_, until)| *until <= now) {
+            Some((version, _)) => {
+                self.tried = true;
+                self.meet_nobody_but(version);
+                let new = self.record(session, now);
+                self.take_over(new, version, now)
+            }
+            None => self.add(session, now),
         }
     }
 
@@ -219,6 +274,9 @@ impl Acquire {
     /// not sure of that, it nests or asks the store.
     fn is_held(&self, session: &mut Session, now: Time) -> bool {
         let Some(held) = session.held(&self.store_key) else { return false };
+        if held.is_reserved() {
+            return false;
+        }
         if held.deadline.has_passed(now) {
             session.forget(&self.store_key);
             return false;
@@ -227,7 +285,8 @@ impl Acquire {
     }
 
     fn nests_in(&self, held: &Held) -> bool {
-        self.options.mode == Mode::Reentrant && held.record.mode == Mode::Reentrant
+        let is_nestable = held.record.mode == Mode::Reentrant || held.purpose == Purpose::Try;
+        self.options.mode == Mode::Reentrant && is_nestable
     }
 
     fn hold_once_more(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
@@ -283,11 +342,16 @@ impl Acquire {
     }
 
     fn on_taken(&mut self, session: &Session, now: Time, by: Option<Version>) -> Step<Outcome> {
+        if !self.in_doubt {
+            self.meet(by);
+        }
         let unknown = !matches!(self.waiting_for, WaitingFor::Holder(_)) || self.tries_since_look >= TRIES_PER_LOOK;
         let moved = self.queue.as_ref().is_some_and(|queue| queue.has_moved(by)) && !self.hurried;
         // Whoever gives up is to be told who holds the lock now, not who held it a while ago.
         let claimed = self.claimed.take().is_some();
-        if unknown || moved || claimed || self.in_doubt || self.options.adopt || self.wait.is_over(now) {
+        let may_be_its_own = self.in_doubt || self.options.adopt || self.options.unit.is_some();
+        let reserved = self.reservation.is_some();
+        if unknown || moved || claimed || may_be_its_own || reserved || self.wait.is_over(now) {
             return self.look(session);
         }
         self.pause(now, Duration::ZERO)
@@ -315,7 +379,10 @@ impl Acquire {
             Some(queue) if at_least.is_zero() => queue.pause(now, &mut self.wait),
             _ => (at_least.saturating_add(self.wait.next_pause()), Then::Try),
         };
+        let pause = self.reservation.map_or(pause, |(_, until)| pause.min(now.until(until)));
         let pause = self.wait.within(now, pause);
+        // Others come and go unseen.
+        self.meet(None);
         self.state = State::Pausing { until: now.after(pause), then };
         Step::Sleep(pause)
     }
@@ -369,7 +436,7 @@ impl Acquire {
             }
             (State::Clearing, Event::Reply(Reply::Delete(_))) => {
                 self.hurried = true;
-                self.add(session, now)
+                self.attempt(session, now)
             }
             (State::Joining, Event::Reply(Reply::Write(reply))) => self.on_joined(session, now, reply),
             (State::AskingEra { written }, Event::Reply(Reply::Era(reply))) => {

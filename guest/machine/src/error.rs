@@ -57,6 +57,9 @@ pub enum AcquireError {
     /// The session held the lock, acquired it once more, and found it lost.
     #[error("the lock was lost")]
     Lost(Option<Box<Holder>>),
+    /// It would have to be waited for while the session keeps this other key reserved.
+    #[error("this session keeps `{0}` reserved, and nobody waits with a reservation")]
+    ReservesAnother(String),
     /// The key's value is not a kvlock record; its beginning.
     #[error("not a kvlock record: {0}")]
     Corrupt(String),

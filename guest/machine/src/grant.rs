@@ -12,10 +12,10 @@ use crate::held::{Deadline, Doubt, Held};
 use crate::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl};
 use crate::leave::Leave;
 use crate::line::{Line, Ticket};
-use crate::name::Place;
+use crate::name::{Place, Text};
 use crate::options::{Lease, to_trust};
 use crate::queue::{corrected, rounded};
-use crate::record::Record;
+use crate::record::{Record, Reserved};
 use crate::rewrite::{Before, Rewrite, holder};
 use crate::session::{Grant, Session};
 use crate::step::{Event, Machine, Step};
@@ -29,6 +29,7 @@ const UNCONFIRMED: &str = "the lock is free now, but may have been lost before i
 pub struct Renew {
     grant: Grant,
     lease: Option<Lease>,
+    reserved: Option<Reserved>,
     state: State,
 }
 
@@ -85,7 +86,12 @@ pub enum Released {
 impl Renew {
     /// Renews with the lease that the grant has, or with another.
     pub fn new(grant: Grant, lease: Option<Lease>) -> Self {
-        Renew { grant, lease, state: State::Fresh }
+        Renew { grant, lease, reserved: None, state: State::Fresh }
+    }
+
+    /// Reserves the lock for so long.
+    pub(crate) fn reserving(grant: Grant, length: Lease, unit: Option<Text>) -> Self {
+        Renew { reserved: Some(Reserved { unit }), ..Renew::new(grant, Some(length)) }
     }
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Result<(), GrantError>> {
@@ -93,7 +99,7 @@ impl Renew {
             return Step::Done(Err(lost(session, &self.grant)));
         };
         let lease = self.lease.unwrap_or(held.record.lease);
-        let record = Record { lease, ..held.record.clone() };
+        let record = Record { lease, reserved: self.reserved.clone(), ..held.record.clone() };
         let write = (record, lease.ttl(), Doubt::Rewritten, Deadline::Unconfirmed);
         self.state.replace(&self.grant, held, write, Released::Freed, now)
     }

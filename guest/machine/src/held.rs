@@ -2,7 +2,7 @@
 
 use crate::hand_over::Row;
 use crate::kv::Version;
-use crate::name::Namespace;
+use crate::name::{Namespace, Text};
 use crate::options::Lease;
 use crate::record::Record;
 use crate::time::Time;
@@ -11,6 +11,7 @@ use crate::time::Time;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Held {
     pub(crate) grant: u64,
+    pub(crate) purpose: Purpose,
     /// When it was had, or taken up.
     pub(crate) since: Time,
     pub(crate) namespace: Namespace,
@@ -43,13 +44,29 @@ impl Held {
 
     /// Whether it stands as long as its lease, for all that the session knows. If not, the store decides.
     pub(crate) fn is_sure(&self) -> bool {
-        !self.is_shared() && self.in_doubt != Some(Doubt::GivenUp)
+        !self.is_shared() && !self.is_reserved() && self.in_doubt != Some(Doubt::GivenUp)
+    }
+
+    /// Whether nobody relies on it: it is kept for the next try.
+    pub(crate) fn is_reserved(&self) -> bool {
+        matches!(self.purpose, Purpose::Reservation(_))
     }
 
     /// Whether this record in the store is the hold's own.
     pub(crate) fn is_recorded_by(&self, record: &Record, version: Version) -> bool {
         self.version == version || self.record.nonce == record.nonce
     }
+}
+
+/// What a lock is held for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Purpose {
+    /// For whoever has the grant.
+    Grant,
+    /// A try of a conflict retry runs, in which others of the session may run.
+    Try,
+    /// No try runs, and the next of the same unit of work is to find it. The record may not say so yet.
+    Reservation(Option<Text>),
 }
 
 /// What may have become of a held record.

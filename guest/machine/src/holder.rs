@@ -26,6 +26,8 @@ pub struct Holder {
     pub time_left: Option<Ttl>,
     /// Which permit it is, if it is one of a semaphore.
     pub permit: Option<u32>,
+    /// Whether it is not in use, but reserved for the next try of a conflict retry, for as long as the lease says.
+    pub reserved: bool,
 }
 
 impl Holder {
@@ -40,6 +42,7 @@ impl Holder {
             lease: record.lease.ttl(),
             depth: record.depth,
             time_left: entry.time_left,
+            reserved: record.reserved.is_some(),
         }
     }
 }

@@ -41,6 +41,10 @@ impl Holds {
         self.0.remove(&StoreKey(store_key));
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Held)> {
+        self.0.iter().map(|(store_key, held)| (store_key, held.as_ref()))
+    }
+
     /// Takes out the hold of this number, and no other one of the key.
     pub(crate) fn take(&mut self, store_key: &str, hold: u64) -> Option<Box<Held>> {
         match self.0.entry_ref(&StoreKey(store_key)) {
@@ -95,12 +99,14 @@ mod tests {
             depth: 1,
             since: None,
             lease: Lease::new(Ttl::Forever).unwrap(),
+            reserved: None,
             turn: None,
             token: None,
         };
         Box::new(Held {
             row: crate::hand_over::Row::default(),
             grant: 1,
+            purpose: crate::held::Purpose::Grant,
             since: Time::from_nanos(0),
             namespace: Namespace::new("n").unwrap(),
             record,

@@ -100,6 +100,15 @@ impl Text {
         Self::label(name)
     }
 
+    /// Takes the name of a unit of work, which must not be empty.
+    pub fn unit(name: &str) -> Result<Self, Invalid> {
+        if name.is_empty() || name.len() > MAX_TEXT_BYTES {
+            let length = name.len();
+            return Err(Invalid::new(format!("the reservation's name has {length} bytes; 1 to 255 are possible")));
+        }
+        Self::label(name)
+    }
+
     /// Takes a label, which may be empty.
     pub fn label(label: &str) -> Result<Self, Invalid> {
         if label.len() > MAX_TEXT_BYTES {

@@ -7,6 +7,7 @@ use core::time::Duration;
 
 use crate::error::Invalid;
 use crate::kv::Ttl;
+use crate::name::Text;
 use crate::text::push_decimal;
 
 /// Shortest lease and interval: below it a network round trip eats the whole.
@@ -76,6 +77,8 @@ pub struct LockOptions {
     pub(crate) adopt: bool,
     pub(crate) at_least: Duration,
     pub(crate) line: bool,
+    /// The name of the conflict retry whose reservation it may take.
+    pub(crate) unit: Option<Text>,
 }
 
 impl LockOptions {
@@ -83,7 +86,7 @@ impl LockOptions {
     pub fn new(lease: Lease) -> Self {
         let interval = Duration::from_millis(50);
         let at_least = Duration::ZERO;
-        LockOptions { mode: Mode::Plain, lease, wait: None, interval, adopt: false, at_least, line: true }
+        LockOptions { mode: Mode::Plain, lease, wait: None, interval, adopt: false, at_least, line: true, unit: None }
     }
 
     /// The longest that a grant of these options may keep the key taken with nobody at work: what a store that lost it

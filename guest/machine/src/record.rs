@@ -14,6 +14,10 @@
 //! token: 1795230245000000042
 //! ```
 //!
+//! A lock that is reserved for the next try of a conflict retry, and not in use, has one or two lines more after its
+//! lease, which is the time for which it is reserved: `reserved: 1s`, and the name of the work, `for: request 4711`, if it
+//! has one.
+//!
 //! `since` is missing when the holder had no wall clock, `turn` when it did not have to wait (a turn is the time from one
 //! grant to the next, as it found it while it waited), `token` until the record is written a second time (before that it
 //! is the version of the entry itself).
@@ -63,9 +67,18 @@ pub struct Record {
     pub(crate) depth: u32,
     pub(crate) since: Option<u64>,
     pub(crate) lease: Lease,
+    /// It is not in use: for the length of its lease it is kept for the next try of a conflict retry.
+    pub(crate) reserved: Option<Reserved>,
     /// How long turns are, for those who wait to know when to look.
     pub(crate) turn: Option<Duration>,
     pub(crate) token: Option<u64>,
+}
+
+/// For whom a lock is reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Reserved {
+    /// The name of the work, by which it is found from elsewhere; none: only the session that reserved it finds it.
+    pub(crate) unit: Option<Text>,
 }
 
 impl Record {
@@ -97,9 +110,14 @@ impl Record {
             text.extend_from_slice(&calendar::unix(since));
         }
         text.extend_from_slice(b"\nlease: ");
-        match self.lease.ttl() {
-            Ttl::After(length) => push_seconds(&mut text, length),
-            Ttl::Forever => text.extend_from_slice(b"forever"),
+        push_ttl(&mut text, self.lease.ttl());
+        if let Some(reserved) = &self.reserved {
+            text.extend_from_slice(b"\nreserved: ");
+            push_ttl(&mut text, self.lease.ttl());
+            if let Some(unit) = &reserved.unit {
+                text.extend_from_slice(b"\nfor: ");
+                unit.push_to(&mut text);
+            }
         }
         if let Some(turn) = self.turn {
             text.extend_from_slice(b"\nturn: ");
@@ -156,6 +174,15 @@ fn parse(value: &[u8]) -> Option<Record> {
             None => None,
         },
         lease: Lease::new(parse_ttl(lines.value("lease")?)?).ok()?,
+        reserved: match lines.value("reserved") {
+            Some(_) => Some(Reserved {
+                unit: match lines.value("for") {
+                    Some(text) => Some(Text::unit(&unescape(text)?).ok()?),
+                    None => None,
+                },
+            }),
+            None => None,
+        },
         turn: match lines.value("turn") {
             Some(text) => Some(parse_seconds(text)?),
             None => None,
@@ -166,6 +193,13 @@ fn parse(value: &[u8]) -> Option<Record> {
         },
     };
     (record.encode() == value).then_some(record)
+}
+
+fn push_ttl(text: &mut Vec<u8>, ttl: Ttl) {
+    match ttl {
+        Ttl::After(length) => push_seconds(text, length),
+        Ttl::Forever => text.extend_from_slice(b"forever"),
+    }
 }
 
 fn parse_ttl(text: &str) -> Option<Ttl> {
@@ -201,6 +235,7 @@ mod tests {
             depth: 1,
             since: Some(1_795_230_245_678_901_000),
             lease: Lease::new(Ttl::After(Duration::from_secs(30))).unwrap(),
+            reserved: None,
             turn: None,
             token: None,
         }
@@ -214,6 +249,18 @@ mod tests {
              nonce: 6c62272e07bb014262b821756295c58d\nmode: plain\ndepth: 1\n\
              since: 2026-11-21T03:04:05.678901Z\nlease: 30s\n"
         );
+    }
+
+    #[test]
+    fn a_reservation_tells_for_how_long_and_for_what() {
+        let lease = Lease::new(Ttl::After(Duration::from_millis(1500))).unwrap();
+        let unit = Some(Text::unit("request 7").unwrap());
+        let text = |unit| {
+            let record = Record { lease, reserved: Some(Reserved { unit }), ..sample() };
+            String::from_utf8(record.encode()).unwrap()
+        };
+        assert!(text(unit).ends_with("\nlease: 1.5s\nreserved: 1.5s\nfor: request 7\n"));
+        assert!(text(None).ends_with("\nlease: 1.5s\nreserved: 1.5s\n"));
     }
 
     #[test]
@@ -233,6 +280,7 @@ mod tests {
             key in "(?s).{1,50}", owner in "(?s).{1,50}", label in "(?s).{0,50}", nonce: u128, depth: u32,
             since in proptest::option::of(0u64..4_000_000_000_000_000), lease in 1_000_000u64..40_000_000_000_000,
             turn: Option<u32>, token: Option<u64>, reentrant: bool, permit: Option<u32>,
+            reserved in proptest::option::of(proptest::option::of("(?s).{1,50}")),
         ) {
             let record = Record {
                 place: Place { key: Key::new(&key).unwrap(), permit },
@@ -243,6 +291,7 @@ mod tests {
                 depth,
                 since: since.map(|micros| micros * 1000),
                 lease: Lease::new(Ttl::After(Duration::from_nanos(lease))).unwrap(),
+                reserved: reserved.map(|unit| Reserved { unit: unit.map(|name| Text::unit(&name).unwrap()) }),
                 turn: turn.map(|micros| Duration::from_micros(micros.into())),
                 token,
             };

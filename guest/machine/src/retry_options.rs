@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::error::Invalid;
 use crate::kv::Ttl;
+use crate::name::Text;
 use crate::options::{DEFAULT_RESERVE, Lease, LockOptions, MIN_DURATION, within};
 
 /// Most tries: more is a slip of the pen.
@@ -47,10 +48,10 @@ impl RetryOptions {
         Ok(self)
     }
 
-    /// Take the lock over from another session of the same owner name.
-    pub fn adopt(mut self, adopt: bool) -> Self {
-        self.lock = self.lock.adopt(adopt);
-        self
+    /// Names the unit of work, such as a request: a retry of the same name, in whatever session, finds its reservation.
+    pub fn reservation(mut self, name: Option<&str>) -> Result<Self, Invalid> {
+        self.lock.unit = name.map(Text::unit).transpose()?;
+        Ok(self)
     }
 
     /// How many tries in all, 1 to a million.
@@ -87,6 +88,10 @@ mod tests {
         for good in [1, MAX_TRIES] {
             assert!(options.clone().tries(good).is_ok());
         }
+        for bad in ["", &"n".repeat(256)] {
+            assert!(options.clone().reservation(Some(bad)).is_err(), "{bad:?}");
+        }
+        assert!(options.clone().reservation(Some(&"n".repeat(255))).is_ok());
         assert!(options.clone().reserve(MIN_DURATION).and_then(|options| options.reserve(MAX_RESERVE)).is_ok());
     }
 }

@@ -10,7 +10,7 @@ use crate::calendar::NANOS_PER_MICRO;
 use crate::contention::Contention;
 use crate::error::{GrantError, Invalid};
 use crate::hand_over::Row;
-use crate::held::{Deadline, Held};
+use crate::held::{Deadline, Held, Purpose};
 use crate::holds::Holds;
 use crate::kv::{EraInfo, Ttl, Version};
 use crate::name::{Key, Namespace, Place, Text};
@@ -22,6 +22,8 @@ use crate::written::{Minimum, Written};
 
 /// A session talks to a handful of servers, each in one era at a time; more are forgotten, those noted first.
 const ERAS_KEPT: usize = 64;
+/// Of so many keys it is known since when a reservation of somebody else has been seen.
+const WATCHED_KEPT: usize = 16;
 
 /// Who locks, and where its locks live.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -49,6 +51,17 @@ pub struct Session {
     grants: u64,
     pub(crate) contention: Contention,
     pub(crate) semaphores: Memory,
+    /// Reservations of others, those seen first at the beginning.
+    watched: Vec<Watched>,
+}
+
+/// A reservation of somebody else: for its own length from the first look on nobody takes it over. So it ends when it
+/// was to, however coarse the store's time is, and without a common clock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Watched {
+    store_key: Arc<str>,
+    version: Version,
+    until: Time,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -118,6 +131,7 @@ impl Session {
             grants: 0,
             contention: Contention::default(),
             semaphores: Memory::default(),
+            watched: Vec::new(),
         })
     }
 
@@ -163,7 +177,7 @@ impl Session {
     pub fn resume(&mut self, written: &str, nonce: Nonce, now: Time) -> Result<Grant, Invalid> {
         let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
         let store_key = namespace.place(&record.place);
-        match self.held.get(&store_key).filter(|held| !held.deadline.has_passed(now)) {
+        match self.held.get(&store_key).filter(|held| !held.is_reserved() && !held.deadline.has_passed(now)) {
             // Written out and taken up by one session, or taken up twice: it is the same hold.
             Some(held) if held.version == version => return Ok(grant_of(&store_key, held)),
             // What it holds was written out as well, and this is what became of it.
@@ -178,6 +192,7 @@ impl Session {
         });
         let held = Box::new(Held {
             grant: 0,
+            purpose: Purpose::Grant,
             since: now,
             namespace,
             record,
@@ -234,6 +249,7 @@ impl Session {
             // Records tell microseconds.
             since: self.unix_time(now).map(|nanos| nanos / NANOS_PER_MICRO * NANOS_PER_MICRO),
             lease: options.lease,
+            reserved: None,
             turn: None,
             token: None,
         }
@@ -251,6 +267,7 @@ impl Session {
     ) -> Grant {
         let held = Box::new(Held {
             grant: 0,
+            purpose: Purpose::Grant,
             since: sent,
             namespace: self.options.namespace.clone(),
             deadline: Deadline::of(record.lease, sent),
@@ -285,6 +302,63 @@ impl Session {
     /// Whether the session relies on a hold of this key.
     pub(crate) fn holds(&self, store_key: &str, now: Time) -> bool {
         self.held.get(store_key).is_some_and(|held| held.is_sure() && !held.deadline.has_passed(now))
+    }
+
+    /// A try runs in this hold from now on.
+    pub(crate) fn begin_try(&mut self, grant: &Grant) {
+        if let Some(held) = self.hold_of(grant) {
+            held.purpose = Purpose::Try;
+        }
+    }
+
+    /// The hold of this key in which a try of the session runs.
+    pub(crate) fn running_try(&self, store_key: &Arc<str>, now: Time) -> Option<Grant> {
+        let runs = |held: &&Held| held.purpose == Purpose::Try && held.is_sure() && !held.deadline.has_passed(now);
+        self.held.get(store_key).filter(runs).map(|held| grant_of(store_key, held))
+    }
+
+    /// Keeps a hold for the next try of the unit of work. Its grant, and what is nested in it, is of no use any more.
+    pub(crate) fn reserve(&mut self, grant: &Grant, unit: Option<Text>) -> Option<Grant> {
+        self.grants = self.grants.saturating_add(1);
+        let number = self.grants;
+        let held = self.hold_of(grant)?;
+        (held.grant, held.purpose, held.record.depth) = (number, Purpose::Reservation(unit), 1);
+        Some(grant_of(&grant.store_key, held))
+    }
+
+    /// The session's reservation of this key for this unit of work: whether it stands yet only the store knows.
+    pub(crate) fn reservation(&mut self, store_key: &Arc<str>, unit: &Option<Text>) -> Option<Grant> {
+        let held = self.held.get_mut(store_key)?;
+        if !matches!(&held.purpose, Purpose::Reservation(of) if of == unit) {
+            return None;
+        }
+        held.deadline = Deadline::Unconfirmed;
+        Some(grant_of(store_key, held))
+    }
+
+    /// Another key that the session keeps reserved for this unit of work.
+    pub(crate) fn reserves_another(&self, store_key: &str, unit: &Option<Text>, now: Time) -> Option<&Key> {
+        let another = |(key, held): &(&Arc<str>, &Held)| {
+            matches!(&held.purpose, Purpose::Reservation(of) if of == unit)
+                && ***key != *store_key
+                && !held.deadline.has_passed(now)
+        };
+        self.held.iter().find(another).map(|(_, held)| &held.record.place.key)
+    }
+
+    /// Until when a reservation of somebody else is to be respected, which has this version and length.
+    pub(crate) fn watch(&mut self, store_key: &Arc<str>, version: Version, length: Duration, now: Time) -> Time {
+        let known = self.watched.iter().find(|watched| watched.version == version && watched.store_key == *store_key);
+        if let Some(watched) = known {
+            return watched.until;
+        }
+        self.watched.retain(|watched| watched.store_key != *store_key);
+        if self.watched.len() >= WATCHED_KEPT {
+            self.watched.remove(0);
+        }
+        let until = now.after(length);
+        self.watched.push(Watched { store_key: store_key.clone(), version, until });
+        until
     }
 
     pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {

@@ -32,6 +32,8 @@ pub enum KeyState {
     Free,
     /// Somebody.
     Held(Holder),
+    /// Nobody works under it: it is reserved for the next try of a conflict retry.
+    Reserved(Holder),
     /// Somebody released it, and it is kept for its minimum time.
     Kept(Holder),
     /// Its value is not a kvlock record; its beginning.
@@ -130,9 +132,11 @@ fn status(place: &Place, entry: Option<Entry>, line: Option<Entry>) -> KeyStatus
         Some((Ok(record), entry)) => {
             // Whoever writes the line next takes out who was served last.
             line.serve(Ticket::of(record.nonce));
-            let kept = record.depth == 0;
-            let holder = Holder::new(record, &entry);
-            if kept { KeyState::Kept(holder) } else { KeyState::Held(holder) }
+            match Holder::new(record, &entry) {
+                holder if holder.reserved => KeyState::Reserved(holder),
+                holder if holder.depth == 0 => KeyState::Kept(holder),
+                holder => KeyState::Held(holder),
+            }
         }
     };
     KeyStatus { state, quarantine: None, waiters: line.waiters() }

@@ -110,6 +110,7 @@ mod tests {
                 depth: 1,
                 since: None,
                 lease: Lease::new(Ttl::Forever).unwrap(),
+                reserved: None,
                 turn: None,
                 token: None,
             },

@@ -5,8 +5,8 @@ mod support;
 use std::time::Duration;
 
 use kvlock_machine::{
-    AcquireError, BeginTry, GrantError, Key, KeyState, LockOptions, Retry, RetryOptions, StoreError, Try, Ttl,
-    Unreported, Validity, Verdict, WaitingFor, Work,
+    AcquireError, BeginTry, GrantError, Key, KeyState, LockOptions, Mode, Released, Retry, RetryOptions, StoreError,
+    Try, Ttl, Unreported, Validity, Verdict, WaitingFor, Work,
 };
 use support::{Drive, Fault, Op, Owner, World, lease, millis, once, secs, waiting};
 
@@ -38,7 +38,7 @@ fn report(world: &mut World, owner: Owner, running: Try, work: Work) -> Result<V
 /// Reports a conflict that is not the last try's.
 #[track_caller]
 fn conflict(world: &mut World, owner: Owner, running: Try) -> (Duration, Retry) {
-    match report(world, owner, running, Work::Conflict) {
+    match report(world, owner, running, Work::Conflict(None)) {
         Ok(Verdict::RetryAfter(pause, retry)) => (pause, *retry),
         other => panic!("{other:?}"),
     }
@@ -53,11 +53,20 @@ fn running(options: RetryOptions) -> (World, Owner, Try, Owner) {
     (world, owner, running, other)
 }
 
-fn holder(world: &mut World) -> Option<String> {
+fn give_up(world: &mut World, owner: Owner, retry: &Retry) -> Option<Result<Released, GrantError>> {
+    let release = retry.give_up(world.session(owner))?;
+    Some(world.drive(owner, release))
+}
+
+fn status(world: &mut World) -> KeyState {
     let looking = world.owner("looking");
     let status = world.status(looking, &["k"]).unwrap().remove(0);
     world.log.pop();
-    match status.state {
+    status.state
+}
+
+fn holder(world: &mut World) -> Option<String> {
+    match status(world) {
         KeyState::Held(holder) => Some(holder.owner),
         _ => None,
     }
@@ -210,7 +219,7 @@ fn the_last_conflict_is_the_callers_and_frees_the_lock() {
         world.advance(pause);
         running = begin(&mut world, owner, retry).unwrap();
     }
-    assert_eq!(report(&mut world, owner, running, Work::Conflict), Ok(Verdict::Exhausted));
+    assert_eq!(report(&mut world, owner, running, Work::Conflict(None)), Ok(Verdict::Exhausted));
     assert_eq!(world.calls(), ["replace", "replace", "replace", "replace", "delete"]);
     assert_eq!(holder(&mut world), None);
 }
@@ -329,7 +338,7 @@ fn a_release_whose_answer_was_lost_is_read_back() {
 fn the_last_conflict_is_told_even_when_the_lock_cannot_be_released() {
     let (mut world, owner, running, _) = running(options().tries(1).unwrap());
     world.script([Fault::Unavailable]);
-    assert_eq!(report(&mut world, owner, running, Work::Conflict), Ok(Verdict::Exhausted));
+    assert_eq!(report(&mut world, owner, running, Work::Conflict(None)), Ok(Verdict::Exhausted));
     assert_eq!(holder(&mut world).as_deref(), Some("a"), "until its lease ends");
     let started = world.now;
     assert!(begin(&mut world, owner, retry(options())).is_ok(), "the session waits for that like anybody");
@@ -337,14 +346,38 @@ fn the_last_conflict_is_told_even_when_the_lock_cannot_be_released() {
 }
 
 #[test]
-fn a_new_instance_of_the_same_name_finds_the_reservation() {
-    let (mut world, owner, running, _) = running(options());
+fn a_retry_of_the_same_name_finds_the_reservation_from_elsewhere() {
+    let named = |name| options().reservation(Some(name)).unwrap().wait(Some(Duration::ZERO)).unwrap();
+    let (mut world, owner, running, other) = running(named("request 7"));
+    let first = running.grant().token();
+    let namesake = world.acquainted("a");
+    assert!(begin(&mut world, namesake, retry(named("request 7"))).is_err(), "what runs is nobody's to take");
     let (_, _gone) = conflict(&mut world, owner, running);
-    let (namesake, other) = (world.acquainted("a"), world.acquainted("c"));
-    let adopting = || options().adopt(true).wait(Some(Duration::ZERO)).unwrap();
-    assert!(begin(&mut world, other, retry(adopting())).is_err(), "another name does not");
-    let running = begin(&mut world, namesake, retry(adopting())).unwrap();
-    assert_eq!(report(&mut world, namesake, running, Work::Committed), Ok(Verdict::Finished));
+    for unit in [retry(named("request 8")), retry(options().wait(Some(Duration::ZERO)).unwrap())] {
+        assert!(begin(&mut world, namesake, unit).is_err(), "not by the owner's name");
+    }
+    let running = begin(&mut world, other, retry(named("request 7"))).unwrap();
+    assert!(running.grant().token() > first && !running.is_overtaken());
+    assert!(begin(&mut world, namesake, retry(named("request 7"))).is_err(), "it runs again");
+    assert_eq!(report(&mut world, other, running, Work::Committed), Ok(Verdict::Finished));
+}
+
+#[test]
+fn a_new_retry_of_the_session_finds_the_reservation_if_it_is_of_the_same_work() {
+    for name in [None, Some("request 7")] {
+        let named = |name| options().reservation(name).unwrap();
+        let (mut world, owner, running, _) = running(named(name));
+        let first = running.grant().token();
+        let (_, before) = conflict(&mut world, owner, running);
+        world.log.clear();
+        let other = named(Some("request 8")).wait(Some(Duration::ZERO)).unwrap();
+        assert!(matches!(begin(&mut world, owner, retry(other)), Err(AcquireError::Busy { .. })));
+        world.log.clear();
+        let running = begin(&mut world, owner, retry(named(name))).unwrap();
+        assert_eq!((running.grant().token(), world.calls()), (first, vec!["replace"]));
+        assert!(give_up(&mut world, owner, &before).is_none(), "it is not the old one's any more");
+        assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+    }
 }
 
 #[test]
@@ -366,4 +399,283 @@ fn a_store_that_lost_everything_grants_the_next_try_after_the_quarantine() {
     let running = begin(&mut world, owner, retry).unwrap();
     assert!(world.now >= lost + secs(30));
     assert!(running.grant().token() > first);
+}
+
+#[test]
+fn a_reservation_nobody_takes_up_ends_when_it_was_to_although_the_store_keeps_it_longer() {
+    let (mut world, owner, running, other) = running(options());
+    world.servers.slack = secs(2);
+    let mut contender = world.acquiring(other, "k", waiting(30, secs(60)));
+    world.run_until(world.now + millis(300), &mut [&mut contender]);
+    let (_, _gone) = conflict(&mut world, owner, running);
+    let reserved = world.now;
+    let KeyState::Reserved(holder) = status(&mut world) else { panic!("reserved") };
+    assert_eq!((holder.owner.as_str(), holder.lease), ("a", Ttl::After(RESERVE)));
+    let grant = world.finish(contender).unwrap();
+    let waited = world.now - reserved;
+    assert!(waited >= RESERVE && waited <= RESERVE + millis(60), "{waited:?}");
+    assert!(grant.token() > holder.token);
+    assert_eq!(self::holder(&mut world).as_deref(), Some("b"));
+    assert_eq!(world.release(other, &grant), Ok(Released::Freed));
+}
+
+#[test]
+fn of_many_that_wait_one_takes_over_a_reservation_that_is_over() {
+    let (mut world, owner, running, other) = running(options());
+    world.servers.slack = secs(2);
+    let owners: Vec<Owner> = (0..8).map(|_| world.acquainted("c")).chain([other]).collect();
+    let mut ops: Vec<_> = owners.iter().map(|owner| world.acquiring(*owner, "k", waiting(30, secs(60)))).collect();
+    let mut all: Vec<&mut dyn Drive> = ops.iter_mut().map(|op| op as &mut dyn Drive).collect();
+    world.run_until(world.now + secs(2), &mut all);
+    let (_, _gone) = conflict(&mut world, owner, running);
+    world.run_until(world.now + RESERVE + millis(500), &mut all);
+    let granted = ops.iter().filter(|op| op.due().is_none()).count();
+    assert_eq!(granted, 1);
+}
+
+#[test]
+fn who_tries_once_now_and_then_takes_over_a_reservation_that_it_has_seen_long_enough() {
+    let (mut world, owner, running, other) = running(options());
+    world.servers.slack = secs(2);
+    let (_, _gone) = conflict(&mut world, owner, running);
+    assert!(world.acquire(other, "k", once(30)).is_err());
+    world.advance(RESERVE - millis(1));
+    assert!(world.acquire(other, "k", once(30)).is_err());
+    world.advance(millis(1));
+    assert!(world.acquire(other, "k", once(30)).is_ok());
+}
+
+#[test]
+fn an_owner_who_comes_late_takes_its_reservation_if_it_is_there_and_waits_like_anybody_if_not() {
+    for taken in [false, true] {
+        let (mut world, owner, running, other) = running(options());
+        world.servers.slack = secs(2);
+        let first = running.grant().token();
+        let (_, retry) = conflict(&mut world, owner, running);
+        if taken {
+            let grant = world.acquire(other, "k", waiting(3, secs(60))).unwrap();
+            assert!(grant.token() > first);
+        } else {
+            world.advance(RESERVE + secs(1));
+        }
+        let started = world.now;
+        let running = begin(&mut world, owner, retry).unwrap();
+        assert_eq!((running.grant().token() == first, running.is_overtaken()), (!taken, taken));
+        assert_eq!(world.now - started >= secs(2), taken);
+        assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+    }
+}
+
+#[test]
+fn a_take_over_whose_answer_is_lost_is_found_out() {
+    for fault in [Fault::LostReply, Fault::LostRequest, Fault::Late(millis(50))] {
+        let (mut world, owner, running, other) = running(options());
+        world.servers.slack = secs(2);
+        let (_, retry) = conflict(&mut world, owner, running);
+        assert!(world.acquire(other, "k", once(30)).is_err());
+        world.advance(RESERVE);
+        // The add finds the record, a look that it is over.
+        world.script([Fault::Fine, Fault::Fine, fault]);
+        let grant = world.acquire(other, "k", waiting(30, secs(60))).unwrap();
+        let late = begin(&mut world, owner, Retry::clone(&retry));
+        assert!(late.unwrap().is_overtaken(), "{fault:?}");
+        assert_eq!(world.validity(other, &grant), Validity::Lost, "it waited for the lease to end");
+    }
+}
+
+#[test]
+fn a_grant_of_a_try_is_of_no_use_once_a_conflict_is_reported() {
+    let (mut world, owner, running, _) = running(options());
+    let grant = running.grant().clone();
+    let (_, retry) = conflict(&mut world, owner, running);
+    assert_eq!(world.validity(owner, &grant), Validity::Lost);
+    assert_eq!(world.release(owner, &grant), Err(GrantError::Lost(None)));
+    let running = begin(&mut world, owner, retry).unwrap();
+    assert_eq!(world.renew(owner, &grant), Err(GrantError::Lost(None)));
+    assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+}
+
+#[test]
+fn who_comes_back_later_than_a_reservation_lasts_is_not_waited_for() {
+    let (mut world, owner, running, other) = running(options());
+    let Ok(Verdict::RetryAfter(pause, retry)) =
+        report(&mut world, owner, running, Work::Conflict(Some(RESERVE + millis(1))))
+    else {
+        panic!("to be tried again")
+    };
+    assert_eq!((pause, world.calls()), (RESERVE + millis(1), vec!["delete"]));
+    let grant = world.acquire(other, "k", once(30)).unwrap();
+    world.release(other, &grant).unwrap();
+    world.advance(pause);
+    let running = begin(&mut world, owner, *retry).unwrap();
+    assert_eq!((running.number(), running.is_overtaken()), (2, false), "nobody had it since it came");
+}
+
+#[test]
+fn who_comes_back_in_time_is_told_its_own_pause_and_finds_the_lock_reserved() {
+    let (mut world, owner, running, other) = running(options());
+    let first = running.grant().token();
+    let Ok(Verdict::RetryAfter(RESERVE, retry)) = report(&mut world, owner, running, Work::Conflict(Some(RESERVE)))
+    else {
+        panic!("to be tried again")
+    };
+    world.advance(millis(900));
+    assert!(world.acquire(other, "k", once(30)).is_err());
+    assert_eq!(begin(&mut world, owner, *retry).unwrap().grant().token(), first);
+}
+
+#[test]
+fn a_release_for_a_late_retry_that_failed_is_found_by_it() {
+    let (mut world, owner, running, _) = running(options());
+    let first = running.grant().token();
+    world.script([Fault::Unavailable]);
+    let Ok(Verdict::RetryAfter(_, retry)) = report(&mut world, owner, running, Work::Conflict(Some(secs(2)))) else {
+        panic!("to be tried again")
+    };
+    let running = begin(&mut world, owner, *retry).unwrap();
+    assert_eq!(running.grant().token(), first);
+}
+
+#[test]
+fn a_reservation_is_given_up_by_one_delete() {
+    let (mut world, owner, running, other) = running(options());
+    let (_, retry) = conflict(&mut world, owner, running);
+    world.log.clear();
+    assert_eq!(give_up(&mut world, owner, &retry), Some(Ok(Released::Freed)));
+    assert_eq!(world.calls(), ["delete"]);
+    assert!(give_up(&mut world, owner, &retry).is_none(), "once");
+    let grant = world.acquire(other, "k", once(30)).unwrap();
+    world.release(other, &grant).unwrap();
+    assert_eq!(begin(&mut world, owner, retry).unwrap().number(), 2, "it can be tried again all the same");
+}
+
+#[test]
+fn a_retry_that_nobody_has_any_more_gives_up_what_no_name_leads_to() {
+    for name in [None, Some("request 7")] {
+        let (mut world, owner, running, other) = running(options().reservation(name).unwrap());
+        let (_, retry) = conflict(&mut world, owner, running);
+        let release = retry.abandon(world.session(owner));
+        assert_eq!(release.is_some(), name.is_none());
+        release.map(|release| world.drive(owner, release));
+        assert_eq!(world.acquire(other, "k", once(30)).is_ok(), name.is_none());
+    }
+}
+
+#[test]
+fn a_try_that_nobody_has_any_more_gives_its_lock_back_unless_it_was_written_out() {
+    for written_out in [false, true] {
+        let (mut world, owner, running, _) = running(options());
+        if written_out {
+            let grant = running.grant().clone();
+            world.write_out(owner, &grant).unwrap();
+        }
+        let release = running.abandon(world.session(owner));
+        assert_eq!(release.is_some(), !written_out);
+        release.map(|release| world.drive(owner, release));
+        assert_eq!(holder(&mut world).is_some(), written_out);
+    }
+}
+
+#[test]
+fn a_retry_within_a_try_of_the_session_runs_within_it_and_only_the_outermost_is_tried_again() {
+    let (mut world, owner, outer, other) = running(options());
+    for work in [Work::Committed, Work::Failed, Work::Conflict(None)] {
+        let middle = begin(&mut world, owner, retry(options())).unwrap();
+        let inner = begin(&mut world, owner, retry(options().reservation(Some("request 7")).unwrap())).unwrap();
+        assert_eq!((inner.grant(), inner.number(), inner.is_overtaken()), (outer.grant(), 1, false));
+        let verdict = if work == Work::Conflict(None) { Verdict::Outermost } else { Verdict::Finished };
+        assert_eq!(report(&mut world, owner, inner, work), Ok(verdict.clone()));
+        assert!(middle.clone().abandon(world.session(owner)).is_none());
+        assert_eq!(report(&mut world, owner, middle, work), Ok(verdict));
+    }
+    assert!(world.calls().is_empty(), "the lock is the outer one's");
+    assert!(world.acquire(other, "k", once(30)).is_err());
+    let (_, retry) = conflict(&mut world, owner, outer);
+    assert!(begin(&mut world, owner, retry).is_ok());
+}
+
+#[test]
+fn a_reentrant_lock_within_a_try_nests_and_a_plain_one_is_refused() {
+    let (mut world, owner, outer, _) = running(options());
+    let nested = world.acquire(owner, "k", once(30).mode(Mode::Reentrant)).unwrap();
+    assert_eq!(world.acquire(owner, "k", once(30)), Err(AcquireError::AlreadyHeld));
+    assert_eq!(world.release(owner, &nested), Ok(Released::Nested(1)));
+    assert_eq!(report(&mut world, owner, outer, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(holder(&mut world), None);
+}
+
+#[test]
+fn what_is_nested_in_a_try_does_not_outlive_the_report_of_a_conflict() {
+    let (mut world, owner, outer, _) = running(options());
+    let nested = world.acquire(owner, "k", once(30).mode(Mode::Reentrant)).unwrap();
+    let (_, retry) = conflict(&mut world, owner, outer);
+    assert_eq!(world.release(owner, &nested), Err(GrantError::Lost(None)));
+    let outer = begin(&mut world, owner, retry).unwrap();
+    assert_eq!(report(&mut world, owner, outer, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(holder(&mut world), None, "the only hold was the try's");
+}
+
+#[test]
+fn work_within_a_try_that_lost_its_lock_is_told_so() {
+    let (mut world, owner, _outer, _) = running(options());
+    let inner = begin(&mut world, owner, retry(options())).unwrap();
+    world.advance(secs(30));
+    let lost = report(&mut world, owner, inner, Work::Committed);
+    assert_eq!(lost, Err(Unreported { error: GrantError::Lost(None), again: None }));
+}
+
+#[test]
+fn nobody_waits_for_one_key_with_a_reservation_of_another() {
+    for (name, others) in [(None, Some("request 8")), (Some("request 7"), None)] {
+        let named = |name| options().reservation(name).unwrap();
+        let (mut world, owner, running, other) = running(named(name));
+        let grant = world.acquire(other, "j", once(30)).unwrap();
+        let (_, first) = conflict(&mut world, owner, running);
+        let another = |options| Retry::new(Key::new("j").unwrap(), options, 7);
+        let refused = begin(&mut world, owner, another(named(name)));
+        assert_eq!(refused, Err(AcquireError::ReservesAnother("k".into())));
+        let once = begin(&mut world, owner, another(named(name).wait(Some(Duration::ZERO)).unwrap()));
+        assert!(matches!(once, Err(AcquireError::Busy { .. })), "who does not wait may ask");
+        let of_others = begin(&mut world, owner, another(named(others).wait(Some(secs(1))).unwrap()));
+        assert!(matches!(of_others, Err(AcquireError::Busy { .. })), "it is not theirs: {of_others:?}");
+        world.release(other, &grant).unwrap();
+        assert!(begin(&mut world, owner, another(named(name))).is_ok(), "there is nothing to wait for");
+        assert!(give_up(&mut world, owner, &first).is_some());
+    }
+}
+
+#[test]
+fn a_try_that_got_the_lock_at_once_was_not_overtaken() {
+    let (mut world, owner, running, _) = running(options());
+    assert!(!running.is_overtaken());
+    let (pause, retry) = conflict(&mut world, owner, running);
+    world.advance(pause);
+    assert!(!begin(&mut world, owner, retry).unwrap().is_overtaken());
+}
+
+#[test]
+fn a_try_is_overtaken_if_somebody_had_the_lock_while_it_waited_or_while_its_reservation_was_gone() {
+    let (mut world, owner, running, other) = running(options());
+    let mut waiting = beginning(&mut world, other, retry(options()));
+    world.run_until(world.now + secs(1), &mut [&mut waiting]);
+    assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+    let running = world.finish(waiting).unwrap();
+    assert!(running.is_overtaken());
+    let (_, retry) = conflict(&mut world, other, running);
+    world.break_lock(owner, "k").unwrap();
+    let running = begin(&mut world, other, retry).unwrap();
+    assert!(running.is_overtaken(), "nobody knows who had it");
+    world.break_lock(owner, "k").unwrap();
+    world.advance(secs(30));
+    let (_, retry) = conflict(&mut world, other, running);
+    assert!(begin(&mut world, other, retry).unwrap().is_overtaken());
+}
+
+#[test]
+fn who_takes_over_the_reservation_that_it_met_was_not_overtaken() {
+    let (mut world, owner, running, other) = running(options());
+    world.servers.slack = secs(2);
+    let (_, _gone) = conflict(&mut world, owner, running);
+    let running = begin(&mut world, other, retry(options())).unwrap();
+    assert!(!running.is_overtaken(), "the lock was reserved all the time, and nobody at work");
 }

@@ -3,6 +3,8 @@
 //! What holds in all of them:
 //! - the lock of at most one try is valid;
 //! - a try has the token of the try before only if nobody had the lock in between, else a larger one than anybody had;
+//! - a try that is told that nobody else had the lock since the last report, or since its first request was executed or
+//!   found the lock free, is told the truth;
 //! - what is told as finished was released; what is told as lost is;
 //! - there are no more tries than were asked for;
 //! - when the store is well again, the lock can be had.
@@ -17,6 +19,7 @@ use std::time::Duration;
 use kvlock_machine::{
     AcquireError, BeginTry, GrantError, Key, Report, Retry, RetryOptions, Try, Unreported, Validity, Verdict, Work,
 };
+use support::store::Write;
 use support::{Drive, Fault, Op, Owner, World, lease, millis, secs, waiting};
 
 const SEEDS: u64 = 2000;
@@ -25,25 +28,27 @@ const TRIES: u32 = 4;
 
 #[test]
 fn no_schedule_breaks_what_a_conflict_retry_promises() {
-    let mut reserved = 0;
+    let (mut reserved, mut undisturbed) = (0, 0);
     for seed in 0..SEEDS {
-        reserved += catch_unwind(|| one(seed)).unwrap_or_else(|panic| {
+        let (found, told) = catch_unwind(|| one(seed)).unwrap_or_else(|panic| {
             eprintln!("seed {seed}");
             resume_unwind(panic)
         });
+        (reserved, undisturbed) = (reserved + found, undisturbed + told);
     }
+    assert!(undisturbed > reserved, "and first tries, too: {undisturbed}");
     assert!(reserved > SEEDS, "reservations are found: {reserved}");
 }
 
-/// Tells how often a try found its reservation.
-fn one(seed: u64) -> u64 {
+/// Tells how often a try found its reservation, and how often it was told that nobody else had had the lock.
+fn one(seed: u64) -> (u64, u64) {
     let mut game = Game::new(seed);
     for _ in 0..MOVES {
         game.play();
         game.check();
     }
     game.end();
-    game.reserved
+    (game.reserved, game.undisturbed)
 }
 
 /// A linear congruential generator (Knuth's MMIX); its upper bits are random enough.
@@ -63,6 +68,7 @@ struct Game {
     /// The largest token that anybody was given.
     token: u64,
     reserved: u64,
+    undisturbed: u64,
     lost_at: Duration,
 }
 
@@ -71,13 +77,15 @@ struct Player {
     at: At,
     /// The token of the try before.
     token: Option<u64>,
+    /// From this write of the store on nobody else has had the lock, if the try is told so.
+    since: Option<usize>,
     /// The line that marks records of the present try's hold, and of the acquisition under way.
     nonces: [String; 2],
 }
 
 impl Player {
     fn new(owner: Owner) -> Self {
-        Player { owner, at: At::Nowhere, token: None, nonces: Default::default() }
+        Player { owner, at: At::Nowhere, token: None, since: None, nonces: Default::default() }
     }
 }
 
@@ -94,7 +102,7 @@ impl Game {
         let (mut world, mut random) = (World::new(), Random(seed));
         world.servers.slack = secs(random.below(2) * 2);
         let players = (0..3).map(|_| Player::new(world.owner("same"))).collect();
-        Game { world, random, players, token: 0, reserved: 0, lost_at: Duration::ZERO }
+        Game { world, random, players, token: 0, reserved: 0, undisturbed: 0, lost_at: Duration::ZERO }
     }
 
     fn play(&mut self) {
@@ -103,6 +111,8 @@ impl Game {
             0 => {
                 self.world.servers.lose(0, self.world.now);
                 self.lost_at = self.world.now;
+                // What is written into a young store is no grant.
+                self.players.iter_mut().for_each(|player| player.since = None);
             }
             1..=30 => {
                 let pause = millis(self.random.below(1500));
@@ -145,6 +155,7 @@ impl Game {
         self.players[index].at = match at {
             At::Nowhere => {
                 self.players[index].token = None;
+                self.players[index].since = None;
                 At::Between(self.new_retry())
             }
             At::Between(retry) => {
@@ -153,6 +164,11 @@ impl Game {
                 At::Beginning(Op::new(&self.world, owner, retry.begin(nonce)))
             }
             At::Beginning(mut op) => {
+                if op.is_executing() && self.is_sure() {
+                    let found_free = self.executed(op.due()) == self.world.servers.history.len();
+                    let since = self.players[index].since.filter(|_| !found_free);
+                    self.players[index].since = Some(since.unwrap_or_else(|| self.executed(None)));
+                }
                 op.step(&mut self.world);
                 match op.outcome() {
                     Some(begun) => self.begun(index, begun),
@@ -160,8 +176,13 @@ impl Game {
                 }
             }
             At::Running(running) => {
-                let work = [Work::Conflict, Work::Conflict, Work::Committed, Work::Failed];
+                let late = self.random.below(4) == 0;
+                let conflict = Work::Conflict(late.then_some(secs(3)));
+                let work = [conflict, conflict, Work::Committed, Work::Failed];
                 let work = work[self.random.below(4) as usize];
+                // Who comes late on purpose counts from when it comes.
+                let comes_late = work == Work::Conflict(Some(secs(3)));
+                self.players[index].since = (!comes_late && self.is_sure()).then(|| self.executed(None));
                 At::Reporting { op: Op::new(&self.world, owner, running.clone().report(work)), work, running }
             }
             At::Reporting { mut op, work, running } => {
@@ -174,10 +195,44 @@ impl Game {
         };
     }
 
+    /// How many writes were executed by then, but that of the record which is there.
+    fn executed(&mut self, by: Option<Duration>) -> usize {
+        self.world.advance_to(by.unwrap_or(self.world.now));
+        let now = self.world.now;
+        let there = self.world.servers.entry("k", now).map(|entry| entry.value);
+        let history = &self.world.servers.history;
+        let written = there.and_then(|there| history.iter().rposition(|write| write.after.as_ref() == Some(&there)));
+        written.unwrap_or(history.len())
+    }
+
+    /// Whether what is written is held: not in a store that is young, or was.
+    fn is_sure(&self) -> bool {
+        self.lost_at == Duration::ZERO
+    }
+
+    /// Whether nobody but this player had the lock to work under since then.
+    fn is_alone_since(&self, index: usize, since: usize) -> bool {
+        let of_others = |value: &[u8]| {
+            let text = String::from_utf8_lossy(value);
+            let own = self.players[index].nonces.iter().any(|nonce| text.contains(nonce));
+            text.starts_with("kvlock/1 lock") && !text.contains("\nreserved: ") && !own
+        };
+        let history = &self.world.servers.history[since..];
+        // Its own add found the lock free, however late it was executed.
+        let is_own_add = |write: &Write| {
+            let text = String::from_utf8_lossy(write.after.as_deref().unwrap_or_default()).into_owned();
+            write.before.is_none() && text.contains(&self.players[index].nonces[1])
+        };
+        let from = history.iter().rposition(is_own_add).unwrap_or_default();
+        !history[from..].iter().any(|write| write.after.as_deref().is_some_and(of_others))
+    }
+
     fn new_retry(&mut self) -> Retry {
         let (length, wait) = (secs(1 + self.random.below(5)), secs(self.random.below(20)));
         let options = RetryOptions::new(lease(length)).wait(Some(wait)).unwrap().tries(TRIES).unwrap();
         let options = options.reserve(millis(1 + self.random.below(3000))).unwrap();
+        let name = [None, None, Some("one"), Some("other")][self.random.below(4) as usize];
+        let options = options.reservation(name).unwrap();
         Retry::new(Key::new("k").unwrap(), options, self.random.below(u64::MAX).into())
     }
 
@@ -186,6 +241,10 @@ impl Game {
             Ok(running) => {
                 let token = running.grant().token();
                 assert!(running.number() <= TRIES);
+                if let Some(since) = self.players[index].since.filter(|_| !running.is_overtaken()) {
+                    assert!(self.is_alone_since(index, since), "somebody else had the lock meanwhile");
+                    self.undisturbed += 1;
+                }
                 if self.players[index].token.replace(token) == Some(token) {
                     assert_eq!(token, self.token, "somebody else had the lock in between");
                     self.reserved += 1;
@@ -206,7 +265,7 @@ impl Game {
         let validity = self.world.validity(owner, running.grant());
         match reported {
             Ok(Verdict::Finished) => {
-                assert_ne!(work, Work::Conflict);
+                assert!(!matches!(work, Work::Conflict(_)));
                 assert_eq!(validity, Validity::Lost, "it is released");
                 let nonce = &self.players[index].nonces[0];
                 let is_ours = |value: &[u8]| String::from_utf8_lossy(value).contains(nonce);
@@ -218,23 +277,27 @@ impl Game {
                 At::Nowhere
             }
             Ok(Verdict::RetryAfter(pause, retry)) => {
-                assert!(work == Work::Conflict && running.number() < TRIES && pause <= millis(100));
+                assert!(
+                    running.number() < TRIES
+                        && pause <= if work == Work::Conflict(None) { millis(100) } else { secs(3) }
+                );
                 At::Between(*retry)
             }
             Ok(Verdict::Exhausted) => {
-                assert_eq!((work, running.number(), validity), (Work::Conflict, TRIES, Validity::Lost));
+                assert!(matches!(work, Work::Conflict(_)));
+                assert_eq!((running.number(), validity), (TRIES, Validity::Lost));
                 At::Nowhere
             }
             Err(Unreported { error: GrantError::Lost(_), again: None }) => {
-                assert_ne!(work, Work::Conflict);
+                assert!(!matches!(work, Work::Conflict(_)));
                 assert_eq!(validity, Validity::Lost);
                 At::Nowhere
             }
             Err(Unreported { error: GrantError::Store(_), again: Some(running) }) => {
-                assert_ne!(work, Work::Conflict);
+                assert!(!matches!(work, Work::Conflict(_)));
                 At::Running(*running)
             }
-            Err(error) => panic!("{error:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

@@ -191,8 +191,7 @@ impl LockArgs {
         if let Some(wait) = self.hold.limit() {
             work = work.wait(wait);
         }
-        let work = self.hold.patience().apply(work, ConflictRetry::ride_out, ConflictRetry::ride_out_first);
-        if self.adopt { work.adopt() } else { work }
+        self.hold.patience().apply(work, ConflictRetry::ride_out, ConflictRetry::ride_out_first)
     }
 }
 

@@ -81,11 +81,11 @@ class Session {
 
   // Runs `work` until it answers `committed` or `failed`; a `conflict` is tried again, first in line.
   retry(key, work, { tries = 3 } = {}) {
-    const options = { lease: after(30), ...patience(), tries, reserve: SECOND, adopt: false };
+    const options = { lease: after(30), ...patience(), tries, reserve: SECOND };
     const retry = this.conflictRetry.begin(this.session, key, options);
     for (;;) {
       retry.block();
-      const verdict = retry.report(work());
+      const verdict = retry.report({ tag: work() });
       if (verdict.tag !== 'retry-after') return verdict.tag;
       this.clock.sleep(verdict.val);
     }

@@ -163,7 +163,7 @@ class Session:
 
     def conflict_retry(self, key, work, tries=3):
         """Runs `work` until it answers `committed` or `failed`; a `conflict` is tried again, first in line."""
-        options = record(lease=30 * SECOND, wait=None, interval=50_000_000, tries=tries, reserve=SECOND, adopt=False)
+        options = record(lease=30 * SECOND, wait=None, interval=50_000_000, tries=tries, reserve=SECOND, reservation=None)
         retry = self._resource(self.call("begin", self.session, key, options, of="conflict-retry"))
         try:
             while True:
@@ -173,7 +173,7 @@ class Session:
                 try:
                     outcome = work()
                 finally:
-                    verdict = self.call("[method]retry.report", retry, outcome, of="conflict-retry")
+                    verdict = self.call("[method]retry.report", retry, Variant(outcome), of="conflict-retry")
                 if verdict.tag != "retry-after":
                     return verdict.tag
                 self.host.clock.sleep(verdict.payload)

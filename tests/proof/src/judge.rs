@@ -166,6 +166,7 @@ impl<'w> Judge<'w> {
                 let right = self.op.wait.is_some_and(|wait| waited >= wait);
                 holds(Promise::WaitsAsAsked, right && waited == self.now - self.op.began)
             }
+            AcquireError::ReservesAnother(_) => Err(Promise::NoNonsense),
             AcquireError::AlreadyHeld => {
                 let held = self.before.relied_on().any(|grant| self.op.key == grant.key());
                 holds(Promise::NoNonsense, held)

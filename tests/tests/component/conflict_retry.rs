@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use kvlock::store::{Op, Ttl};
 use kvlock::{
-    AcquireError, ConflictRetry, ConflictRetryError, Grant, GrantError, Loss, Poll, Retrying, Session, Verdict, Work,
+    AcquireError, ConflictRetry, ConflictRetryError, Grant, GrantError, KeyState, Loss, Poll, Retrying, Session,
+    Verdict, Work,
 };
 
 use crate::world::{World, busy, millis, refused, secs};
@@ -99,7 +100,6 @@ fn the_reservation_of_a_retrier_that_never_comes_back_ends() {
     let mut retrying = one.conflict_retry("k").reserve(secs(1)).begin().unwrap();
     let grant = granted(&mut retrying);
     conflict(&mut retrying, grant).unwrap();
-    drop(retrying);
     let (_, waited) = world.timed(|| two.lock("k").acquire().unwrap());
     assert!(waited >= secs(1) && waited < millis(1100), "{waited:?}");
 }
@@ -264,16 +264,160 @@ fn an_outage_between_two_tries_is_ridden_out() {
 }
 
 #[test]
-fn an_adopting_session_of_the_same_name_finds_the_reservation() {
+fn a_retry_of_the_same_name_finds_the_reservation_from_another_session() {
     let world = World::new();
-    let (first, second, other) = (world.session("worker"), world.session("worker"), world.session("other"));
-    let mut retrying = first.conflict_retry("k").begin().unwrap();
+    let (first, namesake, other) = (world.session("worker"), world.session("worker"), world.session("other"));
+    let named = |name: &'static str| move |work: ConflictRetry| work.reservation(name).wait(Duration::ZERO);
+    let mut retrying = named("request 7")(first.conflict_retry("k")).begin().unwrap();
+    let grant = granted(&mut retrying);
+    assert!(matches!(never(&other, named("request 7")), AcquireError::Busy { .. }), "work runs");
+    conflict(&mut retrying, grant).unwrap();
+    drop(retrying);
+    assert!(matches!(never(&namesake, named("request 8")), AcquireError::Busy { .. }), "an owner's name is nothing");
+    let Ok(KeyState::Reserved(holder)) = namesake.status("k").map(|status| status.state) else { panic!("reserved") };
+    assert!(holder.to_string().starts_with("reserved by worker for its next try"), "{holder}");
+    let run = named("request 7")(other.conflict_retry("k")).run(|attempt| -> Work<_, ()> {
+        assert!(!attempt.is_overtaken());
+        Work::Committed(())
+    });
+    assert_eq!(run, Ok(()));
+}
+
+#[test]
+fn a_retry_that_is_dropped_gives_its_reservation_up_and_so_does_who_says_so() {
+    for drops in [false, true] {
+        let world = World::new();
+        let (one, two) = (world.session("one"), world.session("two"));
+        let mut retrying = one.conflict_retry("k").begin().unwrap();
+        let grant = granted(&mut retrying);
+        conflict(&mut retrying, grant).unwrap();
+        world.calls();
+        let kept = if drops {
+            drop(retrying);
+            None
+        } else {
+            retrying.give_up();
+            Some(retrying)
+        };
+        assert_eq!(world.calls(), ["delete kvlock:lock:k -> deleted"]);
+        assert!(two.lock("k").try_acquire().unwrap().is_some());
+        drop(kept);
+    }
+}
+
+#[test]
+fn a_try_that_is_dropped_unreported_gives_its_lock_back() {
+    let world = World::new();
+    let session = world.session("one");
+    let mut retrying = session.conflict_retry("k").begin().unwrap();
+    granted(&mut retrying).forget();
+    drop(retrying);
+    assert!(world.holder("k").is_none());
+    assert_eq!(session.conflict_retry("k").run(|_| -> Work<_, ()> { Work::Committed(()) }), Ok(()));
+}
+
+#[test]
+fn a_new_retry_of_the_session_finds_the_reservation_of_the_one_before() {
+    let world = World::new();
+    let session = world.session("one");
+    let mut before = session.conflict_retry("k").begin().unwrap();
+    let grant = granted(&mut before);
+    let token = grant.token();
+    conflict(&mut before, grant).unwrap();
+    let mut after = session.conflict_retry("k").begin().unwrap();
+    let grant = granted(&mut after);
+    assert_eq!((grant.token(), after.is_overtaken()), (token, false));
+    drop(before);
+    assert_eq!(commit(&mut after, grant), Ok(Verdict::Finished));
+    assert!(world.holder("k").is_none());
+}
+
+#[test]
+fn who_comes_back_later_than_the_reservation_lasts_is_not_waited_for() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let mut retrying = one.conflict_retry("k").begin().unwrap();
+    let grant = granted(&mut retrying);
+    assert_eq!(retrying.report_conflict(grant, secs(2)), Ok(Verdict::RetryAfter(secs(2))));
+    drop(two.lock("k").try_acquire().unwrap().unwrap());
+    let grant = granted(&mut retrying);
+    assert_eq!(retrying.report_conflict(grant, millis(900)), Ok(Verdict::RetryAfter(millis(900))));
+    assert!(two.lock("k").try_acquire().unwrap().is_none());
+    let grant = granted(&mut retrying);
+    assert_eq!((retrying.tries(), commit(&mut retrying, grant)), (3, Ok(Verdict::Finished)));
+}
+
+#[test]
+fn work_within_work_of_the_same_key_runs_and_its_conflict_is_the_outermosts() {
+    let world = World::new();
+    let (session, other) = (world.session("one"), world.session("two"));
+    let mut tries = Vec::new();
+    let outcome = session.conflict_retry("k").run(|outer| -> Work<_, String> {
+        let inner = session.conflict_retry("k").run(|inner| {
+            assert_eq!((inner.token(), inner.number()), (outer.token(), 1));
+            tries.push(outer.number());
+            if outer.number() < 3 { Work::Conflict("serialize") } else { Work::Committed(1) }
+        });
+        assert!(other.lock("k").try_acquire().unwrap().is_none(), "the outer one holds the lock");
+        match inner {
+            Ok(value) => Work::Committed(value + 1),
+            Err(error @ ConflictRetryError::Outermost { .. }) => Work::Failed(error.to_string()),
+            Err(error) => panic!("{error}"),
+        }
+    });
+    assert_eq!((outcome, tries), (Ok(2), vec![1, 2, 3]));
+    assert!(world.holder("k").is_none());
+}
+
+#[test]
+fn a_failure_after_a_try_within_that_committed_is_a_failure() {
+    let world = World::new();
+    let session = world.session("one");
+    let outcome = session.conflict_retry("k").run(|_| -> Work<(), _> {
+        session.conflict_retry("k").run(|_| -> Work<_, ()> { Work::Committed(()) }).unwrap();
+        let _nested = session.lock("k").reentrant().acquire().unwrap();
+        Work::Failed("broken")
+    });
+    assert_eq!(outcome, Err(ConflictRetryError::Failed { error: "broken", lock: None }));
+    assert!(world.holder("k").is_none());
+}
+
+#[test]
+fn another_thread_of_the_session_is_told_that_the_lock_is_held() {
+    let world = World::new();
+    let session = world.session("one");
+    let outcome = session.conflict_retry("k").run(|_| -> Work<_, ()> {
+        let other = std::thread::scope(|scope| scope.spawn(|| never(&session, |work| work)).join().unwrap());
+        assert!(matches!(other, AcquireError::AlreadyHeld { .. }), "{other}");
+        Work::Committed(())
+    });
+    assert_eq!(outcome, Ok(()));
+}
+
+#[test]
+fn nobody_waits_for_one_key_with_a_reservation_of_another() {
+    let world = World::new();
+    let (one, two) = (world.session("one"), world.session("two"));
+    let _held = two.lock("j").acquire().unwrap();
+    let mut retrying = one.conflict_retry("k").begin().unwrap();
     let grant = granted(&mut retrying);
     conflict(&mut retrying, grant).unwrap();
-    let adopting = |work: ConflictRetry| work.adopt().wait(Duration::ZERO);
-    assert!(matches!(never(&other, adopting), AcquireError::Busy { .. }));
-    let run = adopting(second.conflict_retry("k")).run(|_| -> Work<_, ()> { Work::Committed(()) });
-    assert_eq!(run, Ok(()));
+    let error = refused(one.lock("j").wait(secs(9)).acquire());
+    let AcquireError::ReservesAnother { key, other } = &error else { panic!("{error}") };
+    assert_eq!((key.as_str(), other.as_str()), ("j", "k"));
+    assert!(one.lock("j").try_acquire().unwrap().is_none());
+}
+
+#[test]
+fn an_attempt_is_reported_when_its_transaction_has_ended() {
+    let world = World::new();
+    let session = world.session("one");
+    let mut retrying = session.conflict_retry("k").lease(secs(3)).begin().unwrap();
+    let attempt = retrying.attempt().unwrap();
+    assert_eq!((attempt.number(), attempt.is_overtaken(), attempt.is_held()), (1, false, true));
+    let Ok(Verdict::RetryAfter(_)) = retrying.report(attempt, &Work::<(), ()>::Conflict(())) else { panic!("again") };
+    let attempt = retrying.attempt().unwrap();
+    assert_eq!(retrying.report(attempt, &Work::<(), ()>::Committed(())), Ok(Verdict::Finished));
 }
 
 #[test]

@@ -4,10 +4,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::{Acquire, AddReply, Outcome, State};
+use super::{Acquire, AddReply, Met, Outcome, State};
 use crate::error::{AcquireError, WaitingFor};
 use crate::holder::Holder;
-use crate::kv::{Entry, Request, WriteOutcome};
+use crate::kv::{Entry, Request, Ttl, WriteOutcome};
 use crate::line::Ticket;
 use crate::queue::{Advice, Queue, Served};
 use crate::record::Record;
@@ -47,7 +47,9 @@ impl Acquire {
         entry: Option<Entry>,
         line: Option<Entry>,
     ) -> Step<Outcome> {
+        self.reservation = None;
         let Some(entry) = entry else {
+            self.met = if self.met == Met::Nothing { Met::Free } else { self.met };
             if !self.in_doubt {
                 self.waiting_for = WaitingFor::Turn;
             }
@@ -58,39 +60,61 @@ impl Acquire {
             Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
         };
         let late_write_of_ours = record.nonce == self.nonce;
-        let held = session.held(&self.store_key).filter(|held| !held.is_given_away());
+        let held = session.held(&self.store_key).filter(|held| !held.is_given_away() && !held.is_reserved());
         if !late_write_of_ours && held.is_some_and(|held| held.is_recorded_by(&record, entry.version)) {
             return self.end(Err(AcquireError::AlreadyHeld));
         }
         let ours_to_adopt = self.options.adopt && record.depth > 0 && record.owner == *session.owner();
-        if late_write_of_ours || ours_to_adopt {
+        let reserved_for_us = record.reserved.as_ref().and_then(|reserved| reserved.unit.as_ref());
+        let ours_to_retry = reserved_for_us.is_some() && reserved_for_us == self.options.unit.as_ref();
+        if !late_write_of_ours {
+            // It may have come since a write of ours that was not answered.
+            self.meet(Some(entry.version).filter(|_| !self.in_doubt));
+        }
+        if ours_to_retry {
+            self.meet_nobody_but(entry.version);
+        }
+        if late_write_of_ours || ours_to_adopt || ours_to_retry {
             let new = self.record(session, now);
             return self.take_over(new, entry.version, now);
+        }
+        if let (Some(_), Ttl::After(length)) = (&record.reserved, record.lease.ttl()) {
+            let until = session.watch(&self.store_key, entry.version, length, now);
+            self.reservation = Some((entry.version, until));
+        }
+        if !self.is_left(now)
+            && !self.in_doubt
+            && !self.wait.is_over(now)
+            && let Some(other) = session.reserves_another(&self.store_key, &self.options.unit, now)
+        {
+            let other = other.as_str().into();
+            return self.end(Err(AcquireError::ReservesAnother(other)));
         }
         let since = record.since.and_then(|unix| session.time_of(unix));
         let Record { nonce, turn, .. } = record;
         let holder = Served { ticket: Ticket::of(nonce), version: entry.version, since, turn };
         self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
-        self.line_up(session, now, Some(holder), line)
+        self.line_up(session, now, Some(holder).filter(|_| !self.is_left(now)), line)
     }
 
     /// Finds its place in the line, or takes one.
     pub(super) fn line_up(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         now: Time,
         holder: Option<Served>,
         line: Option<Entry>,
     ) -> Step<Outcome> {
         // Whoever gives up does not join, and nobody gives up before a try.
         if self.wait.is_over(now) {
-            return if self.tried { self.pause(now, Duration::ZERO) } else { self.add(session, now) };
+            let gives_up = self.tried && !self.is_left(now);
+            return if gives_up { self.pause(now, Duration::ZERO) } else { self.attempt(session, now) };
         }
         match self.queue.as_mut().map(|queue| queue.see(now, holder, line.as_ref())) {
             // A write of ours that is under way is given time to arrive.
             Some(Advice::Try) if !self.hurried && !self.in_doubt => {
                 self.hurried = true;
-                self.add(session, now)
+                self.attempt(session, now)
             }
             Some(Advice::Clear(request)) => {
                 self.state = State::Clearing;

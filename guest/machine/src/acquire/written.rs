@@ -111,6 +111,7 @@ impl Acquire {
                 self.on_written(session, now, Written { record, version, sent, row: Row::default() })
             }
             Conclusion::Gone(_) => {
+                self.meet(None);
                 self.waiting_for = WaitingFor::Turn;
                 self.pause(now, Duration::ZERO)
             }

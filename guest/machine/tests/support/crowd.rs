@@ -49,7 +49,7 @@ pub(crate) struct Member {
 }
 
 pub(crate) enum Doing {
-    Acquiring(Op<Acquire>),
+    Acquiring(Box<Op<Acquire>>),
     Holding(Grant, Duration),
     Releasing(Op<Release>),
     Away(Duration),
@@ -98,7 +98,7 @@ impl Crowd {
         let unopposed = self.world.servers.entry("k", self.world.now).is_none()
             && !self.members.iter().any(|member| matches!(member.doing, Doing::Acquiring(_)));
         self.members[n].cost = unopposed.then_some(Unopposed { paused: Duration::ZERO, calls: 0 });
-        Doing::Acquiring(self.world.acquiring(self.members[n].owner, "k", options()))
+        Doing::Acquiring(Box::new(self.world.acquiring(self.members[n].owner, "k", options())))
     }
 
     /// Sessions that take the lock once.

@@ -319,6 +319,11 @@ impl<M: Machine> Op<M> {
         }
     }
 
+    /// Whether the store is about to execute its call.
+    pub(crate) fn is_executing(&self) -> bool {
+        matches!(self.state, State::Executing(..))
+    }
+
     /// Whether it pauses.
     pub(crate) fn sleeps(&self) -> bool {
         matches!(self.state, State::Feeding(Event::Woken))

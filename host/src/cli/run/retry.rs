@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use kvlock::{ConflictRetry, Poll, Retrying, Session, Verdict, Work};
+use kvlock::{ConflictRetry, Retrying, Session, Verdict, Work};
 
 use super::Run;
 use super::under::Runner;
@@ -14,7 +14,7 @@ use crate::cli::{args, wait};
 #[derive(clap::Args)]
 pub(super) struct RetryArgs {
     /// Run the command again if it exits with this code, or one of several: a conflict
-    #[arg(long, env = "KVLOCK_RETRY_ON", value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..), conflicts_with = "reentrant")]
+    #[arg(long, env = "KVLOCK_RETRY_ON", value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..), conflicts_with_all = ["reentrant", "adopt"])]
     retry_on: Vec<u8>,
     /// Run it again at most so often
     #[arg(long, env = "KVLOCK_RETRIES", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..1_000_000), allow_negative_numbers = true)]
@@ -59,7 +59,7 @@ impl Run {
                     self.tell(runner, number, code, "trying again");
                     self.pause(runner, &mut retrying, pause)?;
                 }
-                Verdict::Exhausted | Verdict::Finished => {
+                Verdict::Exhausted | Verdict::Finished | Verdict::Outermost => {
                     self.tell(runner, number, code, "giving up");
                     return Ok(status);
                 }
@@ -75,9 +75,7 @@ impl Run {
     /// A signal ends the pause, and leaves nothing behind.
     fn pause(&self, runner: &Runner<'_>, retrying: &mut Retrying, pause: Duration) -> Result<()> {
         let Some(signal) = wait::pause(pause, runner.events) else { return Ok(()) };
-        if let Ok(Poll::Ready(grant)) = retrying.poll() {
-            drop(grant);
-        }
+        retrying.give_up();
         Err(wait::interrupted(&self.lock.key, signal))
     }
 }

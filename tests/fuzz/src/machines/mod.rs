@@ -183,14 +183,19 @@ impl World {
             let Ok(running) = self.drive(retry.begin(nonce)) else { return };
             let key = store_key(running.grant());
             self.evidence.justifies_write(&key);
-            let work = self.tape.pick(&[Work::Committed, Work::Conflict, Work::Failed]);
+            let work = self.tape.pick(&[
+                Work::Committed,
+                Work::Conflict(None),
+                Work::Conflict(Some(Duration::from_secs(2))),
+                Work::Failed,
+            ]);
             match self.drive(running.report(work)) {
                 Ok(Verdict::RetryAfter(pause, next)) => {
                     self.now += pause;
                     retry = *next;
                 }
                 Ok(Verdict::Finished) => return self.evidence.justifies_release(&key),
-                Ok(Verdict::Exhausted) | Err(_) => return,
+                Ok(Verdict::Exhausted | Verdict::Outermost) | Err(_) => return,
             }
         }
     }

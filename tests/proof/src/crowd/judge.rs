@@ -59,8 +59,8 @@ impl World {
     fn granted(&mut self, m: usize, op: &Op, grant: Grant) {
         let permit = grant.permit();
         let grants = &mut self.members[m].grants;
-        // On its reservation a try has the grant that it had.
-        let known = grants.iter().position(|other| *other == grant);
+        // On its reservation a try has the hold that it had.
+        let known = grants.iter().position(|other| other.token() == grant.token() && other.permit() == permit);
         known.map(|place| grants.remove(place));
         match self.tokens.iter_mut().find(|(of, _)| *of == permit) {
             Some((_, last)) if grant.token() <= *last && known.is_none() => self.broken = Some(Promise::TokensGrow),

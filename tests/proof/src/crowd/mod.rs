@@ -32,8 +32,8 @@ pub(crate) enum Deed {
     Destroy(Option<Duration>),
     /// Acquires the lock for good.
     Lock,
-    /// Begins a try of work.
-    Try,
+    /// Begins a try of work, which may have a name.
+    Try(Option<&'static str>),
     /// Tells what the work of the try came to.
     Report(kvlock_machine::Work),
 }
@@ -76,10 +76,11 @@ pub(crate) enum Seen {
     Withdrawn,
     RetriedOnReservation,
     RetriedAnew,
+    TakenOver,
 }
 
 impl Seen {
-    const ALL: [(Seen, &str); 11] = [
+    const ALL: [(Seen, &str); 12] = [
         (Seen::Granted, "a permit is granted"),
         (Seen::GrantedAfterPause, "a permit is granted to one who waited"),
         (Seen::Exhausted, "all permits are held"),
@@ -91,6 +92,7 @@ impl Seen {
         (Seen::Withdrawn, "a permit that was added is given back ungranted"),
         (Seen::RetriedOnReservation, "a try finds its reservation"),
         (Seen::RetriedAnew, "a try finds its reservation gone"),
+        (Seen::TakenOver, "a reservation is taken over"),
     ];
 }
 
@@ -143,9 +145,9 @@ impl Model for Search {
             world.has_seen(Seen::ALL[N].0)
         }
         let kept: [fn(&Search, &World) -> bool; 6] = [kept::<0>, kept::<1>, kept::<2>, kept::<3>, kept::<4>, kept::<5>];
-        let seen: [fn(&Search, &World) -> bool; 11] = [
+        let seen: [fn(&Search, &World) -> bool; 12] = [
             seen::<0>, seen::<1>, seen::<2>, seen::<3>, seen::<4>, seen::<5>, seen::<6>, seen::<7>, seen::<8>,
-            seen::<9>, seen::<10>,
+            seen::<9>, seen::<10>, seen::<11>,
         ];
         let promises = PROMISES.iter().zip(kept).map(|(promise, kept)| Property::always(promise.text(), kept));
         let reaches = Seen::ALL.iter().zip(seen).filter(|((seen, _), _)| self.0.reaches.contains(seen));

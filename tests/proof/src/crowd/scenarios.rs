@@ -19,6 +19,8 @@ pub fn all() -> Vec<Scenario> {
         lost_era(),
         retry(),
         retry_with_faults(),
+        retry_elsewhere(),
+        retry_never_comes(),
     ]
 }
 
@@ -76,15 +78,34 @@ fn lost_era() -> Scenario {
 
 /// Somebody waits for the lock while a try runs into a conflict.
 fn retry() -> Scenario {
-    let tries = vec![Deed::Try, Deed::Report(Conflict), Deed::Try, Deed::Report(Committed)];
+    let tries = vec![Deed::Try(None), Deed::Report(Conflict(None)), Deed::Try(None), Deed::Report(Committed)];
     let members = vec![tries.clone(), tries, vec![Deed::Lock, Deed::GiveBack]];
     let reaches = &[Seen::RetriedOnReservation];
     Scenario { horizon: 2, ..base("two that retry", 0, members, reaches) }
 }
 
 fn retry_with_faults() -> Scenario {
-    let tries = vec![Deed::Try, Deed::Report(Conflict), Deed::Try, Deed::Report(Committed)];
+    let tries = vec![Deed::Try(None), Deed::Report(Conflict(None)), Deed::Try(None), Deed::Report(Committed)];
     let members = vec![tries, vec![Deed::Lock, Deed::GiveBack]];
     let reaches = &[Seen::RetriedOnReservation, Seen::RetriedAnew, Seen::Late];
     Scenario { unanswered: 1, horizon: 2, ..base("retry with faults", 0, members, reaches) }
+}
+
+/// The next try of a named unit of work is another member's, while somebody waits.
+fn retry_elsewhere() -> Scenario {
+    const NAME: Option<&str> = Some("unit");
+    let first = vec![Deed::Try(NAME), Deed::Report(Conflict(None))];
+    let next = vec![Deed::Try(NAME), Deed::Report(Committed)];
+    let members = vec![first, next, vec![Deed::Lock, Deed::GiveBack]];
+    let reaches = &[Seen::TakenOver, Seen::Late];
+    Scenario { unanswered: 1, horizon: 2, ..base("retry elsewhere", 0, members, reaches) }
+}
+
+/// Who waits takes over a reservation that nobody takes up in time; its owner may come all the same.
+fn retry_never_comes() -> Scenario {
+    let tries = vec![Deed::Try(None), Deed::Report(Conflict(None)), Deed::Try(None), Deed::Report(Committed)];
+    let waits = vec![Deed::Lock, Deed::GiveBack];
+    let members = vec![tries, waits.clone(), waits];
+    let reaches = &[Seen::TakenOver, Seen::RetriedAnew, Seen::RetriedOnReservation];
+    Scenario { slow: 1, horizon: 3, ..base("a reservation that is over", 0, members, reaches) }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ahash::RandomState;
 use kvlock_machine::{
     Acquire, AcquirePermit, Event, Grant, Key, Lease, LockOptions, Namespace, Nonce, Release, Reply, Request, Resize,
-    Retry, RetryOptions, Session, SessionOptions, Size, StoreError, Text, Try, Ttl,
+    Retry, RetryOptions, Session, SessionOptions, Size, StoreError, Text, Try, Ttl, WriteOutcome,
 };
 
 use super::work::{Next, Op, Work};
@@ -22,6 +22,8 @@ const LEASE: Duration = Duration::from_secs(30);
 pub(super) const RESERVE: Duration = Duration::from_secs(15);
 /// More calls than this without a pause are a busy loop.
 const CALLS_WITHOUT_PAUSE: u8 = 60;
+/// What the store calls the lock.
+const LOCK: &str = "n:lock:k";
 const FAIR_STEPS: u32 = 2000;
 const FAIR_TICKS: u32 = 40;
 
@@ -273,8 +275,9 @@ impl World {
                 let grant = member.grants.remove(0);
                 Work::GiveBack(Box::new(Release::new(grant.clone())), grant)
             }
-            Deed::Try => {
+            Deed::Try(name) => {
                 let options = RetryOptions::new(lease()).reserve(RESERVE).expect("a legal reservation");
+                let options = options.reservation(name).expect("a legal name");
                 let retry = member.retry.take().unwrap_or_else(|| Retry::new(key, options, nonce.0));
                 Work::Begin(Box::new(retry.begin(nonce)))
             }
@@ -310,9 +313,24 @@ impl World {
     }
 
     fn run(&mut self, request: &Request) -> Reply {
+        let reserved = self.reserved_by();
         let reply = self.store.execute(request, self.at());
         self.note_size();
+        if let (Request::Replace { key, value, .. }, Some(nonce)) = (request, reserved)
+            && matches!(reply, Reply::Write(Ok(WriteOutcome::Written(_))))
+            && **key == *LOCK
+            && nonce_of(value) != nonce
+        {
+            self.see(Seen::TakenOver);
+        }
         reply
+    }
+
+    /// Whose reservation the store has, if it has one.
+    fn reserved_by(&self) -> Option<String> {
+        let stored = self.store.entry(LOCK)?;
+        let is_reserved = String::from_utf8_lossy(&stored.value).contains("\nreserved: ");
+        is_reserved.then(|| nonce_of(&stored.value))
     }
 
     /// Whoever is about to be granted something may have read this size.
@@ -442,6 +460,12 @@ fn member(index: usize) -> Member {
     let session = Session::open(options, time(Duration::ZERO)).expect("legal options");
     let (op, grants, retry, running, reserved) = (None, Vec::new(), None, None, None);
     Member { session, next: 0, begun: 0, op, grants, retry, running, reserved }
+}
+
+/// The line of a record that tells its nonce.
+fn nonce_of(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(value);
+    text.lines().find(|line| line.starts_with("nonce: ")).unwrap_or_default().to_string()
 }
 
 fn pool() -> Key {
