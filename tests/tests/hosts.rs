@@ -65,6 +65,11 @@ fn a_with_block_of_python_holds_the_lock_and_nothing_after_it_does() {
     python_tests("test_scope", &[]);
 }
 
+#[test]
+fn work_that_is_tried_again_in_python_goes_first_and_nobody_waits_for_a_try_that_never_comes() {
+    python_tests("test_retry", &[]);
+}
+
 /// `threading` and kvlock agree on what a lock, a re-entrant lock and a semaphore are. Some distributions keep the tests
 /// of Python in a package of their own: it says so where they are not there.
 #[test]

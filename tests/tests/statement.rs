@@ -16,7 +16,7 @@ fn commands() -> Vec<Vec<String>> {
 
 /// The folder of the package of this name.
 fn package(name: &str) -> PathBuf {
-    const FOLDERS: [&str; 8] = [
+    const FOLDERS: [&str; 9] = [
         "guest/machine",
         "guest/component",
         "host",
@@ -25,6 +25,7 @@ fn package(name: &str) -> PathBuf {
         "tests/fuzz",
         "tests/proof",
         "examples/catalogue",
+        "examples/publisher",
     ];
     let named = |folder: &PathBuf| {
         let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();

@@ -161,24 +161,26 @@ class Session:
         """All semaphores, with name, size and holders."""
         return self.call("list", self.session, of="semaphore")
 
+    def retry(self, key, name=None, tries=4, reserve=SECOND, lease=30 * SECOND, wait=None):
+        """Begins work that is tried under the lock until it commits. `name`: see `reservation` in the WIT."""
+        options = record(lease=lease, wait=wait, interval=50_000_000, tries=tries, reserve=reserve, reservation=name)
+        return Retry(self, self._resource(self.call("begin", self.session, key, options, of="conflict-retry")))
+
     def conflict_retry(self, key, work, tries=3):
         """Runs `work` until it answers `committed` or `failed`; a `conflict` is tried again, first in line."""
-        options = record(lease=30 * SECOND, wait=None, interval=50_000_000, tries=tries, reserve=SECOND, reservation=None)
-        retry = self._resource(self.call("begin", self.session, key, options, of="conflict-retry"))
-        try:
-            while True:
-                granted = self._until_done("[method]retry.poll", retry, of="conflict-retry")
-                self.unused.append(granted.grant)  # given back by the report
-                outcome = "failed"
-                try:
-                    outcome = work()
-                finally:
-                    verdict = self.call("[method]retry.report", retry, Variant(outcome), of="conflict-retry")
-                if verdict.tag != "retry-after":
-                    return verdict.tag
-                self.host.clock.sleep(verdict.payload)
-        finally:
-            self.unused.append(retry)
+        retry = self.retry(key, tries=tries)
+        pause = 0
+        while pause is not None:
+            self.host.clock.sleep(pause)
+            retry.begin()
+            outcome = "failed"
+            try:
+                outcome = work()
+            finally:
+                pause = getattr(retry, outcome)()
+            if outcome != "conflict":
+                return "finished"
+        return "exhausted"
 
     def resume(self, written):
         """Takes up a grant that was written out by another instance."""
@@ -196,19 +198,26 @@ class Session:
 
     def _acquired(self, acquisition):
         try:
-            return Grant(self, self._until_done("[method]acquisition.poll", acquisition).grant)
+            release = lambda grant: self.call("[method]grant.release", grant)
+            granted = self._until_done("[method]acquisition.poll", acquisition, give_back=release)
+            return Grant(self, granted.grant)
         except BaseException:
             with inside(self.busy):
                 acquisition.drop(self.store)  # now: somebody else may be next in line
             raise
 
-    def _until_done(self, poll, resource, of="mutex"):
-        """Polls until that is no longer pending. Sleeps out here: a signal's handler may end the wait."""
+    def _until_done(self, poll, resource, of="mutex", give_back=None, soft=False):
+        """Polls until that is no longer pending. Sleeps out here: a signal's handler may end the wait.
+
+        `soft`: gives None as soon as there is no store to ask, or one that may have forgotten its locks.
+        """
         progress = None
         try:
             while True:
                 with inside(self.busy):
                     progress = tagged(self._enter(poll, resource, of=of))
+                if soft and is_store_away(progress):
+                    return None
                 if progress.tag == "failed":
                     raise LockError(progress.payload.tag, progress.payload.payload)
                 if progress.tag != "pending":
@@ -216,7 +225,7 @@ class Session:
                 self.host.clock.sleep(progress.payload.pause)
         except BaseException:
             if progress is not None and progress.tag == "granted":
-                self.call("[method]grant.release", progress.payload.grant)
+                give_back(progress.payload.grant)
             raise
 
     def _enter(self, name, *arguments, of="mutex"):
@@ -310,6 +319,67 @@ class Grant:
         return self.session.call(f"[method]grant.{name}", self.grant, *arguments)
 
 
+class Retry:
+    """Work that is tried under a lock until it commits: `conflict-retry.retry`.
+
+    `begin` each try before its transaction begins, and say what it came to when that has ended: `committed`, `conflict`
+    or `failed`. `grant` is the lock of the try that runs; None if none does, or it runs without the lock.
+    """
+
+    def __init__(self, session, retry):
+        self.session, self.retry, self.grant = session, retry, None
+
+    def __del__(self):
+        self.session.unused.append(self.retry)
+
+    def begin(self, soft=False):
+        """Waits for the lock, or takes the reservation up. Raises a LockError if there is none.
+
+        `soft`: gives None while the store is away, and the work is to run without the lock.
+        """
+        failed = lambda _: self._report(Variant("failed"))
+        granted = self.session._until_done(
+            "[method]retry.poll", self.retry, of="conflict-retry", give_back=failed, soft=soft
+        )
+        self.grant = granted and Grant(self.session, granted.grant)
+        return self.grant
+
+    def overtaken(self):
+        """Whether what was read before the grant may be stale."""
+        return self._call("overtaken")
+
+    def committed(self):
+        if self.grant is not None:
+            self._report(Variant("committed"))
+
+    def failed(self):
+        """Not to be tried again: another error, or the last conflict."""
+        if self.grant is not None:
+            self._report(Variant("failed"))
+
+    def conflict(self, back_in=None):
+        """To be tried again: gives the pause before `begin`, or None if that was the last try.
+
+        `back_in` is the caller's own pause, if it makes one whatever this says.
+        """
+        if self.grant is None:
+            return 0
+        verdict = self._report(Variant("conflict", back_in))
+        return verdict.payload if verdict.tag == "retry-after" else None
+
+    def give_up(self):
+        """Gives up the reservation. The work may be tried again all the same."""
+        self._call("give-up")
+
+    def _report(self, work):
+        verdict = self._call("report", work)
+        self.grant = None
+        return verdict
+
+    def _call(self, name, *arguments):
+        return self.session.call(f"[method]retry.{name}", self.retry, *arguments, of="conflict-retry")
+
+
 def record(**fields):
     """A record of the WIT, with `_` for `-` in its names."""
     value = Record()
@@ -325,6 +395,19 @@ def tagged(progress):
     if isinstance(progress, Variant):
         return progress if progress.tag in ("pending", "granted", "failed") else Variant("failed", progress)
     return Variant("done", progress)
+
+
+def is_store_away(progress):
+    """Whether there is no store to ask, or one that may have forgotten its locks: soft work goes on without them."""
+    if progress.tag == "granted":
+        return False
+    why = progress.payload
+    if progress.tag == "failed" and why.tag == "store":
+        return why.payload.tag in ("unavailable", "unknown-outcome")
+    if progress.tag == "failed" and why.tag != "busy":
+        return False
+    why = why if progress.tag == "pending" else why.payload
+    return getattr(why, "waiting-for").tag in ("outage", "quarantine")
 
 
 def unwrap(answer):
