@@ -9,7 +9,7 @@ use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::keep::{Keep, Kept};
 use crate::ride_out::RideOut;
-use crate::session::Shared;
+use crate::session::{Session, Shared};
 use crate::soft::SoftLock;
 use crate::store::Ttl;
 use crate::waiting::{Granted, Waiting};
@@ -104,7 +104,14 @@ impl Lock {
         self
     }
 
-    /// Soft mode: what is to be done is done without the lock when the store is down.
+    /// Ends the wait at once, as [`AcquireError::Busy`], while the store is in quarantine: for who goes on without the
+    /// lock then.
+    pub fn give_up_in_quarantine(mut self) -> Self {
+        self.ride_out.end_in_quarantine();
+        self
+    }
+
+    /// Soft mode: what is to be done is done without the lock when the store is down or in quarantine.
     pub fn soft(self) -> SoftLock {
         SoftLock::new(self)
     }
@@ -140,6 +147,15 @@ impl Lock {
         // A nested one may be of a lock that was resumed, and be in the name of its first owner.
         let granted = if self.reentrant { Granted::Asked } else { Granted::Own };
         Waiting::new(self.shared, self.key, Wanted::Lock(options), granted, self.ride_out)
+    }
+
+    /// The session that locks.
+    pub(crate) fn session(&self) -> Session {
+        Session { shared: self.shared.clone() }
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        &self.key
     }
 
     pub(crate) fn ride_out_softly(mut self, moment: Duration) -> Self {

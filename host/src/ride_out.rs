@@ -1,14 +1,16 @@
-//! How long an outage of the store is borne while something is waited for.
+//! How long an outage of the store is borne while something is waited for, and whether a quarantine is.
 
 use std::time::Duration;
 
-/// A wait's patience with outages. None: as long as the wait lasts.
+/// A wait's patience with the store. None: as long as the wait lasts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RideOut {
     /// With one that the session's first call finds.
     first: Option<Duration>,
     /// With any other.
     later: Option<Duration>,
+    /// Whether a quarantine ends the wait.
+    not_in_quarantine: bool,
 }
 
 /// An outage that goes on, or none.
@@ -23,7 +25,7 @@ pub(crate) struct Outage {
 impl RideOut {
     /// Bears every outage for so long.
     pub(crate) fn set(&mut self, longest: Duration) {
-        *self = RideOut { first: Some(longest), later: Some(longest) };
+        (self.first, self.later) = (Some(longest), Some(longest));
     }
 
     /// Bears one that the first call finds for so long.
@@ -31,16 +33,27 @@ impl RideOut {
         self.first = Some(longest);
     }
 
-    /// Unless it was set otherwise: a store that never answered is down at once, and one that answered before after a
-    /// moment.
+    /// Does not wait for the end of a quarantine.
+    pub(crate) fn end_in_quarantine(&mut self) {
+        self.not_in_quarantine = true;
+    }
+
+    /// A quarantine is not waited for. And unless it was set otherwise, a store that never answered is down at once, and
+    /// one that answered before after a moment.
     pub(crate) fn set_soft(&mut self, moment: Duration) {
+        self.end_in_quarantine();
         self.first.get_or_insert(Duration::ZERO);
         self.later.get_or_insert(moment);
     }
 
-    /// Whether an outage may end the wait.
+    /// Whether the store may end the wait.
     pub(crate) fn is_limited(self) -> bool {
-        self.first.is_some() || self.later.is_some()
+        self.first.is_some() || self.later.is_some() || self.not_in_quarantine
+    }
+
+    /// Whether a quarantine ends it.
+    pub(crate) fn ends_in_quarantine(self) -> bool {
+        self.not_in_quarantine
     }
 }
 

@@ -1,11 +1,14 @@
-//! Soft mode: what is to be done is done, with the lock where there is one to have, without it when the store is down.
+//! Soft mode: what is to be done is done, with the lock where there is one to have, without it when the store is down or
+//! in quarantine.
 
 use std::time::Duration;
 
 use crate::error::{AcquireError, GrantError, WithLockError};
 use crate::grant::Grant;
+use crate::holder::WaitingFor;
 use crate::keep::{Keep, Kept, Loss};
 use crate::lock::Lock;
+use crate::session::Session;
 use crate::store::StoreError;
 
 /// How long soft mode rides out an outage of a store that had answered, when nobody says otherwise: a connection that
@@ -14,8 +17,9 @@ pub const SOFT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A lock to be had if there is a store to have it in: see [`Lock::soft`].
 ///
-/// It is for work that is better done twice at a time than not at all. Only an outage makes it go on without the lock
-/// ([`StoreError::is_outage`]): a lock that is busy, a store that refuses, a record that is not ours are errors as ever.
+/// It is for work that is better done twice at a time than not at all, such as work whose data has a concurrency control
+/// of its own. Only an outage ([`StoreError::is_outage`]) and the quarantine after a loss make it go on without the
+/// lock, and each time is told in the log: a lock that is busy, a store that refuses, a record that is not ours are errors as ever.
 ///
 /// ```
 /// use kvlock::{Client, Guard, store::Memory};
@@ -47,6 +51,8 @@ pub enum Guard {
     Locked(Box<Kept>),
     /// Nothing: the store is down, and soft mode was chosen.
     Outage(StoreError),
+    /// Nothing: the store lost its contents, grants nothing for so long yet, and soft mode was chosen.
+    Quarantine(Duration),
     /// Nothing: the call needs no lock, says the function that gives its key.
     DontLock,
 }
@@ -64,15 +70,21 @@ impl SoftLock {
                 tracing::warn!(key, "goes on without the lock: {error}");
                 Ok(Guard::Outage(error))
             }
+            Err(AcquireError::Busy { key, waiting_for: waiting_for @ WaitingFor::Quarantine(left), .. }) => {
+                tracing::warn!(key, "goes on without the lock: {waiting_for}");
+                Ok(Guard::Quarantine(left))
+            }
             Err(error) => Err(error),
         }
     }
 
-    /// As [`Lock::with_lock`] does, and without the lock when the store is down. An outage that begins while `work`
-    /// runs is no error; that somebody else got the lock meanwhile is.
+    /// As [`Lock::with_lock`] does, and without the lock when the store is down or in quarantine. An outage or a loss of
+    /// everything that begins while `work` runs is no error; that somebody else got the lock meanwhile is.
     pub fn with_lock<T>(self, work: impl FnOnce(&Guard) -> T) -> Result<T, WithLockError<T>> {
+        let (session, key) = (self.lock.session(), self.lock.key().to_string());
         // What failed is in the log.
-        self.acquire().map_err(WithLockError::Acquire)?.run(work, is_outage)
+        let guard = self.acquire().map_err(WithLockError::Acquire)?;
+        guard.run(work, |loss, error| is_outage(loss, error) || is_loss_of_all(&session, &key, error))
     }
 }
 
@@ -86,7 +98,7 @@ impl Guard {
     pub fn kept(&self) -> Option<&Kept> {
         match self {
             Guard::Locked(kept) => Some(kept),
-            Guard::Outage(_) | Guard::DontLock => None,
+            Guard::Outage(_) | Guard::Quarantine(_) | Guard::DontLock => None,
         }
     }
 
@@ -104,7 +116,7 @@ impl Guard {
     pub fn release(self) -> Result<(), GrantError> {
         match self {
             Guard::Locked(kept) => kept.release().map(|_| ()),
-            Guard::Outage(_) | Guard::DontLock => Ok(()),
+            Guard::Outage(_) | Guard::Quarantine(_) | Guard::DontLock => Ok(()),
         }
     }
 
@@ -122,6 +134,12 @@ impl Guard {
             _ => Ok(value),
         }
     }
+}
+
+/// Whether a release failed because the store lost everything a short while ago: nobody has got the lock since.
+pub(crate) fn is_loss_of_all(session: &Session, key: &str, error: &GrantError) -> bool {
+    let is_lost = matches!(error, GrantError::Lost { holder: None, .. });
+    is_lost && session.status(key).is_ok_and(|status| status.quarantine.is_some())
 }
 
 /// Whether a release failed for an outage: of this moment, or of earlier, when the lease ended for want of renewal.

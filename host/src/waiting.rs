@@ -241,8 +241,15 @@ impl Waiting {
         }
     }
 
-    /// Gives up if an outage has lasted longer than is to be ridden out.
+    /// Gives up if an outage has lasted longer than is to be ridden out, or in a quarantine if it is not to be.
     fn bear(&mut self, poll: Poll) -> Result<Poll, AcquireError> {
+        if let Poll::Pending { waiting_for: waiting_for @ WaitingFor::Quarantine(_), .. } = &poll
+            && self.ride_out.ends_in_quarantine()
+        {
+            let now = self.shared().clock().now();
+            let (key, waited) = (self.attempt.key.clone(), self.attempt.limit(now).waited(now));
+            return Err(AcquireError::Busy { key, waited, waiting_for: waiting_for.clone() });
+        }
         let Poll::Pending { waiting_for: WaitingFor::Outage(error), .. } = &poll else {
             self.outage.over();
             return Ok(poll);

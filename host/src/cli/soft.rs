@@ -1,7 +1,7 @@
-//! `--soft`: the command runs although the store is down.
+//! `--soft`: the command runs although the store is down, or grants nothing because it lost its contents.
 
 use kvlock::store::StoreError;
-use kvlock::{AcquireError, ConnectError, KeyError, Loss, Session};
+use kvlock::{AcquireError, ConnectError, KeyError, Loss, Session, WaitingFor};
 
 use super::output::{self, one_line};
 
@@ -12,21 +12,33 @@ pub(super) struct Soft {
 }
 
 impl Soft {
-    /// The outage that a loss comes of, if it does: then nobody is known to have the lock, and the command goes on.
-    pub(super) fn outage(&self, loss: &Loss) -> Option<StoreError> {
+    /// The outage or the quarantine that a loss comes of, if it does: then nobody is known to have the lock, and the
+    /// command goes on.
+    pub(super) fn cause(&self, loss: &Loss) -> Option<WaitingFor> {
         match loss {
-            // The lease may have ended while a renewal waits for its answer, or while this machine was suspended.
-            Loss::Expired(None) => match self.session.status(&self.key) {
-                Err(KeyError::Store(error)) => Some(error).filter(StoreError::is_outage),
-                _ => None,
+            // The lease may have ended while a renewal waits for its answer, or while this machine was suspended. And
+            // the record may be gone because all are.
+            Loss::Expired(None) | Loss::Gone(None) => match self.session.status(&self.key) {
+                Err(KeyError::Store(error)) => Some(error).filter(StoreError::is_outage).map(WaitingFor::Outage),
+                Ok(status) => status.quarantine.map(WaitingFor::Quarantine),
+                Err(_) => None,
             },
-            loss => loss.outage().cloned(),
+            loss => loss.outage().cloned().map(WaitingFor::Outage),
         }
     }
 }
 
-/// The outage that is why there is no lock, if that is why.
-pub(super) fn outage(error: &anyhow::Error) -> Option<&StoreError> {
+/// The outage or the quarantine that is why there is no lock, if that is why.
+pub(super) fn cause(error: &anyhow::Error) -> Option<WaitingFor> {
+    match error.downcast_ref() {
+        Some(AcquireError::Busy { waiting_for: waiting_for @ WaitingFor::Quarantine(_), .. }) => {
+            Some(waiting_for.clone())
+        }
+        _ => outage(error).cloned().map(WaitingFor::Outage),
+    }
+}
+
+fn outage(error: &anyhow::Error) -> Option<&StoreError> {
     let connect = || match error.downcast_ref()? {
         ConnectError::Store { error, .. } => Some(error),
         _ => None,
@@ -43,6 +55,6 @@ pub(super) fn outage(error: &anyhow::Error) -> Option<&StoreError> {
 }
 
 /// Says that the command runs without a lock, on one line; not even `--quiet` keeps that back.
-pub(super) fn say(key: &str, what: &str, error: &StoreError) {
-    output::say(one_line(format!("`{key}`: {what} (--soft), maybe at the same time as others: {error}")));
+pub(super) fn say(key: &str, what: &str, cause: &WaitingFor) {
+    output::say(one_line(format!("`{key}`: {what} (--soft), maybe at the same time as others: {cause}")));
 }

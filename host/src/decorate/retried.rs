@@ -6,7 +6,8 @@ use super::name::Name;
 use super::{Key, Locks};
 use crate::conflict_retry::{ConflictRetry, ConflictRetryError, Work};
 use crate::error::{AcquireError, GrantError, RetryCallError};
-use crate::soft::{SOFT_PATIENCE, is_outage};
+use crate::holder::WaitingFor;
+use crate::soft::{SOFT_PATIENCE, is_loss_of_all, is_outage};
 
 /// A function behind conflict retry: see [`Locks::conflict_retry`].
 pub struct Retried<G, F> {
@@ -52,7 +53,7 @@ impl<G, F> Retried<G, F> {
         let Some(key) = key else { return once((self.work)(&args)) };
         let session = self.locks.sessions.of_this_thread().map_err(RetryCallError::Session)?;
         let mut loss = None;
-        let run = self.options(session.conflict_retry(key)).run(|attempt| {
+        let run = self.options(session.conflict_retry(&key)).run(|attempt| {
             let work = (self.work)(&args);
             loss = attempt.lost();
             work
@@ -68,9 +69,16 @@ impl<G, F> Retried<G, F> {
                 tracing::warn!(key, "goes on without the lock: {error}");
                 once((self.work)(&args))
             }
+            Err(ConflictRetryError::Acquire {
+                error: AcquireError::Busy { key, waiting_for: waiting_for @ WaitingFor::Quarantine(_), .. },
+                ..
+            }) if self.locks.soft => {
+                tracing::warn!(key, "goes on without the lock: {waiting_for}");
+                once((self.work)(&args))
+            }
             // What failed is in the log.
             Err(ConflictRetryError::Release { value, error })
-                if self.locks.soft && is_outage(loss.as_ref(), &error) =>
+                if self.locks.soft && (is_outage(loss.as_ref(), &error) || is_loss_of_all(&session, &key, &error)) =>
             {
                 Ok(value)
             }

@@ -1,4 +1,4 @@
-//! `--soft`: the command runs although the store is down, and for no other reason.
+//! `--soft`: the command runs although the store is down or in quarantine, and for no other reason.
 
 use kvlock_tests::Watch;
 use kvlock_tests::kvlock::{Output, eventually};
@@ -77,13 +77,26 @@ fn what_is_no_outage_keeps_the_command_from_running() {
     };
     assert_eq!(run(&world, &["--wait", "0"]), 75);
     drop(holder);
-    world.server().restart();
-    assert_eq!(run(&world, &["--wait", "0", "--quarantine", "60s"]), 75);
     assert_eq!(run(&world, &["--lease", "0"]), 64);
     assert_eq!(run(&world, &["--retry-on", "9"]), 64, "a conflict is told by a lock");
     assert_eq!(run(&world, &["--store", "memcached://a:0"]), 64);
     assert_eq!(world.server().command("set kvlock:lock:k 0 0 7\r\nforeign"), "STORED\r\n");
     assert_eq!(run(&world, &[]), 64);
+}
+
+#[test]
+fn a_server_that_came_back_empty_keeps_nothing_from_running() {
+    let mut world = World::memcached();
+    world.server().restart();
+    for wait in ["0", "60s"] {
+        let output = world.script("k", &["--soft", "--wait", wait, "--quarantine", "60s"], "exit 3");
+        assert_eq!(output.code, 3, "{output:?}");
+        assert_one_line(&output.stderr);
+        assert!(["`k`", "--soft", "quarantine"].iter().all(|part| output.stderr.contains(part)), "{output:?}");
+        assert!(output.took < 20 * SECOND, "{output:?}");
+    }
+    let output = world.script("k", &["--wait", "0", "--quarantine", "60s"], "echo ran");
+    assert_eq!((output.code, output.stdout.as_str()), (75, ""), "the default waits: {output:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Soft mode: without the lock when the store is down, and only then.
+//! Soft mode: without the lock when the store is down or in quarantine, and only then.
 
 use std::time::Duration;
 
@@ -103,9 +103,54 @@ fn what_is_no_outage_is_an_error_as_ever() {
     let error = run(two.lock("refused"));
     let rejected = matches!(&error, WithLockError::Acquire(AcquireError::Store { error: StoreError::Rejected(_), .. }));
     assert!(rejected, "{error}");
-    world.store.new_era(Duration::ZERO);
-    let error = run(world.fresh_session("three").lock("young").wait(secs(1)));
-    assert!(matches!(error, WithLockError::Acquire(AcquireError::Busy { .. })), "a quarantine: {error}");
+}
+
+#[test]
+fn in_quarantine_the_work_runs_at_once_and_can_tell() {
+    for wait in [None, Some(Duration::ZERO), Some(secs(60))] {
+        let world = World::new();
+        world.store.new_era(Duration::ZERO);
+        let session = world.fresh_session("one");
+        let lock = |key: &str| match wait {
+            Some(wait) => session.lock(key).wait(wait),
+            None => session.lock(key),
+        };
+        let (left, waited) = world.timed(|| {
+            lock("k").soft().with_lock(|guard| {
+                assert!(guard.kept().is_none() && guard.token().is_none() && guard.lost().is_none());
+                match guard {
+                    Guard::Quarantine(left) => *left,
+                    other => panic!("{other:?}"),
+                }
+            })
+        });
+        assert_eq!(waited, Duration::ZERO);
+        assert!(left.unwrap() > secs(29));
+        let hard = lock("k").wait(Duration::ZERO).with_lock(|_| panic!("it runs"));
+        assert!(matches!(hard, Err(WithLockError::Acquire(AcquireError::Busy { .. }))), "the default waits");
+        world.clock.advance(secs(31));
+        assert!(lock("k").soft().with_lock(|guard| guard.kept().is_some()).unwrap());
+    }
+}
+
+#[test]
+fn a_store_that_loses_everything_while_the_work_runs_costs_nothing_unless_somebody_else_got_the_lock() {
+    let world = World::new();
+    let session = world.session("one");
+    let run = |lock: kvlock::Lock| {
+        lock.soft().with_lock(|_| {
+            world.store.new_era(Duration::ZERO);
+            42
+        })
+    };
+    assert_eq!(run(session.lock("k")).unwrap(), 42);
+    world.clock.advance(secs(31));
+    let other = world.client.session().owner("other").quarantine(Duration::ZERO).open().unwrap();
+    let taken = session.lock("k").soft().with_lock(|_| {
+        world.store.new_era(Duration::ZERO);
+        other.lock("k").acquire().unwrap().forget();
+    });
+    assert!(matches!(taken, Err(WithLockError::Release { error: GrantError::Lost { .. }, .. })), "{taken:?}");
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use kvlock::store::StoreError;
-use kvlock::{Grant, KeyError, KeyState, SOFT_PATIENCE, Session};
+use kvlock::{Grant, KeyError, KeyState, SOFT_PATIENCE, Session, WaitingFor};
 
 use self::retry::RetryArgs;
 use self::under::{CommandArgs, Runner, lost};
@@ -29,8 +28,8 @@ mod watch;
 /// stdin, stdout and stderr are its own. kvlock exits with its exit code, or dies of the signal that it died of. What
 /// it leaves running in its process group is said, and seen to by --linger.
 ///
-/// With --soft the command runs without the lock if the store is down, and goes on if the store goes down. It never does
-/// because the lock is busy or somebody else got it. Without the lock there is no KVLOCK_TOKEN.
+/// With --soft the command runs without the lock if the store is down or in quarantine, and goes on if the store goes down
+/// or loses everything. It never does because the lock is busy or somebody else got it. Without the lock there is no KVLOCK_TOKEN.
 ///
 /// With --retry-on the command is one that may run into a conflict of its own, with somebody who asks for no lock: it
 /// tells so by its exit code, the lock stays reserved for it, and it is run again, KVLOCK_TRY telling how often by now.
@@ -41,7 +40,7 @@ pub(super) struct Run {
     /// Run at once if this command runs under `kvlock run` of the same key already
     #[arg(long, env = "KVLOCK_REENTRANT")]
     reentrant: bool,
-    /// Run without the lock while the store is down, but never because it is busy
+    /// Run without the lock while the store is down or in quarantine, but never because it is busy
     #[arg(long, env = "KVLOCK_SOFT", conflicts_with = "retry_on")]
     soft: bool,
     /// Do not keep the key taken (--at-least) if the command fails
@@ -69,8 +68,8 @@ impl Run {
                 runner.run(grant, soft.as_ref())
             }
             Ok(Taken::ByParent) => run_nested(&runner),
-            Err(error) => match soft::outage(&error).filter(|_| self.soft) {
-                Some(outage) => self.run_unguarded(&runner, outage),
+            Err(error) => match soft::cause(&error).filter(|_| self.soft) {
+                Some(cause) => self.run_unguarded(&runner, &cause),
                 None => Err(error),
             },
         }
@@ -100,17 +99,20 @@ impl Run {
             // A store that never answered is down at once.
             lock = lock.ride_out(SOFT_PATIENCE).ride_out_first(Duration::ZERO);
         }
+        if self.soft {
+            lock = lock.give_up_in_quarantine();
+        }
         let grant = wait::acquire(lock.begin()?, &self.wanted(runner.global), runner.events)?;
         Ok(Taken::Now(session, grant))
     }
 
-    /// The store is down, and nobody has a lock.
-    fn run_unguarded(&self, runner: &Runner<'_>, outage: &StoreError) -> Result<Status> {
+    /// The store is down or in quarantine, and nobody has a lock.
+    fn run_unguarded(&self, runner: &Runner<'_>, cause: &WaitingFor) -> Result<Status> {
         if let Some(signal) = runner.pending_interrupt() {
             return Ok(Status::Killed(signal));
         }
         let LockArgs { key, hold, .. } = &self.lock;
-        soft::say(key, "there is no lock, and the command runs all the same", outage);
+        soft::say(key, "there is no lock, and the command runs all the same", cause);
         let variables = [
             ("KVLOCK_KEY", Some(key.to_string().into())),
             ("KVLOCK_OWNER", hold.owner.as_ref().map(Into::into)),

@@ -291,10 +291,10 @@ impl<'a> Watch<'a> {
 
     /// Whether the command goes on although the lock is lost: in soft mode, if that comes of an outage.
     fn goes_on_after(&mut self, loss: &Loss) -> bool {
-        let Some((soft, outage)) = self.soft.and_then(|soft| Some((soft, soft.outage(loss)?))) else { return false };
+        let Some((soft, cause)) = self.soft.and_then(|soft| Some((soft, soft.cause(loss)?))) else { return false };
         // Told twice, it is said once.
         if !std::mem::replace(&mut self.is_unguarded, true) {
-            soft::say(&soft.key, "the lock cannot be renewed, and the command goes on without it", &outage);
+            soft::say(&soft.key, "the lock cannot be renewed, and the command goes on without it", &cause);
         }
         true
     }
