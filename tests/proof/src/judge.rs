@@ -61,7 +61,8 @@ pub(crate) fn request(op: &Op, request: &Request, before: &Owner, now: Duration)
     let Request::Replace { value, ttl: Ttl::After(ttl), .. } = request else { return None };
     let text = String::from_utf8_lossy(value);
     // An heir's record is no nested one's.
-    let own = text.contains(&format!("\nnonce: {:032x}\n", op.source.nonce));
+    let heirs = |(_, nonce): (usize, u128)| text.contains(&format!("\nnonce: {nonce:032x}\n"));
+    let own = text.contains("\nnonce: ") && !op.source.heir.is_some_and(heirs);
     let nested = op.source.doing == Doing::Releasing && own && !text.contains("\ndepth: 0\n");
     let until = op.sure_until.filter(|until| nested && *until != Duration::MAX)?;
     // What the store must be asked for, so that it keeps the record for as long as the grant is valid.
@@ -168,8 +169,10 @@ impl<'w> Judge<'w> {
             }
             AcquireError::ReservesAnother(_) => Err(Promise::NoNonsense),
             AcquireError::AlreadyHeld => {
-                let held = self.before.relied_on().any(|grant| self.op.key == grant.key());
-                holds(Promise::NoNonsense, held)
+                let key = self.op.key;
+                let mut held = self.before.relied_on().filter(|grant| grant.key() == key);
+                let sure = held.any(|grant| self.before.valid_until(grant, self.now).is_some());
+                holds(Promise::RefusedForCause, sure || self.op.saw_own)
             }
             AcquireError::Lost(_) => {
                 let key = self.op.key;
@@ -235,7 +238,7 @@ impl<'w> Judge<'w> {
         let happened = match doing {
             Doing::Acquiring { .. } => holds.iter().any(|hold| hold.nonce == nonce && hold.fate == Fate::Standing),
             Doing::Renewing => self.op.rewrote,
-            Doing::Releasing => holds.iter().any(|hold| hold.nonce == nonce && hold.fate == Fate::GivenBack),
+            Doing::Releasing => holds.iter().any(|hold| hold.nonce == nonce && hold.ended_by == Some(owner)),
             Doing::Breaking => !self.op.broke.is_empty(),
         };
         self.op.doubtful && happened
@@ -300,7 +303,8 @@ impl<'w> Judge<'w> {
         let hold = self.world.truth.hold(grant.token()).ok_or(Promise::SuccessIsTrue)?;
         let (fate, keep, in_doubt) = (hold.fate, hold.keep, hold.release_in_doubt);
         let true_success = match fate {
-            Fate::GivenBack => true,
+            // Somebody else who had it too may have given it back, and others have had the lock since.
+            Fate::GivenBack => hold.ended_by == Some(self.o),
             // It ended otherwise while its owner was giving it up: free of the owner it is.
             Fate::Taken | Fate::Forgotten => in_doubt,
             Fate::Standing | Fate::Expired | Fate::Withdrawn => false,

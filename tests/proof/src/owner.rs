@@ -69,6 +69,8 @@ pub(crate) struct Op {
     pub calls: u8,
     /// A write of it changed the record of a hold that stood.
     pub rewrote: bool,
+    /// It read the record of a hold that its owner had, or had taken up.
+    pub saw_own: bool,
     /// A write of it was not answered.
     pub doubtful: bool,
     /// The tokens of the holds that it broke.

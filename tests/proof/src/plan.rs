@@ -55,9 +55,11 @@ pub enum Deed {
     ReleaseTo(&'static str),
     /// Breaks whatever grant there is of the key.
     Break(&'static str),
-    /// Writes out what it got of the key, for somebody else to take up.
+    /// Writes out what it got of the key, for somebody else to take up, and has it no more.
     HandOver(&'static str),
-    /// Takes up what was written out.
+    /// Writes out what it got of the key, and goes on with it.
+    WriteOut(&'static str),
+    /// Takes up what was written out last.
     TakeUp,
 }
 

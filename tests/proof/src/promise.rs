@@ -63,6 +63,9 @@ promises! {
     TurnsCome = "whoever stands in line gets its turn",
     /// Nobody takes a free lock, and somebody stands in line for it.
     NotLeftFree = "a lock that somebody waits for is not left free",
+    /// Whoever is told that it holds the lock cannot be sure of it and did not see its record, or whoever is told that no
+    /// permit is free saw one.
+    RefusedForCause = "already-held and exhausted are true",
     /// An outcome that no legal use may have.
     NoNonsense = "no legal use ends with out-of-order, invalid or corrupt",
 }

@@ -5,6 +5,7 @@
 //! at which a grant ends, the store may give the key away.
 
 mod line;
+mod written;
 
 use std::time::Duration;
 
@@ -88,6 +89,7 @@ pub fn small() -> Vec<Scenario> {
         eras(),
     ]
     .into_iter()
+    .chain(written::all_of_them())
     .chain(line::all_of_them())
     .collect()
 }

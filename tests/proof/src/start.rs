@@ -34,7 +34,7 @@ impl Op {
                 let key = Key::new(key).expect("a legal key");
                 (Work::Break(Box::new(Break::new(&owner.session, &key))), Doing::Breaking)
             }
-            Deed::HandOver(_) | Deed::TakeUp => unreachable!("no machine does that"),
+            Deed::HandOver(_) | Deed::WriteOut(_) | Deed::TakeUp => unreachable!("no machine does that"),
         };
         let want: Option<&Want> = if let Deed::Acquire(want) = deed { Some(want) } else { None };
         let outer = || want.and_then(|want| owner.latest(want.key)).map(|index| &owner.grants[index]);
@@ -58,6 +58,7 @@ impl Op {
             calls: 0,
             slow: false,
             rewrote: false,
+            saw_own: false,
             doubtful: false,
             broke: Default::default(),
         }
@@ -75,9 +76,8 @@ pub(crate) fn next_deed(scenario: &Scenario, owner: &mut Owner, o: usize, l: usi
     let next = owner.lanes[l].next;
     let found = script[next..].iter().enumerate().find(|(_, deed)| match deed {
         Deed::Acquire(_) | Deed::Break(_) => true,
-        Deed::Renew(key, _) | Deed::Release(key) | Deed::ReleaseTo(key) | Deed::HandOver(key) => {
-            owner.latest(key).is_some()
-        }
+        Deed::Renew(key, _) | Deed::Release(key) | Deed::ReleaseTo(key) => owner.latest(key).is_some(),
+        Deed::HandOver(key) | Deed::WriteOut(key) => owner.latest(key).is_some(),
         Deed::TakeUp => written,
     });
     owner.lanes[l].next = found.map_or(script.len(), |(index, _)| next + index + 1);
@@ -149,7 +149,7 @@ fn key_of(deed: &Deed) -> &'static str {
     match deed {
         Deed::Acquire(want) => want.key,
         Deed::Renew(key, _) | Deed::Release(key) | Deed::ReleaseTo(key) => key,
-        Deed::Break(key) | Deed::HandOver(key) => key,
+        Deed::Break(key) | Deed::HandOver(key) | Deed::WriteOut(key) => key,
         Deed::TakeUp => "",
     }
 }

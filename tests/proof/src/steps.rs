@@ -13,10 +13,11 @@ use crate::news::News;
 use crate::owner::{End, Lane, Next, Op, Owner, Phase, Work, fail, is_write, time};
 use crate::plan::{Deed, Scenario};
 use crate::promise::Promise;
-use crate::start::{next_deed, nonce, open, store_key};
+use crate::shared::Shared;
+use crate::start::{next_deed, nonce, open, script, store_key};
 use crate::story::Story;
 use crate::truth::{Doing, Effect, Fate, Source};
-use crate::world::{Flight, World};
+use crate::world::{Flight, Word, World};
 
 /// More calls than this without a pause are a busy loop.
 const CALLS_WITHOUT_PAUSE: u8 = 40;
@@ -30,7 +31,8 @@ impl World {
         let Some(deed) = next_deed(scenario, owner, o, l, word.is_some()) else { return };
         match deed {
             Deed::HandOver(key) => return self.hand_over(now, o, key, story),
-            Deed::TakeUp => return self.take_up(now, o, story),
+            Deed::WriteOut(key) => return self.write_out(now, o, key, story),
+            Deed::TakeUp => return self.take_up(scenario, o, story),
             _ => {}
         }
         owner.begun += 1;
@@ -74,25 +76,42 @@ impl World {
         }
     }
 
-    pub(crate) fn hand_over(&mut self, now: Duration, o: usize, key: &str, story: &mut Story) {
+    fn hand_over(&mut self, now: Duration, o: usize, key: &str, story: &mut Story) {
+        self.write_out(now, o, key, story);
         let owner = self.owners[o].edit();
-        let Some(index) = owner.latest(key) else { return };
-        let grant = owner.grants.remove(index);
-        self.word = owner.session.write_out(&grant, time(now)).ok();
+        if let Some(index) = owner.latest(key) {
+            owner.grants.remove(index);
+        }
+    }
+
+    fn write_out(&mut self, now: Duration, o: usize, key: &str, story: &mut Story) {
+        let owner = self.owners[o].edit();
+        let Some(grant) = owner.latest(key).map(|index| owner.grants[index].clone()) else { return };
+        let (token, text) = (grant.token(), owner.session.write_out(&grant, time(now)));
+        let writes = self.truth.hold(token).map_or(0, |hold| hold.writes);
+        self.word = text.ok().map(|text| Word { text, token, writes });
         story.line(|| format!("writes out its grant of {key}"));
     }
 
-    pub(crate) fn take_up(&mut self, now: Duration, o: usize, story: &mut Story) {
+    fn take_up(&mut self, scenario: &Scenario, o: usize, story: &mut Story) {
         let Some(word) = self.word.take() else { return };
         let owner = self.owners[o].edit();
         owner.begun += 1;
         let nonce = Nonce(nonce(u64::from(owner.begun) + 1000 * (o as u64 + 1)));
-        if let Ok(grant) = owner.session.resume(&word, nonce, time(now)) {
-            if let Some(hold) = self.truth.edit().hold_mut(grant.token()) {
-                hold.owner = o;
+        if let Ok(grant) = owner.session.resume(&word.text, nonce, time(scenario.at(self.now))) {
+            if let Some(hold) = self.truth.edit().hold_mut(word.token).filter(|hold| hold.writes == word.writes) {
+                hold.users.push(o);
             }
             owner.grants.push(grant);
             story.line(|| "takes up the written grant".into());
+        }
+        let takes_up = |(o, owner): (usize, &Shared<Owner>)| {
+            let lanes = owner.lanes.iter().enumerate();
+            let left = |(l, lane): (usize, &Lane)| script(&scenario.owners[o], owner.crashes, l).get(lane.next..);
+            lanes.filter_map(left).flatten().any(|deed| matches!(deed, Deed::TakeUp))
+        };
+        if self.owners.iter().enumerate().any(takes_up) {
+            self.word = Some(word);
         }
     }
 
@@ -113,6 +132,7 @@ impl World {
         if !is_write(request) {
             let reply = self.store.read(request, now);
             story.executed(&reply);
+            self.note_read(source, request);
             return reply;
         }
         let key = key_of_request(request);
@@ -134,10 +154,28 @@ impl World {
             Ok(effect) => self.note(source, effect),
             Err(promise) => self.broken = self.broken.or(Some(promise)),
         }
-        if before.as_ref().zip(after.as_ref()).is_some_and(|(before, after)| before.nonce != after.nonce) {
+        if before
+            .as_ref()
+            .zip(after.as_ref())
+            .is_some_and(|(before, after)| before.nonce != after.nonce && before.token != after.token)
+        {
             self.news.note(News::ADOPTED);
         }
         reply
+    }
+
+    /// Whether a machine reads the record of a hold of its own owner.
+    fn note_read(&mut self, source: &Source, request: &Request) {
+        let mut keys = match request {
+            Request::GetMany { keys } => keys.iter(),
+            Request::Get { key } => std::slice::from_ref(key).iter(),
+            _ => return,
+        };
+        let own = |token: u64| self.truth.hold(token).is_some_and(|hold| hold.users.contains(&source.owner));
+        if keys.any(|key| self.mark(key).is_some_and(|mark| own(mark.token))) {
+            let ops = self.owners[source.owner].edit().lanes.iter_mut().filter_map(|lane| lane.op.as_mut());
+            ops.filter(|op| op.source.op == source.op).for_each(|op| op.saw_own = true);
+        }
     }
 
     pub(crate) fn note(&mut self, source: &Source, effect: Effect) {

@@ -102,7 +102,7 @@ impl Story {
             Deed::Release(key) => format!("releases {key}"),
             Deed::ReleaseTo(key) => format!("releases {key} to whoever waits for it"),
             Deed::Break(key) => format!("breaks {key}"),
-            Deed::HandOver(_) | Deed::TakeUp => format!("{deed:?}"),
+            Deed::HandOver(_) | Deed::WriteOut(_) | Deed::TakeUp => format!("{deed:?}"),
         });
     }
 

@@ -61,9 +61,15 @@ pub(crate) struct Hold {
     pub token: u64,
     /// The store key.
     pub key: String,
-    /// Whose it is.
+    /// Who acquired it.
     pub owner: usize,
-    /// The nonce of its record.
+    /// Who may use it, as it was written last: whoever wrote it, and those who took that up.
+    pub users: Vec<usize>,
+    /// How often its record was written since it was made.
+    pub writes: u32,
+    /// Who gave it back.
+    pub ended_by: Option<usize>,
+    /// The nonce of its acquisition.
     pub nonce: u128,
     /// What became of it.
     pub fate: Fate,
@@ -151,6 +157,13 @@ impl Truth {
         }
     }
 
+    /// The same, and this owner gave it back.
+    fn give_back(&mut self, token: u64, owner: usize) {
+        if let Some(hold) = self.hold_mut(token).filter(|hold| hold.fate == Fate::Standing) {
+            (hold.fate, hold.ended_by) = (Fate::GivenBack, Some(owner));
+        }
+    }
+
     /// Everything is lost.
     pub(crate) fn forget_all(&mut self) {
         for hold in self.holds.iter_mut().filter(|hold| hold.fate == Fate::Standing) {
@@ -182,17 +195,18 @@ impl Truth {
 
     /// Each changes its own record only; but whoever breaks may, and whoever adopts from its own name.
     fn may_touch(&self, source: &Source, before: &Mark, after: Option<&Mark>) -> Result<(), Promise> {
-        let own = self.hold(before.token).is_some_and(|hold| hold.owner == source.owner);
+        let hold = self.hold(before.token);
+        let own = hold.is_some_and(|hold| hold.users.contains(&source.owner));
+        let its = own && hold.is_some_and(|hold| hold.nonce == source.nonce);
         let allowed = match source.doing {
             Doing::Breaking => after.is_none(),
-            Doing::Renewing => own && before.nonce == source.nonce && after.is_some_and(|after| after.depth > 0),
+            Doing::Renewing => its && after.is_some_and(|after| after.depth > 0 && after.token == before.token),
             Doing::Releasing => {
                 let heir = source.heir.map(|(_, nonce)| nonce);
-                let right = |after: &Mark| after.nonce == source.nonce || heir == Some(after.nonce);
-                own && before.nonce == source.nonce && after.is_none_or(right)
+                its && after.is_none_or(|after| after.token == before.token || heir == Some(after.nonce))
             }
             Doing::Acquiring { adopt } => {
-                let nested = self.hold(before.token).is_some_and(|hold| hold.granted && hold.fate == Fate::Standing);
+                let nested = hold.is_some_and(|hold| hold.granted && hold.fate == Fate::Standing);
                 let adopts = adopt && before.owner == source.name && before.depth > 0 && after.is_some();
                 own && (before.nonce == source.nonce || nested && after.is_some()) || adopts
             }
@@ -202,10 +216,14 @@ impl Truth {
 
     fn made(&mut self, source: &Source, key: &str, mark: &Mark) {
         if self.hold(mark.token).is_none() {
+            let owner = source.heir.filter(|(_, nonce)| *nonce == mark.nonce).map_or(source.owner, |(heir, _)| heir);
             self.holds.push(Hold {
                 token: mark.token,
                 key: key.into(),
-                owner: source.heir.filter(|(_, nonce)| *nonce == mark.nonce).map_or(source.owner, |(heir, _)| heir),
+                owner,
+                users: vec![owner],
+                writes: 0,
+                ended_by: None,
                 nonce: mark.nonce,
                 fate: Fate::Standing,
                 granted: false,
@@ -226,7 +244,7 @@ impl Truth {
                 Effect::None
             }
             Doing::Renewing | Doing::Releasing => {
-                self.end(before.token, Fate::GivenBack);
+                self.give_back(before.token, source.owner);
                 Effect::None
             }
         }
@@ -234,20 +252,23 @@ impl Truth {
 
     fn replaced(&mut self, source: &Source, key: &str, before: &Mark, after: &Mark) -> Effect {
         if before.token != after.token {
-            let fate = match source.doing {
-                Doing::Releasing => Fate::GivenBack,
-                _ if before.nonce == after.nonce => Fate::Withdrawn,
-                _ => Fate::Taken,
-            };
-            self.end(before.token, fate);
+            match source.doing {
+                Doing::Releasing => self.give_back(before.token, source.owner),
+                _ if before.nonce == after.nonce => self.end(before.token, Fate::Withdrawn),
+                _ => self.end(before.token, Fate::Taken),
+            }
             self.made(source, key, after);
             return Effect::None;
         }
         if !self.stands(after.token) {
             return Effect::None;
         }
+        if let Some(hold) = self.hold_mut(after.token) {
+            // Whatever others have of it is of no use any more.
+            (hold.users, hold.writes) = (vec![source.owner], hold.writes + 1);
+        }
         if after.depth == 0 {
-            self.end(after.token, Fate::GivenBack);
+            self.give_back(after.token, source.owner);
         }
         Effect::Rewrote
     }

@@ -27,8 +27,8 @@ pub(crate) struct World {
     pub owners: Vec<Shared<Owner>>,
     /// Requests whose callers have given them up, and that may be executed yet.
     pub late: Vec<Flight>,
-    /// What was written out, and for whom it is.
-    pub word: Option<String>,
+    /// What was written out last.
+    pub word: Option<Word>,
     /// Who may do now what it does by itself; see [`order`](World::order).
     pub ready: Ready,
     /// What may go wrong yet.
@@ -39,6 +39,17 @@ pub(crate) struct World {
     pub broken: Option<Promise>,
     /// What the last step brought. No part of the state.
     pub news: News,
+}
+
+/// A grant that was written out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Word {
+    /// As the session wrote it.
+    pub text: String,
+    /// The grant's token.
+    pub token: u64,
+    /// How often its record had been written then: after the next time the word is of no use.
+    pub writes: u32,
 }
 
 /// A request under way that nobody waits for.

@@ -19,7 +19,7 @@ impl World {
                 self.see(if op.paused { Seen::GrantedAfterPause } else { Seen::Granted });
                 self.granted(m, &op, grant);
             }
-            End::Granted(Err(error)) => self.refused(&error),
+            End::Granted(Err(error)) => self.refused(&op, &error),
             End::Resized(outcome) => self.resized(&op, outcome),
             End::GivenBack(outcome) => {
                 if matches!(outcome, Err(GrantError::OutOfOrder | GrantError::Invalid(_))) {
@@ -40,7 +40,7 @@ impl World {
             }
             // Its own reservation is no obstacle.
             End::Begun(Err(AcquireError::AlreadyHeld)) => self.broken = Some(Promise::NoNonsense),
-            End::Begun(Err(error)) => self.refused(&error),
+            End::Begun(Err(error)) => self.refused(&op, &error),
             End::Reported(Ok(Verdict::RetryAfter(_, retry))) => {
                 let Some(grant) = op.work.grant() else { return };
                 self.members[m].retry = Some(*retry);
@@ -79,9 +79,14 @@ impl World {
         }
     }
 
-    fn refused(&mut self, error: &AcquireError) {
+    fn refused(&mut self, op: &Op, error: &AcquireError) {
         match error {
-            AcquireError::Busy { waiting_for: WaitingFor::Exhausted { .. }, .. } => self.see(Seen::Exhausted),
+            AcquireError::Busy { waiting_for: WaitingFor::Exhausted { size, held, .. }, .. } => {
+                self.see(Seen::Exhausted);
+                if *held < *size || op.saw_free {
+                    self.broken = Some(Promise::RefusedForCause);
+                }
+            }
             AcquireError::Unknown => self.see(Seen::Unknown),
             AcquireError::Corrupt(_) | AcquireError::Invalid(_) | AcquireError::OutOfOrder => {
                 self.broken = Some(Promise::NoNonsense);

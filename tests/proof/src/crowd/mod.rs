@@ -26,6 +26,10 @@ pub(crate) enum Deed {
     Permit(Option<Duration>),
     /// Gives back the permit or lock that it has had longest; nothing, if it has none.
     GiveBack,
+    /// Writes out what it got last, and goes on with it; nothing, if it has nothing.
+    WriteOut,
+    /// Takes up what was written out last; nothing, if nothing was.
+    TakeUp,
     /// Makes the semaphore this size, waiting so long.
     Make(u32, Option<Duration>),
     /// Destroys the semaphore, waiting so long.
@@ -96,13 +100,14 @@ impl Seen {
     ];
 }
 
-const PROMISES: [Promise; 6] = [
+const PROMISES: [Promise; 7] = [
     Promise::NeverAboveItsSize,
     Promise::OneHolder,
     Promise::ReservationStands,
     Promise::TokensGrow,
     Promise::NoBusyLoop,
     Promise::NoNonsense,
+    Promise::RefusedForCause,
 ];
 
 impl Scenario {
@@ -144,7 +149,8 @@ impl Model for Search {
         fn seen<const N: usize>(_: &Search, world: &World) -> bool {
             world.has_seen(Seen::ALL[N].0)
         }
-        let kept: [fn(&Search, &World) -> bool; 6] = [kept::<0>, kept::<1>, kept::<2>, kept::<3>, kept::<4>, kept::<5>];
+        let kept: [fn(&Search, &World) -> bool; 7] =
+            [kept::<0>, kept::<1>, kept::<2>, kept::<3>, kept::<4>, kept::<5>, kept::<6>];
         let seen: [fn(&Search, &World) -> bool; 12] = [
             seen::<0>, seen::<1>, seen::<2>, seen::<3>, seen::<4>, seen::<5>, seen::<6>, seen::<7>, seen::<8>,
             seen::<9>, seen::<10>, seen::<11>,

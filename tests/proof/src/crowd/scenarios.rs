@@ -16,6 +16,8 @@ pub fn all() -> Vec<Scenario> {
         remembered(),
         destroying(),
         exhausted(),
+        written_permit(),
+        written_try(),
         lost_era(),
         retry(),
         retry_with_faults(),
@@ -68,6 +70,26 @@ fn exhausted() -> Scenario {
     let members = vec![comes(None), comes(None), comes(ONCE)];
     let reaches = &[Seen::Granted, Seen::GrantedAfterPause, Seen::Exhausted];
     Scenario { crashes: 1, horizon: 3, ..base("an exhausted semaphore", 1, members, reaches) }
+}
+
+/// A permit is written out and taken up elsewhere, and both use it.
+fn written_permit() -> Scenario {
+    let members = vec![
+        vec![Deed::Permit(ONCE), Deed::WriteOut, Deed::Permit(ONCE), Deed::Permit(ONCE), Deed::GiveBack],
+        vec![Deed::TakeUp, Deed::GiveBack, Deed::Permit(ONCE)],
+        vec![Deed::Permit(ONCE), Deed::GiveBack],
+    ];
+    let reaches = &[Seen::Granted, Seen::Exhausted, Seen::Late];
+    Scenario { unanswered: 1, horizon: 1, ..base("a permit is written out", 1, members, reaches) }
+}
+
+/// So is the grant of a try, which is reserved by whoever has it.
+fn written_try() -> Scenario {
+    let tries =
+        vec![Deed::Try(None), Deed::WriteOut, Deed::Report(Conflict(None)), Deed::Try(None), Deed::Report(Committed)];
+    let members = vec![tries, vec![Deed::TakeUp, Deed::GiveBack], vec![Deed::Lock, Deed::GiveBack]];
+    let reaches = &[Seen::Granted, Seen::Late];
+    Scenario { unanswered: 1, horizon: 1, ..base("a try is written out", 0, members, reaches) }
 }
 
 fn lost_era() -> Scenario {

@@ -28,6 +28,8 @@ pub(super) struct Op {
     pub(super) doubtful: bool,
     /// The grant that it is about was valid when it began.
     pub(super) stood: bool,
+    /// Its last look at permits found one that nobody had, as far as its member knew.
+    pub(super) saw_free: bool,
     /// Calls since the last pause.
     pub(super) calls: u8,
 }

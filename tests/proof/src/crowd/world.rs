@@ -41,6 +41,8 @@ pub(crate) struct World {
     pub(super) losses: u8,
     /// Everything was lost: who still is at work then is known to nobody.
     pub(super) lost: bool,
+    /// What was written out last.
+    pub(super) word: Option<String>,
     /// The largest token of each permit number, or of the lock.
     pub(super) tokens: Vec<(Option<u32>, u64)>,
     /// The promise that the last step broke.
@@ -91,7 +93,7 @@ pub(crate) enum Act {
 
 impl World {
     fn parts(&self) -> impl PartialEq + Hash {
-        let left = (self.unanswered, self.slow, self.crashes, self.losses, self.lost);
+        let left = (self.unanswered, self.slow, self.crashes, self.losses, self.lost, self.word.clone());
         (self.now, left, self.broken, self.late.clone(), self.tokens.clone())
     }
 
@@ -106,6 +108,7 @@ impl World {
             crashes: scenario.crashes,
             losses: scenario.losses,
             lost: false,
+            word: None,
             tokens: Vec::new(),
             broken: None,
             seen: 0,
@@ -270,6 +273,17 @@ impl World {
             Deed::Make(size, wait) => Work::Resize(resize(size, wait, nonce.0), size),
             Deed::Destroy(wait) => Work::Resize(resize(0, wait, nonce.0), 0),
             Deed::Lock => Work::Lock(Box::new(Acquire::new(&member.session, key, options(), nonce))),
+            Deed::WriteOut => {
+                if let Some(grant) = member.grants.last() {
+                    self.word = member.session.write_out(grant, time(TICK * self.now)).ok();
+                }
+                return;
+            }
+            Deed::TakeUp => {
+                let taken = self.word.take().map(|word| member.session.resume(&word, nonce, time(TICK * self.now)));
+                member.grants.extend(taken.and_then(Result::ok));
+                return;
+            }
             Deed::GiveBack if member.grants.is_empty() => return,
             Deed::GiveBack => {
                 let grant = member.grants.remove(0);
@@ -292,7 +306,18 @@ impl World {
         let (phase, began) = (Phase::Fresh, self.at());
         let largest = self.size();
         let stood = work.grant().is_some_and(|grant| self.is_valid(m, grant, began));
-        let op = Op { work, phase, began, largest, slow: false, paused: false, doubtful: false, stood, calls: 0 };
+        let op = Op {
+            work,
+            phase,
+            began,
+            largest,
+            slow: false,
+            paused: false,
+            doubtful: false,
+            stood,
+            saw_free: false,
+            calls: 0,
+        };
         self.members[m].op = Some(op);
         self.go_on(m, Event::Start);
     }
@@ -302,14 +327,27 @@ impl World {
             unreachable!("it has sent something")
         };
         let reply = self.run(&request);
-        let size = self.size();
+        let (size, free) = (self.size(), self.sees_free(m, &request));
         if let Some(op) = &mut self.members[m].op {
             op.largest = size;
+            op.saw_free = free;
             if matches!((&op.work, &request), (Work::Permit(_), Request::Delete { .. })) {
                 self.see(Seen::Withdrawn);
             }
         }
         reply
+    }
+
+    /// Whether a look finds the place of a permit empty, and its member has no such permit.
+    fn sees_free(&self, m: usize, request: &Request) -> bool {
+        let Request::GetMany { keys } = request else { return false };
+        let number = |key: &str| key.strip_prefix("n:permit:")?.split(':').next()?.parse::<u32>().ok();
+        let has = |number| {
+            let mut own = self.members[m].grants.iter().filter(|grant| grant.permit() == Some(number));
+            own.any(|grant| self.is_valid(m, grant, self.at()))
+        };
+        let empty = keys.iter().filter(|key| self.store.entry(key).is_none());
+        empty.filter_map(|key| number(key)).any(|number| !has(number))
     }
 
     fn run(&mut self, request: &Request) -> Reply {
