@@ -31,9 +31,11 @@ fn a_run_tells_for_whom_it_waited_what_it_got_and_that_it_gave_it_back() {
 #[test]
 fn a_run_tells_that_the_lease_of_a_crashed_holder_ended() {
     in_both(|world| {
-        let holder = world.hold("k", &["--owner", "somebody", "--lease", "2s"]);
+        let holder = world.hold("k", &["--owner", "somebody", "--lease", "4s"]);
+        let waiter = world.start(["run", "k", "-v", "--", "true"]);
+        world.await_waiters("k", 1);
         holder.signal(Signal::KILL);
-        let output = world.run(["run", "k", "-v", "--", "true"]);
+        let output = waiter.wait();
         assert_told(&output.stderr, "WARN", "the lease of somebody ended before the lock was released");
     });
 }

@@ -111,7 +111,8 @@ fn never_more_than_seven_of_a_hundred_are_in_and_all_seven_permits_outlive_kill_
     let (began, mut holders_killed, mut round) = (Instant::now(), 0, 0);
     let is_enough = |killed| killed >= 5 && world.read("served").lines().count() >= PROCESSES / 2;
     while began.elapsed() < 15 * SECOND || !is_enough(holders_killed) {
-        assert!(began.elapsed() < 180 * SECOND, "{holders_killed} killed, {} served", world.read("served"));
+        // A hundred that wait take a busy machine for themselves.
+        assert!(began.elapsed() < 600 * SECOND, "{holders_killed} killed, {} served", world.read("served"));
         round += 1;
         crowd.go_on();
         if round % 5 == 0 {
