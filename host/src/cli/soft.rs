@@ -30,7 +30,7 @@ impl Soft {
 
 /// The outage or the quarantine that is why there is no lock, if that is why.
 pub(super) fn cause(error: &anyhow::Error) -> Option<WaitingFor> {
-    match error.downcast_ref() {
+    match error.chain().find_map(|cause| cause.downcast_ref()) {
         Some(AcquireError::Busy { waiting_for: waiting_for @ WaitingFor::Quarantine(_), .. }) => {
             Some(waiting_for.clone())
         }
