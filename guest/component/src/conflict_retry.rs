@@ -6,9 +6,7 @@ use core::cell::RefCell;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use kvlock_machine::{
-    self as machine, BeginTry, Event, Invalid, Key, Lease, Release, Retry, RetryOptions, Try, Verdict, Work,
-};
+use kvlock_machine::{BeginTry, Event, Invalid, Key, Lease, Retry, RetryOptions, Try, Verdict, Work};
 
 use crate::bindings::exports::kvlock::lock::conflict_retry as wit;
 use crate::bindings::exports::kvlock::lock::mutex::{
@@ -126,7 +124,9 @@ impl wit::GuestRetry for Resource {
     fn give_up(&self) {
         if let State::Between(retry) = &*self.state.borrow() {
             let mut session = self.session.borrow_mut();
-            try_once(retry.give_up(&mut session), &mut session);
+            if let Some(discard) = retry.give_up(&mut session) {
+                driver::run(discard, &mut session);
+            }
         }
     }
 
@@ -143,7 +143,7 @@ impl wit::GuestRetry for Resource {
 impl Drop for Resource {
     fn drop(&mut self) {
         let mut session = self.session.borrow_mut();
-        let release = match self.state.replace(State::Ended(0)) {
+        let discard = match self.state.replace(State::Ended(0)) {
             State::Between(retry) => retry.abandon(&mut session),
             State::Beginning(mut begin) => {
                 if let Some(leave) = begin.leave() {
@@ -154,14 +154,9 @@ impl Drop for Resource {
             State::Running(running) => running.abandon(&session),
             State::Ended(_) => None,
         };
-        try_once(release, &mut session);
-    }
-}
-
-/// Nobody is told what comes of it: what cannot be given back ends by itself.
-fn try_once(release: Option<Release>, session: &mut machine::Session) {
-    if let Some(mut release) = release {
-        let _ = driver::advance(&mut release, session, driver::now(), Event::Start);
+        if let Some(discard) = discard {
+            driver::run(discard, &mut session);
+        }
     }
 }
 

@@ -232,7 +232,7 @@ impl Drop for Acquisition {
             && let ControlFlow::Break(Ok(grant)) =
                 driver::advance(acquire, session, driver::now(), Event::HandedOver(handed))
         {
-            let _ = driver::run(Release::new(grant), session);
+            driver::run(Discard::new(grant), session);
         }
         if let Some(leave) = acquire.leave() {
             driver::run(leave, session);
@@ -307,9 +307,7 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if self.whose == Whose::Own && !self.released.get() {
-            let mut discard = Discard::new(self.grant.clone());
-            // It makes no pause.
-            let _ = driver::advance(&mut discard, &mut self.session.borrow_mut(), driver::now(), Event::Start);
+            driver::run(Discard::new(self.grant.clone()), &mut self.session.borrow_mut());
         }
     }
 }

@@ -16,6 +16,7 @@ use core::ops::ControlFlow;
 use core::time::Duration;
 
 use crate::acquire::{Acquire, OUTAGE_PAUSE};
+use crate::discard::Discard;
 use crate::error::{AcquireError, GrantError, WaitingFor};
 use crate::grant::{Release, Released, Renew};
 use crate::kv::Ttl;
@@ -148,14 +149,14 @@ impl Retry {
     }
 
     /// Gives up the reservation, if the last try left one and no other retry of the session has taken it up.
-    pub fn give_up(&self, session: &mut Session) -> Option<Release> {
+    pub fn give_up(&self, session: &mut Session) -> Option<Discard> {
         let reserved = self.reserved.as_ref()?;
         let present = session.reservation(&reserved.store_key, &self.options.lock.unit);
-        present.filter(|present| present == reserved).map(Release::new)
+        present.filter(|present| present == reserved).map(Discard::left_by_a_retry)
     }
 
     /// Nobody has the retry any more: gives up a reservation that no name leads to.
-    pub fn abandon(&self, session: &mut Session) -> Option<Release> {
+    pub fn abandon(&self, session: &mut Session) -> Option<Discard> {
         if self.options.lock.unit.is_none() {
             return self.give_up(session);
         }
@@ -207,9 +208,9 @@ impl Try {
     }
 
     /// Nobody has the try any more: gives its lock back, unless that is an outer one's, or was written out.
-    pub fn abandon(self, session: &Session) -> Option<Release> {
+    pub fn abandon(self, session: &Session) -> Option<Discard> {
         let own = !self.nested && session.held_by(&self.grant).is_some_and(|held| !held.is_given_away());
-        own.then(|| Release::new(self.grant))
+        own.then(|| Discard::left_by_a_retry(self.grant))
     }
 
     fn begun(mut self, session: &mut Session) -> Step<Begun> {

@@ -6,18 +6,25 @@ use crate::session::{Grant, Session};
 use crate::step::{Event, Machine, Step};
 use crate::time::Time;
 
-/// Gives back a grant that nobody has any more, if it is the session's alone. Whatever comes of the one call that it
-/// makes, the session does not take the hold for its own any longer: what stays behind ends with its lease.
+/// Gives back a grant that nobody has any more. Whatever comes of the one call that it makes, the session does not take
+/// the hold for its own any longer: what stays behind ends with its lease.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Discard {
     grant: Grant,
     release: Release,
+    /// Whether it is left alone if somebody else may have it, too.
+    spares_shared: bool,
 }
 
 impl Discard {
-    /// Gives back this hold, as a release would.
+    /// Gives back this hold, as a release would, if it is the session's alone.
     pub fn new(grant: Grant) -> Self {
-        Discard { release: Release::new(grant.clone()), grant }
+        Discard { release: Release::new(grant.clone()), grant, spares_shared: true }
+    }
+
+    /// Gives back what a conflict retry has left, and nobody comes back for.
+    pub(crate) fn left_by_a_retry(grant: Grant) -> Self {
+        Discard { spares_shared: false, ..Discard::new(grant) }
     }
 }
 
@@ -27,7 +34,8 @@ impl Machine for Discard {
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<()> {
         let begins = event == Event::Start;
         // Somebody else may have a grant that was written out, or taken up and never used.
-        if begins && session.held_by(&self.grant).is_none_or(|held| held.is_shared()) {
+        let spared = self.spares_shared && session.held_by(&self.grant).is_none_or(|held| held.is_shared());
+        if begins && spared {
             return Step::Done(());
         }
         match self.release.step(session, now, event) {

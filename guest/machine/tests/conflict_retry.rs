@@ -53,9 +53,10 @@ fn running(options: RetryOptions) -> (World, Owner, Try, Owner) {
     (world, owner, running, other)
 }
 
-fn give_up(world: &mut World, owner: Owner, retry: &Retry) -> Option<Result<Released, GrantError>> {
-    let release = retry.give_up(world.session(owner))?;
-    Some(world.drive(owner, release))
+fn give_up(world: &mut World, owner: Owner, retry: &Retry) -> Option<()> {
+    let discard = retry.give_up(world.session(owner))?;
+    world.drive(owner, discard);
+    Some(())
 }
 
 fn status(world: &mut World) -> KeyState {
@@ -541,8 +542,9 @@ fn a_reservation_is_given_up_by_one_delete() {
     let (mut world, owner, running, other) = running(options());
     let (_, retry) = conflict(&mut world, owner, running);
     world.log.clear();
-    assert_eq!(give_up(&mut world, owner, &retry), Some(Ok(Released::Freed)));
+    assert!(give_up(&mut world, owner, &retry).is_some());
     assert_eq!(world.calls(), ["delete"]);
+    assert_eq!(status(&mut world), KeyState::Free);
     assert!(give_up(&mut world, owner, &retry).is_none(), "once");
     let grant = world.acquire(other, "k", once(30)).unwrap();
     world.release(other, &grant).unwrap();
@@ -550,13 +552,44 @@ fn a_reservation_is_given_up_by_one_delete() {
 }
 
 #[test]
+fn what_cannot_be_given_up_is_given_up_all_the_same() {
+    for fault in [Fault::Unavailable, Fault::LostRequest] {
+        let (mut world, owner, running, other) = running(options());
+        let (_, retry) = conflict(&mut world, owner, running);
+        let grant = world.acquire(other, "j", once(30)).unwrap();
+        let before = world.now;
+        world.script([fault]);
+        assert!(give_up(&mut world, owner, &retry).is_some());
+        assert!(world.now - before < secs(1), "it does not wait");
+        let waits = world.acquire(owner, "j", waiting(30, secs(1)));
+        assert!(matches!(waits, Err(AcquireError::Busy { .. })), "nothing is reserved any more: {waits:?}");
+        world.release(other, &grant).unwrap();
+        assert!(world.acquire(other, "k", waiting(30, secs(5))).is_ok(), "it ends when it was to");
+    }
+}
+
+#[test]
+fn a_try_that_cannot_be_given_back_is_not_taken_for_the_sessions_any_more() {
+    for fault in [Fault::Unavailable, Fault::LostRequest] {
+        let (mut world, owner, running, _) = running(options());
+        let discard = running.abandon(world.session(owner)).unwrap();
+        world.script([fault]);
+        world.drive(owner, discard);
+        let lease_is_over = world.acquire(owner, "k", waiting(30, secs(60)));
+        assert!(lease_is_over.is_ok(), "{lease_is_over:?}");
+    }
+}
+
+#[test]
 fn a_retry_that_nobody_has_any_more_gives_up_what_no_name_leads_to() {
     for name in [None, Some("request 7")] {
         let (mut world, owner, running, other) = running(options().reservation(name).unwrap());
         let (_, retry) = conflict(&mut world, owner, running);
-        let release = retry.abandon(world.session(owner));
-        assert_eq!(release.is_some(), name.is_none());
-        release.map(|release| world.drive(owner, release));
+        let discard = retry.abandon(world.session(owner));
+        assert_eq!(discard.is_some(), name.is_none());
+        if let Some(discard) = discard {
+            world.drive(owner, discard);
+        }
         assert_eq!(world.acquire(other, "k", once(30)).is_ok(), name.is_none());
     }
 }
@@ -569,9 +602,11 @@ fn a_try_that_nobody_has_any_more_gives_its_lock_back_unless_it_was_written_out(
             let grant = running.grant().clone();
             world.write_out(owner, &grant).unwrap();
         }
-        let release = running.abandon(world.session(owner));
-        assert_eq!(release.is_some(), !written_out);
-        release.map(|release| world.drive(owner, release));
+        let discard = running.abandon(world.session(owner));
+        assert_eq!(discard.is_some(), !written_out);
+        if let Some(discard) = discard {
+            world.drive(owner, discard);
+        }
         assert_eq!(holder(&mut world).is_some(), written_out);
     }
 }
