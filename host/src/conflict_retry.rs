@@ -400,8 +400,8 @@ impl Retrying {
     fn note(&mut self, grant: Grant) -> Result<Grant, AcquireError> {
         self.settle();
         self.granted = Some(grant.resource());
-        if !self.waiting.shared().tries().begin(self.waiting.key()) {
-            // A try of another thread began meanwhile, and this one is within it.
+        if self.waiting.is_within_another() {
+            // It began meanwhile.
             let _ = self.tell(grant, wit::Work::Failed);
             return Err(AcquireError::AlreadyHeld { key: self.waiting.key().to_string() });
         }

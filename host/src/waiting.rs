@@ -54,6 +54,7 @@ pub(crate) struct Attempt {
     in_doubt: AtomicBool,
     /// Whether the store has ever answered the session.
     reached: AtomicBool,
+    within_another: AtomicBool,
 }
 
 /// What was begun in the component.
@@ -76,6 +77,7 @@ impl Waiting {
             ended: AtomicBool::new(false),
             in_doubt: AtomicBool::new(false),
             reached: AtomicBool::new(false),
+            within_another: AtomicBool::new(false),
         };
         let (attempt, log, outage) = (Arc::new(attempt), WaitLog::default(), Outage::default());
         Waiting { attempt, granted, ride_out, outage, log, seat: None, asked_after: None }
@@ -97,6 +99,11 @@ impl Waiting {
     /// What there is of it in the component; none before it was asked for the first time.
     pub(crate) fn resource(&self) -> Option<ResourceAny> {
         self.attempt.begun().map(|begun| begun.resource)
+    }
+
+    /// Whether the try that was granted last is within one of another thread.
+    pub(crate) fn is_within_another(&self) -> bool {
+        self.attempt.within_another.load(Ordering::Relaxed)
     }
 
     /// Goes on as far as it can without sleeping.
@@ -418,6 +425,9 @@ impl Attempt {
             wit::Progress::Granted(granted) => {
                 // Work that may conflict waits again, and is in its own line then.
                 self.in_doubt.store(false, Ordering::Relaxed);
+                // While the session is ours: whoever gets it next is within this try, and knows.
+                let is_apart = matches!(self.wanted, Wanted::Try(_)) && !self.shared.tries().begin(&self.key);
+                self.within_another.store(is_apart, Ordering::Relaxed);
                 Ok(Poll::Ready(match known {
                     Granted::Own => Grant::own(&self.shared, self.key.clone(), granted),
                     Granted::Asked => Grant::asked(&self.shared, guest, granted.grant)?,
