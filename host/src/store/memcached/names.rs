@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ use crate::process::PerProcess;
 
 /// How long a look-up is waited for if there are addresses from an earlier one. A name server answers in less.
 const GRACE: Duration = Duration::from_millis(100);
+
+/// What became of a resolver that panicked.
+const PANIC: &str = "the resolver panicked";
 
 /// For how long an answer that came when nobody waited is news.
 const FRESH: Duration = Duration::from_secs(5);
@@ -115,7 +119,9 @@ impl Names {
         let (resolve, shared) = (Arc::clone(&self.resolve), Arc::clone(shared));
         let Address { host, port } = self.address.clone();
         let look = move || {
-            let found = match resolve(&host, port) {
+            // A resolver that panics has told so itself. Whoever waits is told at once, and the next look-up is another.
+            let resolved = catch_unwind(AssertUnwindSafe(|| resolve(&host, port)));
+            let found = match resolved.unwrap_or_else(|_| Err(io::Error::other(PANIC))) {
                 Ok(addresses) if addresses.is_empty() => Err(Trouble::new("it has no address", false)),
                 Ok(mut addresses) => {
                     addresses.sort_unstable();
@@ -157,7 +163,7 @@ impl std::fmt::Display for Names {
 }
 
 fn lock(shared: &(Mutex<State>, Condvar)) -> MutexGuard<'_, State> {
-    // A resolver that panics does so before it changes anything here.
+    // Nothing here panics: a resolver that does is caught.
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -166,11 +172,12 @@ fn lock(shared: &(Mutex<State>, Condvar)) -> MutexGuard<'_, State> {
 fn is_temporary(error: &io::Error) -> bool {
     let text = error.to_string();
     error.raw_os_error().is_some()
-        || ["Temporary failure", "Try again", "Non-recoverable"].iter().any(|words| text.contains(words))
+        || ["Temporary failure", "Try again", "Non-recoverable", PANIC].iter().any(|words| text.contains(words))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
     use std::sync::mpsc;
 
     use super::*;
@@ -261,6 +268,18 @@ mod tests {
                 break;
             }
         }
+    }
+
+    #[test]
+    fn a_resolver_that_panics_is_asked_again() {
+        let mut names = Names::new(Address { host: "cache".into(), port: 1 });
+        let asked = AtomicU32::new(0);
+        names.resolve_with(Arc::new(move |_, _| match asked.fetch_add(1, Ordering::Relaxed) {
+            0 => panic!("as is wanted"),
+            _ => Ok(vec![at(1)]),
+        }));
+        assert!(failure(names.addresses(LONG)).ends_with(PANIC), "it is an outage, and told at once");
+        assert_eq!(names.addresses(LONG).unwrap(), [at(1)]);
     }
 
     #[test]
