@@ -119,7 +119,10 @@ impl Child {
     /// Returns the user that the command runs as, if that is another than ours, who may not signal it.
     pub(super) fn other_user(&self) -> Option<u32> {
         let own = geteuid();
-        group::uid(self.pid).filter(|uid| *uid != own.as_raw() && !own.is_root())
+        if own.is_root() {
+            return None;
+        }
+        group::uid(self.pid).filter(|uid| *uid != own.as_raw())
     }
 
     /// Asks what became of the command, without waiting. Once it has ended, what is told is of others in its group whom
