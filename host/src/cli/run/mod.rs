@@ -28,8 +28,9 @@ mod watch;
 /// stdin, stdout and stderr are its own. kvlock exits with its exit code, or dies of the signal that it died of. What
 /// it leaves running in its process group is said, and seen to by --linger.
 ///
-/// With --soft the command runs without the lock if the store is down or in quarantine, and goes on if the store goes down
-/// or loses everything. It never does because the lock is busy or somebody else got it. Without the lock there is no KVLOCK_TOKEN.
+/// With --soft the command runs without the lock if the store is down or in quarantine, and goes on if the store goes
+/// down or loses everything. It never does because the lock is busy or somebody else got it. Without the lock there is
+/// no KVLOCK_TOKEN.
 ///
 /// With --retry-on the command is one that may run into a conflict of its own, with somebody who asks for no lock: it
 /// tells so by its exit code, the lock stays reserved for it, and it is run again, KVLOCK_TRY telling how often by now.
