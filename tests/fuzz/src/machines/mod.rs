@@ -50,7 +50,11 @@ struct World {
     liar: Liar,
     evidence: Evidence,
     held: Vec<Grant>,
+    /// The grants of tries: what is acquired under one that was never reported nests in it.
+    tries: Vec<Grant>,
     nonces: u128,
+    /// How many calls of the store were made.
+    calls: u32,
 }
 
 impl World {
@@ -66,7 +70,18 @@ impl World {
         };
         let session = Session::open(options, at(now)).expect("legal options");
         let (liar, evidence) = (Liar::default(), Evidence::default());
-        World { tape, now, session, quarantine, liar, evidence, held: Vec::new(), nonces: 0 }
+        World {
+            tape,
+            now,
+            session,
+            quarantine,
+            liar,
+            evidence,
+            held: Vec::new(),
+            tries: Vec::new(),
+            nonces: 0,
+            calls: 0,
+        }
     }
 
     fn operate(&mut self) {
@@ -100,7 +115,7 @@ impl World {
     }
 
     fn on_granted(&mut self, key: &str, grant: Grant, lease: Lease) {
-        let nested = self.held.contains(&grant);
+        let nested = self.held.contains(&grant) || self.tries.contains(&grant);
         if nested {
             self.evidence.justifies_write(key);
         } else {
@@ -179,10 +194,18 @@ impl World {
         let options = RetryOptions::new(lease).tries(3).and_then(|options| options.wait(Some(Duration::from_secs(5))));
         let mut retry = Retry::new(self.key(), options.expect("legal options"), 7);
         loop {
-            let nonce = self.nonce();
+            let (nonce, calls) = (self.nonce(), self.calls);
             let Ok(running) = self.drive(retry.begin(nonce)) else { return };
             let key = store_key(running.grant());
-            self.evidence.justifies_write(&key);
+            let is_outermost = self.calls > calls;
+            self.tries.push(running.grant().clone());
+            match self.session.validity(running.grant(), at(self.now)) {
+                _ if is_outermost => self.evidence.justifies_write(&key),
+                // Within a try that was never reported, on whose hold it relies.
+                Validity::Valid(left) => self.evidence.justifies_validity(&key, Some(self.now + left)),
+                Validity::Unlimited => self.evidence.justifies_validity(&key, None),
+                Validity::Unconfirmed | Validity::Lost => panic!("a try under {key}, which is not surely held"),
+            }
             let work = self.tape.pick(&[
                 Work::Committed,
                 Work::Conflict(None),
@@ -194,8 +217,8 @@ impl World {
                     self.now += pause;
                     retry = *next;
                 }
-                Ok(Verdict::Finished) => return self.evidence.justifies_release(&key),
-                Ok(Verdict::Exhausted | Verdict::Outermost) | Err(_) => return,
+                Ok(Verdict::Finished) if is_outermost => return self.evidence.justifies_release(&key),
+                Ok(Verdict::Finished | Verdict::Exhausted | Verdict::Outermost) | Err(_) => return,
             }
         }
     }
@@ -250,6 +273,7 @@ impl World {
         if refuse {
             return Liar::refusal(request);
         }
+        self.calls += 1;
         self.now += self.tape.delay();
         let reply = self.liar.reply(&mut self.tape, request);
         self.evidence.note(request, sent, &reply, self.now);
