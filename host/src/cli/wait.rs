@@ -178,6 +178,8 @@ struct Outage<'a> {
     name: &'a str,
     patience: Patience,
     quiet: bool,
+    /// When the first try began.
+    begun: Instant,
     since: Option<Instant>,
     /// Whether something else than the store was waited for by now.
     reached: bool,
@@ -185,7 +187,14 @@ struct Outage<'a> {
 
 impl<'a> Outage<'a> {
     fn new(name: &'a str, patience: Patience, global: &Global) -> Self {
-        Outage { name, patience, quiet: global.quiet || global.json, since: None, reached: false }
+        Outage {
+            name,
+            patience,
+            quiet: global.quiet || global.json,
+            begun: Instant::now(),
+            since: None,
+            reached: false,
+        }
     }
 
     /// Tells on one line that an outage begins, or that it is over.
@@ -193,7 +202,7 @@ impl<'a> Outage<'a> {
         let name = output::short(self.name);
         match (self.since, error) {
             (None, Some(error)) => {
-                self.since = Some(Instant::now());
+                self.since = Some(if self.reached { Instant::now() } else { self.begun });
                 let longest = if self.reached { self.patience.later } else { self.patience.first };
                 let longest = match longest {
                     Some(longest) => format!("for {}", humantime::format_duration(longest)),
