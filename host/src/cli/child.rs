@@ -251,6 +251,7 @@ impl Child {
 
     /// Takes the terminal back, and with it the modes that it had before if they are to be restored.
     pub(super) fn take_terminal(&self, restores_modes: bool) {
+        self.wants_terminal.set(false);
         self.terminal.take_back(self.pid, getpgrp(), restores_modes);
     }
 }

@@ -1,7 +1,7 @@
 //! A server that answers no more while a command runs.
 
 use kvlock_tests::Watch;
-use kvlock_tests::kvlock::{eventually, is_alive};
+use kvlock_tests::kvlock::{Kvlock, eventually, is_alive};
 
 use super::{SECOND, World};
 
@@ -53,6 +53,28 @@ fn what_a_command_that_ends_at_term_leaves_behind_is_killed_too() {
     eventually("their end", || !ids.into_iter().any(is_alive));
     frozen.assert_within(2 * SECOND);
     assert_eq!(holder.exit(), 74);
+}
+
+#[test]
+fn a_command_that_ended_in_time_keeps_its_exit_code_though_the_release_is_never_answered() {
+    let mut world = World::memcached();
+    // A release waits for its answer for longer than the lease.
+    let store = format!("{}?timeout=6s", world.server().url());
+    world.kvlock = Kvlock::on(&store, world.folder.path());
+    for options in [&["--lease", "4s"][..], &["--lease", "4s", "--soft"]] {
+        let mut holder =
+            world.start_script("k", options, "echo up > up; while ! [ -e end ]; do sleep 0.01; done; exit 7");
+        world.await_line("up");
+        world.server().stop();
+        std::fs::write(world.path("end"), "").unwrap();
+        assert_eq!(holder.exit(), 7);
+        let output = holder.wait();
+        assert!(output.stderr.contains("not released") && !output.stderr.contains("lost"), "{output:?}");
+        world.server().cont();
+        for name in ["up", "end"] {
+            std::fs::remove_file(world.path(name)).unwrap();
+        }
+    }
 }
 
 #[test]

@@ -203,6 +203,18 @@ fn what_lingers_is_ended_with_a_signal_or_if_the_lock_is_lost() {
 }
 
 #[test]
+fn ctrl_c_ends_what_lingers_though_jobs_of_a_shell_do_not_hear_it() {
+    let world = World::local();
+    let script = "\"$KVLOCK\" run k --linger wait -- sh -c 'sleep 600 & echo $! > left; exit 0'; echo going on";
+    let mut terminal = world.script_at_terminal("bash", script);
+    let left: u32 = world.await_line("left").parse().unwrap();
+    terminal.await_text(&format!("waiting for what it left running: {left} (sleep)"));
+    terminal.type_in("\x03");
+    assert_eq!(terminal.program.exit(), 130, "{}", terminal.screen());
+    assert!(!terminal.screen().contains("going on") && !is_alive(left) && world.is_free("k"));
+}
+
+#[test]
 fn what_lingers_is_ended_at_once_if_that_is_wanted_and_killed_if_it_does_not_listen() {
     let world = World::local();
     for trap in ["", "trap '' TERM; "] {

@@ -188,14 +188,24 @@ impl Runner<'_> {
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
             }
-            let left: Vec<_> = group.members().map(|member| member.to_string()).take(NAMED).collect();
-            let left = if left.is_empty() { "processes".to_string() } else { left.join(", ") };
+            let left = named(group);
             self.note(format_args!(
                 "the command has ended and left running: {left}; to wait for it or end it: --linger"
             ));
             return;
         }
     }
+
+    /// Says for whom the lock is kept, now that the command has ended.
+    pub(super) fn note_waits_for(&self, group: Group) {
+        self.note(format_args!("the command has ended; waiting for what it left running: {}", named(group)));
+    }
+}
+
+/// Names the first processes of a group.
+fn named(group: Group) -> String {
+    let members: Vec<_> = group.members().map(|member| member.to_string()).take(NAMED).collect();
+    if members.is_empty() { "processes".to_string() } else { members.join(", ") }
 }
 
 /// What can be done about a command that is not ours to end.
@@ -218,8 +228,13 @@ impl Ran {
             if runner.unless_failed && status != Status::Exited(0) {
                 waive_minimum(&kept);
             }
+            let valid_until = kept.valid_for().map(|left| BootClock.now().saturating_add(left));
             match (loss.or_else(|| kept.lost()), release(kept, give_back, runner.global)) {
                 (Some(loss), _) => return Err(lost(&key, loss, refused).into()),
+                // The command had ended by then: what is lost is the answer to the release.
+                (None, Err(_)) if valid_until.is_some_and(|until| until <= BootClock.now()) => {
+                    runner.note("not released: the store did not answer before the lease ended, and with it the lock");
+                }
                 (None, Err(error)) => return Err(lost(&key, error, refused).into()),
                 (None, Ok(())) => {}
             }

@@ -1,6 +1,7 @@
 //! Watching over a command that runs under a lock.
 
 use std::fmt::Display;
+use std::io::IsTerminal;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
@@ -171,8 +172,19 @@ impl<'a> Watch<'a> {
             (None, Some(loss)) => _ = self.goes_on_after(&loss),
             (None, None) => {}
         }
-        if self.runner.command.linger() == Linger::Kill && self.ending.is_none() && !self.child.group().is_empty() {
-            self.ask_to_end(None);
+        if self.ending.is_some() || self.child.group().is_empty() {
+            return;
+        }
+        match self.runner.command.linger() {
+            Linger::Release => {}
+            Linger::Kill => self.ask_to_end(None),
+            Linger::Wait => {
+                // A shell's jobs do not hear Ctrl-C: from here on it is ours.
+                self.child.take_terminal(false);
+                if std::io::stderr().is_terminal() {
+                    self.runner.note_waits_for(self.child.group());
+                }
+            }
         }
     }
 
@@ -199,8 +211,13 @@ impl<'a> Watch<'a> {
         if interrupts(signal as i32) {
             // A stopped process does not hear the others.
             self.child.go_on();
-            // Whoever ends what the command left means all of it.
-            self.status = self.status.map(|_| Status::Killed(signal as i32));
+            // Whoever ends what the command left means all of it, and a shell's jobs do not hear Ctrl-C.
+            if self.status.is_some() {
+                self.status = Some(Status::Killed(signal as i32));
+                if self.ending.is_none() {
+                    self.ask_to_end(None);
+                }
+            }
         } else if signal == Signal::SIGTSTP {
             self.asked_to_stop = Some(Instant::now());
             if self.child.awaits_terminal() {
