@@ -411,6 +411,11 @@ impl World {
             }
             Next::Sleep(pause) => {
                 (op.calls, op.paused) = (0, true);
+                // Whoever has a reservation waits for nobody.
+                let stands = member.reserved.is_some_and(|(_, until)| now < until);
+                if stands && !op.doubtful && matches!(op.work, Work::Begin(_)) {
+                    self.broken = Some(Promise::ReservationStands);
+                }
                 op.phase = Phase::Asleep(now + pause);
             }
             Next::End(end) => {
