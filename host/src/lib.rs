@@ -114,7 +114,15 @@ pub use status::{Broken, KeyState, KeyStatus};
 /// exports `kvlock:lock/mutex` and `kvlock:lock/conflict-retry`.
 pub const COMPONENT: &[u8] = engine::COMPONENT;
 
-/// The README's examples compile.
+/// The examples on the pages compile.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/rust.md")]
+    struct Rust;
+    #[doc = include_str!("../../docs/embedding.md")]
+    struct Embedding;
+    #[doc = include_str!("../../docs/implementing-a-host.md")]
+    struct ImplementingAHost;
+}

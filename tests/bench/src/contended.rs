@@ -68,8 +68,8 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
     let group = results.group(
         "Contended hand-over",
         "All want one key, hold it for 1 ms, release it, and want it again. Throughput is compared with that of one \
-         process that nobody disturbs; justice is what the unluckiest got; latency is from a release to the next grant, \
-         where that went to another.",
+         process alone. Fairness is the smallest share of the grants, divided by the largest (min/max). Latency is the \
+         time from a release to the next grant, if that goes to another holder.",
     );
     let throughput = alone.each(Fight::throughput);
     group.add(Figure::new(alone.name, Spread::of(&throughput), "grants/s"));
@@ -91,8 +91,8 @@ fn judge(group: &mut Group, scene: &Scene, alone: &[f64]) -> Result<()> {
     let against_alone = Spread::of_ratios(&throughput, alone);
     let throughput = figure("throughput", Spread::of(&throughput), "grants/s").against("alone", against_alone);
     group.add(goal(throughput, Goal::AtLeast(0.9)));
-    let justice = figure("justice", Spread::of(&scene.each(Fight::justice)), "of the luckiest");
-    group.add(goal(justice, Goal::AtLeast(0.5)));
+    let fairness = figure("fairness", Spread::of(&scene.each(Fight::fairness)), "min/max");
+    group.add(goal(fairness, Goal::AtLeast(0.5)));
     if is_ours {
         let operations = Spread::of(&scene.each(Fight::operations_each));
         group.add(figure("store operations", operations, "a grant").goal(Goal::AtMost(10.0)));

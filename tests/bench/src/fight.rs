@@ -121,8 +121,8 @@ impl Fight {
         self.all_grants() / self.length.as_secs_f64()
     }
 
-    /// What the unluckiest got of what the luckiest got.
-    pub(crate) fn justice(&self) -> f64 {
+    /// Returns what the unluckiest got of what the luckiest got (min/max).
+    pub(crate) fn fairness(&self) -> f64 {
         let grants = self.grants();
         grants[0] as f64 / grants[grants.len() - 1].max(1) as f64
     }

@@ -57,10 +57,10 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
         "Loops of a shell run `sleep 0.001` under one lock again and again. Many loops may be faster than one: the next \
          command starts up while another one is inside.",
     );
-    let [alone, throughput, justice] = kvlock.figures(length);
+    let [alone, throughput, fairness] = kvlock.figures(length);
     group.add(alone);
     group.add(throughput.goal(Goal::AtLeast(0.9)));
-    group.add(justice.goal(Goal::AtLeast(0.5)));
+    group.add(fairness.goal(Goal::AtLeast(0.5)));
     flock.figures(length).into_iter().for_each(|figure| group.add(figure));
     Ok(())
 }
@@ -71,15 +71,15 @@ impl Tool<'_> {
         let throughput = |rounds: &[Vec<u64>]| -> Vec<f64> {
             rounds.iter().map(|turns| turns.iter().sum::<u64>() as f64 / length.as_secs_f64()).collect()
         };
-        let justice = |turns: &Vec<u64>| turns[0] as f64 / turns[turns.len() - 1].max(1) as f64;
+        let fairness = |turns: &Vec<u64>| turns[0] as f64 / turns[turns.len() - 1].max(1) as f64;
         let (alone, together) = (throughput(&self.alone), throughput(&self.together));
-        let justice: Vec<f64> = self.together.iter().map(justice).collect();
+        let fairness: Vec<f64> = self.together.iter().map(fairness).collect();
         let (one, many) = (format!("{}, one loop", self.name), format!("{}, {LOOPS} loops", self.name));
         [
             Figure::new(one, Spread::of(&alone), "runs/s"),
             Figure::new(format!("{many}: throughput"), Spread::of(&together), "runs/s")
                 .against("one loop", Spread::of_ratios(&together, &alone)),
-            Figure::new(format!("{many}: justice"), Spread::of(&justice), "of the luckiest"),
+            Figure::new(format!("{many}: fairness"), Spread::of(&fairness), "min/max"),
         ]
     }
 }

@@ -13,8 +13,8 @@ mod idle;
 mod loops;
 mod machine;
 mod overhead;
+mod page;
 mod plot;
-mod readme;
 mod results;
 mod rivals;
 mod scale;
@@ -60,8 +60,9 @@ enum Task {
         #[arg(long, default_value = "target/bench.svg")]
         svg: PathBuf,
     },
-    /// Keep the results in tests/bench/results, and show them in the README: the table and the plot.
-    Readme {
+    /// Keep the results in tests/bench/results, and show them in docs/performance.md: the tables and the plot.
+    #[command(alias = "readme")]
+    Page {
         /// The results.
         #[arg(long, default_value = RESULTS_FILE)]
         json: PathBuf,
@@ -119,7 +120,7 @@ fn main() -> Result<()> {
     match Task::parse() {
         Task::Run { groups, quick, json } => run(&groups, Effort { quick }, &json),
         Task::Plot { json, svg } => plot::draw(&Results::read(&json)?, &svg),
-        Task::Readme { json } => readme::show(&json),
+        Task::Page { json } => page::show(&json),
         Task::Part(Part::Pairs(pairs)) => pairs.run(),
         Task::Part(Part::Contend(contend)) => contend.run(),
         Task::Part(Part::Wait(wait)) => wait.run(),

@@ -19,7 +19,7 @@ pub(crate) struct Peer {
     _folder: TempDir,
 }
 
-/// A memcached as the README recommends it.
+/// A memcached as docs/operating-memcached.md recommends it.
 pub(crate) fn memcached() -> MemcachedServer {
     MemcachedServer::start_with(&["-o", "temporary_ttl=61"])
 }

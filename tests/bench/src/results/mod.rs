@@ -1,4 +1,4 @@
-//! The results: one JSON file to compare, to draw and to show; what is printed and what the README has is made of it.
+//! The results: one JSON file to compare, to draw and to show; what is printed and what the page has is made of it.
 
 mod spread;
 mod table;
@@ -43,7 +43,7 @@ pub(crate) struct Figure {
     /// How often another figure of the same run fits into it.
     against: Option<Against>,
     goal: Option<Goal>,
-    /// Of interest to who works on it only: the README leaves it out.
+    /// Of interest to contributors only: the page leaves it out.
     aside: bool,
 }
 

@@ -1,4 +1,4 @@
-//! The results as Markdown: all of them to be printed, those that count in the README.
+//! The results as Markdown: all of them to be printed, those that count on the page on performance.
 
 use std::fmt;
 
@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 
 use super::{Figure, Goal, Group, Results};
 
-/// Between these two lines the README has what the results say.
-const BEGIN: &str = "<!-- written by `cargo xtask bench --readme` -->\n";
+/// Between these two lines the page has what the results say.
+const BEGIN: &str = "<!-- written by `cargo xtask bench --page` -->\n";
 const END: &str = "<!-- end of what is written -->\n";
 
 /// Everything.
@@ -20,11 +20,11 @@ impl fmt::Display for Results {
 }
 
 impl Results {
-    /// The README with these results in the place of others.
-    pub(crate) fn put_into(&self, readme: &str) -> Result<String> {
-        let places = readme.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
-        let (head, tail) = places.with_context(|| format!("the README lacks the lines {BEGIN}{END}"))?;
-        Ok(format!("{head}{BEGIN}{}{END}{tail}", InReadme(self)))
+    /// Returns the page with these results in the place of others.
+    pub(crate) fn put_into(&self, page: &str) -> Result<String> {
+        let places = page.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+        let (head, tail) = places.with_context(|| format!("the page lacks the lines {BEGIN}{END}"))?;
+        Ok(format!("{head}{BEGIN}{}{END}{tail}", OnPage(self)))
     }
 
     /// Which goals are met.
@@ -40,11 +40,11 @@ impl Results {
     }
 }
 
-struct InReadme<'a>(&'a Results);
+struct OnPage<'a>(&'a Results);
 
-impl fmt::Display for InReadme<'_> {
+impl fmt::Display for OnPage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let InReadme(results) = self;
+        let OnPage(results) = self;
         writeln!(f, "Measured on {}. {}", results.ran_on(), results.verdict())?;
         results.groups.iter().try_for_each(|group| group.write(f, |figure| !figure.aside))
     }
@@ -121,16 +121,13 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_what_counts_and_what_was_missed_and_keeps_the_rest() {
-        let readme = results("kvlock", 1.2).put_into(&format!("before\n{BEGIN}old\n{END}after\n")).unwrap();
-        assert!(readme.starts_with("before\n") && readme.ends_with("after\n") && !readme.contains("old"));
-        assert!(readme.contains("| kvlock | 12,346 µs | 1.20 x socket | <= 1.1 | **missed** |"), "{readme}");
-        assert!(
-            readme.contains("0 of 1 goals are met; missed are pairs: kvlock.") && !readme.contains("detail"),
-            "{readme}"
-        );
-        assert_eq!(results("kvlock", 1.2).put_into(&readme).unwrap(), readme);
-        assert!(results("kvlock", 1.0).put_into(&readme).unwrap().contains("1 of 1 goals are met."));
+    fn the_page_has_what_counts_and_what_was_missed_and_keeps_the_rest() {
+        let page = results("kvlock", 1.2).put_into(&format!("before\n{BEGIN}old\n{END}after\n")).unwrap();
+        assert!(page.starts_with("before\n") && page.ends_with("after\n") && !page.contains("old"));
+        assert!(page.contains("| kvlock | 12,346 µs | 1.20 x socket | <= 1.1 | **missed** |"), "{page}");
+        assert!(page.contains("0 of 1 goals are met; missed are pairs: kvlock.") && !page.contains("detail"), "{page}");
+        assert_eq!(results("kvlock", 1.2).put_into(&page).unwrap(), page);
+        assert!(results("kvlock", 1.0).put_into(&page).unwrap().contains("1 of 1 goals are met."));
     }
 
     #[test]
@@ -139,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_readme_without_the_place_is_refused() {
+    fn a_page_without_the_place_is_refused() {
         assert!(results("kvlock", 1.0).put_into("nothing").is_err());
     }
 }

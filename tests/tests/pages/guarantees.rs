@@ -1,52 +1,25 @@
-//! The statement is part of the code: each command that it names can be run.
+//! Each command that the page on guarantees names can be run.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_path_buf()
-}
+use crate::{page, sources, workspace};
 
 /// The commands in the text, as words; those in its tables and lists, not in its blocks of code.
 fn commands() -> Vec<Vec<String>> {
-    let text = fs::read_to_string(workspace().join("STATEMENT.md")).expect("there is a statement");
+    let text = page("docs/guarantees.md");
     let spans = text.split('`').skip(1).step_by(2).filter(|span| span.starts_with("cargo "));
     spans.map(|span| span.split_whitespace().map(String::from).collect()).collect()
 }
 
-/// The folder of the package of this name.
+/// Returns the folder of the workspace's member of this name.
 fn package(name: &str) -> PathBuf {
-    const FOLDERS: [&str; 9] = [
-        "guest/machine",
-        "guest/component",
-        "host",
-        "tests",
-        "tests/attack",
-        "tests/fuzz",
-        "tests/proof",
-        "examples/catalogue",
-        "examples/publisher",
-    ];
-    let named = |folder: &PathBuf| {
-        let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
-        manifest.lines().any(|line| line == format!("name = \"{name}\""))
-    };
-    FOLDERS
-        .map(|folder| workspace().join(folder))
-        .into_iter()
-        .find(named)
-        .unwrap_or_else(|| panic!("no package {name}"))
-}
-
-fn sources(path: &Path, found: &mut String) {
-    if path.is_file() {
-        found.push_str(&fs::read_to_string(path).expect("a source is text"));
-    }
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        if entry.path().is_dir() || entry.path().extension().is_some_and(|extension| extension == "rs") {
-            sources(&entry.path(), found);
-        }
-    }
+    let workspace_manifest = page("Cargo.toml");
+    let members = workspace_manifest.split_once("members = [").and_then(|(_, rest)| rest.split_once(']'));
+    let (members, _) = members.expect("the workspace has members");
+    let mut folders = members.split('"').skip(1).step_by(2);
+    let named =
+        |folder: &&str| page(&format!("{folder}/Cargo.toml")).lines().any(|line| line == format!("name = \"{name}\""));
+    workspace().join(folders.find(named).unwrap_or_else(|| panic!("no package {name}")))
 }
 
 /// The tests that `cargo test` is asked for are there.
@@ -72,8 +45,8 @@ fn check_test(words: &[&str]) {
 }
 
 #[test]
-fn every_command_of_the_statement_can_be_run() {
-    let tasks = fs::read_to_string(workspace().join("xtask/src/main.rs")).expect("there are tasks");
+fn every_command_that_shows_a_guarantee_can_be_run() {
+    let tasks = page("xtask/src/main.rs");
     let commands = commands();
     assert!(commands.len() > 40, "{} commands", commands.len());
     for words in commands {
@@ -90,13 +63,11 @@ fn every_command_of_the_statement_can_be_run() {
 }
 
 #[test]
-fn every_promise_has_its_command_and_the_readme_leads_to_it() {
-    let text = fs::read_to_string(workspace().join("STATEMENT.md")).expect("there is a statement");
+fn every_promise_has_its_command() {
+    let text = page("docs/guarantees.md");
     let promises = text.split("\n## ").find(|part| part.starts_with("Promises")).expect("it promises something");
     let rows = promises.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| promise"));
     for row in rows {
         assert!(row.contains("| `cargo "), "{row}");
     }
-    let readme = fs::read_to_string(workspace().join("README.md")).expect("there is a README");
-    assert!(readme.contains("(STATEMENT.md)"));
 }
