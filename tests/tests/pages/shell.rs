@@ -19,6 +19,14 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
     of_language.map(|(_, code)| code.to_string()).collect()
 }
 
+/// A block without a language is Rust to rustdoc.
+#[test]
+fn every_block_says_its_language() {
+    for name in pages() {
+        assert_eq!(blocks(&page(&name), ""), Vec::<String>::new(), "{name}");
+    }
+}
+
 fn write_script(path: &Path, script: &str) {
     fs::write(path, format!("#!/bin/sh\n{script}\n")).expect("a script can be written");
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("a script can be executed");
