@@ -78,7 +78,7 @@ fn test(workspace: &Path) -> Result<()> {
     prerequisites::provide(prerequisites::TESTS)?;
     component::check(workspace)?;
     // The tests of the command run the binary itself.
-    cargo(workspace, &["build", "--locked", "--package", "kvlock", "--bins"])?;
+    cargo(workspace, &["build", "--locked", "--package", "kvlock-cli"])?;
     if prerequisites::has_node() {
         let node_host = ["--test", "hosts", "--", "--ignored", "the_component_runs_in_a_node_host"];
         cargo(workspace, &[&["test", "--locked", "--package", "kvlock-tests"], node_host.as_slice()].concat())?;
@@ -93,7 +93,7 @@ fn bench(workspace: &Path, task: &str, arguments: &[String]) -> Result<()> {
     if task == "run" {
         prerequisites::provide(prerequisites::BENCHMARKS)?;
         // By itself, so that the command has the features that it is released with.
-        cargo(workspace, &["build", "--locked", "--release", "--package", "kvlock"])?;
+        cargo(workspace, &["build", "--locked", "--release", "--package", "kvlock-cli"])?;
     }
     let run = ["run", "--locked", "--release", "--quiet", "--package", "kvlock-bench", "--", task];
     let arguments = arguments.iter().map(String::as_str);

@@ -1,4 +1,4 @@
-//! The command: arguments in, one subcommand a file, exit codes out.
+//! The `kvlock` command: arguments in, one subcommand a file, exit codes out.
 
 mod acquire;
 mod args;
@@ -119,7 +119,7 @@ enum Command {
 }
 
 /// Runs the command; every way out of it is an exit code.
-pub(crate) fn main() -> ExitCode {
+fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     if wants_json(&words) {
         output::say_as_json();

@@ -13,12 +13,12 @@ use kvlock::{Grant, GrantError, Keep, Kept};
 use signal_hook::consts::SIGTSTP;
 
 use super::watch::{End, Times, Watch};
-use crate::cli::child::{self, Child, NotStarted, Variable};
-use crate::cli::exit::{self, Exit, Status};
-use crate::cli::group::{Group, Refused};
-use crate::cli::signals::{Event, interrupts};
-use crate::cli::soft::Soft;
-use crate::cli::{Global, args, output};
+use crate::child::{self, Child, NotStarted, Variable};
+use crate::exit::{self, Exit, Status};
+use crate::group::{Group, Refused};
+use crate::signals::{Event, interrupts};
+use crate::soft::Soft;
+use crate::{Global, args, output};
 
 /// How long a command has between TERM and KILL when its lock is lost, when nobody says otherwise.
 const DEFAULT_GRACE: &str = "5s";
@@ -29,7 +29,7 @@ const NAMED: usize = 5;
 
 /// A command, and how it is ended.
 #[derive(clap::Args)]
-pub(in crate::cli) struct CommandArgs {
+pub(crate) struct CommandArgs {
     /// End the command after this long, as if the lock were lost
     #[arg(long, env = "KVLOCK_MAX_HOLD", value_name = "DURATION", value_parser = args::duration, allow_negative_numbers = true)]
     max_hold: Option<Duration>,
@@ -62,16 +62,16 @@ impl CommandArgs {
 }
 
 /// Runs a command, once or several times.
-pub(in crate::cli) struct Runner<'a> {
-    pub(in crate::cli) command: &'a CommandArgs,
+pub(crate) struct Runner<'a> {
+    pub(crate) command: &'a CommandArgs,
     /// The key, or the semaphore.
-    pub(in crate::cli) key: &'a str,
-    pub(in crate::cli) lease: Ttl,
+    pub(crate) key: &'a str,
+    pub(crate) lease: Ttl,
     /// Whether a command that fails gives back the minimum hold.
-    pub(in crate::cli) unless_failed: bool,
-    pub(in crate::cli) global: &'a Global,
-    pub(in crate::cli) sender: Sender<Event>,
-    pub(in crate::cli) events: &'a Receiver<Event>,
+    pub(crate) unless_failed: bool,
+    pub(crate) global: &'a Global,
+    pub(crate) sender: Sender<Event>,
+    pub(crate) events: &'a Receiver<Event>,
 }
 
 /// The command has run under a lock.
@@ -84,7 +84,7 @@ pub(super) struct Ran {
 
 impl Runner<'_> {
     /// Runs the command while the grant is renewed, and releases it; how the command ended, or why it did not run.
-    pub(in crate::cli) fn run(&self, grant: Grant, soft: Option<&Soft>) -> Result<Status> {
+    pub(crate) fn run(&self, grant: Grant, soft: Option<&Soft>) -> Result<Status> {
         self.run_under(grant, None, soft)?.finish(self, |kept| kept.release().map(drop))
     }
 

@@ -11,11 +11,11 @@ use kvlock::{Kept, Loss};
 use nix::sys::signal::Signal;
 
 use super::under::{AS_ANOTHER_USER, Linger, Runner};
-use crate::cli::child::{Change, Child};
-use crate::cli::exit::Status;
-use crate::cli::group::Refused;
-use crate::cli::signals::{Event, interrupts};
-use crate::cli::soft::{self, Soft};
+use crate::child::{Change, Child};
+use crate::exit::Status;
+use crate::group::Refused;
+use crate::signals::{Event, interrupts};
+use crate::soft::{self, Soft};
 
 /// No more of a lease than this part is given to the grace: a short lease is for work, too.
 const GRACE_PER_LEASE: u32 = 4;

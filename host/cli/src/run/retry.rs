@@ -7,8 +7,8 @@ use kvlock::{ConflictRetry, Retrying, Session, Verdict, Work};
 
 use super::Run;
 use super::under::Runner;
-use crate::cli::exit::Status;
-use crate::cli::{args, wait};
+use crate::exit::Status;
+use crate::{args, wait};
 
 /// Whether, and how often.
 #[derive(clap::Args)]

@@ -107,7 +107,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
-    use crate::cli::Cli;
+    use crate::Cli;
 
     /// An option of a subcommand.
     struct Known {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     const VALUES: [&str; 8] = ["1", "true", "yes", "0", "false", "no", "off", ""];
-    const IN_ANOTHER_PROCESS: &str = "cli::variables::tests::tells_the_outcome_of_every_option_on_request";
+    const IN_ANOTHER_PROCESS: &str = "variables::tests::tells_the_outcome_of_every_option_on_request";
     /// Of which variable's options; empty: of all.
     const TELL: &str = "TELL_THE_OUTCOME_OF_EVERY_OPTION";
 

@@ -2,11 +2,11 @@
 
 use anyhow::Result;
 
-use crate::cli::args::PermitArgs;
-use crate::cli::exit::Status;
-use crate::cli::run::under::{CommandArgs, Runner};
-use crate::cli::wait::{self, Wanted};
-use crate::cli::{Global, signals};
+use crate::args::PermitArgs;
+use crate::exit::Status;
+use crate::run::under::{CommandArgs, Runner};
+use crate::wait::{self, Wanted};
+use crate::{Global, signals};
 
 /// Run a command while holding a permit
 ///
