@@ -1,42 +1,25 @@
 //! The `kvlock` command: arguments in, one subcommand a file, exit codes out.
 
-mod acquire;
-mod args;
-mod break_lock;
-mod child;
-mod component;
-mod doctor;
-mod error;
-mod exit;
-mod group;
-mod live;
-mod output;
-mod release;
-mod renew;
-mod resumed;
-mod run;
-mod semaphore;
+mod commands;
+mod options;
+mod report;
 mod signals;
-mod soft;
-mod status;
-mod stderr;
-mod terminal;
-mod tips;
-mod variables;
+mod supervise;
 mod wait;
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Once;
-use std::time::Duration;
 
 use anyhow::Result;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
-use etcetera::BaseStrategy;
-use kvlock::{Client, Session};
 
-use exit::Exit;
+use crate::commands::{acquire, break_lock, component, doctor, release, renew, run, semaphore, status};
+use crate::options::global::Global;
+use crate::options::{args, tips, variables};
+use crate::report::{exit, output, stderr};
 
 const ABOUT: &str = "Run commands under a distributed lock";
 
@@ -74,29 +57,6 @@ struct Cli {
     global: Global,
     #[command(subcommand)]
     command: Command,
-}
-
-/// Options that stand before or after the subcommand.
-#[derive(clap::Args)]
-struct Global {
-    /// Where the locks live: memcached://host:port[,host:port…][?timeout=1s] or local:PATH [default: a local file]
-    #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
-    store: Option<String>,
-    /// The longest lease in use: nothing is granted on younger contents [default: 30s, or a longer lease or hold]
-    #[arg(long, global = true, env = "KVLOCK_QUARANTINE", value_name = "DURATION", value_parser = args::duration, allow_negative_numbers = true)]
-    quarantine: Option<Duration>,
-    /// Locks of other namespaces are other locks
-    #[arg(long, global = true, env = "KVLOCK_NAMESPACE", value_name = "NAME", default_value = "kvlock")]
-    namespace: String,
-    /// Print results and errors as JSON, one object a line
-    #[arg(long, global = true, env = "KVLOCK_JSON")]
-    json: bool,
-    /// Tell on stderr what happens; twice for more
-    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "KVLOCK_VERBOSE")]
-    verbose: u8,
-    /// Say nothing on stderr but errors and warnings
-    #[arg(short, long, global = true, env = "KVLOCK_QUIET")]
-    quiet: bool,
 }
 
 #[derive(Subcommand)]
@@ -201,56 +161,6 @@ impl Cli {
             }
         }
     }
-}
-
-impl Global {
-    /// The store that was asked for; where nothing was configured, a local file, and a line that says so.
-    fn client(&self) -> Result<Client> {
-        if let Some(url) = &self.store {
-            if url.starts_with("memory:") {
-                let what = "bad store URL `memory:`: it is a store for tests, which this process has for itself: it \
-                    would exclude nobody; give memcached://host:port or local:PATH";
-                return Err(Exit::usage(what).into());
-            }
-            return Ok(Client::connect(url)?);
-        }
-        if let Some(servers) = std::env::var_os("MEMCACHEDLOCK_SERVERS").filter(|servers| !servers.is_empty()) {
-            return Ok(Client::connect(&format!("memcached://{}", servers.to_string_lossy()))?);
-        }
-        let path = default_file()?;
-        // Not even --quiet keeps it back: nobody has chosen that.
-        static SAID: Once = Once::new();
-        SAID.call_once(|| {
-            let path = path.display();
-            output::say(format_args!(
-                "no --store given: locking for this user on this machine only, in local:{path}; KVLOCK_STORE=URL chooses \
-                this or another store"
-            ));
-        });
-        Ok(Client::connect(&format!("local:{}", path.display()))?)
-    }
-
-    fn session(&self, owner: Option<&str>) -> Result<Session> {
-        self.session_of(&self.client()?, owner)
-    }
-
-    fn session_of(&self, client: &Client, owner: Option<&str>) -> Result<Session> {
-        let mut builder = client.session().namespace(&self.namespace);
-        if let Some(owner) = owner {
-            builder = builder.owner(owner);
-        }
-        if let Some(quarantine) = self.quarantine {
-            builder = builder.quarantine(quarantine);
-        }
-        Ok(builder.open()?)
-    }
-}
-
-fn default_file() -> Result<PathBuf> {
-    let no_home = || Exit::usage("no --store given, and no home directory to keep a local one in; give --store URL");
-    let strategy = etcetera::base_strategy::choose_base_strategy().map_err(|_| no_home())?;
-    let state = strategy.state_dir().unwrap_or_else(|| strategy.data_dir());
-    Ok(state.join("kvlock").join("locks.db"))
 }
 
 /// Turns the library's events into lines on stderr, for which none of its threads waits.

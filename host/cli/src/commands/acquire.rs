@@ -1,0 +1,46 @@
+//! `kvlock acquire`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use kvlock::Grant;
+
+use crate::options::args::LockArgs;
+use crate::options::global::Global;
+use crate::report::output::GrantJson;
+use crate::signals;
+use crate::wait;
+use crate::wait::Wanted;
+
+/// Take a lock and print the grant, for `release` or `renew` in another process
+///
+/// The grant is one word on stdout. The lock lasts for --lease from now on, and nothing renews it but `kvlock renew`.
+/// Whoever has the word can release the lock.
+#[derive(clap::Args)]
+pub(crate) struct Acquire {
+    #[command(flatten)]
+    lock: LockArgs,
+}
+
+impl Acquire {
+    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+        let (_, events) = signals::listen()?;
+        let LockArgs { key, hold, .. } = &self.lock;
+        let session = global.session(hold.owner.as_deref())?;
+        let acquisition = self.lock.apply(session.lock(&**key)).begin()?;
+        let grant = wait::acquire(acquisition, &Wanted { name: key, hold, global }, &events)?;
+        print(grant, global)
+    }
+}
+
+/// Prints a grant for another process to take up.
+pub(crate) fn print(grant: Grant, global: &Global) -> Result<ExitCode> {
+    let grant = GrantJson::new(grant)?;
+    if let Err(error) = grant.print(global.json) {
+        // Nobody has the word now, and so nobody could release the lock.
+        // Another session, because to this one the word is its own grant.
+        global.session(None)?.resume(&grant.grant)?.release()?;
+        return Err(error);
+    }
+    Ok(ExitCode::SUCCESS)
+}

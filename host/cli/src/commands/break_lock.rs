@@ -1,0 +1,80 @@
+//! `kvlock break`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use kvlock::Broken;
+use serde_json::{Value, json};
+
+use crate::options::args::Key;
+use crate::options::global::Global;
+use crate::report::exit;
+use crate::report::output::{self, HolderJson};
+
+/// End somebody's lock by force, and tell whose it was
+///
+/// The key is free at once. The holder learns it at its next renewal, and may be at work until then: it is told until
+/// when at most. With --if-token whoever has got the lock since `status` told its token keeps it, and the exit code is 77.
+#[derive(clap::Args)]
+pub(crate) struct Break {
+    #[command(flatten)]
+    key: Key,
+    /// End only the grant with this token, as `status` tells it
+    #[arg(long, value_name = "N", env = "KVLOCK_IF_TOKEN")]
+    if_token: Option<u64>,
+}
+
+impl Break {
+    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+        let (session, key) = (global.session(None)?, &*self.key);
+        let broken = match self.if_token {
+            Some(token) => session.break_lock_if(key, token)?,
+            None => session.break_lock(key)?.map_or(Broken::Free, |holder| Broken::Ended(Box::new(holder))),
+        };
+        if global.json {
+            output::print_json(&as_json(json!({ "key": key }), &broken))?;
+        } else {
+            output::line(told(key, &broken))?;
+        }
+        Ok(code(&broken))
+    }
+}
+
+/// A grant that is left alone is not the one that was to be ended.
+pub(crate) fn code(broken: &Broken) -> ExitCode {
+    match broken {
+        Broken::Free | Broken::Ended(_) => ExitCode::SUCCESS,
+        _ => exit::NOT_HOLDER.into(),
+    }
+}
+
+/// What a break found, in words; `what` was to be broken.
+pub(crate) fn told(what: &str, broken: &Broken) -> String {
+    match broken {
+        Broken::Free => format!("{what}: free, nothing to break"),
+        Broken::Ended(holder) => {
+            let until = match holder.at_work_until() {
+                _ if holder.depth == 0 => String::new(),
+                Some(until) => format!("; it may be at work until {}", humantime::format_rfc3339_seconds(until)),
+                None => "; it may be at work until it is told: its lease has no end".to_owned(),
+            };
+            format!("{what}: broken; it was {}{until}", holder.who())
+        }
+        Broken::Other(holder) => {
+            format!("{what}: not broken; it is another grant by now: {holder}; token {}", holder.token)
+        }
+    }
+}
+
+/// The same in JSON, added to what names it.
+pub(crate) fn as_json(mut named: Value, broken: &Broken) -> Value {
+    let [ended, other] = match broken {
+        Broken::Free => [None, None],
+        Broken::Ended(holder) => [Some(holder), None],
+        Broken::Other(holder) => [None, Some(holder)],
+    };
+    named["broken"] = json!(ended.map(|holder| HolderJson::from(holder.as_ref())));
+    named["until"] = json!(ended.and_then(|holder| holder.at_work_until()).map(output::moment));
+    named["holder"] = json!(other.map(|holder| HolderJson::from(holder.as_ref())));
+    named
+}

@@ -1,0 +1,54 @@
+//! `kvlock doctor`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use kvlock::store::{Finding, Severity};
+use serde_json::json;
+
+use crate::options::global::Global;
+use crate::report::exit;
+use crate::report::output;
+
+/// How old a store's contents must be where neither a quarantine nor a longer lease is given.
+const QUARANTINE: Duration = Duration::from_secs(30);
+
+/// Looks at the store as a place for locks; exits with 69 if it is not fit.
+pub(crate) fn run(global: &Global) -> Result<ExitCode> {
+    let findings = global.client()?.store().diagnose();
+    let quarantine = global.quarantine.unwrap_or(QUARANTINE);
+    for finding in &findings {
+        print(finding, None, global.json)?;
+        let left = finding.lossless_for.map_or(Duration::ZERO, |lossless| quarantine.saturating_sub(lossless));
+        if !left.is_zero() {
+            let text = format!(
+                "nothing is granted for {:.1} s more, because a lock that was lost with the store's contents may still be \
+                 held",
+                left.as_secs_f64()
+            );
+            let (subject, lossless_for) = (finding.subject.clone(), finding.lossless_for);
+            let told = Finding { subject, check: "quarantine", severity: Severity::Warning, text, lossless_for };
+            print(&told, Some(left), global.json)?;
+        }
+    }
+    let worst = findings.iter().map(|finding| finding.severity).max();
+    Ok(if worst == Some(Severity::Unfit) { exit::UNAVAILABLE.into() } else { ExitCode::SUCCESS })
+}
+
+fn print(finding: &Finding, quarantine: Option<Duration>, as_json: bool) -> Result<()> {
+    let severity = match finding.severity {
+        Severity::Ok => "ok",
+        Severity::Warning => "warning",
+        Severity::Unfit => "UNFIT",
+    };
+    let (subject, check, text) = (&finding.subject, finding.check, &finding.text);
+    if !as_json {
+        return output::line(format_args!("{severity:<8} {subject} {check}: {text}"));
+    }
+    let mut told = json!({ "subject": subject, "check": check, "severity": severity.to_lowercase(), "text": text });
+    if let Some(left) = quarantine {
+        told["quarantine"] = left.as_secs_f64().into();
+    }
+    output::print_json(&told)
+}

@@ -1,0 +1,12 @@
+//! The subcommands, one a file.
+
+pub(crate) mod acquire;
+pub(crate) mod break_lock;
+pub(crate) mod component;
+pub(crate) mod doctor;
+pub(crate) mod release;
+pub(crate) mod renew;
+mod resumed;
+pub(crate) mod run;
+pub(crate) mod semaphore;
+pub(crate) mod status;

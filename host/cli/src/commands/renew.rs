@@ -1,0 +1,44 @@
+//! `kvlock renew`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use kvlock::store::Ttl;
+
+use crate::commands::release::word;
+use crate::commands::resumed::Resumed;
+use crate::options::args;
+use crate::options::global::Global;
+use crate::report::output::GrantJson;
+
+/// Renew a grant, and print the word that counts from then on
+///
+/// The old word is of no use any more. Exits with 77 if the grant does not hold the lock any more.
+#[derive(clap::Args)]
+pub(crate) struct Renew {
+    /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin
+    grant: String,
+    /// The new lease [default: as long as it was]
+    #[arg(long, env = "KVLOCK_LEASE", value_name = "DURATION", value_parser = args::lease, allow_negative_numbers = true)]
+    lease: Option<Ttl>,
+}
+
+impl Renew {
+    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+        let word = word(self.grant)?;
+        let client = global.client()?;
+        let mut grant = global.session_of(&client, None)?.resume(&word)?;
+        let resumed = Resumed::new(&grant);
+        let renewed = match self.lease {
+            Some(lease) => grant.renew_for(lease),
+            None => grant.renew(),
+        };
+        if let Err(error) = renewed {
+            // What could not be renewed is not to be released either.
+            grant.forget();
+            return Err(resumed.explain(error, &client, global));
+        }
+        GrantJson::new(grant)?.print(global.json)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,73 @@
+//! A grant that was taken up from its word, and why it may be of no use.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use kvlock::{Client, Grant, GrantError, Holder};
+
+use crate::options::global::Global;
+use crate::report::exit::{self, Exit};
+use crate::report::output;
+
+/// What is known of the grant from its word.
+pub(crate) struct Resumed {
+    token: u64,
+    /// How it is named in a message.
+    name: String,
+    key: String,
+}
+
+impl Resumed {
+    pub(crate) fn new(grant: &Grant) -> Self {
+        let key = grant.key().to_string();
+        let name = match grant.permit() {
+            Some(permit) => format!("permit {permit} of `{}`", output::short(&key)),
+            None => format!("`{}`", output::short(&key)),
+        };
+        Resumed { token: grant.token(), name, key }
+    }
+
+    /// Says what became of a grant that is not the lock's any more. Nobody knows whether it still guarded anything.
+    pub(crate) fn explain(&self, error: GrantError, client: &Client, global: &Global) -> anyhow::Error {
+        let text = match &error {
+            GrantError::Lost { holder: Some(holder), .. } => self.beside(holder),
+            GrantError::Lost { holder: None, .. } if self.is_of_another_life(client, global) => format!(
+                "{}: the store has nothing of this grant: it is not the store that the grant was made on, or it has \
+                 lost its contents since",
+                self.name
+            ),
+            GrantError::Lost { holder: None, .. } | GrantError::AlreadyReleased { .. } => format!(
+                "{} is not held by this grant any more, nor by another: it was released already or broken, its lease \
+                 ended, or it was made on another store",
+                self.name
+            ),
+            _ => return error.into(),
+        };
+        Exit::new(exit::NOT_HOLDER, output::one_line(text)).about(error).into()
+    }
+
+    /// The record of somebody, or of this very grant as it is now.
+    fn beside(&self, holder: &Holder) -> String {
+        let name = &self.name;
+        match holder.token == self.token {
+            true if holder.depth == 0 => format!("{name} was released already, and is kept for its minimum time"),
+            true => format!(
+                "{name}: this word is an old one: the grant was renewed since, and only the word that `kvlock renew` \
+                 printed last is of use"
+            ),
+            false => format!("{name} is {holder}: this grant was released before or broken, or its lease ended"),
+        }
+    }
+
+    /// Whether the contents of the store begin after the grant, or too long before it for its token: a token is the
+    /// moment, in Unix nanoseconds, at which the contents began, and the number of writes since.
+    fn is_of_another_life(&self, client: &Client, global: &Global) -> bool {
+        /// No store writes faster.
+        const NANOS_PER_WRITE: u64 = 100;
+        // Of several servers it is the key's; a key that the store spells otherwise may be another's.
+        let Ok(era) = client.store().era(&format!("{}:lock:{}", global.namespace, self.key)) else { return false };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        // Of a server whose clock is ahead of ours no age is known.
+        let age = u64::try_from(now).ok().and_then(|now| now.checked_sub(era.id));
+        self.token < era.id || age.is_some_and(|age| self.token - era.id > age / NANOS_PER_WRITE)
+    }
+}

@@ -1,0 +1,157 @@
+//! `kvlock run`.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use kvlock::{Grant, KeyError, KeyState, SOFT_PATIENCE, Session, WaitingFor};
+
+use crate::commands::run::retry::RetryArgs;
+use crate::options::args::LockArgs;
+use crate::options::global::Global;
+use crate::report::exit::Status;
+use crate::signals;
+use crate::supervise::runner::{CommandArgs, Runner, lost};
+use crate::supervise::soft::{self, Soft};
+use crate::wait;
+use crate::wait::Wanted;
+
+mod retry;
+
+/// Run a command while holding a lock
+///
+/// The lease is renewed in the background for as long as the command runs. If the lock is lost all the same, the
+/// command's process group gets TERM, and KILL before the lease could have ended; the exit code is then 74. What has
+/// made itself a group or session of its own (setsid, timeout, a nested kvlock run) is not reached.
+///
+/// The command finds KVLOCK_KEY, KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token) and KVLOCK_DEADLINE (whole Unix seconds,
+/// until which the first lease surely stands) in its environment. Signals are passed on to its process group;
+/// stdin, stdout and stderr are its own. kvlock exits with its exit code, or dies of the signal that it died of. What
+/// it leaves running in its process group is said, and seen to by --linger.
+///
+/// With --soft the command runs without the lock if the store is down or in quarantine, and goes on if the store goes
+/// down or loses everything. It never does because the lock is busy or somebody else got it. Without the lock there is
+/// no KVLOCK_TOKEN.
+///
+/// With --retry-on the command is one that may run into a conflict of its own, with somebody who asks for no lock: it
+/// tells so by its exit code, the lock stays reserved for it, and it is run again, KVLOCK_TRY telling how often by now.
+#[derive(clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    lock: LockArgs,
+    /// Run at once if this command runs under `kvlock run` of the same key already
+    #[arg(long, env = "KVLOCK_REENTRANT")]
+    reentrant: bool,
+    /// Run without the lock while the store is down or in quarantine, but never because it is busy
+    #[arg(long, env = "KVLOCK_SOFT", conflicts_with = "retry_on")]
+    soft: bool,
+    /// Do not keep the key taken (--at-least) if the command fails
+    #[arg(long, env = "KVLOCK_UNLESS_FAILED")]
+    unless_failed: bool,
+    #[command(flatten)]
+    retry: RetryArgs,
+    #[command(flatten)]
+    command: CommandArgs,
+}
+
+impl Run {
+    pub(crate) fn run(self, global: &Global) -> Result<Status> {
+        let (sender, events) = signals::listen()?;
+        let LockArgs { key, hold, .. } = &self.lock;
+        let (command, events) = (&self.command, &events);
+        let unless_failed = self.unless_failed;
+        let runner = Runner { command, key, lease: hold.lease, unless_failed, global, sender, events };
+        if self.retry.is_wanted() {
+            return self.retry(&runner, &global.session(hold.owner.as_deref())?);
+        }
+        match self.take(&runner) {
+            Ok(Taken::Now(session, grant)) => {
+                let soft = self.soft.then(|| Soft { session, key: key.to_string() });
+                runner.run(grant, soft.as_ref())
+            }
+            Ok(Taken::ByParent) => run_nested(&runner),
+            Err(error) => match soft::cause(&error).filter(|_| self.soft) {
+                Some(cause) => self.run_unguarded(&runner, &cause),
+                None => Err(error),
+            },
+        }
+    }
+
+    fn wanted<'a>(&'a self, global: &'a Global) -> Wanted<'a> {
+        Wanted { name: &self.lock.key, hold: &self.lock.hold, global }
+    }
+
+    fn take(&self, runner: &Runner<'_>) -> Result<Taken> {
+        let LockArgs { key, hold, .. } = &self.lock;
+        let session = runner.global.session(hold.owner.as_deref())?;
+        let gives_up_softly = self.soft && !hold.says_how_long_to_ride_out();
+        if self.reentrant {
+            let first = if gives_up_softly { Some(Duration::ZERO) } else { hold.patience().first };
+            let longest = first.into_iter().chain(hold.limit()).min();
+            let look = || is_held_by_parent(&session, key);
+            if wait::look(look, longest, &self.wanted(runner.global), runner.events)? {
+                return Ok(Taken::ByParent);
+            }
+        }
+        let mut lock = self.lock.apply(session.lock(&**key));
+        if self.reentrant {
+            lock = lock.reentrant();
+        }
+        if gives_up_softly {
+            // A store that never answered is down at once.
+            lock = lock.ride_out(SOFT_PATIENCE).ride_out_first(Duration::ZERO);
+        }
+        if self.soft {
+            lock = lock.give_up_in_quarantine();
+        }
+        let grant = wait::acquire(lock.begin()?, &self.wanted(runner.global), runner.events)?;
+        Ok(Taken::Now(session, grant))
+    }
+
+    /// The store is down or in quarantine, and nobody has a lock.
+    fn run_unguarded(&self, runner: &Runner<'_>, cause: &WaitingFor) -> Result<Status> {
+        if let Some(signal) = runner.pending_interrupt() {
+            return Ok(Status::Killed(signal));
+        }
+        let LockArgs { key, hold, .. } = &self.lock;
+        soft::say(key, "there is no lock, and the command runs all the same", cause);
+        let variables = [
+            ("KVLOCK_KEY", Some(key.to_string().into())),
+            ("KVLOCK_OWNER", hold.owner.as_ref().map(Into::into)),
+            ("KVLOCK_TOKEN", None),
+            ("KVLOCK_DEADLINE", None),
+            ("KVLOCK_PERMIT", None),
+            ("KVLOCK_TRY", None),
+        ];
+        let child = runner.spawn(&variables, None)?;
+        let end = runner.watch(&child, None).ending_at(runner.end_at()).run()?;
+        if let Some(loss) = end.loss {
+            return Err(lost(key, loss, end.refused).into());
+        }
+        runner.note_left(child.group());
+        Ok(end.status)
+    }
+}
+
+/// Who has taken the lock that the command runs under.
+enum Taken {
+    Now(Session, Grant),
+    ByParent,
+}
+
+/// The lock is the parent's: it renews it, and ends this process group too should the lock be lost.
+fn run_nested(runner: &Runner<'_>) -> Result<Status> {
+    let child = runner.spawn(&[], None)?;
+    let end = runner.watch(&child, None).run()?;
+    runner.note_left(child.group());
+    Ok(end.status)
+}
+
+/// Whether `kvlock run` of this key started us and still holds it: the token in our environment is the holder's.
+fn is_held_by_parent(session: &Session, key: &str) -> Result<bool, KeyError> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    if variable("KVLOCK_KEY") != key {
+        return Ok(false);
+    }
+    let KeyState::Held(holder) = session.status(key)?.state else { return Ok(false) };
+    Ok(variable("KVLOCK_TOKEN") == holder.token.to_string())
+}

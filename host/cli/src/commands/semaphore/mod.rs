@@ -1,0 +1,255 @@
+//! `kvlock semaphore`.
+
+mod run;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+use kvlock::{AcquireError, Broken, SemaphoreStatus};
+use serde_json::{Value, json};
+
+use crate::commands::acquire;
+use crate::commands::break_lock;
+use crate::options::args::{Name, NameBefore, PermitArgs, ResizeArgs};
+use crate::options::global::Global;
+use crate::report::exit::Exit;
+use crate::report::output::{self, HolderJson};
+use crate::signals;
+use crate::wait::{self, Wanted};
+
+const EXAMPLES: &str = "\
+Examples:
+  At most four of these at a time, on however many machines:
+    kvlock semaphore make encoders 4
+    kvlock semaphore run encoders -- ./encode.sh
+
+  One more, or two fewer once they are done:
+    kvlock semaphore make encoders 5
+    kvlock semaphore make encoders 2
+
+  Who has permits?
+    kvlock semaphore list
+    kvlock semaphore status encoders";
+
+/// Semaphores: at most so many holders at a time
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Semaphore {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a semaphore, or give it another size
+    ///
+    /// It grows at once, and shrinks as permits come back, the free ones first: from the start nobody gets in while
+    /// more than the new size are held. If the wait for that is given up, the new size stands, and the exit code is 75.
+    Make {
+        #[command(flatten)]
+        name: NameBefore,
+        /// How many permits: 1 to 1000000
+        #[arg(required_unless_present = "spelled_name", allow_negative_numbers = true, value_parser = permits)]
+        permits: Option<u32>,
+        #[command(flatten)]
+        resize: ResizeArgs,
+    },
+    /// Destroy a semaphore
+    ///
+    /// Nobody gets in any more, and it is gone when all permits are back. If the wait for that is given up, it stays
+    /// closed, and the exit code is 75.
+    Destroy {
+        #[command(flatten)]
+        name: Name,
+        #[command(flatten)]
+        resize: ResizeArgs,
+    },
+    /// Tell of all semaphores, how many permits they have and how many are held
+    List,
+    /// Tell of one semaphore, and who holds its permits
+    Status {
+        #[command(flatten)]
+        name: Name,
+    },
+    Run(run::Run),
+    /// Take a permit and print the grant, for `kvlock release` or `renew` in another process
+    ///
+    /// The grant is one word on stdout. The permit is held for --lease from now on, and nothing renews it but `kvlock
+    /// renew`. Whoever has the word can release it.
+    Acquire(PermitArgs),
+    /// End somebody's permit by force, and tell whose it was
+    ///
+    /// The holder learns it at its next renewal, and may be at work until then: the permit is free at once.
+    Break {
+        #[command(flatten)]
+        name: NameBefore,
+        /// The permit's number, as `status` tells it
+        #[arg(required_unless_present = "spelled_name", allow_negative_numbers = true, value_parser = permit)]
+        permit: Option<u32>,
+        /// End only the grant with this token, as `status` tells it
+        #[arg(long, value_name = "N", env = "KVLOCK_IF_TOKEN")]
+        if_token: Option<u64>,
+    },
+}
+
+/// Most permits of a semaphore; the component refuses more, and this is for the help.
+const MAX_PERMITS: u32 = 1_000_000;
+
+fn permits(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=MAX_PERMITS).contains(number));
+    number.ok_or_else(|| format!("give a name, and how many permits it is to have, in 1..={MAX_PERMITS}"))
+}
+
+fn permit(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "give a name, and the number of one of its permits, as `status` tells it".to_string())
+}
+
+impl Semaphore {
+    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+        match self.command {
+            Command::Make { name, permits, resize } => {
+                let (name, permits) = name.with(permits, "<PERMITS>", self::permits)?;
+                make(&name, permits, &resize, global)
+            }
+            Command::Destroy { name, resize } => destroy(&name, &resize, global),
+            Command::List => list(global),
+            Command::Status { name } => status(&name, global),
+            Command::Run(run) => Ok(run.run(global)?.end()),
+            Command::Acquire(permit) => {
+                let (_, events) = signals::listen()?;
+                let PermitArgs { name, hold } = &permit;
+                let session = global.session(hold.owner.as_deref())?;
+                let acquisition = permit.apply(session.semaphore(&**name).permit()).begin()?;
+                acquire::print(wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?, global)
+            }
+            Command::Break { name, permit, if_token } => {
+                let (name, permit) = name.with(permit, "<PERMIT>", self::permit)?;
+                break_permit(&name, permit, if_token, global)
+            }
+        }
+    }
+}
+
+fn make(name: &str, permits: u32, resize: &ResizeArgs, global: &Global) -> Result<ExitCode> {
+    let (_, events) = signals::listen()?;
+    let session = global.session(None)?;
+    let resizing = resize.apply(session.semaphore(name).make(permits)).begin()?;
+    let before = wait::resized(resizing, name, resize, global, &events)?;
+    if global.json {
+        output::print_json(&json!({ "semaphore": name, "size": permits, "before": before }))?;
+    } else {
+        let count = if permits == 1 { "1 permit".to_string() } else { format!("{permits} permits") };
+        output::line(match before {
+            None => format!("{name}: made, {count}"),
+            Some(before) if before == permits => format!("{name}: {count}, as before"),
+            Some(before) => format!("{name}: {count}, {before} before"),
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn destroy(name: &str, resize: &ResizeArgs, global: &Global) -> Result<ExitCode> {
+    let (_, events) = signals::listen()?;
+    let session = global.session(None)?;
+    let resizing = resize.apply(session.semaphore(name).destroy()).begin()?;
+    let before = wait::resized(resizing, name, resize, global, &events)?;
+    if global.json {
+        output::print_json(&json!({ "semaphore": name, "size": 0, "before": before }))?;
+    } else {
+        output::line(format_args!("{name}: destroyed"))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(global: &Global) -> Result<ExitCode> {
+    let session = global.session(None)?;
+    let semaphores = session.semaphores()?;
+    if semaphores.is_empty()
+        && let Some(left) = session.status("of any key")?.quarantine
+    {
+        output::say(format_args!("there are no semaphores{}", output::quarantine(Some(left))));
+    }
+    for status in semaphores {
+        if global.json {
+            output::print_json(&as_json(&status))?;
+        } else {
+            output::line(format_args!("{}{}", headline(&status), owners(&status)))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status(name: &str, global: &Global) -> Result<ExitCode> {
+    let session = global.session(None)?;
+    let Some(status) = session.semaphore(name).status()? else {
+        let quarantine = output::quarantine(session.status(name)?.quarantine);
+        return Err(unknown(name, &quarantine).into());
+    };
+    if global.json {
+        output::print_json(&as_json(&status))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    output::line(headline(&status))?;
+    for holder in &status.holders {
+        let permit = holder.permit.unwrap_or_default();
+        output::line(format_args!("  permit {permit}: {holder}; token {}", holder.token))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Nobody has made it, or the store forgot it a short while ago.
+fn unknown(name: &str, quarantine: &str) -> Exit {
+    let error = AcquireError::UnknownSemaphore { name: name.to_string() };
+    Exit::usage(format!("{error}{quarantine}")).about(error)
+}
+
+fn headline(SemaphoreStatus { name, size, holders, quarantine, .. }: &SemaphoreStatus) -> String {
+    let (held, quarantine) = (holders.len(), output::quarantine(*quarantine));
+    match size {
+        0 => format!("{name}: being destroyed, {held} held{quarantine}"),
+        size => format!("{name}: {held} of {size} permits held{quarantine}"),
+    }
+}
+
+/// So many owners are named on a line; of more, their number is told.
+const NAMED: usize = 5;
+
+fn owners(SemaphoreStatus { holders, .. }: &SemaphoreStatus) -> String {
+    if holders.is_empty() {
+        return String::new();
+    }
+    let named: Vec<_> = holders.iter().take(NAMED).map(|holder| holder.owner.as_str()).collect();
+    let more = holders.len().checked_sub(NAMED).filter(|more| *more > 0);
+    format!(": {}{}", named.join(", "), more.map(|more| format!(" and {more} more")).unwrap_or_default())
+}
+
+fn as_json(SemaphoreStatus { name, size, holders, quarantine, .. }: &SemaphoreStatus) -> Value {
+    let holders: Vec<_> = holders.iter().map(HolderJson::from).collect();
+    let quarantine = quarantine.map(|left| left.as_secs_f64());
+    json!({ "semaphore": name, "size": size, "held": holders.len(), "holders": holders, "quarantine": quarantine })
+}
+
+fn break_permit(name: &str, permit: u32, if_token: Option<u64>, global: &Global) -> Result<ExitCode> {
+    let semaphore = global.session(None)?.semaphore(name);
+    let broken = match if_token {
+        Some(token) => semaphore.break_permit_if(permit, token)?,
+        None => semaphore.break_permit(permit)?.map_or(Broken::Free, |holder| Broken::Ended(Box::new(holder))),
+    };
+    if broken == Broken::Free {
+        match semaphore.status()? {
+            None => return Err(unknown(name, "").into()),
+            Some(status) if (1..=permit).contains(&status.size) => {
+                let last = status.size - 1;
+                return Err(Exit::usage(format!("`{name}` has no permit {permit}: the last of them is {last}")).into());
+            }
+            Some(_) => {}
+        }
+    }
+    if global.json {
+        output::print_json(&break_lock::as_json(json!({ "semaphore": name, "permit": permit }), &broken))?;
+    } else {
+        output::line(break_lock::told(&format!("{name}: permit {permit}"), &broken))?;
+    }
+    Ok(break_lock::code(&broken))
+}

@@ -1,0 +1,50 @@
+//! `kvlock semaphore run`.
+
+use anyhow::Result;
+
+use crate::options::args::PermitArgs;
+use crate::options::global::Global;
+use crate::report::exit::Status;
+use crate::signals;
+use crate::supervise::runner::{CommandArgs, Runner};
+use crate::wait::{self, Wanted};
+
+/// Run a command while holding a permit
+///
+/// The lease is renewed in the background for as long as the command runs. If the permit is lost all the same, the
+/// command's process group gets TERM, and KILL before the lease could have ended; the exit code is then 74. What has
+/// made itself a group or session of its own (setsid, timeout, a nested kvlock run) is not reached.
+///
+/// The command finds KVLOCK_KEY (the semaphore), KVLOCK_PERMIT (the permit's number, from 0), KVLOCK_OWNER, KVLOCK_TOKEN
+/// (the fencing token, of this permit number) and KVLOCK_DEADLINE in its environment, as under `kvlock run`. kvlock exits
+/// with its exit code, or dies of the signal that it died of. What it leaves running in its process group is said, and
+/// seen to by --linger.
+#[derive(clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    permit: PermitArgs,
+    #[command(flatten)]
+    command: CommandArgs,
+}
+
+impl Run {
+    pub(crate) fn run(self, global: &Global) -> Result<Status> {
+        let (sender, events) = signals::listen()?;
+        let PermitArgs { name, hold } = &self.permit;
+        let session = global.session(hold.owner.as_deref())?;
+        let acquisition = self.permit.apply(session.semaphore(&**name).permit()).begin()?;
+        let grant = wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?;
+        // Permits have no minimum hold.
+        let unless_failed = false;
+        let runner = Runner {
+            unless_failed,
+            command: &self.command,
+            key: name,
+            lease: hold.lease,
+            global,
+            sender,
+            events: &events,
+        };
+        runner.run(grant, None)
+    }
+}

@@ -1,0 +1,86 @@
+//! Options of every subcommand, and the store and the session that they ask for.
+
+use std::path::PathBuf;
+use std::sync::Once;
+use std::time::Duration;
+
+use anyhow::Result;
+use etcetera::BaseStrategy;
+use kvlock::{Client, Session};
+
+use crate::options::args;
+use crate::report::exit::Exit;
+use crate::report::output;
+
+/// Options that stand before or after the subcommand.
+#[derive(clap::Args)]
+pub(crate) struct Global {
+    /// Where the locks live: memcached://host:port[,host:port…][?timeout=1s] or local:PATH [default: a local file]
+    #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
+    pub(crate) store: Option<String>,
+    /// The longest lease in use: nothing is granted on younger contents [default: 30s, or a longer lease or hold]
+    #[arg(long, global = true, env = "KVLOCK_QUARANTINE", value_name = "DURATION", value_parser = args::duration, allow_negative_numbers = true)]
+    pub(crate) quarantine: Option<Duration>,
+    /// Locks of other namespaces are other locks
+    #[arg(long, global = true, env = "KVLOCK_NAMESPACE", value_name = "NAME", default_value = "kvlock")]
+    pub(crate) namespace: String,
+    /// Print results and errors as JSON, one object a line
+    #[arg(long, global = true, env = "KVLOCK_JSON")]
+    pub(crate) json: bool,
+    /// Tell on stderr what happens; twice for more
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "KVLOCK_VERBOSE")]
+    pub(crate) verbose: u8,
+    /// Say nothing on stderr but errors and warnings
+    #[arg(short, long, global = true, env = "KVLOCK_QUIET")]
+    pub(crate) quiet: bool,
+}
+
+impl Global {
+    /// The store that was asked for; where nothing was configured, a local file, and a line that says so.
+    pub(crate) fn client(&self) -> Result<Client> {
+        if let Some(url) = &self.store {
+            if url.starts_with("memory:") {
+                let what = "bad store URL `memory:`: it is a store for tests, which this process has for itself: it \
+                    would exclude nobody; give memcached://host:port or local:PATH";
+                return Err(Exit::usage(what).into());
+            }
+            return Ok(Client::connect(url)?);
+        }
+        if let Some(servers) = std::env::var_os("MEMCACHEDLOCK_SERVERS").filter(|servers| !servers.is_empty()) {
+            return Ok(Client::connect(&format!("memcached://{}", servers.to_string_lossy()))?);
+        }
+        let path = default_file()?;
+        // Not even --quiet keeps it back: nobody has chosen that.
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            let path = path.display();
+            output::say(format_args!(
+                "no --store given: locking for this user on this machine only, in local:{path}; KVLOCK_STORE=URL chooses \
+                this or another store"
+            ));
+        });
+        Ok(Client::connect(&format!("local:{}", path.display()))?)
+    }
+
+    pub(crate) fn session(&self, owner: Option<&str>) -> Result<Session> {
+        self.session_of(&self.client()?, owner)
+    }
+
+    pub(crate) fn session_of(&self, client: &Client, owner: Option<&str>) -> Result<Session> {
+        let mut builder = client.session().namespace(&self.namespace);
+        if let Some(owner) = owner {
+            builder = builder.owner(owner);
+        }
+        if let Some(quarantine) = self.quarantine {
+            builder = builder.quarantine(quarantine);
+        }
+        Ok(builder.open()?)
+    }
+}
+
+fn default_file() -> Result<PathBuf> {
+    let no_home = || Exit::usage("no --store given, and no home directory to keep a local one in; give --store URL");
+    let strategy = etcetera::base_strategy::choose_base_strategy().map_err(|_| no_home())?;
+    let state = strategy.state_dir().unwrap_or_else(|| strategy.data_dir());
+    Ok(state.join("kvlock").join("locks.db"))
+}

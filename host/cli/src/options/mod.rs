@@ -1,0 +1,6 @@
+//! The command line: what its words mean, and what to say if they mean nothing.
+
+pub(crate) mod args;
+pub(crate) mod global;
+pub(crate) mod tips;
+pub(crate) mod variables;

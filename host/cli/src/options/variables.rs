@@ -1,0 +1,100 @@
+//! Options by variable: which of them count, and what contradicts what.
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+/// Makes every option of a command, and of its subcommands, count by the value of its variable.
+///
+/// A variable that is set to nothing is not set: in unit files and crontabs that is how one is taken back. Nor is that
+/// of a switch which leaves the switch off: what a switch excludes or needs, it does only if it is on.
+pub(crate) fn by_value(command: Command) -> Command {
+    command.mut_subcommands(by_value).mut_args(|arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        let is_off = value.is_some_and(|value| value.is_empty() || (is_switch(&arg) && !is_on(&value)));
+        let arg = if is_off { arg.env(Resettable::Reset) } else { arg };
+        match arg.get_action() {
+            ArgAction::SetTrue => arg.value_parser(switch),
+            ArgAction::Count => arg.value_parser(count),
+            _ => arg,
+        }
+    })
+}
+
+/// Whether a switch is on whose variable has this value: `0`, `no`, `off`, `false` and nothing leave it off, all else
+/// turns it on.
+pub(crate) fn is_on(value: &OsStr) -> bool {
+    let value = value.to_string_lossy().trim().to_lowercase();
+    !matches!(value.as_str(), "" | "0" | "no" | "off" | "false")
+}
+
+pub(crate) fn is_switch(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::SetTrue | ArgAction::Count)
+}
+
+fn switch(value: &str) -> Result<bool, Infallible> {
+    Ok(is_on(value.as_ref()))
+}
+
+/// How often a switch is given that counts.
+pub(crate) fn count(value: &str) -> Result<u8, Infallible> {
+    Ok(value.trim().parse().unwrap_or(is_on(value.as_ref()).into()))
+}
+
+/// What is wrong with arguments each of which is right. A variable is heeded where it applies: whoever sets it for many
+/// commands does not mean each of them.
+pub(crate) fn contradiction(matches: &ArgMatches) -> Option<(ErrorKind, String)> {
+    let (given, at_all) = (|id| is_given(matches, id), |id| source(matches, id).is_some());
+    if given("quiet") && given("verbose") {
+        let what = "--quiet and --verbose say the opposite of each other";
+        return Some((ErrorKind::ArgumentConflict, what.to_string()));
+    }
+    if (given("retries") || given("reserve")) && !at_all("retry_on") {
+        let what = "--retries and --reserve want a --retry-on: the exit code that means a conflict";
+        return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
+    }
+    let (_, last) = matches.subcommand()?;
+    if given("unless_failed") && one::<Duration>(last, "at_least").is_none_or(|at_least| at_least.is_zero()) {
+        let what = "--unless-failed wants an --at-least: how long the key stays taken if the command does not fail";
+        return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
+    }
+    if at_all("retry_on") && one::<Duration>(last, "at_least").is_some_and(|at_least| !at_least.is_zero()) {
+        let what = "--retry-on and --at-least exclude each other: the key is kept for the next try, not for a time";
+        return Some((ErrorKind::ArgumentConflict, what.to_string()));
+    }
+    if adopts_by_inheritance(last) {
+        let what = "--adopt under `kvlock run` wants an --owner: KVLOCK_OWNER is the name of that run, which all that \
+            it starts has";
+        return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
+    }
+    None
+}
+
+/// Whether an argument stands on the command line.
+pub(crate) fn is_given(matches: &ArgMatches, id: &str) -> bool {
+    source(matches, id) == Some(ValueSource::CommandLine)
+}
+
+/// Where an argument comes from; of a subcommand, the last one's.
+fn source(matches: &ArgMatches, id: &str) -> Option<ValueSource> {
+    let below = matches.subcommand().and_then(|(_, matches)| source(matches, id));
+    below.or_else(|| matches.try_contains_id(id).ok().filter(|there| *there).and_then(|_| matches.value_source(id)))
+}
+
+/// The value of an argument that the subcommand may not have.
+fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Option<T> {
+    matches.try_get_one(id).ok().flatten().cloned()
+}
+
+/// Whether a lock is to be taken over in the name of the run that started us: all that it started would take it from
+/// each other.
+fn adopts_by_inheritance(matches: &ArgMatches) -> bool {
+    let under_another = std::env::var_os("KVLOCK_KEY").is_some_and(|key| !key.is_empty());
+    let by_variable = || matches.value_source("owner") == Some(ValueSource::EnvVariable);
+    one(matches, "adopt") == Some(true) && under_another && by_variable()
+}

@@ -1,0 +1,257 @@
+//! What went wrong, for programs: its kind, which decides the exit code, and what is known of it.
+
+use anyhow::Error;
+use kvlock::store::StoreError;
+use kvlock::{AcquireError, ConnectError, GrantError, Holder, KeyError, ResizeError, SessionError, WaitingFor};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::report::exit::{self, Exit};
+use crate::report::output::{self, HolderJson};
+
+/// The kinds of errors. Programs rely on their names, as on the exit codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// The command line, or the environment.
+    Usage,
+    /// A value that is not legal; nothing was sent.
+    Invalid,
+    /// What the store has there is not kvlock's.
+    Corrupt,
+    UnknownSemaphore,
+    /// The session holds the lock already.
+    AlreadyHeld,
+    /// The store does not answer.
+    Unavailable,
+    /// The store got a request, and its answer did not come.
+    UnknownOutcome,
+    /// The store refuses, or is unfit to lock on.
+    Rejected,
+    /// A bug.
+    Internal,
+    /// The system refuses something: memory, a thread, a full disk behind stdout.
+    System,
+    /// The lock was lost while the command ran.
+    Lost,
+    Busy,
+    /// Somebody else changed the semaphore meanwhile.
+    Superseded,
+    NotHolder,
+    CannotRun,
+    NotFound,
+    /// A signal ended the wait.
+    Interrupted,
+}
+
+impl Kind {
+    pub(crate) fn of(error: &Error) -> Kind {
+        if let Some(kind) = find(error).map(of_acquire) {
+            return kind;
+        }
+        if let Some(exit) = find::<Exit>(error) {
+            return of_code(exit.code());
+        }
+        find(error)
+            .map(of_grant)
+            .or_else(|| find(error).map(of_key))
+            .or_else(|| find(error).map(of_resize))
+            .or_else(|| find(error).map(of_session))
+            .or_else(|| find(error).map(of_connect))
+            .or_else(|| find::<std::io::Error>(error).map(|_| Kind::System))
+            .or_else(|| find::<nix::Error>(error).map(|_| Kind::System))
+            .unwrap_or(Kind::Internal)
+    }
+
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Kind::Usage | Kind::Invalid | Kind::Corrupt | Kind::UnknownSemaphore | Kind::AlreadyHeld => exit::USAGE,
+            Kind::Unavailable | Kind::UnknownOutcome | Kind::Rejected => exit::UNAVAILABLE,
+            Kind::Internal | Kind::Interrupted => exit::INTERNAL,
+            Kind::System => exit::SYSTEM,
+            Kind::Lost => exit::LOST,
+            Kind::Busy | Kind::Superseded => exit::BUSY,
+            Kind::NotHolder => exit::NOT_HOLDER,
+            Kind::CannotRun => exit::CANNOT_RUN,
+            Kind::NotFound => exit::NOT_FOUND,
+        }
+    }
+}
+
+/// An error of this type among the error and its causes.
+fn find<E: std::error::Error + Send + Sync + 'static>(error: &Error) -> Option<&E> {
+    error.chain().find_map(|cause| cause.downcast_ref())
+}
+
+fn of_code(code: u8) -> Kind {
+    match code {
+        exit::USAGE => Kind::Usage,
+        exit::UNAVAILABLE => Kind::Unavailable,
+        exit::SYSTEM => Kind::System,
+        exit::LOST => Kind::Lost,
+        exit::BUSY => Kind::Busy,
+        exit::NOT_HOLDER => Kind::NotHolder,
+        exit::CANNOT_RUN => Kind::CannotRun,
+        exit::NOT_FOUND => Kind::NotFound,
+        128.. => Kind::Interrupted,
+        _ => Kind::Internal,
+    }
+}
+
+fn of_acquire(error: &AcquireError) -> Kind {
+    match error {
+        AcquireError::Busy { .. } => Kind::Busy,
+        AcquireError::AlreadyHeld { .. } => Kind::AlreadyHeld,
+        AcquireError::Invalid(_) => Kind::Invalid,
+        AcquireError::Corrupt { .. } => Kind::Corrupt,
+        AcquireError::UnknownSemaphore { .. } => Kind::UnknownSemaphore,
+        AcquireError::Lost { .. } => Kind::Lost,
+        AcquireError::Store { error, .. } => of_store(error),
+        _ => Kind::Internal,
+    }
+}
+
+fn of_grant(error: &GrantError) -> Kind {
+    match error {
+        GrantError::Lost { .. } | GrantError::AlreadyReleased { .. } => Kind::NotHolder,
+        GrantError::Invalid(_) => Kind::Invalid,
+        GrantError::Store { error, .. } => of_store(error),
+        _ => Kind::Internal,
+    }
+}
+
+fn of_key(error: &KeyError) -> Kind {
+    match error {
+        KeyError::Corrupt { .. } => Kind::Corrupt,
+        KeyError::Invalid(_) => Kind::Invalid,
+        KeyError::Store(error) => of_store(error),
+        _ => Kind::Internal,
+    }
+}
+
+fn of_resize(error: &ResizeError) -> Kind {
+    match error {
+        ResizeError::StillHeld { .. } => Kind::Busy,
+        ResizeError::Superseded { .. } => Kind::Superseded,
+        ResizeError::Unknown { .. } => Kind::UnknownSemaphore,
+        ResizeError::Corrupt { .. } => Kind::Corrupt,
+        ResizeError::Invalid(_) => Kind::Invalid,
+        ResizeError::Store { error, .. } => of_store(error),
+        _ => Kind::Internal,
+    }
+}
+
+fn of_session(error: &SessionError) -> Kind {
+    match error {
+        SessionError::Invalid(_) => Kind::Invalid,
+        SessionError::NoRoom(_) => Kind::System,
+        _ => Kind::Internal,
+    }
+}
+
+fn of_connect(error: &ConnectError) -> Kind {
+    match error {
+        ConnectError::BadUrl { .. } => Kind::Usage,
+        ConnectError::Store { error, .. } => of_store(error),
+        _ => Kind::Internal,
+    }
+}
+
+fn of_store(error: &StoreError) -> Kind {
+    match error {
+        StoreError::Invalid(_) => Kind::Invalid,
+        StoreError::Unavailable(_) => Kind::Unavailable,
+        StoreError::UnknownOutcome(_) => Kind::UnknownOutcome,
+        StoreError::Rejected(_) => Kind::Rejected,
+    }
+}
+
+/// An error as a program reads it.
+#[derive(Serialize)]
+struct ErrorJson<'a> {
+    kind: Kind,
+    message: &'a str,
+    exit_code: u8,
+    /// The key, or the semaphore.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waited: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_for: Option<Value>,
+    /// Who has it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holder: Option<HolderJson<'a>>,
+}
+
+/// The error as one object.
+pub(crate) fn as_json(error: &Error, exit_code: u8) -> Value {
+    let (kind, message) = (Kind::of(error), output::message(error));
+    let mut told =
+        ErrorJson { kind, message: &message, exit_code, key: None, waited: None, waiting_for: None, holder: None };
+    match find::<AcquireError>(error) {
+        Some(AcquireError::Busy { key, waited, waiting_for }) => {
+            told.key = Some(key);
+            told.waited = Some(waited.as_secs_f64());
+            told.waiting_for = Some(waiting_for_json(waiting_for));
+            told.holder = holder_of(waiting_for).map(HolderJson::from);
+        }
+        Some(AcquireError::Lost { key, holder }) => {
+            told.key = Some(key);
+            told.holder = holder.as_deref().map(HolderJson::from);
+        }
+        Some(
+            AcquireError::AlreadyHeld { key } | AcquireError::Corrupt { key, .. } | AcquireError::Store { key, .. },
+        ) => told.key = Some(key),
+        Some(AcquireError::UnknownSemaphore { name }) => told.key = Some(name),
+        _ => {}
+    }
+    match find::<GrantError>(error) {
+        Some(GrantError::Lost { key, holder }) => {
+            told.key = Some(key);
+            told.holder = holder.as_deref().map(HolderJson::from);
+        }
+        Some(GrantError::AlreadyReleased { key } | GrantError::Store { key, .. }) => told.key = Some(key),
+        _ => {}
+    }
+    if let Some(KeyError::Corrupt { key, .. }) = find(error) {
+        told.key = Some(key);
+    }
+    if let Some(error) = find(error) {
+        told.key = semaphore_of(error);
+    }
+    json!({ "error": told })
+}
+
+fn semaphore_of(error: &ResizeError) -> Option<&str> {
+    match error {
+        ResizeError::StillHeld { status } => Some(&status.name),
+        ResizeError::Superseded { name, .. }
+        | ResizeError::Unknown { name }
+        | ResizeError::Corrupt { name, .. }
+        | ResizeError::Store { name, .. }
+        | ResizeError::Component { name, .. } => Some(name),
+        _ => None,
+    }
+}
+
+fn holder_of(waiting_for: &WaitingFor) -> Option<&Holder> {
+    match waiting_for {
+        WaitingFor::Holder(holder) => Some(holder),
+        WaitingFor::Exhausted { holder, .. } => holder.as_deref(),
+        _ => None,
+    }
+}
+
+/// What was waited for; the holder stands beside it.
+fn waiting_for_json(waiting_for: &WaitingFor) -> Value {
+    match waiting_for {
+        WaitingFor::Turn => json!({ "kind": "turn" }),
+        WaitingFor::Holder(_) => json!({ "kind": "holder" }),
+        WaitingFor::Exhausted { size, held, .. } => json!({ "kind": "permits", "size": size, "held": held }),
+        WaitingFor::Quarantine(left) => json!({ "kind": "quarantine", "quarantine": left.as_secs_f64() }),
+        WaitingFor::Outage(error) => json!({ "kind": "outage", "message": error.to_string() }),
+        _ => json!({ "kind": "other" }),
+    }
+}

@@ -1,0 +1,6 @@
+//! The answers: lines on stdout and stderr, errors and exit codes.
+
+pub(crate) mod error;
+pub(crate) mod exit;
+pub(crate) mod output;
+pub(crate) mod stderr;

@@ -1,0 +1,189 @@
+//! Results as JSON, and as lines of text: the library's `Display`.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use kvlock::store::Ttl;
+use kvlock::{Grant, Holder, Validity};
+use serde::Serialize;
+use serde_json::json;
+use signal_hook::consts::SIGPIPE;
+
+use crate::options::tips;
+use crate::report::error;
+use crate::report::exit::{self, Exit};
+use crate::report::stderr;
+
+/// Prints one line of JSON.
+pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    bytes(&line)
+}
+
+/// Prints one line of text.
+pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
+    bytes(format!("{}\n", one_line(text)).as_bytes())
+}
+
+/// Prints bytes. A reader that has gone ends us as SIGPIPE would, which Rust programs do not get.
+pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| {
+        let code = if error.kind() == ErrorKind::BrokenPipe { exit::of_signal(SIGPIPE) } else { exit::SYSTEM };
+        Exit::new(code, format!("cannot write to stdout: {error}")).into()
+    })
+}
+
+/// Whether lines on stderr are JSON, too.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Has all that is said from now on said as JSON.
+pub(crate) fn say_as_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
+/// Says something on stderr, on a line of our own: a text, or a JSON object with a note.
+pub(crate) fn say(text: impl Display) {
+    match IS_JSON.load(Ordering::Relaxed) {
+        true => write_line(json!({ "note": { "message": text.to_string() } })),
+        false => write_line(format_args!("kvlock: {text}")),
+    }
+}
+
+/// Says why a subcommand failed.
+pub(crate) fn say_error(error: &anyhow::Error, exit_code: u8) {
+    match IS_JSON.load(Ordering::Relaxed) {
+        true => write_line(error::as_json(error, exit_code)),
+        false => write_line(format_args!("kvlock: {}", message(error))),
+    }
+}
+
+/// Says what is wrong with the command line, or gives the help that was asked for. Returns the exit code.
+pub(crate) fn say_usage(error: &clap::Error) -> u8 {
+    if error.use_stderr() && IS_JSON.load(Ordering::Relaxed) {
+        write_line(tips::as_json(error));
+    } else {
+        // Nothing sensible can be done where even stderr is gone.
+        let _ = error.print();
+    }
+    if error.use_stderr() { exit::USAGE } else { 0 }
+}
+
+fn write_line(line: impl Display) {
+    stderr::say(format!("{line}\n").as_bytes());
+}
+
+/// A key or name of which no more is shown than fits beside other words.
+pub(crate) fn short(name: &str) -> String {
+    const MOST: usize = 40;
+    let cut: String = name.chars().take(MOST).collect();
+    let rest = if name.chars().nth(MOST).is_some() { "…" } else { "" };
+    format!("{}{rest}", one_line(cut))
+}
+
+/// An error with its causes. Some errors have their cause in their own text; it is not said again.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    if let Some(exit) = error.downcast_ref::<Exit>() {
+        return one_line(exit);
+    }
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if message.is_empty() {
+            message = cause;
+        } else if !message.ends_with(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    one_line(message)
+}
+
+/// A text with its control characters written out: keys and names are anybody's, and the terminal is ours.
+pub(crate) fn one_line(text: impl Display) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.to_string().chars().map(escape).collect()
+}
+
+/// Who has a key.
+#[derive(Serialize)]
+pub(crate) struct HolderJson<'a> {
+    owner: &'a str,
+    host: &'a str,
+    since: Option<String>,
+    until: Option<String>,
+    /// Seconds; null for ever.
+    lease: Option<f64>,
+    depth: u32,
+    /// Text, as no double holds all of its digits.
+    token: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permit: Option<u32>,
+}
+
+impl<'a> From<&'a Holder> for HolderJson<'a> {
+    fn from(holder: &'a Holder) -> Self {
+        let lease = match holder.lease {
+            Ttl::After(lease) => Some(lease.as_secs_f64()),
+            Ttl::Forever => None,
+        };
+        HolderJson {
+            owner: &holder.owner,
+            host: &holder.label,
+            since: holder.since.map(moment),
+            until: holder.until.map(moment),
+            lease,
+            depth: holder.depth,
+            token: holder.token.to_string(),
+            permit: holder.permit,
+        }
+    }
+}
+
+/// A grant that another process will take up.
+#[derive(Serialize)]
+pub(crate) struct GrantJson {
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    permit: Option<u32>,
+    owner: String,
+    token: String,
+    /// When the grant surely still stands; null for ever.
+    deadline: Option<String>,
+    pub(crate) grant: String,
+}
+
+impl GrantJson {
+    pub(crate) fn new(grant: Grant) -> anyhow::Result<Self> {
+        let deadline = match grant.validity()? {
+            Validity::Valid(left) => SystemTime::now().checked_add(left).map(moment),
+            Validity::Unlimited | Validity::Unconfirmed | Validity::Lost => None,
+        };
+        let (key, owner, token) = (grant.key().to_string(), grant.owner().to_string(), grant.token().to_string());
+        Ok(GrantJson { key, permit: grant.permit(), owner, token, deadline, grant: grant.write_out()? })
+    }
+
+    pub(crate) fn print(&self, as_json: bool) -> anyhow::Result<()> {
+        if as_json {
+            return print_json(self);
+        }
+        line(&self.grant)
+    }
+}
+
+/// Adds to a line of text that nothing is granted yet, and for how long.
+pub(crate) fn quarantine(left: Option<Duration>) -> String {
+    left.map(|left| format!("; nothing is granted for {:.1} s more (quarantine)", left.as_secs_f64()))
+        .unwrap_or_default()
+}
+
+/// A moment as RFC 3339 has it.
+pub(crate) fn moment(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// A moment as whole Unix seconds, which a shell can reckon with. Never later than it is.
+pub(crate) fn unix_seconds(time: SystemTime) -> String {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs().to_string()
+}

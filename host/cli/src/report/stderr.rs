@@ -1,0 +1,184 @@
+//! Lines on stderr, written by a thread of their own: whoever reads them may have stopped to, and nothing that keeps a
+//! lock, starts a command or ends one may wait for that.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::SigSet;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// So many log lines wait to be written at most; more are dropped, and counted.
+const MOST_LOGGED: usize = 1000;
+/// So many lines of any kind. What is no log line has room where they have none any more.
+const MOST: usize = MOST_LOGGED + 100;
+/// So many pictures of the live line.
+const MOST_DRAWN: usize = 50;
+/// How long a stderr that takes nothing is waited for at the end.
+const PATIENCE: Duration = Duration::from_millis(200);
+/// One that takes what is written, however slowly, is waited for no longer than this.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// How often it is looked whether stderr takes more.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What is to be written to the one stderr that there is.
+static LINES: Lines = Lines { state: Mutex::new(State::EMPTY), changed: Condvar::new() };
+
+struct Lines {
+    state: Mutex<State>,
+    /// A line came, or was written.
+    changed: Condvar,
+}
+
+struct State {
+    waiting: VecDeque<Vec<u8>>,
+    dropped: u64,
+    written: u64,
+    /// Whether the thread is writing one that waits no more.
+    is_writing: bool,
+    has_thread: bool,
+}
+
+/// A writer of log lines, each in one piece.
+pub(crate) struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if !LINES.add(line, MOST_LOGGED) {
+            LINES.lock().dropped += 1;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a line: before anything that the caller does next, unless stderr takes nothing now.
+pub(crate) fn say(line: &[u8]) {
+    if !LINES.add(line, MOST) {
+        LINES.lock().dropped += 1;
+    }
+    flush_within(Duration::ZERO);
+}
+
+/// Draws a picture of the live line; one of many, none of which is missed.
+pub(crate) fn draw(picture: &[u8]) {
+    LINES.add(picture, MOST_DRAWN);
+}
+
+/// Waits until all lines are written, if stderr takes them.
+pub(crate) fn flush() {
+    flush_within(PATIENCE);
+}
+
+fn flush_within(patience: Duration) {
+    let (begun, mut stuck_since) = (Instant::now(), None);
+    let mut state = LINES.lock();
+    if !state.has_thread {
+        // There can be none. Whoever has to say something writes it.
+        while let Some(line) = state.next() {
+            write(&line);
+        }
+        return;
+    }
+    let mut written = state.written;
+    while state.is_to_write() && begun.elapsed() < LONGEST_WAIT {
+        if state.written != written || takes_more() {
+            (written, stuck_since) = (state.written, None);
+        } else if stuck_since.get_or_insert_with(Instant::now).elapsed() >= patience {
+            return;
+        }
+        state = LINES.changed.wait_timeout(state, LOOK_EVERY).unwrap_or_else(|poisoned| poisoned.into_inner()).0;
+    }
+}
+
+/// A line that cannot be written, on a full disk or to a reader that has gone, must not end us: the lock would be left
+/// behind.
+fn write(line: &[u8]) {
+    let _ = io::stderr().write_all(line);
+}
+
+/// Whether stderr takes something now, or fails at once.
+fn takes_more() -> bool {
+    let stderr = io::stderr();
+    let mut stderr = [PollFd::new(&stderr, PollFlags::OUT)];
+    poll(&mut stderr, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+impl Lines {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole between any two statements that change it.
+        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Adds a line if fewer than that wait.
+    fn add(&'static self, line: &[u8], most: usize) -> bool {
+        let mut state = self.lock();
+        if state.waiting.len() >= most {
+            return false;
+        }
+        state.waiting.push_back(line.to_vec());
+        if !state.has_thread {
+            let thread = std::thread::Builder::new().name("kvlock-stderr".to_string());
+            // Where there can be none, the next line tries again.
+            state.has_thread = thread.spawn(|| self.write()).is_ok();
+        }
+        self.changed.notify_all();
+        true
+    }
+
+    fn write(&self) {
+        // They are the main thread's, and none of them is to stop us for using the terminal.
+        let _ = SigSet::all().thread_block();
+        let mut state = self.lock();
+        loop {
+            let Some(line) = state.next() else {
+                state = self.changed.wait(state).unwrap_or_else(|poisoned| poisoned.into_inner());
+                continue;
+            };
+            state.is_writing = true;
+            drop(state);
+            write(&line);
+            state = self.lock();
+            (state.is_writing, state.written) = (false, state.written.wrapping_add(1));
+            self.changed.notify_all();
+        }
+    }
+}
+
+impl State {
+    const EMPTY: State =
+        State { waiting: VecDeque::new(), dropped: 0, written: 0, is_writing: false, has_thread: false };
+
+    fn is_to_write(&self) -> bool {
+        self.is_writing || !self.waiting.is_empty() || self.dropped > 0
+    }
+
+    fn next(&mut self) -> Option<Vec<u8>> {
+        let dropped = |dropped| {
+            let lines = if dropped == 1 { "1 line was".to_string() } else { format!("{dropped} lines were") };
+            format!("kvlock: stderr was stuck: {lines} dropped\n").into_bytes()
+        };
+        self.waiting.pop_front().or_else(|| Some(std::mem::take(&mut self.dropped)).filter(|n| *n > 0).map(dropped))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_beyond_the_bound_are_dropped_and_counted_after_those_that_waited() {
+        let lines = Box::leak(Box::new(Lines { state: Mutex::new(State::EMPTY), changed: Condvar::new() }));
+        lines.lock().has_thread = true;
+        assert!(lines.add(b"a", 2) && lines.add(b"b", 2) && !lines.add(b"c", 2));
+        let mut state = lines.lock();
+        state.dropped += 2;
+        let written: Vec<_> = std::iter::from_fn(|| state.next()).collect();
+        assert_eq!(written, [&b"a"[..], b"b", b"kvlock: stderr was stuck: 2 lines were dropped\n"]);
+        assert!(!state.is_to_write());
+    }
+}

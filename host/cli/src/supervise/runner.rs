@@ -1,0 +1,297 @@
+//! Running a command under what it holds: a lock or a permit.
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context, Result};
+use kvlock::clock::{BootClock, Clock};
+use kvlock::store::Ttl;
+use kvlock::{Grant, GrantError, Keep, Kept};
+use signal_hook::consts::SIGTSTP;
+
+use crate::options::args;
+use crate::options::global::Global;
+use crate::report::exit::{self, Exit, Status};
+use crate::report::output;
+use crate::signals::{Event, interrupts};
+use crate::supervise::child::{self, Child, NotStarted, Variable};
+use crate::supervise::group::{Group, Refused};
+use crate::supervise::soft::Soft;
+use crate::supervise::supervisor::{End, Times, Watch};
+
+/// How long a command has between TERM and KILL when its lock is lost, when nobody says otherwise.
+const DEFAULT_GRACE: &str = "5s";
+/// What ends so soon after the command is not worth a line.
+const SETTLES_WITHIN: Duration = Duration::from_millis(100);
+/// So many processes are named on a line.
+const NAMED: usize = 5;
+
+/// A command, and how it is ended.
+#[derive(clap::Args)]
+pub(crate) struct CommandArgs {
+    /// End the command after this long, as if the lock were lost
+    #[arg(long, env = "KVLOCK_MAX_HOLD", value_name = "DURATION", value_parser = args::duration, allow_negative_numbers = true)]
+    max_hold: Option<Duration>,
+    /// Time between TERM and KILL when the lock is lost; at most a quarter of the lease
+    #[arg(long, env = "KVLOCK_GRACE", value_name = "DURATION", default_value = DEFAULT_GRACE, value_parser = args::duration, allow_negative_numbers = true)]
+    grace: Duration,
+    /// What to do if the command has ended and left processes running in its group
+    #[arg(long, env = "KVLOCK_LINGER", value_name = "WHAT", default_value = "release")]
+    linger: Linger,
+    /// The command and its arguments; no shell is involved
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// What to do about what the command has left in its group.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Linger {
+    /// Release the lock, and say so
+    Release,
+    /// Keep the lock until they have ended, too
+    Wait,
+    /// End them: TERM, and KILL after the grace
+    Kill,
+}
+
+impl CommandArgs {
+    pub(crate) fn linger(&self) -> Linger {
+        self.linger
+    }
+}
+
+/// Runs a command, once or several times.
+pub(crate) struct Runner<'a> {
+    pub(crate) command: &'a CommandArgs,
+    /// The key, or the semaphore.
+    pub(crate) key: &'a str,
+    pub(crate) lease: Ttl,
+    /// Whether a command that fails gives back the minimum hold.
+    pub(crate) unless_failed: bool,
+    pub(crate) global: &'a Global,
+    pub(crate) sender: Sender<Event>,
+    pub(crate) events: &'a Receiver<Event>,
+}
+
+/// The command has run under a lock.
+pub(crate) struct Ran {
+    pub(crate) kept: Kept,
+    pub(crate) end: End,
+    /// Its process group, if it was started.
+    pub(crate) group: Option<Group>,
+}
+
+impl Runner<'_> {
+    /// Runs the command while the grant is renewed, and releases it; how the command ended, or why it did not run.
+    pub(crate) fn run(&self, grant: Grant, soft: Option<&Soft>) -> Result<Status> {
+        self.run_under(grant, None, soft)?.finish(self, |kept| kept.release().map(drop))
+    }
+
+    /// Runs the command while the grant is renewed. The lock is released if it did not run.
+    pub(crate) fn run_under(&self, grant: Grant, number: Option<u32>, soft: Option<&Soft>) -> Result<Ran> {
+        let variables = variables(&grant, number)?;
+        let sender = self.sender.clone();
+        let mut keep = Keep::default().on_lost(move |_| {
+            // Nobody is there to be told once the main loop is over.
+            let _ = sender.send(Event::Lost);
+        });
+        if let Some(max_hold) = self.command.max_hold {
+            keep = keep.max_hold(max_hold);
+        }
+        // Begun before the command is, which then runs under a lock that is renewed from its first moment on.
+        let kept = grant.keep(keep);
+        if let Some(signal) = self.pending_interrupt() {
+            waive_minimum(&kept);
+            return Ok(Ran { kept, end: End::interrupted(signal), group: None });
+        }
+        let until = kept.valid_for().map(|left| BootClock.now().saturating_add(left));
+        let child = match self.spawn(&variables, until) {
+            Ok(child) => child,
+            Err(error) => {
+                waive_minimum(&kept);
+                // What is told is why the command did not run.
+                let _ = release(kept, |kept| kept.release().map(drop), self.global);
+                return Err(error);
+            }
+        };
+        let mut watch = self.watch(&child, Some(&kept));
+        if let Some(soft) = soft {
+            watch = watch.softly(soft, self.end_at());
+        }
+        let end = watch.run()?;
+        Ok(Ran { kept, end, group: Some(child.group()) })
+    }
+
+    /// Starts the command, unless that moment has passed.
+    pub(crate) fn spawn(&self, variables: &[Variable], until: Option<Duration>) -> Result<Child> {
+        let command = &self.command.command;
+        if self.command.linger != Linger::Release {
+            child::adopt_orphans();
+        }
+        let child = Child::spawn(command, variables, until).map_err(|error| match error {
+            NotStarted::TooLate => {
+                let text = "lock lost: its lease ended before the command could be started, which did not run";
+                Exit::new(exit::LOST, format!("`{}`: {text}", self.key))
+            }
+            NotStarted::Failed(error) => {
+                let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
+                let code = if error.kind() == io::ErrorKind::NotFound { exit::NOT_FOUND } else { exit::CANNOT_RUN };
+                Exit::new(code, format!("cannot run `{program}`: {error}"))
+            }
+        })?;
+        if let Some(uid) = child.other_user() {
+            self.note(format_args!(
+                "the command runs as another user (uid {uid}), and kvlock may be unable to end it if the lock is lost \
+                or kvlock is killed: {AS_ANOTHER_USER}"
+            ));
+        }
+        Ok(child)
+    }
+
+    pub(crate) fn watch<'w>(&'w self, child: &'w Child, kept: Option<&'w Kept>) -> Watch<'w> {
+        Watch::new(child, self, kept, Times::of(self.lease, self.command.grace))
+    }
+
+    /// When a command that runs without the lock is to end.
+    pub(crate) fn end_at(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.command.max_hold?)
+    }
+
+    /// A signal that asks to end, come before the command was started.
+    pub(crate) fn pending_interrupt(&self) -> Option<i32> {
+        let signals: Vec<i32> = self.events.try_iter().filter_map(Event::signal).collect();
+        if signals.contains(&SIGTSTP) {
+            // We have the lock: the command is stopped first, and the lock looked at before it goes on.
+            let _ = self.sender.send(Event::Signal(SIGTSTP));
+        }
+        signals.into_iter().find(|signal| interrupts(*signal))
+    }
+
+    /// Says something of the key on stderr, unless nothing but errors is to be said.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.global.quiet {
+            self.say(text);
+        }
+    }
+
+    /// Says something of the key on stderr.
+    pub(crate) fn say(&self, text: impl Display) {
+        output::say(output::one_line(format_args!("`{}`: {text}", self.key)));
+    }
+
+    /// Says that the command has left something running in its group.
+    pub(crate) fn note_left(&self, group: Group) {
+        let begun = Instant::now();
+        while !self.global.quiet && !group.is_empty() {
+            if begun.elapsed() < SETTLES_WITHIN {
+                std::thread::sleep(Duration::from_millis(5));
+                continue;
+            }
+            let left = named(group);
+            self.note(format_args!(
+                "the command has ended and left running: {left}; to wait for it or end it: --linger"
+            ));
+            return;
+        }
+    }
+
+    /// Says for whom the lock is kept, now that the command has ended.
+    pub(crate) fn note_waits_for(&self, group: Group) {
+        self.note(format_args!("the command has ended; waiting for what it left running: {}", named(group)));
+    }
+}
+
+/// Names the first processes of a group.
+fn named(group: Group) -> String {
+    let members: Vec<_> = group.members().map(|member| member.to_string()).take(NAMED).collect();
+    if members.is_empty() { "processes".to_string() } else { members.join(", ") }
+}
+
+/// What can be done about a command that is not ours to end.
+pub(crate) const AS_ANOTHER_USER: &str = "start kvlock itself as that user: sudo kvlock run …";
+
+impl Ran {
+    /// Gives the lock back; how kvlock ends.
+    pub(crate) fn finish(
+        self,
+        runner: &Runner<'_>,
+        give_back: impl FnOnce(Kept) -> Result<(), GrantError>,
+    ) -> Result<Status> {
+        let Ran { kept, end, group } = self;
+        let End { status, loss, is_unguarded, refused, .. } = end;
+        if is_unguarded {
+            // That was told. If the lock is ours yet, this gives it back.
+            drop(kept);
+        } else {
+            let key = kept.key().to_string();
+            if runner.unless_failed && status != Status::Exited(0) {
+                waive_minimum(&kept);
+            }
+            let valid_until = kept.valid_for().map(|left| BootClock.now().saturating_add(left));
+            match (loss.or_else(|| kept.lost()), release(kept, give_back, runner.global)) {
+                (Some(loss), _) => return Err(lost(&key, loss, refused).into()),
+                // The command had ended by then: what is lost is the answer to the release.
+                (None, Err(_)) if valid_until.is_some_and(|until| until <= BootClock.now()) => {
+                    runner.note("not released: the store did not answer before the lease ended, and with it the lock");
+                }
+                (None, Err(error)) => return Err(lost(&key, error, refused).into()),
+                (None, Ok(())) => {}
+            }
+        }
+        if let Some(group) = group {
+            runner.note_left(group);
+        }
+        Ok(status)
+    }
+}
+
+/// What the command is told; what is none is not there, even if we have it of a lock that we run under.
+fn variables(grant: &Grant, number: Option<u32>) -> Result<Vec<Variable>> {
+    let deadline = match grant.validity()? {
+        kvlock::Validity::Valid(left) => {
+            let deadline = SystemTime::now().checked_add(left).context("the deadline is beyond the calendar")?;
+            Some(output::unix_seconds(deadline).into())
+        }
+        _ => None,
+    };
+    Ok(vec![
+        ("KVLOCK_KEY", Some(grant.key().into())),
+        ("KVLOCK_OWNER", Some(grant.owner().into())),
+        ("KVLOCK_TOKEN", Some(grant.token().to_string().into())),
+        ("KVLOCK_DEADLINE", deadline),
+        ("KVLOCK_PERMIT", grant.permit().map(|permit| permit.to_string().into())),
+        ("KVLOCK_TRY", number.map(|number| number.to_string().into())),
+    ])
+}
+
+/// Has the lock free once it is released: what did not run, or failed, does not use up its time. A grant that this
+/// cannot be asked of any more keeps nothing.
+fn waive_minimum(kept: &Kept) {
+    let _ = kept.waive_minimum();
+}
+
+/// Gives the lock back; a store that fails is worth a line, not the command's exit code.
+fn release(
+    kept: Kept,
+    give_back: impl FnOnce(Kept) -> Result<(), GrantError>,
+    global: &Global,
+) -> Result<(), GrantError> {
+    match give_back(kept) {
+        Err(error @ GrantError::Store { .. }) => {
+            if !global.quiet {
+                output::say(format_args!("not released: {}", output::one_line(&error)));
+            }
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// The error of a lock that was lost; and if the command could not be ended for it, why.
+pub(crate) fn lost(key: &str, why: impl Display, refused: Option<Refused>) -> Exit {
+    let not_ended = refused.map(|refused| format!("; the command could not be ended: {refused}")).unwrap_or_default();
+    Exit::new(exit::LOST, format!("`{key}`: lock lost while the command ran: {why}{not_ended}"))
+}

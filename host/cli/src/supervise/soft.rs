@@ -1,0 +1,60 @@
+//! `--soft`: the command runs although the store is down, or grants nothing because it lost its contents.
+
+use kvlock::store::StoreError;
+use kvlock::{AcquireError, ConnectError, KeyError, Loss, Session, WaitingFor};
+
+use crate::report::output::{self, one_line};
+
+/// What an outage is asked about while the command runs.
+pub(crate) struct Soft {
+    pub(crate) session: Session,
+    pub(crate) key: String,
+}
+
+impl Soft {
+    /// The outage or the quarantine that a loss comes of, if it does: then nobody is known to have the lock, and the
+    /// command goes on.
+    pub(crate) fn cause(&self, loss: &Loss) -> Option<WaitingFor> {
+        match loss {
+            // The lease may have ended while a renewal waits for its answer, or while this machine was suspended. And
+            // the record may be gone because all are.
+            Loss::Expired(None) | Loss::Gone(None) => match self.session.status(&self.key) {
+                Err(KeyError::Store(error)) => Some(error).filter(StoreError::is_outage).map(WaitingFor::Outage),
+                Ok(status) => status.quarantine.map(WaitingFor::Quarantine),
+                Err(_) => None,
+            },
+            loss => loss.outage().cloned().map(WaitingFor::Outage),
+        }
+    }
+}
+
+/// The outage or the quarantine that is why there is no lock, if that is why.
+pub(crate) fn cause(error: &anyhow::Error) -> Option<WaitingFor> {
+    match error.chain().find_map(|cause| cause.downcast_ref()) {
+        Some(AcquireError::Busy { waiting_for: waiting_for @ WaitingFor::Quarantine(_), .. }) => {
+            Some(waiting_for.clone())
+        }
+        _ => outage(error).cloned().map(WaitingFor::Outage),
+    }
+}
+
+fn outage(error: &anyhow::Error) -> Option<&StoreError> {
+    let connect = || match error.downcast_ref()? {
+        ConnectError::Store { error, .. } => Some(error),
+        _ => None,
+    };
+    let look = || match error.downcast_ref()? {
+        KeyError::Store(error) => Some(error),
+        _ => None,
+    };
+    let acquire = || match error.downcast_ref()? {
+        AcquireError::Store { error, .. } => Some(error),
+        _ => None,
+    };
+    connect().or_else(look).or_else(acquire).filter(|error| error.is_outage())
+}
+
+/// Says that the command runs without a lock, on one line; not even `--quiet` keeps that back.
+pub(crate) fn say(key: &str, what: &str, cause: &WaitingFor) {
+    output::say(one_line(format!("`{key}`: {what} (--soft), maybe at the same time as others: {cause}")));
+}

@@ -1,0 +1,374 @@
+//! Watching over a command that runs under a lock.
+
+use std::fmt::Display;
+use std::io::IsTerminal;
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use kvlock::store::Ttl;
+use kvlock::{Kept, Loss};
+use nix::sys::signal::Signal;
+
+use crate::report::exit::Status;
+use crate::signals::{Event, interrupts};
+use crate::supervise::child::{Change, Child};
+use crate::supervise::group::Refused;
+use crate::supervise::runner::{AS_ANOTHER_USER, Linger, Runner};
+use crate::supervise::soft::{self, Soft};
+
+/// No more of a lease than this part is given to the grace: a short lease is for work, too.
+const GRACE_PER_LEASE: u32 = 4;
+/// The command is dead this long before the lease could end: time for the kernel to deliver KILL.
+const KILL_MARGIN: Duration = Duration::from_millis(100);
+/// No more of a short lease than this part.
+const KILL_MARGINS_PER_LEASE: u32 = 10;
+/// How often KILL is sent to what does not die of it at once.
+const KILL_AGAIN: Duration = Duration::from_millis(100);
+/// The longest sleep of the main loop. Timers stand still while the machine is suspended, the lease does not.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A command that stops this soon after it was asked to stops because of that; one that takes longer goes on.
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long ending a command takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// Between TERM and KILL.
+    grace: Duration,
+    /// Between KILL and the end of the lease.
+    margin: Duration,
+}
+
+impl Times {
+    pub(crate) fn of(lease: Ttl, grace: Duration) -> Self {
+        match lease {
+            Ttl::After(lease) => Times {
+                grace: grace.min(lease / GRACE_PER_LEASE),
+                margin: KILL_MARGIN.min(lease / KILL_MARGINS_PER_LEASE),
+            },
+            Ttl::Forever => Times { grace, margin: KILL_MARGIN },
+        }
+    }
+}
+
+/// How a command ended.
+pub(crate) struct End {
+    pub(crate) status: Status,
+    /// The loss of the lock, if that is why.
+    pub(crate) loss: Option<Loss>,
+    /// Why the command, or a part of it, could not be ended for that.
+    pub(crate) refused: Option<Refused>,
+    /// Whether a signal was passed on to it that asks to end.
+    pub(crate) interrupted: bool,
+    /// Whether it went on without the lock, to its own end.
+    pub(crate) is_unguarded: bool,
+}
+
+impl End {
+    /// A signal that came before the command was started.
+    pub(crate) fn interrupted(signal: i32) -> Self {
+        let status = Status::Killed(signal);
+        End { status, loss: None, refused: None, interrupted: true, is_unguarded: false }
+    }
+}
+
+/// Watches over a command: passes signals on, and ends it in time if the lock is lost.
+pub(crate) struct Watch<'a> {
+    child: &'a Child,
+    runner: &'a Runner<'a>,
+    kept: Option<&'a Kept>,
+    times: Times,
+    /// Whether the command goes on without the lock when the store goes down.
+    soft: Option<&'a Soft>,
+    /// It does go on without the lock.
+    is_unguarded: bool,
+    /// When to end a command that runs without the lock; of the lock that moment is told as a loss.
+    end_at: Option<Instant>,
+    ending: Option<Ending>,
+    /// Why the command could not be ended.
+    refused: Option<Refused>,
+    interrupted: bool,
+    /// When the command was last asked to stop.
+    asked_to_stop: Option<Instant>,
+    /// How the command ended, if it has.
+    status: Option<Status>,
+}
+
+/// All in the command's group have been asked to end.
+struct Ending {
+    /// Because the lock is lost; else because the command has ended and left them.
+    loss: Option<Loss>,
+    kill_at: Instant,
+    is_killed: bool,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(child: &'a Child, runner: &'a Runner<'a>, kept: Option<&'a Kept>, times: Times) -> Self {
+        Watch {
+            child,
+            runner,
+            kept,
+            times,
+            soft: None,
+            is_unguarded: false,
+            end_at: None,
+            ending: None,
+            refused: None,
+            interrupted: false,
+            asked_to_stop: None,
+            status: None,
+        }
+    }
+
+    /// Lets the command go on without the lock when the store goes down, until then.
+    pub(crate) fn softly(self, soft: &'a Soft, end_at: Option<Instant>) -> Self {
+        Watch { soft: Some(soft), end_at, ..self }
+    }
+
+    /// Lets a command that runs without a lock go on until then.
+    pub(crate) fn ending_at(self, end_at: Option<Instant>) -> Self {
+        Watch { is_unguarded: true, end_at, ..self }
+    }
+
+    /// Returns when the command has ended, and what it left in its group if that is to be seen to; the terminal is ours
+    /// again then.
+    pub(crate) fn run(mut self) -> Result<End> {
+        loop {
+            match self.child.change().context("cannot wait for the command") {
+                Ok(Change::Ended(status)) => self.ended(status),
+                Ok(Change::Stopped(signal)) => self.stopped(signal),
+                Ok(Change::None) => {}
+                Err(error) => {
+                    self.kill();
+                    return Err(error);
+                }
+            }
+            self.child.offer_terminal();
+            self.end_in_time();
+            if let Some(status) = self.status.filter(|_| self.is_over()) {
+                let loss = self.ending.and_then(|ending| ending.loss);
+                let is_unguarded = self.is_unguarded && loss.is_none();
+                self.child.take_terminal(loss.is_some() || !matches!(status, Status::Exited(_)));
+                let Watch { refused, interrupted, .. } = self;
+                return Ok(End { status, loss, refused, interrupted, is_unguarded });
+            }
+            match self.runner.events.recv_timeout(self.pause()) {
+                Ok(Event::Signal(signal)) => self.forward(signal),
+                // What an earlier run of the command lost is told late; the present lock knows.
+                Ok(Event::Lost) => self.kept.and_then(Kept::lost).into_iter().for_each(|loss| self.end(loss)),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+        }
+    }
+
+    /// The command has ended, or one that it left behind has, by a key that was meant for all of them.
+    fn ended(&mut self, status: Status) {
+        if self.status.replace(status).is_some() {
+            return;
+        }
+        match (&self.ending, self.kept.and_then(Kept::lost)) {
+            // What it left behind in its group would go on without the lock.
+            (Some(_), _) => self.kill(),
+            (None, Some(loss)) => _ = self.goes_on_after(&loss),
+            (None, None) => {}
+        }
+        if self.ending.is_some() || self.child.group().is_empty() {
+            return;
+        }
+        match self.runner.command.linger() {
+            Linger::Release => {}
+            Linger::Kill => self.ask_to_end(None),
+            Linger::Wait => {
+                // A shell's jobs do not hear Ctrl-C: from here on it is ours.
+                self.child.take_terminal(false);
+                if std::io::stderr().is_terminal() {
+                    self.runner.note_waits_for(self.child.group());
+                }
+            }
+        }
+    }
+
+    /// Whether nothing more is waited for, once the command has ended.
+    fn is_over(&self) -> bool {
+        let gone = || self.child.group().is_empty();
+        match (&self.ending, self.runner.command.linger()) {
+            (Some(ending), _) if ending.loss.is_some() => ending.is_killed || gone(),
+            (Some(_), _) => self.refused.is_some() || gone(),
+            (None, Linger::Release) => true,
+            (None, Linger::Wait | Linger::Kill) => gone(),
+        }
+    }
+
+    fn forward(&mut self, signal: i32) {
+        self.interrupted |= interrupts(signal);
+        let Some(signal) = Signal::try_from(signal).ok().filter(|signal| *signal != Signal::SIGCHLD) else { return };
+        let sent = self.child.signal(signal);
+        if let Err(refused) = sent
+            && !matches!(signal, Signal::SIGWINCH | Signal::SIGTSTP)
+        {
+            self.runner.say(format_args!("cannot pass {signal} on to the command: {refused}; {AS_ANOTHER_USER}"));
+        }
+        if interrupts(signal as i32) {
+            // A stopped process does not hear the others.
+            self.child.go_on();
+            // Whoever ends what the command left means all of it, and a shell's jobs do not hear Ctrl-C.
+            if self.status.is_some() {
+                self.status = Some(Status::Killed(signal as i32));
+                if self.ending.is_none() {
+                    self.ask_to_end(None);
+                }
+            }
+        } else if signal == Signal::SIGTSTP {
+            self.asked_to_stop = Some(Instant::now());
+            if self.child.awaits_terminal() {
+                // It is stopped, and will not be so once more.
+                self.stop_along();
+            }
+        }
+    }
+
+    /// The command was stopped: for want of the terminal, or with us, or alone by somebody who will continue it alone.
+    fn stopped(&mut self, signal: Signal) {
+        if matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU) {
+            self.child.await_terminal();
+            if self.child.awaits_terminal() && self.ending.is_none() && is_under_another() {
+                match self.child.ask_for_terminal() {
+                    Ok(()) => _ = self.end_if_lost(),
+                    Err(refused) => self.say_not_stopped(refused),
+                }
+            }
+        } else if self.asked_to_stop.is_some_and(|asked| asked.elapsed() < STOPS_WITHIN)
+            || self.child.is_in_foreground()
+        {
+            self.stop_along();
+        }
+    }
+
+    /// After we have been continued, the command goes on only if the lock is still ours.
+    fn stop_along(&mut self) {
+        self.asked_to_stop = None;
+        if let Err(refused) = self.child.stop_along() {
+            return self.say_not_stopped(refused);
+        }
+        if !self.end_if_lost() {
+            self.child.resume();
+        }
+    }
+
+    fn say_not_stopped(&self, refused: Refused) {
+        self.runner.say(format_args!("cannot stop the command, and goes on with it: {refused}; {AS_ANOTHER_USER}"));
+    }
+
+    /// Ends the command if the lock was lost while we were stopped.
+    fn end_if_lost(&mut self) -> bool {
+        match self.kept.and_then(Kept::lost) {
+            Some(loss) if !self.goes_on_after(&loss) => {
+                self.end(loss);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn pause(&self) -> Duration {
+        let until = |moment: Instant| moment.saturating_duration_since(Instant::now());
+        let lease = || self.valid_for().map(|left| left.saturating_sub(self.times.grace + self.times.margin));
+        let next = match &self.ending {
+            Some(Ending { loss: Some(_), kill_at, .. }) => until(*kill_at),
+            Some(ending) => until(ending.kill_at).min(lease().unwrap_or(LOOK_EVERY)),
+            None if self.is_unguarded => self.end_at.map_or(LOOK_EVERY, until),
+            None => lease().unwrap_or(LOOK_EVERY),
+        };
+        next.min(LOOK_EVERY)
+    }
+
+    fn valid_for(&self) -> Option<Duration> {
+        self.kept.filter(|_| !self.is_unguarded).and_then(Kept::valid_for)
+    }
+
+    fn is_ending_for_a_loss(&self) -> bool {
+        self.ending.as_ref().is_some_and(|ending| ending.loss.is_some())
+    }
+
+    /// Asks the command to end when just enough of the lease is left, and ends it when the grace is over.
+    fn end_in_time(&mut self) {
+        if !self.is_ending_for_a_loss() {
+            if self.valid_for().is_some_and(|left| left <= self.times.grace + self.times.margin) {
+                let why = || Loss::Expired(self.kept.and_then(Kept::failure));
+                self.end(self.kept.and_then(Kept::lost).unwrap_or_else(why));
+            } else if self.is_unguarded && self.end_at.is_some_and(|end| end <= Instant::now()) {
+                self.end(Loss::MaxHold);
+            }
+        }
+        if self.ending.as_ref().is_some_and(|ending| ending.kill_at <= Instant::now()) {
+            self.kill();
+        }
+    }
+
+    /// Whether the command goes on although the lock is lost: in soft mode, if that comes of an outage.
+    fn goes_on_after(&mut self, loss: &Loss) -> bool {
+        let Some((soft, cause)) = self.soft.and_then(|soft| Some((soft, soft.cause(loss)?))) else { return false };
+        // Told twice, it is said once.
+        if !std::mem::replace(&mut self.is_unguarded, true) {
+            soft::say(&soft.key, "the lock cannot be renewed, and the command goes on without it", &cause);
+        }
+        true
+    }
+
+    fn end(&mut self, loss: Loss) {
+        if !self.is_ending_for_a_loss() && !self.goes_on_after(&loss) {
+            self.ask_to_end(Some(loss));
+        }
+    }
+
+    fn ask_to_end(&mut self, loss: Option<Loss>) {
+        let left = self.valid_for().map_or(self.times.grace, |left| left.saturating_sub(self.times.margin));
+        self.ending = Some(Ending { loss, kill_at: Instant::now() + self.times.grace.min(left), is_killed: false });
+        let sent = self.child.signal(Signal::SIGTERM);
+        // A stopped process does not hear TERM.
+        self.child.go_on();
+        self.check_reach(sent, "cannot end the command");
+    }
+
+    fn kill(&mut self) {
+        let sent = self.child.signal(Signal::SIGKILL);
+        if let Some(ending) = &mut self.ending {
+            // The kernel tells when it is dead; to ask again now and then does no harm.
+            ending.kill_at = Instant::now() + KILL_AGAIN;
+            if std::mem::replace(&mut ending.is_killed, true) {
+                return;
+            }
+        }
+        self.check_reach(sent, "cannot kill the command, which goes on");
+    }
+
+    /// Says that there is somebody in the command's group who is not ours to end.
+    fn check_reach(&mut self, sent: Result<(), Refused>, what: impl Display) {
+        if let Some(refused) = sent.err().or_else(|| self.child.group().out_of_reach()) {
+            let beside = if self.is_ending_for_a_loss() { ", though others may get the lock" } else { "" };
+            self.runner.say(format_args!("{what}{beside}: {refused}; {AS_ANOTHER_USER}"));
+            self.refused = Some(refused);
+        }
+    }
+}
+
+/// Whether another `kvlock run` has started us: it has the terminal to give, and learns only of a stop that we want it.
+fn is_under_another() -> bool {
+    std::env::var_os("KVLOCK_KEY").is_some_and(|key| !key.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ending_a_command_leaves_most_of_even_a_short_lease_to_it() {
+        for millis in [1, 10, 100, 1000, 30_000] {
+            let lease = Duration::from_millis(millis);
+            let Times { grace, margin } = Times::of(Ttl::After(lease), Duration::from_secs(5));
+            // A renewal is due when a third has passed.
+            assert!(grace + margin < lease * 2 / 3, "{lease:?}");
+        }
+    }
+}
