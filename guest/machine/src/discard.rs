@@ -1,10 +1,11 @@
 //! Giving back a grant that nobody has any more: by one call, and without a pause, for whoever drops it does not wait.
 
 use crate::error::GrantError;
-use crate::grant::Release;
-use crate::session::{Grant, Session};
-use crate::step::{Event, Machine, Step};
-use crate::time::Time;
+use crate::machine::{Event, Machine, Step};
+use crate::release::Release;
+use crate::session::Session;
+use crate::session::grant::Grant;
+use crate::values::time::Time;
 
 /// Gives back a grant that nobody has any more. Whatever comes of the one call that it makes, the session does not take
 /// the hold for its own any longer: what stays behind ends with its lease.

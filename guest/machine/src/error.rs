@@ -4,19 +4,9 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use core::time::Duration;
 
-use crate::holder::Holder;
-use crate::kv::StoreError;
-
-/// An argument that is not legal; nothing was sent. The text says which and what is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
-#[error("{0}")]
-pub struct Invalid(String);
-
-impl Invalid {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Invalid(text.into())
-    }
-}
+use crate::records::holder::Holder;
+use crate::values::invalid::Invalid;
+use crate::values::kv::StoreError;
 
 /// What an acquisition waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -93,6 +83,17 @@ pub enum GrantError {
     /// See [`AcquireError::OutOfOrder`].
     #[error("the machine was driven out of order")]
     OutOfOrder,
+}
+
+impl From<GrantError> for AcquireError {
+    fn from(error: GrantError) -> Self {
+        match error {
+            GrantError::Lost(holder) => AcquireError::Lost(holder),
+            GrantError::Invalid(invalid) => AcquireError::Invalid(invalid),
+            GrantError::Store(error) => AcquireError::Store(error),
+            GrantError::OutOfOrder => AcquireError::OutOfOrder,
+        }
+    }
 }
 
 /// Why a key could not be looked at or broken.

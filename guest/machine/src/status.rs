@@ -5,14 +5,14 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::KeyError;
-use crate::holder::Holder;
-use crate::kv::{Entry, Reply, Request};
-use crate::line::{Line, Ticket};
-use crate::name::{Key, Place};
-use crate::record::Record;
+use crate::machine::{Event, Machine, Step};
+use crate::records::holder::Holder;
+use crate::records::record::Record;
+use crate::records::wait_list::{Line, Ticket};
 use crate::session::Session;
-use crate::step::{Event, Machine, Step};
-use crate::time::Time;
+use crate::values::kv::{Entry, Reply, Request};
+use crate::values::name::{Key, Place};
+use crate::values::time::Time;
 
 /// How a key stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

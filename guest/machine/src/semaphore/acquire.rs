@@ -5,20 +5,21 @@ use alloc::boxed::Box;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use super::definition::Stated;
+use super::permit_scan::Watch;
 use super::survey::{End, Extent, Found, Survey};
-use super::watch::Watch;
-use crate::acquire::{Acquire, OUTAGE_PAUSE};
+use crate::acquire::Acquire;
 use crate::error::{AcquireError, WaitingFor};
-use crate::grant::Release;
-use crate::kv::{Entry, Reply, Request, StoreError, Ttl, WriteOutcome};
-use crate::name::{Key, Place};
-use crate::options::LockOptions;
-use crate::record::Nonce;
-use crate::session::{Grant, Session, Validity};
-use crate::step::{Event, Machine, Step};
-use crate::time::Time;
-use crate::wait::Wait;
+use crate::machine::{Event, Machine, Step};
+use crate::records::record::Nonce;
+use crate::records::semaphore_definition::Stated;
+use crate::release::Release;
+use crate::session::Session;
+use crate::session::grant::{Grant, Validity};
+use crate::values::kv::{Entry, Reply, Request, StoreError, Ttl, WriteOutcome};
+use crate::values::name::{Key, Place};
+use crate::values::options::LockOptions;
+use crate::values::time::Time;
+use crate::wait::{OUTAGE_PAUSE, Wait};
 
 type Outcome = Result<Grant, AcquireError>;
 

@@ -4,15 +4,15 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use super::SemaphoreStatus;
-use super::registry::Registry;
+use super::status::SemaphoreStatus;
 use super::survey::{End, Extent, Survey};
 use crate::error::KeyError;
-use crate::kv::{Reply, Request};
-use crate::name::Key;
+use crate::machine::{Event, Machine, Step};
+use crate::records::semaphore_list::Registry;
 use crate::session::Session;
-use crate::step::{Event, Machine, Step};
-use crate::time::Time;
+use crate::values::kv::{Reply, Request};
+use crate::values::name::Key;
+use crate::values::time::Time;
 
 type Outcome = Result<Vec<SemaphoreStatus>, KeyError>;
 

@@ -2,7 +2,7 @@
 //!
 //! A permit is a record of its own, with the lease of its holder, so that the permit of a crashed holder comes back
 //! by itself; a [`Grant`](crate::Grant) of it is renewed and released like that of a lock. Beside the permits stands
-//! the [`Definition`]: the size, and which permit numbers there are. It has no lease.
+//! the [`Definition`](crate::records::semaphore_definition::Definition): the size, and which permit numbers there are. It has no lease.
 //!
 //! # Why there are never more holders than the size
 //!
@@ -21,37 +21,13 @@
 //! in turn.
 
 mod acquire;
-mod definition;
 mod list;
-mod memory;
-mod numbers;
-mod registry;
+mod permit_scan;
 mod resize;
+mod status;
 mod survey;
-mod watch;
 
 pub use acquire::AcquirePermit;
-pub use definition::MAX_PERMITS;
 pub use list::List;
-pub(crate) use memory::Memory;
 pub use resize::{Resize, ResizeError, Size};
-
-use alloc::string::String;
-use alloc::vec::Vec;
-use core::time::Duration;
-
-use crate::holder::Holder;
-
-/// How a semaphore stands.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct SemaphoreStatus {
-    /// Its name as its user wrote it.
-    pub name: String,
-    /// How many permits it has; 0 while it is being destroyed.
-    pub size: u32,
-    /// Who holds permits, by number: more than the size while it shrinks.
-    pub holders: Vec<Holder>,
-    /// How much longer no permit is granted, by the session's own rules; none if the store's contents are old enough,
-    /// and while the size changes.
-    pub quarantine: Option<Duration>,
-}
+pub use status::SemaphoreStatus;

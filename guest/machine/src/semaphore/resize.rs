@@ -9,20 +9,19 @@ use alloc::sync::Arc;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use super::SemaphoreStatus;
-use super::definition::{self, Definition, Stated};
-use super::registry::Registry;
+use super::status::SemaphoreStatus;
 use super::survey::{End, Extent, Found, Survey};
-use crate::acquire::OUTAGE_PAUSE;
-use crate::error::Invalid;
-use crate::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl, WriteOutcome};
-use crate::name::Key;
-use crate::options::LockOptions;
-use crate::record::Nonce;
+use crate::machine::{Event, Machine, Step};
+use crate::records::record::Nonce;
+use crate::records::semaphore_definition::{self, Definition, Stated};
+use crate::records::semaphore_list::Registry;
 use crate::session::Session;
-use crate::step::{Event, Machine, Step};
-use crate::time::Time;
-use crate::wait::Wait;
+use crate::values::invalid::Invalid;
+use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl, WriteOutcome};
+use crate::values::name::Key;
+use crate::values::options::LockOptions;
+use crate::values::time::Time;
+use crate::wait::{OUTAGE_PAUSE, Wait};
 
 /// How often a write is tried again at once because somebody else wrote in between.
 const RACES: u32 = 64;
@@ -34,9 +33,9 @@ type Outcome = Result<Option<u32>, ResizeError>;
 pub struct Size(u32);
 
 impl Size {
-    /// So many permits: 1 to [`MAX_PERMITS`](super::MAX_PERMITS).
+    /// So many permits: 1 to [`MAX_PERMITS`](crate::MAX_PERMITS).
     pub fn of(permits: u32) -> Result<Self, Invalid> {
-        definition::size(permits).map(Size)
+        semaphore_definition::size(permits).map(Size)
     }
 
     /// None: it is to be destroyed.

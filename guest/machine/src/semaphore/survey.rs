@@ -5,16 +5,16 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use super::SemaphoreStatus;
-use super::definition::Stated;
-use super::watch::{Ends, LOOK};
-use crate::holder::Holder;
-use crate::kv::{Entry, Reply, Request, StoreError, Ttl};
-use crate::name::{Key, Place};
-use crate::record::Record;
+use super::permit_scan::{Ends, LOOK};
+use super::status::SemaphoreStatus;
+use crate::machine::{Ask, Event};
+use crate::records::holder::Holder;
+use crate::records::record::Record;
+use crate::records::semaphore_definition::Stated;
 use crate::session::Session;
-use crate::step::{Ask, Event};
-use crate::time::Time;
+use crate::values::kv::{Entry, Reply, Request, StoreError, Ttl};
+use crate::values::name::{Key, Place};
+use crate::values::time::Time;
 
 /// How many permits are read in one call: the request stays small enough for any socket's buffer.
 const CHUNK: usize = 256;

@@ -1,0 +1,137 @@
+//! Breaking somebody's grant by force.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::ops::ControlFlow;
+
+use crate::error::KeyError;
+use crate::machine::{Event, Machine, Step};
+use crate::records::holder::Holder;
+use crate::records::record::Record;
+use crate::session::Session;
+use crate::values::kv::{Entry, Reply, Request, StoreError};
+use crate::values::name::{Key, Place};
+use crate::values::time::Time;
+use crate::write::conditional::{Action, Conclusion, Conditional};
+
+/// How often `break` starts again because the holder wrote its record in between. A holder does so a few times per
+/// lease; a record that changes more often is changed by something else.
+const BREAK_ATTEMPTS: u32 = 8;
+
+/// What a break found.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Broken {
+    /// Nobody had the key.
+    Free,
+    /// The grant of this holder has ended.
+    Ended(Holder),
+    /// The grant with the token that was given has ended before; this one has the key, and keeps it.
+    Other(Holder),
+}
+
+/// Ends somebody's grant, and tells whose.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Break {
+    place: Place,
+    store_key: Arc<str>,
+    /// The token of the only grant that is to be ended.
+    if_token: Option<u64>,
+    attempts: u32,
+    state: State,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum State {
+    Fresh,
+    Looking,
+    Deleting { write: Box<Conditional>, holder: Box<Holder> },
+    Ended,
+}
+
+type Outcome = Result<Broken, KeyError>;
+
+impl Break {
+    /// Breaks the lock of this key.
+    pub fn new(session: &Session, key: &Key) -> Self {
+        Break::at(session, Place::lock(key))
+    }
+
+    /// Breaks one permit of a semaphore.
+    pub fn permit(session: &Session, semaphore: &Key, number: u32) -> Self {
+        Break::at(session, Place::permit(semaphore, number))
+    }
+
+    fn at(session: &Session, place: Place) -> Self {
+        Break { store_key: session.store_key(&place), place, if_token: None, attempts: 0, state: State::Fresh }
+    }
+
+    /// Ends the grant with this token, if one is given, and no other.
+    pub fn if_token(self, if_token: Option<u64>) -> Self {
+        Break { if_token, ..self }
+    }
+
+    fn look(&mut self) -> Step<Outcome> {
+        self.state = State::Looking;
+        Step::Call(Request::Get { key: self.store_key.clone() })
+    }
+
+    fn on_entry(&mut self, now: Time, entry: Option<Entry>) -> Step<Outcome> {
+        let Some(entry) = entry else { return Step::Done(Ok(Broken::Free)) };
+        let record = match Record::decode_for(&self.place, &entry.value) {
+            Ok(record) => record,
+            Err(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
+        };
+        let nonce = record.nonce;
+        let holder = Holder::new(record, &entry);
+        if self.if_token.is_some_and(|token| token != holder.token) {
+            return Step::Done(Ok(Broken::Other(holder)));
+        }
+        let write = Conditional::new(self.store_key.clone(), Action::Delete, entry.version, nonce, None);
+        let mut write = Box::new(write.of_whoever_has(holder.token));
+        let ask = write.start(now, None);
+        self.state = State::Deleting { write, holder: Box::new(holder) };
+        ask.into()
+    }
+
+    fn on_deleted(&mut self, session: &mut Session, holder: Holder, end: Conclusion) -> Step<Outcome> {
+        Step::Done(match end {
+            Conclusion::Deleted | Conclusion::Vanished => {
+                // It may have been our own.
+                if session.held(&self.store_key).is_some_and(|held| held.record.token == Some(holder.token)) {
+                    session.forget(&self.store_key);
+                }
+                Ok(Broken::Ended(holder))
+            }
+            Conclusion::Gone(None) => Ok(Broken::Free),
+            Conclusion::Gone(Some(_)) if self.attempts < BREAK_ATTEMPTS => {
+                self.attempts += 1;
+                return self.look();
+            }
+            Conclusion::Gone(Some(_)) => {
+                Err(StoreError::Unavailable("the record changes faster than it can be broken".into()).into())
+            }
+            Conclusion::Failed { error, .. } => Err(error.into()),
+            Conclusion::Replaced { .. } | Conclusion::OutOfOrder => Err(KeyError::OutOfOrder),
+        })
+    }
+}
+
+impl Machine for Break {
+    type Outcome = Outcome;
+
+    fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
+        match (core::mem::replace(&mut self.state, State::Ended), event) {
+            (State::Fresh, Event::Start) => self.look(),
+            (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_entry(now, entry),
+            (State::Looking, Event::Reply(Reply::Entry(Err(error)))) => Step::Done(Err(error.into())),
+            (State::Deleting { mut write, holder }, event) => match write.step(now, event) {
+                ControlFlow::Break(end) => self.on_deleted(session, *holder, end),
+                ControlFlow::Continue(ask) => {
+                    self.state = State::Deleting { write, holder };
+                    ask.into()
+                }
+            },
+            _ => Step::Done(Err(KeyError::OutOfOrder)),
+        }
+    }
+}

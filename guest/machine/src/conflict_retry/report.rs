@@ -1,0 +1,150 @@
+//! Ends a try.
+
+use alloc::boxed::Box;
+use core::ops::ControlFlow;
+
+use super::options::RetryOptions;
+use super::retry::{Retry, Try, Unreported, Verdict, Work};
+use crate::error::GrantError;
+use crate::machine::{Event, Machine, Step};
+use crate::release::{Release, Released};
+use crate::renew::Renew;
+use crate::session::Session;
+use crate::session::grant::Validity;
+use crate::values::kv::Ttl;
+use crate::values::options::LockOptions;
+use crate::values::time::Time;
+
+type Reported = Result<Verdict, Unreported>;
+
+/// What an inner machine is fed with.
+type Fed<'s> = (&'s mut Session, Time, Event);
+
+/// Ends a try: reserves the lock, or gives it back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Report {
+    work: Work,
+    state: Reporting,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Reporting {
+    Fresh(Box<Try>),
+    Reserving(Box<Try>, Box<Renew>),
+    Releasing(Box<Try>, Box<Release>),
+    Ended,
+}
+
+impl Try {
+    /// Tells what its work came to.
+    pub fn report(self, work: Work) -> Report {
+        Report { work, state: Reporting::Fresh(Box::new(self)) }
+    }
+}
+
+impl Report {
+    fn start(&mut self, running: Box<Try>, session: &mut Session, now: Time) -> Step<Reported> {
+        if running.nested {
+            return Step::Done(self.end_within(session.validity(&running.grant, now)));
+        }
+        let Some(back_in) = running.retry.goes_on(self.work) else { return self.release(running, session, now) };
+        let RetryOptions { reserve, lock: LockOptions { unit, .. }, .. } = &running.retry.options;
+        let (reserve, unit) = (*reserve, unit.clone());
+        let Some(grant) = session.reserve(&running.grant, unit.clone()) else {
+            return Step::Done(Ok(Retry { lost: true, ..*running.retry }.after(None, back_in)));
+        };
+        let running = Box::new(Try { grant: grant.clone(), ..*running });
+        if back_in.is_some_and(|back_in| Ttl::After(back_in) > reserve.ttl()) {
+            return self.release(running, session, now);
+        }
+        let renew = Renew::reserving(grant, reserve, unit);
+        self.reserving(running, Box::new(renew), (session, now, Event::Start))
+    }
+
+    /// The lock is the outer try's, and stays it.
+    fn end_within(&self, validity: Validity) -> Reported {
+        match (self.work, validity) {
+            (Work::Conflict(_), _) => Ok(Verdict::Outermost),
+            (_, Validity::Lost) => Err(Unreported { error: GrantError::Lost(None), again: None }),
+            _ => Ok(Verdict::Finished),
+        }
+    }
+
+    fn release(&mut self, running: Box<Try>, session: &mut Session, now: Time) -> Step<Reported> {
+        let release = Release::new(running.grant.clone());
+        self.releasing(running, Box::new(release), (session, now, Event::Start))
+    }
+
+    fn reserving(&mut self, running: Box<Try>, mut renew: Box<Renew>, (session, now, event): Fed) -> Step<Reported> {
+        let outcome = match renew.step(session, now, event).split() {
+            ControlFlow::Break(outcome) => outcome,
+            ControlFlow::Continue(ask) => {
+                self.state = Reporting::Reserving(running, renew);
+                return ask.into();
+            }
+        };
+        if let Err(GrantError::OutOfOrder) = outcome {
+            return out_of_order();
+        }
+        let Try { retry, grant, .. } = *running;
+        // Whether it stands the next try finds out, at no cost where it is known to be lost.
+        let (back_in, lost) = (retry.goes_on(self.work).flatten(), matches!(outcome, Err(GrantError::Lost(_))));
+        Step::Done(Ok(Retry { lost, ..*retry }.after(Some(grant), back_in)))
+    }
+
+    fn releasing(
+        &mut self,
+        running: Box<Try>,
+        mut release: Box<Release>,
+        (session, now, event): Fed,
+    ) -> Step<Reported> {
+        match release.step(session, now, event).split() {
+            ControlFlow::Break(outcome) => Step::Done(self.on_released(session, running, outcome)),
+            ControlFlow::Continue(ask) => {
+                self.state = Reporting::Releasing(running, release);
+                ask.into()
+            }
+        }
+    }
+
+    fn on_released(&self, session: &mut Session, running: Box<Try>, outcome: Result<Released, GrantError>) -> Reported {
+        if let Err(GrantError::OutOfOrder) = outcome {
+            return Err(Unreported { error: GrantError::OutOfOrder, again: None });
+        }
+        if let Some(back_in) = running.retry.goes_on(self.work) {
+            let Try { retry, grant, .. } = *running;
+            // What could not be given back the next try finds.
+            let reserved = matches!(outcome, Err(GrantError::Store(_))).then_some(grant);
+            let lost = matches!(outcome, Err(GrantError::Lost(_)));
+            return Ok(Retry { lost, ..*retry }.after(reserved, back_in));
+        }
+        match (self.work, outcome) {
+            (Work::Conflict(_), outcome) => {
+                if outcome.is_err() {
+                    session.forsake(&running.grant);
+                }
+                Ok(Verdict::Exhausted)
+            }
+            (Work::Committed | Work::Failed, Ok(_)) => Ok(Verdict::Finished),
+            (_, Err(error @ GrantError::Store(_))) => Err(Unreported { error, again: Some(running) }),
+            (_, Err(error)) => Err(Unreported { error, again: None }),
+        }
+    }
+}
+
+impl Machine for Report {
+    type Outcome = Reported;
+
+    fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Reported> {
+        match (core::mem::replace(&mut self.state, Reporting::Ended), event) {
+            (Reporting::Fresh(running), Event::Start) => self.start(running, session, now),
+            (Reporting::Reserving(running, renew), event) => self.reserving(running, renew, (session, now, event)),
+            (Reporting::Releasing(running, release), event) => self.releasing(running, release, (session, now, event)),
+            _ => out_of_order(),
+        }
+    }
+}
+
+fn out_of_order() -> Step<Reported> {
+    Step::Done(Err(Unreported { error: GrantError::OutOfOrder, again: None }))
+}

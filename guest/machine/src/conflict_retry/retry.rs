@@ -1,0 +1,145 @@
+//! Work that is retried, between two tries and while one runs.
+
+use alloc::boxed::Box;
+use core::time::Duration;
+
+use super::options::RetryOptions;
+use crate::discard::Discard;
+use crate::error::GrantError;
+use crate::session::Session;
+use crate::session::grant::Grant;
+use crate::values::name::Key;
+use crate::wait::Wait;
+
+/// Work between two tries, or before the first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Retry {
+    pub(super) key: Key,
+    pub(super) options: RetryOptions,
+    /// Counts from the first try on; its pauses are those between tries.
+    pub(super) wait: Wait,
+    pub(super) tries: u32,
+    /// The hold of the last try, which may stand yet.
+    pub(super) reserved: Option<Grant>,
+    /// The lock was lost before the last report.
+    pub(super) lost: bool,
+}
+
+/// A try that runs. A driver keeps one value and gives it up to the report; the copies are for those who explore
+/// states.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Try {
+    pub(super) retry: Box<Retry>,
+    pub(super) grant: Grant,
+    /// It runs within a try of the same session, whose lock it is.
+    pub(super) nested: bool,
+    pub(super) overtaken: bool,
+}
+
+/// What the work of a try came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Work {
+    /// Done.
+    Committed,
+    /// Its own concurrency control refused it: it can be tried again, after so long if that is known.
+    Conflict(Option<Duration>),
+    /// It failed otherwise: trying again does not help.
+    Failed,
+}
+
+/// What follows a try.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The lock is released. Nothing more to do.
+    Finished,
+    /// Begin again after this long: the lock is reserved until then and somewhat longer, unless it was lost, or that is
+    /// longer than a reservation is to last.
+    RetryAfter(Duration, Box<Retry>),
+    /// That was the last try: the lock is released, or ends with its lease where the store fails.
+    Exhausted,
+    /// It ran within another try of the session, which can be tried again. Only the outermost is reported as a conflict.
+    Outermost,
+}
+
+/// The lock was lost while the work ran, or could not be given back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{error}")]
+pub struct Unreported {
+    /// What became of the lock.
+    pub error: GrantError,
+    /// The try where the store failed: it can be reported once more.
+    pub again: Option<Box<Try>>,
+}
+
+impl Retry {
+    /// Work to be tried under the lock of `key`. The seed spreads the pauses: any random number will do.
+    pub fn new(key: Key, options: RetryOptions, seed: u128) -> Self {
+        let wait = Wait::new(options.lock.wait, options.pause, seed);
+        Retry { key, options, wait, tries: 0, reserved: None, lost: false }
+    }
+
+    /// How many tries have begun.
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+
+    /// Gives up the reservation, if the last try left one and no other retry of the session has taken it up.
+    pub fn give_up(&self, session: &mut Session) -> Option<Discard> {
+        let reserved = self.reserved.as_ref()?;
+        let present = session.reservation(&reserved.store_key, &self.options.lock.unit);
+        present.filter(|present| present == reserved).map(Discard::left_by_a_retry)
+    }
+
+    /// Nobody has the retry any more: gives up a reservation that no name leads to.
+    pub fn abandon(&self, session: &mut Session) -> Option<Discard> {
+        if self.options.lock.unit.is_none() {
+            return self.give_up(session);
+        }
+        if let Some(reserved) = &self.reserved {
+            session.forsake(reserved);
+        }
+        None
+    }
+
+    pub(super) fn after(mut self, reserved: Option<Grant>, back_in: Option<Duration>) -> Verdict {
+        self.reserved = reserved;
+        let pause = back_in.unwrap_or_else(|| self.wait.next_pause());
+        Verdict::RetryAfter(pause, Box::new(self))
+    }
+
+    /// Whether work that came to this is tried again, and when if that is known.
+    pub(super) fn goes_on(&self, work: Work) -> Option<Option<Duration>> {
+        match work {
+            Work::Conflict(back_in) if self.tries < self.options.tries => Some(back_in),
+            _ => None,
+        }
+    }
+}
+
+impl Try {
+    pub(super) fn new(retry: Box<Retry>, grant: Grant, nested: bool, overtaken: bool) -> Self {
+        Try { retry, grant, nested, overtaken }
+    }
+
+    /// Its number; the first is 1.
+    pub fn number(&self) -> u32 {
+        self.retry.tries
+    }
+
+    /// The lock that is held while it runs.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// Whether somebody else may have held the lock since the retry began, or since the last report; where that said
+    /// that it comes later than a reservation lasts, since it came.
+    pub fn is_overtaken(&self) -> bool {
+        self.overtaken
+    }
+
+    /// Nobody has the try any more: gives its lock back, unless that is an outer one's, or was written out.
+    pub fn abandon(self, session: &Session) -> Option<Discard> {
+        let own = !self.nested && session.held_by(&self.grant).is_some_and(|held| !held.is_given_away());
+        own.then(|| Discard::left_by_a_retry(self.grant))
+    }
+}

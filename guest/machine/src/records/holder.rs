@@ -1,0 +1,48 @@
+//! Who has a key, as a record tells it.
+
+use alloc::string::String;
+
+use crate::records::record::Record;
+use crate::values::kv::{Entry, Ttl};
+
+/// Who has a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Holder {
+    /// The key as its user wrote it.
+    pub key: String,
+    /// The owner's name.
+    pub owner: String,
+    /// Where it runs, as it told.
+    pub label: String,
+    /// Unix nanoseconds of the grant by the holder's clock, if it had one.
+    pub since: Option<u64>,
+    /// The lease asked for.
+    pub lease: Ttl,
+    /// How often it is held; 0 when it was released and is only kept for its minimum time.
+    pub depth: u32,
+    /// The grant's fencing token.
+    pub token: u64,
+    /// How long the store will keep the record at least, where it can tell.
+    pub time_left: Option<Ttl>,
+    /// Which permit it is, if it is one of a semaphore.
+    pub permit: Option<u32>,
+    /// Whether it is not in use, but reserved for the next try of a conflict retry, for as long as the lease says.
+    pub reserved: bool,
+}
+
+impl Holder {
+    pub(crate) fn new(record: Record, entry: &Entry) -> Self {
+        Holder {
+            token: record.token.unwrap_or(entry.version.token()),
+            permit: record.place.permit,
+            key: record.place.key.as_str().into(),
+            owner: record.owner.as_str().into(),
+            label: record.label.as_str().into(),
+            since: record.since,
+            lease: record.lease.ttl(),
+            depth: record.depth,
+            time_left: entry.time_left,
+            reserved: record.reserved.is_some(),
+        }
+    }
+}

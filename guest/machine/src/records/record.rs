@@ -1,0 +1,307 @@
+//! The record that a lock leaves in the store: text that a person at a terminal understands.
+//!
+//! ```text
+//! kvlock/1 lock
+//! key: report
+//! owner: nightly
+//! host: web-1 pid 4711
+//! nonce: 6c62272e07bb014262b821756295c58d
+//! mode: plain
+//! depth: 1
+//! since: 2026-11-21T03:04:05.678901Z
+//! lease: 30s
+//! turn: 0.00125s
+//! token: 1795230245000000042
+//! ```
+//!
+//! A lock that is reserved for the next try of a conflict retry, and not in use, has one or two lines more after its
+//! lease, which is the time for which it is reserved: `reserved: 1s`, and the name of the work, `for: request 4711`, if it
+//! has one.
+//!
+//! `since` is missing when the holder had no wall clock, `turn` when it did not have to wait (a turn is the time from one
+//! grant to the next, as it found it while it waited), `token` until the record is written a second time (before that it
+//! is the version of the entry itself).
+
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::values::calendar;
+use crate::values::kv::Ttl;
+use crate::values::name::{Key, Place, Text};
+use crate::values::options::{Lease, Mode};
+use crate::values::text::{
+    Lines, escape, excerpt, parse_seconds, push_decimal, push_escaped, push_hex, push_seconds, unescape,
+};
+
+const LOCK: &str = "kvlock/1 lock";
+/// That of a permit has one line more, `permit: 3`, and its key is the semaphore's name.
+const PERMIT: &str = "kvlock/1 permit";
+/// Room for all of a record but its names.
+const ROOM: usize = 200;
+
+/// 128 random bits that tell one acquisition from every other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+// Aligned as its halves are: WebAssembly has nothing longer, and allocators take more room and time for what has to lie
+// at a multiple of 16.
+#[repr(Rust, packed(8))]
+pub struct Nonce(pub u128);
+
+impl Nonce {
+    /// That of whoever takes up the grant: the half that stands in the line is the acquisition's, the other its own, so
+    /// that its writes are not taken for those of others who have the grant.
+    pub(crate) fn taken_up_by(self, other: Nonce) -> Self {
+        const LOWER: u128 = u64::MAX as u128;
+        Nonce(self.0 & !LOWER | other.0 & LOWER)
+    }
+}
+
+/// What is known of a held lock to everybody who reads the store.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Record {
+    pub(crate) place: Place,
+    pub(crate) owner: Text,
+    pub(crate) label: Text,
+    pub(crate) nonce: Nonce,
+    pub(crate) mode: Mode,
+    /// How often it is held; 0 when it was released and is only kept for its minimum time.
+    pub(crate) depth: u32,
+    pub(crate) since: Option<u64>,
+    pub(crate) lease: Lease,
+    /// It is not in use: for the length of its lease it is kept for the next try of a conflict retry.
+    pub(crate) reserved: Option<Reserved>,
+    /// How long turns are, for those who wait to know when to look.
+    pub(crate) turn: Option<Duration>,
+    pub(crate) token: Option<u64>,
+}
+
+/// For whom a lock is reserved.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Reserved {
+    /// The name of the work, by which it is found from elsewhere; none: only the session that reserved it finds it.
+    pub(crate) unit: Option<Text>,
+}
+
+impl Record {
+    /// The record as text.
+    pub fn encode(&self) -> Vec<u8> {
+        let names = [self.place.key.as_str(), self.owner.as_str(), self.label.as_str()];
+        let room = names.iter().fold(ROOM, |room, name| room.saturating_add(name.len()));
+        let mut text = Vec::with_capacity(room);
+        text.extend_from_slice(if self.place.permit.is_some() { PERMIT } else { LOCK }.as_bytes());
+        text.extend_from_slice(b"\nkey: ");
+        push_escaped(&mut text, self.place.key.as_str());
+        if let Some(number) = self.place.permit {
+            text.extend_from_slice(b"\npermit: ");
+            push_decimal(&mut text, number.into(), 1);
+        }
+        text.extend_from_slice(b"\nowner: ");
+        self.owner.push_to(&mut text);
+        text.extend_from_slice(b"\nhost: ");
+        self.label.push_to(&mut text);
+        text.extend_from_slice(b"\nnonce: ");
+        push_hex(&mut text, self.nonce.0.to_be_bytes());
+        text.extend_from_slice(match self.mode {
+            Mode::Plain => b"\nmode: plain\ndepth: ",
+            Mode::Reentrant => b"\nmode: reentrant\ndepth: ",
+        });
+        push_decimal(&mut text, self.depth.into(), 1);
+        if let Some(since) = self.since {
+            text.extend_from_slice(b"\nsince: ");
+            text.extend_from_slice(&calendar::unix(since));
+        }
+        text.extend_from_slice(b"\nlease: ");
+        push_ttl(&mut text, self.lease.ttl());
+        if let Some(reserved) = &self.reserved {
+            text.extend_from_slice(b"\nreserved: ");
+            push_ttl(&mut text, self.lease.ttl());
+            if let Some(unit) = &reserved.unit {
+                text.extend_from_slice(b"\nfor: ");
+                unit.push_to(&mut text);
+            }
+        }
+        if let Some(turn) = self.turn {
+            text.extend_from_slice(b"\nturn: ");
+            push_seconds(&mut text, turn);
+        }
+        if let Some(token) = self.token {
+            text.extend_from_slice(b"\ntoken: ");
+            push_decimal(&mut text, token, 1);
+        }
+        text.push(b'\n');
+        text
+    }
+
+    /// Reads a record; a text of the value's beginning if it is not one.
+    pub fn decode(value: &[u8]) -> Result<Record, String> {
+        parse(value).ok_or_else(|| excerpt(value))
+    }
+
+    /// Reads the record of this place; that of another one is no better than a foreign value.
+    pub(crate) fn decode_for(place: &Place, value: &[u8]) -> Result<Record, String> {
+        let record = Record::decode(value)?;
+        if record.place != *place {
+            return Err(format!("the record of another key: {}", escape(&record.place.to_string())));
+        }
+        Ok(record)
+    }
+}
+
+/// Reads strictly: what [`Record::encode`] would not write is not ours.
+fn parse(value: &[u8]) -> Option<Record> {
+    let (heading, mut lines) = Lines::read(value)?;
+    if !matches!(heading, LOCK | PERMIT) {
+        return None;
+    }
+    let record = Record {
+        place: Place {
+            key: Key::new(&unescape(lines.value("key")?)?).ok()?,
+            permit: match lines.value("permit") {
+                Some(text) => Some(text.parse().ok()?),
+                None => None,
+            },
+        },
+        owner: Text::owner(&unescape(lines.value("owner")?)?).ok()?,
+        label: Text::label(&unescape(lines.value("host")?)?).ok()?,
+        nonce: Nonce(u128::from_str_radix(lines.value("nonce")?, 16).ok()?),
+        mode: match lines.value("mode")? {
+            "plain" => Mode::Plain,
+            "reentrant" => Mode::Reentrant,
+            _ => return None,
+        },
+        depth: lines.value("depth")?.parse().ok()?,
+        since: match lines.value("since") {
+            Some(text) => Some(calendar::parse_unix(text)?),
+            None => None,
+        },
+        lease: Lease::new(parse_ttl(lines.value("lease")?)?).ok()?,
+        reserved: match lines.value("reserved") {
+            Some(_) => Some(Reserved {
+                unit: match lines.value("for") {
+                    Some(text) => Some(Text::unit(&unescape(text)?).ok()?),
+                    None => None,
+                },
+            }),
+            None => None,
+        },
+        turn: match lines.value("turn") {
+            Some(text) => Some(parse_seconds(text)?),
+            None => None,
+        },
+        token: match lines.value("token") {
+            Some(text) => Some(text.parse().ok()?),
+            None => None,
+        },
+    };
+    (record.encode() == value).then_some(record)
+}
+
+fn push_ttl(text: &mut Vec<u8>, ttl: Ttl) {
+    match ttl {
+        Ttl::After(length) => push_seconds(text, length),
+        Ttl::Forever => text.extend_from_slice(b"forever"),
+    }
+}
+
+fn parse_ttl(text: &str) -> Option<Ttl> {
+    if text == "forever" {
+        return Some(Ttl::Forever);
+    }
+    parse_seconds(text).map(Ttl::After)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Record {
+        Record {
+            place: Place::lock(&Key::new("report").unwrap()),
+            owner: Text::owner("nightly").unwrap(),
+            label: Text::label("web-1 pid 4711").unwrap(),
+            nonce: Nonce(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d),
+            mode: Mode::Plain,
+            depth: 1,
+            since: Some(1_795_230_245_678_901_000),
+            lease: Lease::new(Ttl::After(Duration::from_secs(30))).unwrap(),
+            reserved: None,
+            turn: None,
+            token: None,
+        }
+    }
+
+    #[test]
+    fn a_record_is_text_for_people() {
+        assert_eq!(
+            sample().encode(),
+            b"kvlock/1 lock\nkey: report\nowner: nightly\nhost: web-1 pid 4711\n\
+             nonce: 6c62272e07bb014262b821756295c58d\nmode: plain\ndepth: 1\n\
+             since: 2026-11-21T03:04:05.678901Z\nlease: 30s\n"
+        );
+    }
+
+    #[test]
+    fn a_reservation_tells_for_how_long_and_for_what() {
+        let lease = Lease::new(Ttl::After(Duration::from_millis(1500))).unwrap();
+        let unit = Some(Text::unit("request 7").unwrap());
+        let text = |unit| {
+            let record = Record { lease, reserved: Some(Reserved { unit }), ..sample() };
+            String::from_utf8(record.encode()).unwrap()
+        };
+        assert!(text(unit).ends_with("\nlease: 1.5s\nreserved: 1.5s\nfor: request 7\n"));
+        assert!(text(None).ends_with("\nlease: 1.5s\nreserved: 1.5s\n"));
+    }
+
+    #[test]
+    fn a_foreign_value_is_named_by_its_beginning() {
+        assert_eq!(Record::decode(b"42"), Err("\"42\"".into()));
+        assert_eq!(Record::decode(b"a\nb\xff"), Err("\"a\\nb\u{fffd}\"".into()));
+        assert!(Record::decode(&[b'x'; 500]).unwrap_err().len() < 80);
+        assert!(Record::decode(b"").is_err());
+        let mut twice = sample().encode();
+        twice.extend_from_slice(b"token: 1\ntoken: 1\n");
+        assert!(Record::decode(&twice).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_reads_back(
+            key in "(?s).{1,50}", owner in "(?s).{1,50}", label in "(?s).{0,50}", nonce: u128, depth: u32,
+            since in proptest::option::of(0u64..4_000_000_000_000_000), lease in 1_000_000u64..40_000_000_000_000,
+            turn: Option<u32>, token: Option<u64>, reentrant: bool, permit: Option<u32>,
+            reserved in proptest::option::of(proptest::option::of("(?s).{1,50}")),
+        ) {
+            let record = Record {
+                place: Place { key: Key::new(&key).unwrap(), permit },
+                owner: Text::owner(&owner).unwrap(),
+                label: Text::label(&label).unwrap(),
+                nonce: Nonce(nonce),
+                mode: if reentrant { Mode::Reentrant } else { Mode::Plain },
+                depth,
+                since: since.map(|micros| micros * 1000),
+                lease: Lease::new(Ttl::After(Duration::from_nanos(lease))).unwrap(),
+                reserved: reserved.map(|unit| Reserved { unit: unit.map(|name| Text::unit(&name).unwrap()) }),
+                turn: turn.map(|micros| Duration::from_micros(micros.into())),
+                token,
+            };
+            prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn no_value_makes_the_reader_panic(value: Vec<u8>) {
+            let _ = Record::decode(&value);
+        }
+
+        #[test]
+        fn a_damaged_record_never_panics_the_reader(at in 0usize..200, byte: u8) {
+            let mut value = sample().encode();
+            let length = value.len();
+            value[at % length] = byte;
+            if let Ok(record) = Record::decode(&value) {
+                prop_assert_eq!(record.encode(), value);
+            }
+        }
+    }
+}

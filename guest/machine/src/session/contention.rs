@@ -1,0 +1,117 @@
+//! What a session remembers of keys that others want, too.
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::records::wait_list::{ListedTicket, Ticket};
+use crate::values::name::Key;
+use crate::values::text::is_same;
+use crate::values::time::Time;
+
+/// Of so many keys it is remembered that they had to be waited for.
+const CONTENDED_KEPT: usize = 16;
+/// For so long, and for so many turns.
+const MEMORY: Duration = Duration::from_secs(1);
+const TURNS_OF_MEMORY: u32 = 16;
+/// Who takes a key again and again looks so often whether others wait for it: nobody else has a chance where the key is
+/// free for less than a round trip.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What it had to wait for, and what it has given back.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Contention {
+    /// Of keys that it had to wait for, those waited for last at the end.
+    contended: Vec<(String, Contended)>,
+    /// The key that it released last.
+    last_freed: Option<LastFreed>,
+}
+
+/// What a session remembers of a key that it had to wait for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Contended {
+    /// That of its last grant, if it stood in the line for it.
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) turn: Duration,
+    pub(crate) released: Option<Time>,
+    /// The same, if it is to be taken out of the line once the key is released.
+    pub(crate) leave: Option<Box<ListedTicket>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct LastFreed {
+    key: Key,
+    store_key: Arc<str>,
+    /// Since when it has been taken without a look at who else wants it.
+    looked: Time,
+    at: Time,
+    held_for: Duration,
+}
+
+impl LastFreed {
+    fn is_of(&self, store_key: &Arc<str>) -> bool {
+        Arc::ptr_eq(&self.store_key, store_key) || is_same(&self.store_key, store_key)
+    }
+}
+
+impl Contention {
+    /// The key as it is shared already, if it is the one released last: whoever locks a key again and again allocates
+    /// it, and puts its store key together, only once.
+    pub(crate) fn known(&self, key: &str) -> Option<&Key> {
+        let last = &self.last_freed.as_ref()?.key;
+        is_same(last.as_str(), key).then_some(last)
+    }
+
+    /// The store key of a key that is [`known`](Self::known).
+    pub(crate) fn store_key(&self, key: &Key) -> Option<&Arc<str>> {
+        let last = self.last_freed.as_ref()?;
+        key.is_shared_with(&last.key).then_some(&last.store_key)
+    }
+
+    /// What is to be known before the key is tried: that it had to be waited for not long ago, or that it is the one
+    /// released last, again and again, so that it is time to look who else wants it.
+    pub(crate) fn recall(&mut self, store_key: &Arc<str>, wanted: bool, now: Time) -> Option<Contended> {
+        if let Some(index) = self.contended.iter().position(|(key, _)| **key == **store_key) {
+            let (_, contended) = self.contended.swap_remove(index);
+            let since = contended.released.map(|released| now.since(released)).unwrap_or_default();
+            return (since <= MEMORY.max(contended.turn.saturating_mul(TURNS_OF_MEMORY))).then_some(contended);
+        }
+        let last = self.last_freed.as_mut().filter(|last| last.is_of(store_key))?;
+        if !wanted && now.since(last.looked) < LOOK_EVERY {
+            return None;
+        }
+        last.looked = now;
+        Some(Contended { ticket: None, turn: last.held_for, released: Some(last.at), leave: None })
+    }
+
+    /// Remembers that a key had to be waited for.
+    pub(crate) fn contend(&mut self, store_key: &str, contended: Contended) {
+        self.contended.retain(|(key, _)| key != store_key);
+        if self.contended.len() >= CONTENDED_KEPT {
+            self.contended.remove(0);
+        }
+        self.contended.push((store_key.into(), contended));
+    }
+
+    /// The session's ticket that is to be taken out of the key's line, now that the key was released; once.
+    pub(crate) fn leave(&mut self, store_key: &str) -> Option<Box<ListedTicket>> {
+        self.contended.iter_mut().find(|(key, _)| **key == *store_key)?.1.leave.take()
+    }
+
+    /// Notes that a key of the session's own namespace was given back, which was held since then.
+    pub(crate) fn freed(&mut self, key: &Key, store_key: &Arc<str>, since: Time, now: Time) {
+        if let Some((_, contended)) = self.contended.iter_mut().find(|(key, _)| **key == **store_key) {
+            contended.released = Some(now);
+        }
+        let held_for = now.since(since);
+        match &mut self.last_freed {
+            Some(last) if last.is_of(store_key) => (last.at, last.held_for) = (now, held_for),
+            last => {
+                let (key, store_key) = (key.clone(), store_key.clone());
+                *last = Some(LastFreed { key, store_key, looked: now, at: now, held_for });
+            }
+        }
+    }
+}

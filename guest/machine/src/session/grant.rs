@@ -1,0 +1,64 @@
+//! One hold of a lock, as its user has it.
+
+use alloc::sync::Arc;
+use core::time::Duration;
+
+use super::hold::Held;
+use crate::values::name::{Place, Text};
+
+/// How long a grant is surely valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Validity {
+    /// For this long.
+    Valid(Duration),
+    /// Until released.
+    Unlimited,
+    /// Not known until it is renewed: it was written out, or taken up from its written form, or a release of it was not
+    /// answered.
+    Unconfirmed,
+    /// It is over.
+    Lost,
+}
+
+/// One hold of a lock. Nested holds are grants of their own. A driver keeps one value for each and gives it up to the
+/// release; the copies are for those who explore states.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Grant {
+    pub(crate) store_key: Arc<str>,
+    pub(crate) grant: u64,
+    pub(crate) place: Place,
+    owner: Text,
+    pub(crate) token: u64,
+}
+
+impl Grant {
+    pub(crate) fn of(store_key: &Arc<str>, held: &Held) -> Self {
+        Grant {
+            store_key: store_key.clone(),
+            grant: held.grant,
+            place: held.record.place.clone(),
+            owner: held.record.owner.clone(),
+            token: held.record.token.unwrap_or(held.version.token()),
+        }
+    }
+
+    /// The key as its user wrote it; of a permit, the semaphore's name.
+    pub fn key(&self) -> &str {
+        self.place.key.as_str()
+    }
+
+    /// Which permit it is, if it is one of a semaphore.
+    pub fn permit(&self) -> Option<u32> {
+        self.place.permit
+    }
+
+    /// The owner's name.
+    pub fn owner(&self) -> &str {
+        self.owner.as_str()
+    }
+
+    /// The fencing token: larger than that of every earlier grant of the key.
+    pub fn token(&self) -> u64 {
+        self.token
+    }
+}

@@ -1,0 +1,423 @@
+//! What a session knows: who it is, which eras it has seen, and what it holds.
+
+pub(crate) mod contention;
+pub(crate) mod grant;
+pub(crate) mod hand_over;
+pub(crate) mod hold;
+pub(crate) mod hold_table;
+pub(crate) mod known_semaphores;
+pub(crate) mod nonces;
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::error::GrantError;
+use crate::records::portable_grant::{Minimum, Written};
+use crate::records::record::{Nonce, Record};
+use crate::session::contention::Contention;
+use crate::session::hand_over::Row;
+use crate::session::hold::{Deadline, Held, Purpose};
+use crate::session::hold_table::Holds;
+use crate::values::calendar::NANOS_PER_MICRO;
+use crate::values::invalid::Invalid;
+use crate::values::kv::{EraInfo, Ttl, Version};
+use crate::values::name::{Key, Namespace, Place, Text};
+use crate::values::options::{DEFAULT_QUARANTINE, LockOptions, MAX_LEASE, within};
+use crate::values::time::{Time, nanos};
+use grant::{Grant, Validity};
+use known_semaphores::Memory;
+
+/// A session talks to a handful of servers, each in one era at a time; more are forgotten, those noted first.
+const ERAS_KEPT: usize = 64;
+/// Of so many keys it is known since when a reservation of somebody else has been seen.
+const WATCHED_KEPT: usize = 16;
+
+/// Who locks, and where its locks live.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SessionOptions {
+    /// The owner's name.
+    pub owner: Text,
+    /// Where it runs, for people.
+    pub label: Text,
+    /// First part of all store keys.
+    pub namespace: Namespace,
+    /// How long a store's contents must have existed; none: the longest of 30 s, the lease and the minimum hold asked for.
+    pub quarantine: Option<Duration>,
+    /// The Unix time in nanoseconds now: for people to read in records, and for those who wait to know when to look.
+    pub unix_time: Option<u64>,
+}
+
+/// An owner of locks.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Session {
+    options: SessionOptions,
+    opened: Time,
+    /// Newest knowledge last; so few that a search beats a map.
+    eras: Vec<Seen>,
+    held: Holds,
+    grants: u64,
+    pub(crate) contention: Contention,
+    pub(crate) semaphores: Memory,
+    /// Reservations of others, those seen first at the beginning.
+    watched: Vec<Watched>,
+}
+
+/// A reservation of somebody else: for its own length from the first look on nobody takes it over. So it ends when it
+/// was to, however coarse the store's time is, and without a common clock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Watched {
+    store_key: Arc<str>,
+    version: Version,
+    until: Time,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Seen {
+    era: EraInfo,
+    at: Time,
+}
+
+impl Session {
+    /// Opens a session; nothing is sent.
+    pub fn open(options: SessionOptions, now: Time) -> Result<Self, Invalid> {
+        if let Some(quarantine) = options.quarantine {
+            within("quarantine", quarantine, Duration::ZERO, MAX_LEASE)?;
+        }
+        Ok(Session {
+            options,
+            opened: now,
+            eras: Vec::new(),
+            held: Holds::none(),
+            grants: 0,
+            contention: Contention::default(),
+            semaphores: Memory::default(),
+            watched: Vec::new(),
+        })
+    }
+
+    /// How often the lock of this grant is held; 0 once it is released or lost.
+    pub fn depth(&self, grant: &Grant) -> u32 {
+        self.held_by(grant).map_or(0, |held| held.record.depth)
+    }
+
+    /// How long the grant is surely valid.
+    pub fn validity(&self, grant: &Grant, now: Time) -> Validity {
+        let Some(held) = self.held_by(grant).filter(|held| !held.deadline.has_passed(now)) else {
+            return Validity::Lost;
+        };
+        match held.deadline {
+            _ if !held.is_sure() => Validity::Unconfirmed,
+            Deadline::At(deadline) => Validity::Valid(now.until(deadline)),
+            Deadline::Never => Validity::Unlimited,
+            Deadline::Unconfirmed => Validity::Unconfirmed,
+        }
+    }
+
+    /// Gives up the minimum hold of the grant's lock: the release that ends its last hold frees it at once.
+    pub fn waive_minimum(&mut self, grant: &Grant) {
+        if let Some(held) = self.hold_of(grant) {
+            held.taken_until = None;
+        }
+    }
+
+    /// Writes the grant out for [`resume`](Self::resume).
+    pub fn write_out(&mut self, grant: &Grant, now: Time) -> Result<String, GrantError> {
+        let unix_time = self.unix_time(now);
+        let held = self.hold_of(grant).filter(|held| !held.deadline.has_passed(now)).ok_or(GrantError::Lost(None))?;
+        held.written_out = Some(held.version);
+        let (namespace, version) = (held.namespace.clone(), held.version);
+        let left = held.taken_until.map(|until| now.until(until)).filter(|left| !left.is_zero());
+        let minimum = left.map(|left| Minimum { left, at: unix_time });
+        // The token is told along: the version will be another one after a renewal.
+        let record = Record { token: Some(grant.token), ..held.record.clone() };
+        Ok(Written { namespace, version, minimum, record }.encode())
+    }
+
+    /// Takes up a grant that was written out. The nonce must be 128 bits from a secure generator, new for each.
+    pub fn resume(&mut self, written: &str, nonce: Nonce, now: Time) -> Result<Grant, Invalid> {
+        let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
+        let store_key = namespace.place(&record.place);
+        match self.held.get(&store_key).filter(|held| !held.is_reserved() && !held.deadline.has_passed(now)) {
+            // Written out and taken up by one session, or taken up twice: it is the same hold.
+            Some(held) if held.version == version => return Ok(Grant::of(&store_key, held)),
+            // What it holds was written out as well, and this is what became of it.
+            Some(held) if !held.is_sure() && held.version < version => {}
+            Some(_) => return Err(Invalid::new("this session holds the key of the written grant by another grant")),
+            None => {}
+        }
+        let record = Record { nonce: record.nonce.taken_up_by(nonce), ..record };
+        let taken_until = minimum.map(|minimum| {
+            let elapsed = minimum.at.zip(self.unix_time(now)).map_or(0, |(then, now)| now.saturating_sub(then));
+            now.after(minimum.left.saturating_sub(Duration::from_nanos(elapsed)))
+        });
+        let held = Box::new(Held {
+            grant: 0,
+            purpose: Purpose::Grant,
+            since: now,
+            namespace,
+            record,
+            version,
+            deadline: Deadline::Unconfirmed,
+            taken_until,
+            row: Row::default(),
+            written_out: None,
+            writes: 0,
+            in_doubt: None,
+        });
+        Ok(self.hold(store_key, held))
+    }
+
+    /// The Unix time in nanoseconds, if the session was told it when it opened.
+    fn unix_time(&self, now: Time) -> Option<u64> {
+        self.options.unix_time.map(|start| start.saturating_add(nanos(now.since(self.opened))))
+    }
+
+    /// When it was so late by the wall clock, if the session was told that when it opened.
+    pub(crate) fn time_of(&self, unix: u64) -> Option<Time> {
+        let start = self.options.unix_time?;
+        let (ahead, back) = (unix.saturating_sub(start), start.saturating_sub(unix));
+        Some(self.opened.after(Duration::from_nanos(ahead)).before(Duration::from_nanos(back)))
+    }
+
+    /// Takes the key of a lock as its user wrote it.
+    pub fn key(&self, key: &str) -> Result<Key, Invalid> {
+        self.contention.known(key).map_or_else(|| Key::new(key), |known| Ok(known.clone()))
+    }
+
+    pub(crate) fn store_key(&self, place: &Place) -> Arc<str> {
+        let known = self.contention.store_key(&place.key).filter(|_| place.permit.is_none());
+        known.cloned().unwrap_or_else(|| self.options.namespace.place(place))
+    }
+
+    pub(crate) fn namespace(&self) -> &Namespace {
+        &self.options.namespace
+    }
+
+    pub(crate) fn owner(&self) -> &Text {
+        &self.options.owner
+    }
+
+    /// The record of a new grant.
+    pub(crate) fn record(&self, place: &Place, options: &LockOptions, nonce: Nonce, now: Time) -> Record {
+        Record {
+            place: place.clone(),
+            owner: self.options.owner.clone(),
+            label: self.options.label.clone(),
+            nonce,
+            mode: options.mode,
+            depth: 1,
+            // Records tell microseconds.
+            since: self.unix_time(now).map(|nanos| nanos / NANOS_PER_MICRO * NANOS_PER_MICRO),
+            lease: options.lease,
+            reserved: None,
+            turn: None,
+            token: None,
+        }
+    }
+
+    /// Enters a lock that was just written. The token is that of its first write.
+    pub(crate) fn grant(
+        &mut self,
+        store_key: &Arc<str>,
+        record: Record,
+        version: Version,
+        sent: Time,
+        taken_until: Option<Time>,
+        row: Row,
+    ) -> Grant {
+        let held = Box::new(Held {
+            grant: 0,
+            purpose: Purpose::Grant,
+            since: sent,
+            namespace: self.options.namespace.clone(),
+            deadline: Deadline::of(record.lease, sent),
+            version,
+            taken_until,
+            row,
+            written_out: None,
+            writes: 0,
+            in_doubt: None,
+            record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
+        });
+        self.hold(store_key.clone(), held)
+    }
+
+    fn hold(&mut self, store_key: Arc<str>, mut held: Box<Held>) -> Grant {
+        self.grants = self.grants.saturating_add(1);
+        held.grant = self.grants;
+        let grant = Grant::of(&store_key, &held);
+        self.held.insert(store_key, held);
+        grant
+    }
+
+    /// One more grant of a lock that is held.
+    pub(crate) fn nested(&self, store_key: &Arc<str>, hold: u64) -> Option<Grant> {
+        self.held.get(store_key).filter(|held| held.grant == hold).map(|held| Grant::of(store_key, held))
+    }
+
+    pub(crate) fn held(&self, store_key: &str) -> Option<&Held> {
+        self.held.get(store_key)
+    }
+
+    /// Whether the session relies on a hold of this key.
+    pub(crate) fn holds(&self, store_key: &str, now: Time) -> bool {
+        self.held.get(store_key).is_some_and(|held| held.is_sure() && !held.deadline.has_passed(now))
+    }
+
+    /// A try runs in this hold from now on.
+    pub(crate) fn begin_try(&mut self, grant: &Grant) {
+        if let Some(held) = self.hold_of(grant) {
+            held.purpose = Purpose::Try;
+        }
+    }
+
+    /// The hold of this key in which a try of the session runs.
+    pub(crate) fn running_try(&self, store_key: &Arc<str>, now: Time) -> Option<Grant> {
+        let runs = |held: &&Held| held.purpose == Purpose::Try && held.is_sure() && !held.deadline.has_passed(now);
+        self.held.get(store_key).filter(runs).map(|held| Grant::of(store_key, held))
+    }
+
+    /// Keeps a hold for the next try of the unit of work. Its grant, and what is nested in it, is of no use any more.
+    pub(crate) fn reserve(&mut self, grant: &Grant, unit: Option<Text>) -> Option<Grant> {
+        self.grants = self.grants.saturating_add(1);
+        let number = self.grants;
+        let held = self.hold_of(grant)?;
+        (held.grant, held.purpose, held.record.depth) = (number, Purpose::Reservation(unit), 1);
+        Some(Grant::of(&grant.store_key, held))
+    }
+
+    /// The session's reservation of this key for this unit of work: whether it stands yet only the store knows.
+    pub(crate) fn reservation(&mut self, store_key: &Arc<str>, unit: &Option<Text>) -> Option<Grant> {
+        let held = self.held.get_mut(store_key)?;
+        if !matches!(&held.purpose, Purpose::Reservation(of) if of == unit) {
+            return None;
+        }
+        held.deadline = Deadline::Unconfirmed;
+        Some(Grant::of(store_key, held))
+    }
+
+    /// Another key that the session keeps reserved for this unit of work.
+    pub(crate) fn reserves_another(&self, store_key: &str, unit: &Option<Text>, now: Time) -> Option<&Key> {
+        let another = |(key, held): &(&Arc<str>, &Held)| {
+            matches!(&held.purpose, Purpose::Reservation(of) if of == unit)
+                && ***key != *store_key
+                && !held.deadline.has_passed(now)
+        };
+        self.held.iter().find(another).map(|(_, held)| &held.record.place.key)
+    }
+
+    /// Until when a reservation of somebody else is to be respected, which has this version and length.
+    pub(crate) fn watch(&mut self, store_key: &Arc<str>, version: Version, length: Duration, now: Time) -> Time {
+        let known = self.watched.iter().find(|watched| watched.version == version && watched.store_key == *store_key);
+        if let Some(watched) = known {
+            return watched.until;
+        }
+        self.watched.retain(|watched| watched.store_key != *store_key);
+        if self.watched.len() >= WATCHED_KEPT {
+            self.watched.remove(0);
+        }
+        let until = now.after(length);
+        self.watched.push(Watched { store_key: store_key.clone(), version, until });
+        until
+    }
+
+    pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {
+        self.held.get_mut(store_key)
+    }
+
+    pub(crate) fn hold_of(&mut self, grant: &Grant) -> Option<&mut Held> {
+        self.hold_mut(&grant.store_key, grant.grant)
+    }
+
+    /// The hold of a grant, unless it is over; see [`lost`](Self::lost).
+    pub(crate) fn valid_hold(&mut self, grant: &Grant, now: Time) -> Option<&mut Held> {
+        self.hold_of(grant).filter(|held| !held.deadline.has_passed(now))
+    }
+
+    /// The hold of a grant is over: there is nothing to know of it any more.
+    pub(crate) fn lost(&mut self, grant: &Grant) -> GrantError {
+        if self.held_by(grant).is_some() {
+            self.forget(&grant.store_key);
+        }
+        GrantError::Lost(None)
+    }
+
+    /// Fails if the hold of a grant is over by now.
+    pub(crate) fn still_held(&mut self, grant: &Grant, now: Time) -> Result<(), GrantError> {
+        match self.valid_hold(grant, now) {
+            Some(_) => Ok(()),
+            None => Err(self.lost(grant)),
+        }
+    }
+
+    pub(crate) fn held_by(&self, grant: &Grant) -> Option<&Held> {
+        self.held.get(&grant.store_key).filter(|held| held.grant == grant.grant)
+    }
+
+    /// The hold of this number; not one that the session got of the same key since.
+    pub(crate) fn hold_mut(&mut self, store_key: &str, hold: u64) -> Option<&mut Held> {
+        self.held.get_mut(store_key).filter(|held| held.grant == hold)
+    }
+
+    pub(crate) fn forget(&mut self, store_key: &str) {
+        self.held.remove(store_key);
+    }
+
+    /// One hold that nobody can use or release any more is not the session's. The last ends with its lease, and whoever
+    /// acquires the lock waits for that.
+    pub(crate) fn forsake(&mut self, grant: &Grant) {
+        match self.hold_of(grant).map(|held| &mut held.record.depth) {
+            Some(depth) if *depth > 1 => *depth -= 1,
+            Some(_) => self.forget(&grant.store_key),
+            None => {}
+        }
+    }
+
+    /// Notes that what was held by this grant was given back, if it was held yet, and tells how it stood.
+    pub(crate) fn freed(&mut self, grant: &Grant, now: Time) -> Option<Box<Held>> {
+        let held = self.held.take(&grant.store_key, grant.grant)?;
+        match grant.place.permit {
+            Some(number) => self.semaphores.freed(&grant.place.key, number),
+            None if held.namespace.is_shared_with(&self.options.namespace) => {
+                self.contention.freed(&grant.place.key, &grant.store_key, held.since, now);
+            }
+            None => {}
+        }
+        Some(held)
+    }
+
+    /// Notes what the store tells of an era.
+    pub(crate) fn note(&mut self, era: EraInfo, now: Time) {
+        self.eras.retain(|seen| seen.era.id != era.id);
+        if self.eras.len() >= ERAS_KEPT {
+            self.eras.remove(0);
+        }
+        self.eras.push(Seen { era, at: now });
+    }
+
+    /// How much longer nothing may be granted in this era, inside; none for an era that the session does not know, and
+    /// has to.
+    pub(crate) fn quarantined(&self, era: Option<u64>, now: Time) -> Option<Option<Duration>> {
+        if self.options.quarantine == Some(Duration::ZERO) {
+            return Some(None);
+        }
+        let left = self.quarantine(era?, Ttl::Forever, now)?;
+        Some(Some(left).filter(|left| !left.is_zero()))
+    }
+
+    /// How much longer nothing may be granted in this era to whoever may keep a key so long with nobody at work; none for
+    /// an era that the session does not know.
+    pub(crate) fn quarantine(&self, era: u64, taken: Ttl, now: Time) -> Option<Duration> {
+        let seen = self.eras.iter().find(|seen| seen.era.id == era)?;
+        let age = seen.era.lossless_for.saturating_add(now.since(seen.at));
+        let longest = match taken {
+            Ttl::After(length) => DEFAULT_QUARANTINE.max(length),
+            Ttl::Forever => DEFAULT_QUARANTINE,
+        };
+        let asked = self.options.quarantine.unwrap_or(longest);
+        Some(asked.saturating_sub(age))
+    }
+}

@@ -1,0 +1,273 @@
+//! One conditional write, carried to a conclusion: replaced or deleted by us, or not ours any more.
+//!
+//! When a write's outcome is unknown it is read back, by version and nonce; never guessed, never blindly repeated. A
+//! repeat is safe because it names the version it expects: if the lost request is executed late, one of the two finds
+//! the version changed.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::ControlFlow;
+use core::time::Duration;
+
+use crate::machine::{Ask, Event};
+use crate::records::record::{Nonce, Record};
+use crate::session::hold::Doubt;
+use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
+use crate::values::time::Time;
+use crate::wait::backoff::Backoff;
+
+/// How long to try to find out what became of a write before the caller is told that it is not known: long enough to
+/// outlast a reconnect, short enough for a person who waits.
+const RESOLVE_FOR: Duration = Duration::from_secs(2);
+/// The longest pause between two attempts to find out.
+const RESOLVE_INTERVAL: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Action {
+    Replace {
+        value: Vec<u8>,
+        ttl: Ttl,
+    },
+    Delete,
+    /// To give the entry up as a delete does, by writing that of a successor. Where the answer is lost, the successor's
+    /// record proves nothing: a late `add` of its own may have the same text, and its lease began when that arrived.
+    HandOver {
+        value: Vec<u8>,
+        ttl: Ttl,
+    },
+}
+
+/// A write of an entry that is expected to have a version of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Conditional {
+    key: Arc<str>,
+    action: Action,
+    if_version: Version,
+    /// The nonce of its record; none: whoever writes the hold's record will do.
+    nonce: Option<Nonce>,
+    /// The fencing token of the hold that the entry is the record of; none: any record with the nonce will do.
+    token: Option<u64>,
+    /// Writes of others of our machines that were not answered.
+    earlier: Option<Doubt>,
+    /// When our first write under this version was sent of which it is not known whether it happened.
+    in_doubt: Option<Time>,
+    sent: Option<Time>,
+    give_up: Option<Time>,
+    /// From then on nothing more is written: the grant that it relies on is over.
+    until: Option<Time>,
+    failure: Option<StoreError>,
+    backoff: Backoff,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum State {
+    Writing,
+    Reading,
+    Pausing { until: Time, then: Then },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Then {
+    Write,
+    Read,
+}
+
+/// It goes on, or that is how it ended.
+type Next = ControlFlow<Conclusion, Ask>;
+
+/// How it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Conclusion {
+    /// The store told that this write happened, sent at that time.
+    Replaced { version: Version, sent: Time },
+    /// The store told that this delete happened.
+    Deleted,
+    /// The answer to a delete of ours was lost, and the entry is gone: deleted by us, unless it ended otherwise.
+    Vanished,
+    /// The entry has another version, or there is none: what is there now, where it could be read.
+    Gone(Option<Entry>),
+    /// The store failed; whether our write may have happened all the same.
+    Failed { error: StoreError, in_doubt: bool },
+    /// The driver answered with something else than was asked for.
+    OutOfOrder,
+}
+
+impl Conditional {
+    pub(crate) fn new(
+        key: Arc<str>,
+        action: Action,
+        if_version: Version,
+        nonce: Nonce,
+        earlier: Option<Doubt>,
+    ) -> Self {
+        let (backoff, state) = (Backoff::new(RESOLVE_INTERVAL, nonce.0), State::Writing);
+        Conditional {
+            key,
+            action,
+            if_version,
+            nonce: Some(nonce),
+            token: None,
+            earlier,
+            in_doubt: None,
+            sent: None,
+            give_up: None,
+            until: None,
+            failure: None,
+            backoff,
+            state,
+        }
+    }
+
+    /// The entry is the record of the hold with this token. An `add` of its acquisition that is executed late has the
+    /// nonce too, but it is not the hold: that may have ended, and another's have been and gone.
+    pub(crate) fn of_hold(self, token: Option<u64>) -> Self {
+        Conditional { token, ..self }
+    }
+
+    /// The entry is the record of the hold with this token, whoever of those who have the hold wrote it.
+    pub(crate) fn of_whoever_has(self, token: u64) -> Self {
+        Conditional { nonce: None, token: Some(token), ..self }
+    }
+
+    pub(crate) fn start(&mut self, now: Time, until: Option<Time>) -> Ask {
+        self.give_up = Some(now.after(RESOLVE_FOR));
+        self.until = until;
+        self.write(now)
+    }
+
+    pub(crate) fn step(&mut self, now: Time, event: Event) -> Next {
+        match (self.state, event) {
+            (State::Writing, Event::Reply(reply)) => self.on_write(reply, now),
+            (State::Reading, Event::Reply(Reply::Entry(reply))) => match reply {
+                Ok(None) => self.on_absent(),
+                Ok(Some(entry)) => self.on_entry(entry, now),
+                // Only the name of the present holder was to be learnt.
+                Err(_) if !self.in_any_doubt() => ControlFlow::Break(Conclusion::Gone(None)),
+                Err(error) => self.retry(Then::Read, error, now),
+            },
+            (State::Pausing { until, .. }, Event::Woken) if now < until => {
+                ControlFlow::Continue(Ask::Sleep(now.until(until)))
+            }
+            (State::Pausing { then: Then::Read, .. }, Event::Woken) => ControlFlow::Continue(self.read()),
+            (State::Pausing { then: Then::Write, .. }, Event::Woken)
+                if self.until.is_some_and(|until| now >= until) =>
+            {
+                self.fail(self.unresolved())
+            }
+            (State::Pausing { then: Then::Write, .. }, Event::Woken) => ControlFlow::Continue(self.write(now)),
+            _ => ControlFlow::Break(Conclusion::OutOfOrder),
+        }
+    }
+
+    fn write(&mut self, now: Time) -> Ask {
+        self.state = State::Writing;
+        self.sent = Some(now);
+        let (key, if_version) = (self.key.clone(), self.if_version);
+        Ask::Call(match &self.action {
+            Action::Replace { value, ttl } | Action::HandOver { value, ttl } => {
+                Request::Replace { key, value: value.clone(), ttl: *ttl, if_version }
+            }
+            Action::Delete => Request::Delete { key, if_version },
+        })
+    }
+
+    fn read(&mut self) -> Ask {
+        self.state = State::Reading;
+        Ask::Call(Request::Get { key: self.key.clone() })
+    }
+
+    fn on_write(&mut self, reply: Reply, now: Time) -> Next {
+        match (&self.action, reply) {
+            (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Ok(WriteOutcome::Written(version)))) => {
+                ControlFlow::Break(Conclusion::Replaced { version, sent: self.sent.unwrap_or(now) })
+            }
+            (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Deleted))) => ControlFlow::Break(Conclusion::Deleted),
+            (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Ok(WriteOutcome::Conflict(_))))
+            | (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Conflict(_)))) => ControlFlow::Continue(self.read()),
+            (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Ok(WriteOutcome::Absent)))
+            | (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Absent))) => self.on_absent(),
+            (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Err(error)))
+            | (Action::Delete, Reply::Delete(Err(error))) => self.on_failed_write(error, now),
+            _ => ControlFlow::Break(Conclusion::OutOfOrder),
+        }
+    }
+
+    fn on_failed_write(&mut self, error: StoreError, now: Time) -> Next {
+        match error {
+            StoreError::UnknownOutcome(_) => {
+                self.in_doubt = self.in_doubt.or(self.sent);
+                self.failure = Some(error);
+                ControlFlow::Continue(self.read())
+            }
+            StoreError::Unavailable(_) if self.in_doubt.is_some() => self.retry(Then::Read, error, now),
+            error => self.fail(error),
+        }
+    }
+
+    fn on_absent(&mut self) -> Next {
+        ControlFlow::Break(if self.may_have_given_up() { Conclusion::Vanished } else { Conclusion::Gone(None) })
+    }
+
+    fn on_entry(&mut self, entry: Entry, now: Time) -> Next {
+        if !self.in_any_doubt() {
+            return ControlFlow::Break(Conclusion::Gone(Some(entry)));
+        }
+        if entry.version == self.if_version {
+            // Not executed so far: once more, under the same condition.
+            return self.retry(Then::Write, self.unresolved(), now);
+        }
+        // A record of ours in another era is a late `add`: it may not carry a grant of the era that ended.
+        let same_era = entry.version.era == self.if_version.era;
+        if same_era && self.is_ours(&entry) {
+            // Without a token it may as well be a late `add` of the same text, and its lease began when that arrived.
+            if let (Action::Replace { value, .. }, Some(sent), None) = (&self.action, self.in_doubt, self.earlier)
+                && *value == entry.value
+                && self.token.is_some()
+            {
+                return ControlFlow::Break(Conclusion::Replaced { version: entry.version, sent });
+            }
+            // An earlier write of ours was executed after all. What is read back from now on was sent from now on.
+            self.if_version = entry.version;
+            self.in_doubt = self.in_doubt.map(|_| now);
+            return self.retry(Then::Write, self.unresolved(), now);
+        }
+        ControlFlow::Break(if self.may_have_given_up() { Conclusion::Vanished } else { Conclusion::Gone(Some(entry)) })
+    }
+
+    fn is_ours(&self, entry: &Entry) -> bool {
+        let told = |record: &Record| record.token.unwrap_or(entry.version.token());
+        Record::decode(&entry.value).is_ok_and(|record| {
+            self.nonce.is_none_or(|nonce| nonce == record.nonce)
+                && self.token.is_none_or(|token| token == told(&record))
+        })
+    }
+
+    fn may_have_given_up(&self) -> bool {
+        matches!(self.action, Action::Delete | Action::HandOver { .. })
+            && (self.in_doubt.is_some() || self.earlier == Some(Doubt::GivenUp))
+    }
+
+    fn in_any_doubt(&self) -> bool {
+        self.in_doubt.is_some() || self.earlier.is_some()
+    }
+
+    fn fail(&self, error: StoreError) -> Next {
+        ControlFlow::Break(Conclusion::Failed { error, in_doubt: self.in_doubt.is_some() })
+    }
+
+    fn unresolved(&self) -> StoreError {
+        let unknown = || StoreError::UnknownOutcome("no answer that tells whether the write happened".into());
+        self.failure.clone().unwrap_or_else(unknown)
+    }
+
+    fn retry(&mut self, then: Then, error: StoreError, now: Time) -> Next {
+        if self.give_up.is_none_or(|give_up| now >= give_up) {
+            // What failed since does not undo that a write may have happened.
+            return self.fail(if self.in_doubt.is_some() { self.unresolved() } else { error });
+        }
+        let pause = self.backoff.next();
+        self.state = State::Pausing { until: now.after(pause), then };
+        ControlFlow::Continue(Ask::Sleep(pause))
+    }
+}
