@@ -6,7 +6,7 @@ use core::cell::RefCell;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use kvlock_machine::{BeginTry, Event, Invalid, Key, Lease, Retry, RetryOptions, Try, Verdict, Work};
+use kvlock_machine::{BeginTry, Event, Invalid, Key, Lease, NextTry, Retry, RetryOptions, Try, WorkOutcome};
 
 use crate::bindings::exports::kvlock::lock::conflict_retry as wit;
 use crate::bindings::exports::kvlock::lock::mutex::{
@@ -101,10 +101,10 @@ impl wit::GuestRetry for Resource {
         };
         *state = State::Ended(running.number());
         match driver::run(running.report(work_in(work)), &mut self.session.borrow_mut()) {
-            Ok(Verdict::Finished) => Ok(wit::Verdict::Finished),
-            Ok(Verdict::Exhausted) => Ok(wit::Verdict::Exhausted),
-            Ok(Verdict::Outermost) => Ok(wit::Verdict::Outermost),
-            Ok(Verdict::RetryAfter(pause, retry)) => {
+            Ok(NextTry::Finished) => Ok(wit::Verdict::Finished),
+            Ok(NextTry::Exhausted) => Ok(wit::Verdict::Exhausted),
+            Ok(NextTry::Outermost) => Ok(wit::Verdict::Outermost),
+            Ok(NextTry::RetryAfter(pause, retry)) => {
                 *state = State::Between(retry);
                 Ok(wit::Verdict::RetryAfter(kvlock_machine::nanos(pause)))
             }
@@ -169,10 +169,10 @@ fn retry_options(options: wit::RetryOptions) -> Result<RetryOptions, Invalid> {
         .reservation(options.reservation.as_deref())
 }
 
-fn work_in(work: wit::Work) -> Work {
+fn work_in(work: wit::Work) -> WorkOutcome {
     match work {
-        wit::Work::Committed => Work::Committed,
-        wit::Work::Conflict(back_in) => Work::Conflict(back_in.map(Duration::from_nanos)),
-        wit::Work::Failed => Work::Failed,
+        wit::Work::Committed => WorkOutcome::Committed,
+        wit::Work::Conflict(back_in) => WorkOutcome::Conflict(back_in.map(Duration::from_nanos)),
+        wit::Work::Failed => WorkOutcome::Failed,
     }
 }

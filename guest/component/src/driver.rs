@@ -36,7 +36,7 @@ pub(crate) fn advance<M: Machine>(
         match machine.step(session, at, event) {
             Step::Call(request) => {
                 let reply = call(request);
-                if machine.minds_the_time_of(&reply) {
+                if machine.needs_fresh_time(&reply) {
                     at = now();
                 }
                 event = Event::Reply(reply);

@@ -10,9 +10,9 @@ use crate::records::holder::Holder;
 use crate::records::record::Record;
 use crate::session::Session;
 use crate::values::kv::{Entry, Reply, Request, StoreError};
-use crate::values::name::{Key, Place};
+use crate::values::name::{Key, RecordKey};
 use crate::values::time::Time;
-use crate::write::conditional::{Action, Conclusion, Conditional};
+use crate::write::conditional::{Action, ConditionalWrite, WriteEnd};
 
 /// How often `break` starts again because the holder wrote its record in between. A holder does so a few times per
 /// lease; a record that changes more often is changed by something else.
@@ -32,7 +32,7 @@ pub enum Broken {
 /// Ends somebody's grant, and tells whose.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Break {
-    place: Place,
+    place: RecordKey,
     store_key: Arc<str>,
     /// The token of the only grant that is to be ended.
     if_token: Option<u64>,
@@ -44,7 +44,7 @@ pub struct Break {
 enum State {
     Fresh,
     Looking,
-    Deleting { write: Box<Conditional>, holder: Box<Holder> },
+    Deleting { write: Box<ConditionalWrite>, holder: Box<Holder> },
     Ended,
 }
 
@@ -53,15 +53,15 @@ type Outcome = Result<Broken, KeyError>;
 impl Break {
     /// Breaks the lock of this key.
     pub fn new(session: &Session, key: &Key) -> Self {
-        Break::at(session, Place::lock(key))
+        Break::at(session, RecordKey::lock(key))
     }
 
     /// Breaks one permit of a semaphore.
     pub fn permit(session: &Session, semaphore: &Key, number: u32) -> Self {
-        Break::at(session, Place::permit(semaphore, number))
+        Break::at(session, RecordKey::permit(semaphore, number))
     }
 
-    fn at(session: &Session, place: Place) -> Self {
+    fn at(session: &Session, place: RecordKey) -> Self {
         Break { store_key: session.store_key(&place), place, if_token: None, attempts: 0, state: State::Fresh }
     }
 
@@ -86,32 +86,32 @@ impl Break {
         if self.if_token.is_some_and(|token| token != holder.token) {
             return Step::Done(Ok(Broken::Other(holder)));
         }
-        let write = Conditional::new(self.store_key.clone(), Action::Delete, entry.version, nonce, None);
+        let write = ConditionalWrite::new(self.store_key.clone(), Action::Delete, entry.version, nonce, None);
         let mut write = Box::new(write.of_whoever_has(holder.token));
         let ask = write.start(now, None);
         self.state = State::Deleting { write, holder: Box::new(holder) };
         ask.into()
     }
 
-    fn on_deleted(&mut self, session: &mut Session, holder: Holder, end: Conclusion) -> Step<Outcome> {
+    fn on_deleted(&mut self, session: &mut Session, holder: Holder, end: WriteEnd) -> Step<Outcome> {
         Step::Done(match end {
-            Conclusion::Deleted | Conclusion::Vanished => {
+            WriteEnd::Deleted | WriteEnd::Vanished => {
                 // It may have been our own.
-                if session.held(&self.store_key).is_some_and(|held| held.record.token == Some(holder.token)) {
+                if session.hold(&self.store_key).is_some_and(|hold| hold.record.token == Some(holder.token)) {
                     session.forget(&self.store_key);
                 }
                 Ok(Broken::Ended(holder))
             }
-            Conclusion::Gone(None) => Ok(Broken::Free),
-            Conclusion::Gone(Some(_)) if self.attempts < BREAK_ATTEMPTS => {
+            WriteEnd::Gone(None) => Ok(Broken::Free),
+            WriteEnd::Gone(Some(_)) if self.attempts < BREAK_ATTEMPTS => {
                 self.attempts += 1;
                 return self.look();
             }
-            Conclusion::Gone(Some(_)) => {
+            WriteEnd::Gone(Some(_)) => {
                 Err(StoreError::Unavailable("the record changes faster than it can be broken".into()).into())
             }
-            Conclusion::Failed { error, .. } => Err(error.into()),
-            Conclusion::Replaced { .. } | Conclusion::OutOfOrder => Err(KeyError::OutOfOrder),
+            WriteEnd::Failed { error, .. } => Err(error.into()),
+            WriteEnd::Replaced { .. } | WriteEnd::OutOfOrder => Err(KeyError::OutOfOrder),
         })
     }
 }

@@ -1,7 +1,7 @@
 //! Leaving the line: whoever gives up takes its ticket away, so that nobody waits for it.
 
 use crate::machine::{Event, Machine, Step};
-use crate::records::wait_list::{Line, ListedTicket};
+use crate::records::wait_list::{ListedTicket, WaitList};
 use crate::session::Session;
 use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, Version, WriteOutcome};
 use crate::values::time::Time;
@@ -43,7 +43,7 @@ impl Leave {
         Step::Call(Request::Get { key: self.listed.store_key.clone() })
     }
 
-    fn write(&mut self, mut line: Line, version: Version) -> Step<()> {
+    fn write(&mut self, mut line: WaitList, version: Version) -> Step<()> {
         let writes_left = self.writes_left.checked_sub(1).filter(|_| line.remove(self.listed.ticket));
         let Some(writes_left) = writes_left else { return Step::Done(()) };
         self.writes_left = writes_left;
@@ -53,7 +53,7 @@ impl Leave {
 
     fn on_read(&mut self, entry: Option<Entry>) -> Step<()> {
         match entry {
-            Some(entry) => self.write(Line::decode(&self.listed.key, &entry.value), entry.version),
+            Some(entry) => self.write(WaitList::decode(&self.listed.key, &entry.value), entry.version),
             None => Step::Done(()),
         }
     }
@@ -73,7 +73,7 @@ impl Machine for Leave {
         }
     }
 
-    fn minds_the_time_of(&self, _: &Reply) -> bool {
+    fn needs_fresh_time(&self, _: &Reply) -> bool {
         false
     }
 }

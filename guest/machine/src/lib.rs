@@ -45,7 +45,7 @@ mod write;
 pub use acquire::Acquire;
 pub use break_grant::{Break, Broken};
 pub use conflict_retry::{
-    BeginTry, MAX_RESERVE, MAX_TRIES, Report, Retry, RetryOptions, Try, Unreported, Verdict, Work,
+    BeginTry, MAX_RESERVE, MAX_TRIES, NextTry, Report, Retry, RetryOptions, Try, Unreported, WorkOutcome,
 };
 pub use discard::Discard;
 pub use error::{AcquireError, GrantError, KeyError, WaitingFor};
@@ -58,7 +58,7 @@ pub use release::{Release, Released};
 pub use renew::Renew;
 pub use semaphore::{AcquirePermit, List, Resize, ResizeError, SemaphoreStatus, Size};
 pub use session::grant::{Grant, Validity};
-pub use session::hand_over::{Claim, HandedOver, MAX_IN_A_ROW};
+pub use session::hand_over::{Claim, HandedOver, MAX_CHAIN_LENGTH};
 pub use session::nonces::Nonces;
 pub use session::{Session, SessionOptions};
 pub use status::{KeyState, KeyStatus, Status};

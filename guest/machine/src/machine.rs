@@ -21,26 +21,26 @@ pub enum Step<O> {
 
 /// A step of an inner machine that goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Ask {
+pub(crate) enum InnerStep {
     Call(Request),
     Sleep(Duration),
 }
 
-impl<O> From<Ask> for Step<O> {
-    fn from(ask: Ask) -> Self {
+impl<O> From<InnerStep> for Step<O> {
+    fn from(ask: InnerStep) -> Self {
         match ask {
-            Ask::Call(request) => Step::Call(request),
-            Ask::Sleep(pause) => Step::Sleep(pause),
+            InnerStep::Call(request) => Step::Call(request),
+            InnerStep::Sleep(pause) => Step::Sleep(pause),
         }
     }
 }
 
 impl<O> Step<O> {
     /// For a machine that is made of others: what an inner one asks for, or what it came to.
-    pub(crate) fn split(self) -> ControlFlow<O, Ask> {
+    pub(crate) fn split(self) -> ControlFlow<O, InnerStep> {
         match self {
-            Step::Call(request) => ControlFlow::Continue(Ask::Call(request)),
-            Step::Sleep(pause) => ControlFlow::Continue(Ask::Sleep(pause)),
+            Step::Call(request) => ControlFlow::Continue(InnerStep::Call(request)),
+            Step::Sleep(pause) => ControlFlow::Continue(InnerStep::Sleep(pause)),
             Step::Done(outcome) => ControlFlow::Break(outcome),
         }
     }
@@ -93,7 +93,7 @@ pub trait Machine {
 
     /// Whether a driver for which reading the clock is dear must read it for the step that takes this reply. If not,
     /// nothing that is promised depends on how long the call took, and the time of the step before will do.
-    fn minds_the_time_of(&self, _reply: &Reply) -> bool {
+    fn needs_fresh_time(&self, _reply: &Reply) -> bool {
         true
     }
 }

@@ -9,17 +9,17 @@ use crate::error::GrantError;
 use crate::leave::Leave;
 use crate::machine::{Event, Machine, Step};
 use crate::records::record::Record;
-use crate::records::wait_list::{Line, Ticket, corrected, rounded};
+use crate::records::wait_list::{Ticket, WaitList, corrected, rounded};
 use crate::session::Session;
 use crate::session::grant::Grant;
-use crate::session::hand_over::{Claim, HandedOver, MAX_IN_A_ROW, Row};
-use crate::session::hold::{Deadline, Doubt, Held};
+use crate::session::hand_over::{Claim, HandOverChain, HandedOver, MAX_CHAIN_LENGTH};
+use crate::session::hold::{Deadline, Doubt, Hold};
 use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl};
-use crate::values::name::Place;
+use crate::values::name::RecordKey;
 use crate::values::options::to_trust;
 use crate::values::time::Time;
-use crate::write::conditional::{Action, Conclusion, Conditional};
-use crate::write::rewrite::{Before, Rewrite, holder};
+use crate::write::conditional::{Action, ConditionalWrite, WriteEnd};
+use crate::write::rewrite::{HoldSnapshot, RecordRewrite, holder};
 
 /// What is told when the answer to the release of a grant that was never confirmed is lost, and nothing is there.
 const UNCONFIRMED: &str = "the lock is free now, but may have been lost before it was released";
@@ -37,7 +37,7 @@ pub struct Release {
 enum State {
     Fresh,
     Replacing {
-        write: Box<Rewrite>,
+        write: Box<RecordRewrite>,
         outcome: Released,
     },
     /// Reading the line of those who wait elsewhere.
@@ -49,9 +49,9 @@ enum State {
     LiningUp,
     /// Deleting the record, or writing the successor's in its place.
     GivingUp {
-        write: Box<Conditional>,
-        before: Before,
-        row: Row,
+        write: Box<ConditionalWrite>,
+        before: HoldSnapshot,
+        chain: HandOverChain,
     },
     /// Taking the ticket of who was served out of the line.
     Leaving {
@@ -88,46 +88,46 @@ impl Release {
     }
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Result<Released, GrantError>> {
-        let Some(held) = session.valid_hold(&self.grant, now) else {
+        let Some(hold) = session.valid_hold(&self.grant, now) else {
             return Step::Done(Err(session.lost(&self.grant)));
         };
-        let kept = held.taken_until.map(|until| now.until(until)).unwrap_or_default();
-        let depth = held.record.depth.saturating_sub(1);
-        let record = |held: &Held| Record { depth, ..held.record.clone() };
+        let kept = hold.taken_until.map(|until| now.until(until)).unwrap_or_default();
+        let depth = hold.record.depth.saturating_sub(1);
+        let record = |hold: &Hold| Record { depth, ..hold.record.clone() };
         if depth > 0 {
             // The end of a nested hold does not lengthen the lease.
-            let ttl = match held.deadline {
+            let ttl = match hold.deadline {
                 Deadline::At(deadline) => Ttl::After(to_trust(now.until(deadline))),
-                Deadline::Never | Deadline::Unconfirmed => held.record.lease.ttl(),
+                Deadline::Never | Deadline::Unconfirmed => hold.record.lease.ttl(),
             };
-            let (record, at_most) = (record(held), held.deadline);
-            return self.rewrite(held, (record, ttl, Doubt::Rewritten, at_most), Released::Nested(depth), now);
+            let (record, at_most) = (record(hold), hold.deadline);
+            return self.rewrite(hold, (record, ttl, Doubt::Rewritten, at_most), Released::Nested(depth), now);
         }
         if !kept.is_zero() {
-            let write = (record(held), Ttl::After(kept), Doubt::GivenUp, Deadline::Unconfirmed);
-            return self.rewrite(held, write, Released::Kept(kept), now);
+            let write = (record(hold), Ttl::After(kept), Doubt::GivenUp, Deadline::Unconfirmed);
+            return self.rewrite(hold, write, Released::Kept(kept), now);
         }
-        let (key, place) = (&self.grant.store_key, &held.record.place);
+        let (key, place) = (&self.grant.store_key, &hold.record.place);
         let claim = self.successor.take().filter(|claim| *claim.store_key == **key && claim.record.place == *place);
         match claim {
-            Some(claim) if held.row.length >= MAX_IN_A_ROW => {
+            Some(claim) if hold.chain.length >= MAX_CHAIN_LENGTH => {
                 let line = session.namespace().line(&claim.record.place.key);
                 self.state = State::Looking { claim, line: line.clone() };
                 Step::Call(Request::Get { key: line })
             }
-            claim => self.give_up_hold(held, now, claim),
+            claim => self.give_up_hold(hold, now, claim),
         }
     }
 
     /// Writes the record once more: the lock stays held, or kept.
     fn rewrite<O>(
         &mut self,
-        held: &mut Held,
+        hold: &mut Hold,
         (record, ttl, doubt, at_most): (Record, Ttl, Doubt, Deadline),
         outcome: Released,
         now: Time,
     ) -> Step<O> {
-        let (write, ask) = Rewrite::start(&self.grant.store_key, held, record, ttl, doubt, at_most, now);
+        let (write, ask) = RecordRewrite::start(&self.grant.store_key, hold, record, ttl, doubt, at_most, now);
         self.state = State::Replacing { write: Box::new(write), outcome };
         ask.into()
     }
@@ -140,25 +140,25 @@ impl Release {
         (claim, line): (Box<Claim>, Arc<str>),
         reply: Result<Option<Entry>, StoreError>,
     ) -> Step<Result<Released, GrantError>> {
-        let (Ok(entry), Some(held)) = (reply, session.hold_of(&self.grant)) else {
+        let (Ok(entry), Some(hold)) = (reply, session.hold_of_mut(&self.grant)) else {
             return self.give_up(session, now, None);
         };
-        let Place { key, .. } = &claim.record.place;
-        let mut waiting = entry.as_ref().map(|entry| Line::decode(key, &entry.value)).unwrap_or_default();
-        let served = held.row.next(held.record.nonce).first.into_iter().chain([Ticket::of(held.record.nonce)]);
+        let RecordKey { key, .. } = &claim.record.place;
+        let mut waiting = entry.as_ref().map(|entry| WaitList::decode(key, &entry.value)).unwrap_or_default();
+        let served = hold.chain.next(hold.record.nonce).first.into_iter().chain([Ticket::of(hold.record.nonce)]);
         served.for_each(|ticket| waiting.serve(ticket));
         let successor = Ticket::of(claim.record.nonce);
         let alone = waiting.len() == waiting.place(successor).map_or(0, |_| 1);
         let Some(entry) = entry.filter(|_| !alone) else {
             // Who was first in the row stands there yet, and is not to pass for somebody who waits at the next look.
-            held.row.length = 0;
+            hold.chain.length = 0;
             return self.give_up(session, now, Some(claim));
         };
         if waiting.place(successor).is_none() {
             waiting.join(successor);
         }
         // Those who are written into the line write nothing there themselves.
-        waiting.turn = Some(rounded(corrected(waiting.turn, now.since(held.since))));
+        waiting.turn = Some(rounded(corrected(waiting.turn, now.since(hold.since))));
         self.state = State::LiningUp;
         Step::Call(waiting.rewrite(key, &line, entry.version))
     }
@@ -171,14 +171,14 @@ impl Release {
         claim: Option<Box<Claim>>,
     ) -> Step<Result<Released, GrantError>> {
         match session.valid_hold(&self.grant, now) {
-            Some(held) => self.give_up_hold(held, now, claim),
+            Some(hold) => self.give_up_hold(hold, now, claim),
             None => Step::Done(Err(session.lost(&self.grant))),
         }
     }
 
     fn give_up_hold(
         &mut self,
-        held: &mut Held,
+        hold: &mut Hold,
         now: Time,
         claim: Option<Box<Claim>>,
     ) -> Step<Result<Released, GrantError>> {
@@ -187,11 +187,11 @@ impl Release {
             None => Action::Delete,
         };
         let write =
-            Conditional::new(self.grant.store_key.clone(), action, held.version, held.record.nonce, held.in_doubt);
-        let mut write = write.of_hold(held.record.token);
+            ConditionalWrite::new(self.grant.store_key.clone(), action, hold.version, hold.record.nonce, hold.in_doubt);
+        let mut write = write.of_hold(hold.record.token);
         let ask = write.start(now, None);
-        let row = held.row.next(held.record.nonce);
-        self.state = State::GivingUp { write: Box::new(write), before: Before::of(held, Doubt::GivenUp), row };
+        let chain = hold.chain.next(hold.record.nonce);
+        self.state = State::GivingUp { write: Box::new(write), before: HoldSnapshot::of(hold, Doubt::GivenUp), chain };
         ask.into()
     }
 
@@ -239,37 +239,37 @@ impl Release {
         &self,
         session: &mut Session,
         now: Time,
-        before: Before,
-        row: Row,
-        end: Conclusion,
+        before: HoldSnapshot,
+        chain: HandOverChain,
+        end: WriteEnd,
     ) -> Result<Released, GrantError> {
-        let held = match &end {
+        let hold = match &end {
             // It is not over.
-            Conclusion::Failed { .. } | Conclusion::OutOfOrder => None,
+            WriteEnd::Failed { .. } | WriteEnd::OutOfOrder => None,
             _ => session.freed(&self.grant, now),
         };
-        let expired = held.as_ref().is_none_or(|held| held.deadline.has_passed(now));
-        let shared = held.as_ref().is_none_or(|held| held.is_shared());
+        let expired = hold.as_ref().is_none_or(|hold| hold.deadline.has_passed(now));
+        let shared = hold.as_ref().is_none_or(|hold| hold.is_shared());
         match end {
-            Conclusion::Deleted => Ok(Released::Freed),
-            Conclusion::Replaced { version, sent } => {
-                let first = row.first.map_or(0, |ticket| ticket.0);
-                Ok(Released::HandedOver(HandedOver { version, sent, in_a_row: row.length, first }))
+            WriteEnd::Deleted => Ok(Released::Freed),
+            WriteEnd::Replaced { version, sent } => {
+                let first = chain.first.map_or(0, |ticket| ticket.0);
+                Ok(Released::HandedOver(HandedOver { version, sent, chain_length: chain.length, first }))
             }
             // While the lease runs, only our own write ends the record; or a `break` or a loss of everything, and then
             // it is free of us too.
-            Conclusion::Vanished if !expired && !shared => Ok(Released::Freed),
+            WriteEnd::Vanished if !expired && !shared => Ok(Released::Freed),
             // Or somebody else's who had the grant too, and it may have ended long before.
-            Conclusion::Vanished if !expired => Err(StoreError::UnknownOutcome(UNCONFIRMED.into()).into()),
-            Conclusion::Vanished => Err(GrantError::Lost(None)),
-            Conclusion::Gone(entry) => Err(GrantError::Lost(holder(entry))),
-            Conclusion::Failed { error, in_doubt } => {
-                if let Some(held) = session.hold_of(&self.grant).filter(|_| !in_doubt) {
-                    before.restore(held);
+            WriteEnd::Vanished if !expired => Err(StoreError::UnknownOutcome(UNCONFIRMED.into()).into()),
+            WriteEnd::Vanished => Err(GrantError::Lost(None)),
+            WriteEnd::Gone(entry) => Err(GrantError::Lost(holder(entry))),
+            WriteEnd::Failed { error, in_doubt } => {
+                if let Some(hold) = session.hold_of_mut(&self.grant).filter(|_| !in_doubt) {
+                    before.restore(hold);
                 }
                 Err(error.into())
             }
-            Conclusion::OutOfOrder => Err(GrantError::OutOfOrder),
+            WriteEnd::OutOfOrder => Err(GrantError::OutOfOrder),
         }
     }
 }
@@ -293,13 +293,13 @@ impl Machine for Release {
             }
             // The line is advice: where it cannot be written it is done without.
             (State::LiningUp, Event::Reply(Reply::Write(_))) => self.give_up(session, now, None),
-            (State::GivingUp { mut write, before, row }, event) => match write.step(now, event) {
+            (State::GivingUp { mut write, before, chain }, event) => match write.step(now, event) {
                 ControlFlow::Break(end) => {
-                    let outcome = self.on_given_up(session, now, before, row, end);
+                    let outcome = self.on_given_up(session, now, before, chain, end);
                     self.leave(session, now, outcome)
                 }
                 ControlFlow::Continue(ask) => {
-                    self.state = State::GivingUp { write, before, row };
+                    self.state = State::GivingUp { write, before, chain };
                     ask.into()
                 }
             },
@@ -309,7 +309,7 @@ impl Machine for Release {
     }
 
     /// What was deleted is given back, however late it is.
-    fn minds_the_time_of(&self, reply: &Reply) -> bool {
+    fn needs_fresh_time(&self, reply: &Reply) -> bool {
         !matches!(reply, Reply::Delete(Ok(DeleteOutcome::Deleted)))
     }
 }

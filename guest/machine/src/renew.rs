@@ -12,7 +12,7 @@ use crate::session::hold::{Deadline, Doubt};
 use crate::values::name::Text;
 use crate::values::options::Lease;
 use crate::values::time::Time;
-use crate::write::rewrite::Rewrite;
+use crate::write::rewrite::RecordRewrite;
 
 type Outcome = Result<(), GrantError>;
 
@@ -28,7 +28,7 @@ pub struct Renew {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum State {
     Fresh,
-    Replacing(Box<Rewrite>),
+    Replacing(Box<RecordRewrite>),
     Ended,
 }
 
@@ -44,13 +44,13 @@ impl Renew {
     }
 
     fn start(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
-        let Some(held) = session.valid_hold(&self.grant, now) else {
+        let Some(hold) = session.valid_hold(&self.grant, now) else {
             return Step::Done(Err(session.lost(&self.grant)));
         };
-        let lease = self.lease.unwrap_or(held.record.lease);
-        let record = Record { lease, reserved: self.reserved.clone(), ..held.record.clone() };
+        let lease = self.lease.unwrap_or(hold.record.lease);
+        let record = Record { lease, reserved: self.reserved.clone(), ..hold.record.clone() };
         let (doubt, at_most) = (Doubt::Rewritten, Deadline::Unconfirmed);
-        let (write, ask) = Rewrite::start(&self.grant.store_key, held, record, lease.ttl(), doubt, at_most, now);
+        let (write, ask) = RecordRewrite::start(&self.grant.store_key, hold, record, lease.ttl(), doubt, at_most, now);
         self.state = State::Replacing(Box::new(write));
         ask.into()
     }

@@ -8,10 +8,10 @@ use crate::error::KeyError;
 use crate::machine::{Event, Machine, Step};
 use crate::records::holder::Holder;
 use crate::records::record::Record;
-use crate::records::wait_list::{Line, Ticket};
+use crate::records::wait_list::{Ticket, WaitList};
 use crate::session::Session;
 use crate::values::kv::{Entry, Reply, Request};
-use crate::values::name::{Key, Place};
+use crate::values::name::{Key, RecordKey};
 use crate::values::time::Time;
 
 /// How a key stands.
@@ -44,7 +44,7 @@ pub enum KeyState {
 /// era.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Status {
-    places: Vec<Place>,
+    places: Vec<RecordKey>,
     /// What was read of each, and the era in which it was written.
     read: Vec<(KeyStatus, Option<u64>)>,
     state: State,
@@ -64,7 +64,7 @@ type Outcome = Result<Vec<KeyStatus>, KeyError>;
 impl Status {
     /// Asks about these keys.
     pub fn new(keys: Vec<Key>) -> Self {
-        Status { places: keys.iter().map(Place::lock).collect(), read: Vec::new(), state: State::Fresh }
+        Status { places: keys.iter().map(RecordKey::lock).collect(), read: Vec::new(), state: State::Fresh }
     }
 
     fn on_entries(&mut self, session: &Session, now: Time, entries: Vec<Option<Entry>>) -> Step<Outcome> {
@@ -124,8 +124,8 @@ impl Machine for Status {
     }
 }
 
-fn status(place: &Place, entry: Option<Entry>, line: Option<Entry>) -> KeyStatus {
-    let mut line = line.map(|line| Line::decode(&place.key, &line.value)).unwrap_or_default();
+fn status(place: &RecordKey, entry: Option<Entry>, line: Option<Entry>) -> KeyStatus {
+    let mut line = line.map(|line| WaitList::decode(&place.key, &line.value)).unwrap_or_default();
     let state = match entry.map(|entry| (Record::decode_for(place, &entry.value), entry)) {
         None => KeyState::Free,
         Some((Err(excerpt), _)) => KeyState::Corrupt(excerpt),

@@ -5,8 +5,8 @@ mod support;
 use std::time::Duration;
 
 use kvlock_machine::{
-    AcquireError, BeginTry, GrantError, Key, KeyState, LockOptions, Mode, Released, Retry, RetryOptions, StoreError,
-    Try, Ttl, Unreported, Validity, Verdict, WaitingFor, Work,
+    AcquireError, BeginTry, GrantError, Key, KeyState, LockOptions, Mode, NextTry, Released, Retry, RetryOptions,
+    StoreError, Try, Ttl, Unreported, Validity, WaitingFor, WorkOutcome,
 };
 use support::{Drive, Fault, Op, Owner, World, lease, millis, once, secs, waiting};
 
@@ -31,15 +31,15 @@ fn begin(world: &mut World, owner: Owner, retry: Retry) -> Result<Try, AcquireEr
     world.finish(op)
 }
 
-fn report(world: &mut World, owner: Owner, running: Try, work: Work) -> Result<Verdict, Unreported> {
+fn report(world: &mut World, owner: Owner, running: Try, work: WorkOutcome) -> Result<NextTry, Unreported> {
     world.drive(owner, running.report(work))
 }
 
 /// Reports a conflict that is not the last try's.
 #[track_caller]
 fn conflict(world: &mut World, owner: Owner, running: Try) -> (Duration, Retry) {
-    match report(world, owner, running, Work::Conflict(None)) {
-        Ok(Verdict::RetryAfter(pause, retry)) => (pause, *retry),
+    match report(world, owner, running, WorkOutcome::Conflict(None)) {
+        Ok(NextTry::RetryAfter(pause, retry)) => (pause, *retry),
         other => panic!("{other:?}"),
     }
 }
@@ -89,7 +89,7 @@ fn work_that_commits_takes_an_add_and_a_delete() {
     let running = begin(&mut world, owner, retry(options())).unwrap();
     assert_eq!(running.number(), 1);
     assert_eq!(world.validity(owner, running.grant()), Validity::Valid(secs(30) - millis(60)));
-    assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(report(&mut world, owner, running, WorkOutcome::Committed), Ok(NextTry::Finished));
     assert_eq!(world.calls(), ["add", "delete"]);
     assert_eq!(holder(&mut world), None);
 }
@@ -97,7 +97,7 @@ fn work_that_commits_takes_an_add_and_a_delete() {
 #[test]
 fn work_that_fails_is_not_tried_again_and_frees_the_lock() {
     let (mut world, owner, running, _) = running(options());
-    assert_eq!(report(&mut world, owner, running, Work::Failed), Ok(Verdict::Finished));
+    assert_eq!(report(&mut world, owner, running, WorkOutcome::Failed), Ok(NextTry::Finished));
     assert_eq!(world.calls(), ["delete"]);
     assert_eq!(holder(&mut world), None);
 }
@@ -119,7 +119,7 @@ fn after_a_conflict_the_next_try_goes_first_while_others_wait() {
     assert_eq!(world.validity(owner, running.grant()), Validity::Valid(secs(30) - millis(60)), "for a whole lease");
     world.run_until(world.now + secs(20), &mut [&mut contender]);
     assert!(contender.due().is_some());
-    assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(report(&mut world, owner, running, WorkOutcome::Committed), Ok(NextTry::Finished));
     assert!(world.finish(contender).is_ok());
 }
 
@@ -220,14 +220,14 @@ fn the_last_conflict_is_the_callers_and_frees_the_lock() {
         world.advance(pause);
         running = begin(&mut world, owner, retry).unwrap();
     }
-    assert_eq!(report(&mut world, owner, running, Work::Conflict(None)), Ok(Verdict::Exhausted));
+    assert_eq!(report(&mut world, owner, running, WorkOutcome::Conflict(None)), Ok(NextTry::Exhausted));
     assert_eq!(world.calls(), ["replace", "replace", "replace", "replace", "delete"]);
     assert_eq!(holder(&mut world), None);
 }
 
 #[test]
 fn a_lock_lost_while_the_work_ran_is_told_to_work_that_committed_or_failed() {
-    for work in [Work::Committed, Work::Failed] {
+    for work in [WorkOutcome::Committed, WorkOutcome::Failed] {
         let (mut world, owner, running, other) = running(options());
         world.break_lock(other, "k").unwrap();
         let present = world.acquire(other, "k", once(30)).unwrap();
@@ -242,7 +242,7 @@ fn a_lock_lost_while_the_work_ran_is_told_to_work_that_committed_or_failed() {
 fn a_lease_that_ended_while_the_work_ran_is_told() {
     let (mut world, owner, running, _) = running(options());
     world.advance(secs(30));
-    let lost = report(&mut world, owner, running, Work::Committed);
+    let lost = report(&mut world, owner, running, WorkOutcome::Committed);
     assert_eq!(lost, Err(Unreported { error: GrantError::Lost(None), again: None }));
     assert!(world.calls().is_empty());
 }
@@ -258,7 +258,7 @@ fn a_conflict_of_work_that_lost_its_lock_is_tried_again_under_a_new_one() {
     let running = begin(&mut world, owner, retry).unwrap();
     assert_eq!(running.number(), 2);
     assert!(running.grant().token() > first);
-    assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(report(&mut world, owner, running, WorkOutcome::Committed), Ok(NextTry::Finished));
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn a_reservation_whose_answer_was_lost_is_found_by_the_next_try() {
         let (_, retry) = conflict(&mut world, owner, running);
         let running = begin(&mut world, owner, retry).unwrap();
         assert_eq!((running.number(), running.grant().token()), (2, first), "{fault:?}");
-        assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished), "{fault:?}");
+        assert_eq!(report(&mut world, owner, running, WorkOutcome::Committed), Ok(NextTry::Finished), "{fault:?}");
     }
 }
 
@@ -313,7 +313,7 @@ fn a_store_that_refuses_the_reservation_ends_the_wait_at_once() {
 
 #[test]
 fn a_release_that_failed_can_be_reported_once_more() {
-    for work in [Work::Committed, Work::Failed] {
+    for work in [WorkOutcome::Committed, WorkOutcome::Failed] {
         let (mut world, owner, running, _) = running(options());
         world.script([Fault::Unavailable]);
         let failed = report(&mut world, owner, running, work);
@@ -321,7 +321,7 @@ fn a_release_that_failed_can_be_reported_once_more() {
             panic!("{failed:?}")
         };
         assert_eq!(holder(&mut world).as_deref(), Some("a"));
-        assert_eq!(report(&mut world, owner, *running, work), Ok(Verdict::Finished));
+        assert_eq!(report(&mut world, owner, *running, work), Ok(NextTry::Finished));
         assert_eq!(holder(&mut world), None);
     }
 }
@@ -330,7 +330,7 @@ fn a_release_that_failed_can_be_reported_once_more() {
 fn a_release_whose_answer_was_lost_is_read_back() {
     let (mut world, owner, running, _) = running(options());
     world.script([Fault::LostReply]);
-    assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(report(&mut world, owner, running, WorkOutcome::Committed), Ok(NextTry::Finished));
     assert_eq!(world.calls()[..2], ["delete", "get"]);
     assert_eq!(holder(&mut world), None);
 }
@@ -339,7 +339,7 @@ fn a_release_whose_answer_was_lost_is_read_back() {
 fn the_last_conflict_is_told_even_when_the_lock_cannot_be_released() {
     let (mut world, owner, running, _) = running(options().tries(1).unwrap());
     world.script([Fault::Unavailable]);
-    assert_eq!(report(&mut world, owner, running, Work::Conflict(None)), Ok(Verdict::Exhausted));
+    assert_eq!(report(&mut world, owner, running, WorkOutcome::Conflict(None)), Ok(NextTry::Exhausted));
     assert_eq!(holder(&mut world).as_deref(), Some("a"), "until its lease ends");
     let started = world.now;
     assert!(begin(&mut world, owner, retry(options())).is_ok(), "the session waits for that like anybody");
@@ -360,7 +360,7 @@ fn a_retry_of_the_same_name_finds_the_reservation_from_elsewhere() {
     let running = begin(&mut world, other, retry(named("request 7"))).unwrap();
     assert!(running.grant().token() > first && !running.is_overtaken());
     assert!(begin(&mut world, namesake, retry(named("request 7"))).is_err(), "it runs again");
-    assert_eq!(report(&mut world, other, running, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(report(&mut world, other, running, WorkOutcome::Committed), Ok(NextTry::Finished));
 }
 
 #[test]
@@ -377,7 +377,7 @@ fn a_new_retry_of_the_session_finds_the_reservation_if_it_is_of_the_same_work() 
         let running = begin(&mut world, owner, retry(named(name))).unwrap();
         assert_eq!((running.grant().token(), world.calls()), (first, vec!["replace"]));
         assert!(give_up(&mut world, owner, &before).is_none(), "it is not the old one's any more");
-        assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+        assert_eq!(report(&mut world, owner, running, WorkOutcome::Committed), Ok(NextTry::Finished));
     }
 }
 
@@ -463,7 +463,7 @@ fn an_owner_who_comes_late_takes_its_reservation_if_it_is_there_and_waits_like_a
         let running = begin(&mut world, owner, retry).unwrap();
         assert_eq!((running.grant().token() == first, running.is_overtaken()), (!taken, taken));
         assert_eq!(world.now - started >= secs(2), taken);
-        assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+        assert_eq!(report(&mut world, owner, running, WorkOutcome::Committed), Ok(NextTry::Finished));
     }
 }
 
@@ -493,14 +493,14 @@ fn a_grant_of_a_try_is_of_no_use_once_a_conflict_is_reported() {
     assert_eq!(world.release(owner, &grant), Err(GrantError::Lost(None)));
     let running = begin(&mut world, owner, retry).unwrap();
     assert_eq!(world.renew(owner, &grant), Err(GrantError::Lost(None)));
-    assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(report(&mut world, owner, running, WorkOutcome::Committed), Ok(NextTry::Finished));
 }
 
 #[test]
 fn who_comes_back_later_than_a_reservation_lasts_is_not_waited_for() {
     let (mut world, owner, running, other) = running(options());
-    let Ok(Verdict::RetryAfter(pause, retry)) =
-        report(&mut world, owner, running, Work::Conflict(Some(RESERVE + millis(1))))
+    let Ok(NextTry::RetryAfter(pause, retry)) =
+        report(&mut world, owner, running, WorkOutcome::Conflict(Some(RESERVE + millis(1))))
     else {
         panic!("to be tried again")
     };
@@ -516,7 +516,8 @@ fn who_comes_back_later_than_a_reservation_lasts_is_not_waited_for() {
 fn who_comes_back_in_time_is_told_its_own_pause_and_finds_the_lock_reserved() {
     let (mut world, owner, running, other) = running(options());
     let first = running.grant().token();
-    let Ok(Verdict::RetryAfter(RESERVE, retry)) = report(&mut world, owner, running, Work::Conflict(Some(RESERVE)))
+    let Ok(NextTry::RetryAfter(RESERVE, retry)) =
+        report(&mut world, owner, running, WorkOutcome::Conflict(Some(RESERVE)))
     else {
         panic!("to be tried again")
     };
@@ -530,7 +531,8 @@ fn a_release_for_a_late_retry_that_failed_is_found_by_it() {
     let (mut world, owner, running, _) = running(options());
     let first = running.grant().token();
     world.script([Fault::Unavailable]);
-    let Ok(Verdict::RetryAfter(_, retry)) = report(&mut world, owner, running, Work::Conflict(Some(secs(2)))) else {
+    let Ok(NextTry::RetryAfter(_, retry)) = report(&mut world, owner, running, WorkOutcome::Conflict(Some(secs(2))))
+    else {
         panic!("to be tried again")
     };
     let running = begin(&mut world, owner, *retry).unwrap();
@@ -614,11 +616,11 @@ fn a_try_that_nobody_has_any_more_gives_its_lock_back_unless_it_was_written_out(
 #[test]
 fn a_retry_within_a_try_of_the_session_runs_within_it_and_only_the_outermost_is_tried_again() {
     let (mut world, owner, outer, other) = running(options());
-    for work in [Work::Committed, Work::Failed, Work::Conflict(None)] {
+    for work in [WorkOutcome::Committed, WorkOutcome::Failed, WorkOutcome::Conflict(None)] {
         let middle = begin(&mut world, owner, retry(options())).unwrap();
         let inner = begin(&mut world, owner, retry(options().reservation(Some("request 7")).unwrap())).unwrap();
         assert_eq!((inner.grant(), inner.number(), inner.is_overtaken()), (outer.grant(), 1, false));
-        let verdict = if work == Work::Conflict(None) { Verdict::Outermost } else { Verdict::Finished };
+        let verdict = if work == WorkOutcome::Conflict(None) { NextTry::Outermost } else { NextTry::Finished };
         assert_eq!(report(&mut world, owner, inner, work), Ok(verdict.clone()));
         assert!(middle.clone().abandon(world.session(owner)).is_none());
         assert_eq!(report(&mut world, owner, middle, work), Ok(verdict));
@@ -635,7 +637,7 @@ fn a_reentrant_lock_within_a_try_nests_and_a_plain_one_is_refused() {
     let nested = world.acquire(owner, "k", once(30).mode(Mode::Reentrant)).unwrap();
     assert_eq!(world.acquire(owner, "k", once(30)), Err(AcquireError::AlreadyHeld));
     assert_eq!(world.release(owner, &nested), Ok(Released::Nested(1)));
-    assert_eq!(report(&mut world, owner, outer, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(report(&mut world, owner, outer, WorkOutcome::Committed), Ok(NextTry::Finished));
     assert_eq!(holder(&mut world), None);
 }
 
@@ -646,7 +648,7 @@ fn what_is_nested_in_a_try_does_not_outlive_the_report_of_a_conflict() {
     let (_, retry) = conflict(&mut world, owner, outer);
     assert_eq!(world.release(owner, &nested), Err(GrantError::Lost(None)));
     let outer = begin(&mut world, owner, retry).unwrap();
-    assert_eq!(report(&mut world, owner, outer, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(report(&mut world, owner, outer, WorkOutcome::Committed), Ok(NextTry::Finished));
     assert_eq!(holder(&mut world), None, "the only hold was the try's");
 }
 
@@ -655,7 +657,7 @@ fn work_within_a_try_that_lost_its_lock_is_told_so() {
     let (mut world, owner, _outer, _) = running(options());
     let inner = begin(&mut world, owner, retry(options())).unwrap();
     world.advance(secs(30));
-    let lost = report(&mut world, owner, inner, Work::Committed);
+    let lost = report(&mut world, owner, inner, WorkOutcome::Committed);
     assert_eq!(lost, Err(Unreported { error: GrantError::Lost(None), again: None }));
 }
 
@@ -693,7 +695,7 @@ fn a_try_is_overtaken_if_somebody_had_the_lock_while_it_waited_or_while_its_rese
     let (mut world, owner, running, other) = running(options());
     let mut waiting = beginning(&mut world, other, retry(options()));
     world.run_until(world.now + secs(1), &mut [&mut waiting]);
-    assert_eq!(report(&mut world, owner, running, Work::Committed), Ok(Verdict::Finished));
+    assert_eq!(report(&mut world, owner, running, WorkOutcome::Committed), Ok(NextTry::Finished));
     let running = world.finish(waiting).unwrap();
     assert!(running.is_overtaken());
     let (_, retry) = conflict(&mut world, other, running);

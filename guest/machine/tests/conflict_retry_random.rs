@@ -17,7 +17,8 @@ use std::panic::{catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use kvlock_machine::{
-    AcquireError, BeginTry, GrantError, Key, Report, Retry, RetryOptions, Try, Unreported, Validity, Verdict, Work,
+    AcquireError, BeginTry, GrantError, Key, NextTry, Report, Retry, RetryOptions, Try, Unreported, Validity,
+    WorkOutcome,
 };
 use support::store::Write;
 use support::{Drive, Fault, Op, Owner, World, lease, millis, secs, waiting};
@@ -94,7 +95,7 @@ enum At {
     Between(Retry),
     Beginning(Op<BeginTry>),
     Running(Try),
-    Reporting { op: Op<Report>, work: Work, running: Try },
+    Reporting { op: Op<Report>, work: WorkOutcome, running: Try },
 }
 
 impl Game {
@@ -177,11 +178,11 @@ impl Game {
             }
             At::Running(running) => {
                 let late = self.random.below(4) == 0;
-                let conflict = Work::Conflict(late.then_some(secs(3)));
-                let work = [conflict, conflict, Work::Committed, Work::Failed];
+                let conflict = WorkOutcome::Conflict(late.then_some(secs(3)));
+                let work = [conflict, conflict, WorkOutcome::Committed, WorkOutcome::Failed];
                 let work = work[self.random.below(4) as usize];
                 // Who comes late on purpose counts from when it comes.
-                let comes_late = work == Work::Conflict(Some(secs(3)));
+                let comes_late = work == WorkOutcome::Conflict(Some(secs(3)));
                 self.players[index].since = (!comes_late && self.is_sure()).then(|| self.executed(None));
                 At::Reporting { op: Op::new(&self.world, owner, running.clone().report(work)), work, running }
             }
@@ -260,12 +261,18 @@ impl Game {
         }
     }
 
-    fn reported(&mut self, index: usize, work: Work, running: &Try, reported: Result<Verdict, Unreported>) -> At {
+    fn reported(
+        &mut self,
+        index: usize,
+        work: WorkOutcome,
+        running: &Try,
+        reported: Result<NextTry, Unreported>,
+    ) -> At {
         let owner = self.players[index].owner;
         let validity = self.world.validity(owner, running.grant());
         match reported {
-            Ok(Verdict::Finished) => {
-                assert!(!matches!(work, Work::Conflict(_)));
+            Ok(NextTry::Finished) => {
+                assert!(!matches!(work, WorkOutcome::Conflict(_)));
                 assert_eq!(validity, Validity::Lost, "it is released");
                 let nonce = &self.players[index].nonces[0];
                 let is_ours = |value: &[u8]| String::from_utf8_lossy(value).contains(nonce);
@@ -276,25 +283,25 @@ impl Game {
                 assert!(released || self.lost_at > Duration::ZERO, "a release that did not happen");
                 At::Nowhere
             }
-            Ok(Verdict::RetryAfter(pause, retry)) => {
+            Ok(NextTry::RetryAfter(pause, retry)) => {
                 assert!(
                     running.number() < TRIES
-                        && pause <= if work == Work::Conflict(None) { millis(100) } else { secs(3) }
+                        && pause <= if work == WorkOutcome::Conflict(None) { millis(100) } else { secs(3) }
                 );
                 At::Between(*retry)
             }
-            Ok(Verdict::Exhausted) => {
-                assert!(matches!(work, Work::Conflict(_)));
+            Ok(NextTry::Exhausted) => {
+                assert!(matches!(work, WorkOutcome::Conflict(_)));
                 assert_eq!((running.number(), validity), (TRIES, Validity::Lost));
                 At::Nowhere
             }
             Err(Unreported { error: GrantError::Lost(_), again: None }) => {
-                assert!(!matches!(work, Work::Conflict(_)));
+                assert!(!matches!(work, WorkOutcome::Conflict(_)));
                 assert_eq!(validity, Validity::Lost);
                 At::Nowhere
             }
             Err(Unreported { error: GrantError::Store(_), again: Some(running) }) => {
-                assert!(!matches!(work, Work::Conflict(_)));
+                assert!(!matches!(work, WorkOutcome::Conflict(_)));
                 At::Running(*running)
             }
             other => panic!("{other:?}"),

@@ -318,7 +318,7 @@ fn a_claim_is_read_back_as_it_was_made_and_nothing_else_is_one() {
 fn a_hand_over_without_a_claim_is_looked_for_and_not_believed() {
     let mut two = Two::new();
     let version = Version { era: 1, number: 1 };
-    two.waiting.hand(&two.world, HandedOver { version, sent: two.world.time(), in_a_row: 1, first: 1 });
+    two.waiting.hand(&two.world, HandedOver { version, sent: two.world.time(), chain_length: 1, first: 1 });
     let (holder, grant) = (two.holder, two.grant.clone());
     two.world.run_until(two.world.now + millis(5), &mut [&mut two.waiting]);
     assert_eq!(two.world.calls()[0], "get-many");

@@ -2,7 +2,7 @@
 
 mod support;
 
-use kvlock_machine::{Grant, GrantError, HandedOver, MAX_IN_A_ROW, Released, Request};
+use kvlock_machine::{Grant, GrantError, HandedOver, MAX_CHAIN_LENGTH, Released, Request};
 use support::{Fault, Owner, World, millis, once, secs, waiting};
 
 #[track_caller]
@@ -24,14 +24,14 @@ fn next_of_three(world: &mut World, owners: &[Owner], turn: u32, grant: Grant) -
     let mut waiting = world.acquiring(next, "k", waiting(10, secs(60)));
     let handed = handed(world.release_to(holder, &grant, &mut waiting));
     waiting.hand(world, handed);
-    (world.finish(waiting).unwrap(), handed.in_a_row)
+    (world.finish(waiting).unwrap(), handed.chain_length)
 }
 
 /// They hand it over as often as they may without a look at the line.
 fn handed_over_eight_times(world: &mut World) -> (Vec<Owner>, Grant) {
     let owners = three(world);
     let mut grant = world.acquire(owners[0], "k", once(10)).unwrap();
-    for turn in 0..MAX_IN_A_ROW {
+    for turn in 0..MAX_CHAIN_LENGTH {
         let in_a_row;
         (grant, in_a_row) = next_of_three(world, &owners, turn, grant);
         assert_eq!(in_a_row, turn + 1);
@@ -47,7 +47,7 @@ fn after_eight_times_in_a_row_it_is_looked_whether_others_wait_and_if_not_begun_
     world.calls();
     let handed = handed(world.release_to(owners[2], &grant, &mut next));
     assert_eq!(world.calls(), ["get", "replace"]);
-    assert_eq!(handed.in_a_row, 1);
+    assert_eq!(handed.chain_length, 1);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn who_of_them_stood_in_line_and_was_served_does_not_pass_for_somebody_who_waits
     world.run_until(soon, &mut [&mut first]);
     let mut grant = first.outcome().expect("it is free").unwrap();
     world.calls();
-    let turns = 4 * MAX_IN_A_ROW;
+    let turns = 4 * MAX_CHAIN_LENGTH;
     for turn in 0..turns {
         (grant, _) = next_of_three(&mut world, &owners, turn, grant);
     }

@@ -11,7 +11,7 @@ use crate::records::holder::Holder;
 use crate::records::record::Record;
 use crate::records::wait_list::Ticket;
 use crate::session::Session;
-use crate::turn::{Advice, Queue, Served};
+use crate::turn::{Advice, CurrentHolder, Queue};
 use crate::values::kv::{Entry, Request, Ttl, WriteOutcome};
 use crate::values::time::Time;
 
@@ -60,8 +60,8 @@ impl Acquire {
             Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
         };
         let late_write_of_ours = record.nonce == self.nonce;
-        let held = session.held(&self.store_key).filter(|held| !held.is_given_away() && !held.is_reserved());
-        if !late_write_of_ours && held.is_some_and(|held| held.is_recorded_by(&record, entry.version)) {
+        let hold = session.hold(&self.store_key).filter(|hold| !hold.is_given_away() && !hold.is_reserved());
+        if !late_write_of_ours && hold.is_some_and(|hold| hold.is_recorded_by(&record, entry.version)) {
             return self.end(Err(AcquireError::AlreadyHeld));
         }
         let ours_to_adopt = self.options.adopt && record.depth > 0 && record.owner == *session.owner();
@@ -92,7 +92,7 @@ impl Acquire {
         }
         let since = record.since.and_then(|unix| session.time_of(unix));
         let Record { nonce, turn, .. } = record;
-        let holder = Served { ticket: Ticket::of(nonce), version: entry.version, since, turn };
+        let holder = CurrentHolder { ticket: Ticket::of(nonce), version: entry.version, since, turn };
         self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
         self.line_up(session, now, Some(holder).filter(|_| !self.is_left(now)), line)
     }
@@ -102,7 +102,7 @@ impl Acquire {
         &mut self,
         session: &mut Session,
         now: Time,
-        holder: Option<Served>,
+        holder: Option<CurrentHolder>,
         line: Option<Entry>,
     ) -> Step<Outcome> {
         // Whoever gives up does not join, and nobody gives up before a try.

@@ -9,7 +9,7 @@ use crate::machine::{Event, Machine, Step};
 use crate::session::Session;
 use crate::values::kv::Reply;
 use crate::values::time::Time;
-use crate::write::conditional::Conclusion;
+use crate::write::conditional::WriteEnd;
 
 impl Machine for Acquire {
     type Outcome = Outcome;
@@ -52,10 +52,10 @@ impl Acquire {
                 self.state = state;
                 self.step(session, now, Event::Woken)
             }
-            (State::Nesting { mut write, hold, taken_until }, event) => match write.step(session, now, event) {
-                ControlFlow::Break(end) => self.on_nested(session, now, hold, taken_until, end),
+            (State::Nesting { mut write, outer, taken_until }, event) => match write.step(session, now, event) {
+                ControlFlow::Break(end) => self.on_nested(session, now, outer, taken_until, end),
                 ControlFlow::Continue(ask) => {
-                    self.state = State::Nesting { write, hold, taken_until };
+                    self.state = State::Nesting { write, outer, taken_until };
                     ask.into()
                 }
             },
@@ -67,10 +67,10 @@ impl Acquire {
                 }
             },
             (State::Withdrawing { mut write, then }, event) => match write.step(now, event) {
-                ControlFlow::Break(Conclusion::OutOfOrder) => self.end(Err(AcquireError::OutOfOrder)),
+                ControlFlow::Break(WriteEnd::OutOfOrder) => self.end(Err(AcquireError::OutOfOrder)),
                 ControlFlow::Break(end) => {
                     // There is no grant, but a record that stays behind is found again.
-                    self.in_doubt |= matches!(end, Conclusion::Failed { .. });
+                    self.in_doubt |= matches!(end, WriteEnd::Failed { .. });
                     self.on_withdrawn(now, then)
                 }
                 ControlFlow::Continue(ask) => {

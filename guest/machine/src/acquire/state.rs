@@ -10,15 +10,15 @@ use crate::machine::Step;
 use crate::records::record::{Nonce, Record};
 use crate::session::Session;
 use crate::session::grant::Grant;
-use crate::session::hand_over::Row;
-use crate::turn::{Queue, Then};
+use crate::session::hand_over::HandOverChain;
+use crate::turn::{AfterPause, Queue};
 use crate::values::kv::{EraInfo, StoreError, Version, WriteOutcome};
-use crate::values::name::{Key, Place};
+use crate::values::name::{Key, RecordKey};
 use crate::values::options::LockOptions;
 use crate::values::time::Time;
 use crate::wait::{OUTAGE_PAUSE, Wait};
-use crate::write::conditional::Conditional;
-use crate::write::rewrite::Rewrite;
+use crate::write::conditional::ConditionalWrite;
+use crate::write::rewrite::RecordRewrite;
 
 pub(super) type Outcome = Result<Grant, AcquireError>;
 pub(super) type AddReply = Result<WriteOutcome, StoreError>;
@@ -27,7 +27,7 @@ pub(super) type EraReply = Result<EraInfo, StoreError>;
 /// A wait for a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Acquire {
-    pub(super) place: Place,
+    pub(super) place: RecordKey,
     pub(super) store_key: Arc<str>,
     pub(super) options: LockOptions,
     pub(super) nonce: Nonce,
@@ -77,28 +77,28 @@ pub(super) enum State {
     /// Taking away a line in which nobody is left.
     Clearing,
     AskingEra {
-        written: Box<Written>,
+        written: Box<Unconfirmed>,
     },
     /// Writing the session's own record one level deeper, to be kept until then at least.
     Nesting {
-        write: Box<Rewrite>,
-        hold: Outer,
+        write: Box<RecordRewrite>,
+        outer: OuterHold,
         taken_until: Option<Time>,
     },
     /// Replacing a record to adopt, or a late write of ours.
     Replacing {
-        write: Box<Conditional>,
+        write: Box<ConditionalWrite>,
         record: Box<Record>,
     },
     /// Taking back what was written into an era that is too young or could not be asked about, or what was answered
     /// when the lease had no time left, and the wait none either or the store no better answer before.
     Withdrawing {
-        write: Box<Conditional>,
-        then: Withdrawn,
+        write: Box<ConditionalWrite>,
+        then: WithdrawReason,
     },
     Pausing {
         until: Time,
-        then: Then,
+        then: AfterPause,
     },
     /// Leaving the line, because it ends without the lock.
     Leaving {
@@ -109,7 +109,7 @@ pub(super) enum State {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Withdrawn {
+pub(super) enum WithdrawReason {
     TooLate,
     Quarantine(Time),
     Outage(StoreError),
@@ -117,16 +117,16 @@ pub(super) enum Withdrawn {
 
 /// A record of ours that the store took, not yet a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Written {
+pub(super) struct Unconfirmed {
     pub(super) record: Record,
     pub(super) version: Version,
     pub(super) sent: Time,
-    pub(super) row: Row,
+    pub(super) chain: HandOverChain,
 }
 
 /// The hold that another is nested in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Outer {
+pub(super) struct OuterHold {
     pub(super) number: u64,
     /// Whether the session relied on it.
     pub(super) sure: bool,
@@ -135,11 +135,11 @@ pub(super) struct Outer {
 impl Acquire {
     /// A wait for `key`. The nonce must be 128 bits from a secure generator, new for each acquisition.
     pub fn new(session: &Session, key: Key, options: LockOptions, nonce: Nonce) -> Self {
-        Acquire::at(session, Place::lock(&key), options, nonce)
+        Acquire::at(session, RecordKey::lock(&key), options, nonce)
     }
 
     /// A wait for a lock or for one permit.
-    pub(crate) fn at(session: &Session, place: Place, options: LockOptions, nonce: Nonce) -> Self {
+    pub(crate) fn at(session: &Session, place: RecordKey, options: LockOptions, nonce: Nonce) -> Self {
         // Who tries once does not wait; a permit is as good as another.
         let lines_up = options.line && place.permit.is_none() && options.wait != Some(Duration::ZERO);
         Acquire {
@@ -214,7 +214,7 @@ impl Acquire {
         (self.begun_anew, self.hurried) = (false, false);
         let (pause, then) = match &mut self.queue {
             Some(queue) if at_least.is_zero() => queue.pause(now, &mut self.wait),
-            _ => (at_least.saturating_add(self.wait.next_pause()), Then::Try),
+            _ => (at_least.saturating_add(self.wait.next_pause()), AfterPause::Try),
         };
         let pause = self.reservation.map_or(pause, |(_, until)| pause.min(now.until(until)));
         let pause = self.wait.within(now, pause);

@@ -3,20 +3,20 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::state::{Acquire, AddReply, Outcome, Outer, State, Written};
+use super::state::{Acquire, AddReply, Outcome, OuterHold, State, Unconfirmed};
 use crate::error::{AcquireError, WaitingFor};
 use crate::machine::Step;
 use crate::records::record::Record;
 use crate::records::wait_list::Ticket;
 use crate::session::Session;
-use crate::session::hand_over::{Claim, HandedOver, Row};
-use crate::session::hold::{Deadline, Doubt, Held, Purpose};
-use crate::turn::Then;
+use crate::session::hand_over::{Claim, HandOverChain, HandedOver};
+use crate::session::hold::{Deadline, Doubt, Hold, Purpose};
+use crate::turn::AfterPause;
 use crate::values::invalid::Invalid;
 use crate::values::kv::{Request, StoreError, Version, WriteOutcome};
 use crate::values::options::Mode;
 use crate::values::time::Time;
-use crate::write::rewrite::Rewrite;
+use crate::write::rewrite::RecordRewrite;
 
 /// How many failed tries go by between two looks at who holds the lock.
 const TRIES_PER_LOOK: u32 = 16;
@@ -25,7 +25,7 @@ impl Acquire {
     /// lock may be its own at any time, and only [`Event::HandedOver`] or its next step finds out.
     pub fn claim(&mut self, session: &Session, now: Time) -> Option<Claim> {
         let waits = matches!(self.state, State::Fresh | State::Pausing { .. });
-        if !waits || session.holds(&self.store_key, now) {
+        if !waits || session.is_holding(&self.store_key, now) {
             return None;
         }
         let record = self.record(session, now);
@@ -37,15 +37,15 @@ impl Acquire {
     pub(super) fn take(&mut self, session: &mut Session, now: Time, handed: HandedOver) -> Step<Outcome> {
         self.wait.start(now);
         self.meet(None);
-        let HandedOver { version, sent, in_a_row: length, first } = handed;
-        let row = Row { length, first: Some(Ticket(first)) };
+        let HandedOver { version, sent, chain_length: length, first } = handed;
+        let chain = HandOverChain { length, first: Some(Ticket(first)) };
         match self.claimed.take() {
             // By another of its acquisitions: then this record was gone before.
-            _ if session.holds(&self.store_key, now) => self.hold_once_more(session, now),
+            _ if session.is_holding(&self.store_key, now) => self.hold_once_more(session, now),
             Some(record) => {
                 // Whoever tells may be wrong about the time, but not so that the lease begins in the future.
                 let sent = sent.min(now);
-                self.on_written(session, now, Written { record: *record, version, sent, row })
+                self.on_written(session, now, Unconfirmed { record: *record, version, sent, chain })
             }
             None => self.look(session),
         }
@@ -69,14 +69,14 @@ impl Acquire {
         }
     }
 
-    pub(super) fn go_on(&mut self, session: &mut Session, now: Time, then: Then) -> Step<Outcome> {
+    pub(super) fn go_on(&mut self, session: &mut Session, now: Time, then: AfterPause) -> Step<Outcome> {
         if self.is_held(session, now) {
             return self.hold_once_more(session, now);
         }
         // The last is a try, wherever it stands.
         match then {
-            Then::Look if !self.wait.is_over(now) => self.look(session),
-            Then::Look | Then::Try => self.attempt(session, now),
+            AfterPause::Look if !self.wait.is_over(now) => self.look(session),
+            AfterPause::Look | AfterPause::Try => self.attempt(session, now),
         }
     }
 
@@ -101,39 +101,39 @@ impl Acquire {
     /// The session may hold the lock: from the start, or since another acquisition of it got there first. Where it is
     /// not sure of that, it nests or asks the store.
     pub(super) fn is_held(&self, session: &mut Session, now: Time) -> bool {
-        let Some(held) = session.held(&self.store_key) else { return false };
-        if held.is_reserved() {
+        let Some(hold) = session.hold(&self.store_key) else { return false };
+        if hold.is_reserved() {
             return false;
         }
-        if held.deadline.has_passed(now) {
+        if hold.deadline.has_passed(now) {
             session.forget(&self.store_key);
             return false;
         }
-        held.is_sure() || self.nests_in(held)
+        hold.is_sure() || self.nests_in(hold)
     }
 
-    pub(super) fn nests_in(&self, held: &Held) -> bool {
-        let is_nestable = held.record.mode == Mode::Reentrant || held.purpose == Purpose::Try;
+    pub(super) fn nests_in(&self, hold: &Hold) -> bool {
+        let is_nestable = hold.record.mode == Mode::Reentrant || hold.purpose == Purpose::Try;
         self.options.mode == Mode::Reentrant && is_nestable
     }
 
     pub(super) fn hold_once_more(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
-        let Some(held) = session.held_mut(&self.store_key) else { return self.add(session, now) };
-        if !self.nests_in(held) {
+        let Some(hold) = session.hold_mut(&self.store_key) else { return self.add(session, now) };
+        if !self.nests_in(hold) {
             return self.end(Err(AcquireError::AlreadyHeld));
         }
-        let Some(depth) = held.record.depth.checked_add(1) else {
+        let Some(depth) = hold.record.depth.checked_add(1) else {
             return self.end(Err(Invalid::new("the lock is held 4294967295 times already").into()));
         };
         // The outer holds rely on their lease: it may be lengthened, never shortened.
         let lease =
-            if self.options.lease.ttl() > held.record.lease.ttl() { self.options.lease } else { held.record.lease };
-        let record = Record { depth, lease, ..held.record.clone() };
+            if self.options.lease.ttl() > hold.record.lease.ttl() { self.options.lease } else { hold.record.lease };
+        let record = Record { depth, lease, ..hold.record.clone() };
         let (doubt, at_most) = (Doubt::Rewritten, Deadline::Unconfirmed);
-        let taken_until = held.taken_until.max(self.options.taken_until(now));
-        let hold = Outer { number: held.grant, sure: held.is_sure() };
-        let (write, ask) = Rewrite::start(&self.store_key, held, record, lease.ttl(), doubt, at_most, now);
-        self.state = State::Nesting { write: Box::new(write), hold, taken_until };
+        let taken_until = hold.taken_until.max(self.options.taken_until(now));
+        let outer = OuterHold { number: hold.number, sure: hold.is_sure() };
+        let (write, ask) = RecordRewrite::start(&self.store_key, hold, record, lease.ttl(), doubt, at_most, now);
+        self.state = State::Nesting { write: Box::new(write), outer, taken_until };
         ask.into()
     }
 
@@ -156,7 +156,7 @@ impl Acquire {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
                 let record = self.record(session, sent);
-                self.on_written(session, now, Written { record, version, sent, row: Row::default() })
+                self.on_written(session, now, Unconfirmed { record, version, sent, chain: HandOverChain::default() })
             }
             Ok(WriteOutcome::Conflict(version)) => self.on_taken(session, now, version),
             Ok(WriteOutcome::Absent) => self.end(Err(AcquireError::OutOfOrder)),

@@ -11,7 +11,7 @@ use crate::machine::{Event, Machine, Step};
 use crate::records::record::Nonce;
 use crate::renew::Renew;
 use crate::session::Session;
-use crate::values::name::Place;
+use crate::values::name::RecordKey;
 use crate::values::options::LockOptions;
 use crate::values::time::Time;
 use crate::wait::OUTAGE_PAUSE;
@@ -97,7 +97,7 @@ impl BeginTry {
     fn start(&mut self, mut retry: Box<Retry>, session: &mut Session, now: Time) -> Step<Begun> {
         retry.wait.start(now);
         (retry.reserved, retry.lost) = (None, false);
-        let store_key = session.store_key(&Place::lock(&retry.key));
+        let store_key = session.store_key(&RecordKey::lock(&retry.key));
         if let Some(grant) = session.running_try(&store_key, now) {
             return Try::new(retry, grant, true, false).begun(session);
         }

@@ -19,4 +19,4 @@ mod retry;
 pub use begin::BeginTry;
 pub use options::{MAX_RESERVE, MAX_TRIES, RetryOptions};
 pub use report::Report;
-pub use retry::{Retry, Try, Unreported, Verdict, Work};
+pub use retry::{NextTry, Retry, Try, Unreported, WorkOutcome};

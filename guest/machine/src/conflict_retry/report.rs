@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::ops::ControlFlow;
 
 use super::options::RetryOptions;
-use super::retry::{Retry, Try, Unreported, Verdict, Work};
+use super::retry::{NextTry, Retry, Try, Unreported, WorkOutcome};
 use crate::error::GrantError;
 use crate::machine::{Event, Machine, Step};
 use crate::release::{Release, Released};
@@ -15,7 +15,7 @@ use crate::values::kv::Ttl;
 use crate::values::options::LockOptions;
 use crate::values::time::Time;
 
-type Reported = Result<Verdict, Unreported>;
+type Reported = Result<NextTry, Unreported>;
 
 /// What an inner machine is fed with.
 type Fed<'s> = (&'s mut Session, Time, Event);
@@ -23,7 +23,7 @@ type Fed<'s> = (&'s mut Session, Time, Event);
 /// Ends a try: reserves the lock, or gives it back.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Report {
-    work: Work,
+    work: WorkOutcome,
     state: Reporting,
 }
 
@@ -37,7 +37,7 @@ enum Reporting {
 
 impl Try {
     /// Tells what its work came to.
-    pub fn report(self, work: Work) -> Report {
+    pub fn report(self, work: WorkOutcome) -> Report {
         Report { work, state: Reporting::Fresh(Box::new(self)) }
     }
 }
@@ -64,9 +64,9 @@ impl Report {
     /// The lock is the outer try's, and stays it.
     fn end_within(&self, validity: Validity) -> Reported {
         match (self.work, validity) {
-            (Work::Conflict(_), _) => Ok(Verdict::Outermost),
+            (WorkOutcome::Conflict(_), _) => Ok(NextTry::Outermost),
             (_, Validity::Lost) => Err(Unreported { error: GrantError::Lost(None), again: None }),
-            _ => Ok(Verdict::Finished),
+            _ => Ok(NextTry::Finished),
         }
     }
 
@@ -119,13 +119,13 @@ impl Report {
             return Ok(Retry { lost, ..*retry }.after(reserved, back_in));
         }
         match (self.work, outcome) {
-            (Work::Conflict(_), outcome) => {
+            (WorkOutcome::Conflict(_), outcome) => {
                 if outcome.is_err() {
                     session.forsake(&running.grant);
                 }
-                Ok(Verdict::Exhausted)
+                Ok(NextTry::Exhausted)
             }
-            (Work::Committed | Work::Failed, Ok(_)) => Ok(Verdict::Finished),
+            (WorkOutcome::Committed | WorkOutcome::Failed, Ok(_)) => Ok(NextTry::Finished),
             (_, Err(error @ GrantError::Store(_))) => Err(Unreported { error, again: Some(running) }),
             (_, Err(error)) => Err(Unreported { error, again: None }),
         }

@@ -38,7 +38,7 @@ pub struct Try {
 
 /// What the work of a try came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Work {
+pub enum WorkOutcome {
     /// Done.
     Committed,
     /// Its own concurrency control refused it: it can be tried again, after so long if that is known.
@@ -49,7 +49,7 @@ pub enum Work {
 
 /// What follows a try.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Verdict {
+pub enum NextTry {
     /// The lock is released. Nothing more to do.
     Finished,
     /// Begin again after this long: the lock is reserved until then and somewhat longer, unless it was lost, or that is
@@ -101,16 +101,16 @@ impl Retry {
         None
     }
 
-    pub(super) fn after(mut self, reserved: Option<Grant>, back_in: Option<Duration>) -> Verdict {
+    pub(super) fn after(mut self, reserved: Option<Grant>, back_in: Option<Duration>) -> NextTry {
         self.reserved = reserved;
         let pause = back_in.unwrap_or_else(|| self.wait.next_pause());
-        Verdict::RetryAfter(pause, Box::new(self))
+        NextTry::RetryAfter(pause, Box::new(self))
     }
 
     /// Whether work that came to this is tried again, and when if that is known.
-    pub(super) fn goes_on(&self, work: Work) -> Option<Option<Duration>> {
+    pub(super) fn goes_on(&self, work: WorkOutcome) -> Option<Option<Duration>> {
         match work {
-            Work::Conflict(back_in) if self.tries < self.options.tries => Some(back_in),
+            WorkOutcome::Conflict(back_in) if self.tries < self.options.tries => Some(back_in),
             _ => None,
         }
     }
@@ -139,7 +139,7 @@ impl Try {
 
     /// Nobody has the try any more: gives its lock back, unless that is an outer one's, or was written out.
     pub fn abandon(self, session: &Session) -> Option<Discard> {
-        let own = !self.nested && session.held_by(&self.grant).is_some_and(|held| !held.is_given_away());
+        let own = !self.nested && session.hold_of(&self.grant).is_some_and(|held| !held.is_given_away());
         own.then(|| Discard::left_by_a_retry(self.grant))
     }
 }

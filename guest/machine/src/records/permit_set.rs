@@ -9,12 +9,12 @@ pub const MAX_PERMITS: u32 = 1_000_000;
 
 /// Ranges in order, with both ends, that neither overlap nor touch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Numbers(Vec<(u32, u32)>);
+pub(crate) struct PermitSet(Vec<(u32, u32)>);
 
-impl Numbers {
+impl PermitSet {
     /// The numbers from 0 on.
     pub(crate) fn first(count: u32) -> Self {
-        let mut numbers = Numbers::default();
+        let mut numbers = PermitSet::default();
         numbers.grow_to(count);
         numbers
     }
@@ -103,7 +103,7 @@ impl Numbers {
             }
             ranges.push((low, high));
         }
-        Some(Numbers(ranges))
+        Some(PermitSet(ranges))
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
         fn the_ranges_are_the_set_that_they_stand_for(
             start in 0u32..40, changes in proptest::collection::vec((any::<bool>(), 0u32..60), 0..30),
         ) {
-            let mut numbers = Numbers::first(start);
+            let mut numbers = PermitSet::first(start);
             let mut set: BTreeSet<u32> = (0..start).collect();
             for (grow, number) in changes {
                 if grow {
@@ -154,13 +154,13 @@ mod tests {
                     prop_assert_eq!(numbers.round(3, 50), round);
                 }
                 prop_assert_eq!(numbers.contains(number), set.contains(&number));
-                prop_assert_eq!(Numbers::decode(&numbers.encode()), Some(numbers.clone()));
+                prop_assert_eq!(PermitSet::decode(&numbers.encode()), Some(numbers.clone()));
             }
         }
 
         #[test]
         fn no_text_makes_the_reader_panic(text in "[0-9,-]{0,40}") {
-            if let Some(numbers) = Numbers::decode(&text) {
+            if let Some(numbers) = PermitSet::decode(&text) {
                 prop_assert!(numbers.len() <= MAX_PERMITS);
             }
         }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn ranges_out_of_order_or_out_of_bounds_are_refused() {
         for bad in ["3-1", "1,1", "2,1", "0-4,3", "1-2-3", "x", "1000000", "0-4294967295"] {
-            assert_eq!(Numbers::decode(bad), None, "{bad}");
+            assert_eq!(PermitSet::decode(bad), None, "{bad}");
         }
     }
 }

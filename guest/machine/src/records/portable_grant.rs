@@ -22,7 +22,7 @@ const CHECKSUM_BYTES: usize = 4;
 
 /// What a written grant holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Written {
+pub(crate) struct PortableGrant {
     pub(crate) namespace: Namespace,
     pub(crate) version: Version,
     pub(crate) minimum: Option<Minimum>,
@@ -37,7 +37,7 @@ pub(crate) struct Minimum {
     pub(crate) at: Option<u64>,
 }
 
-impl Written {
+impl PortableGrant {
     pub(crate) fn encode(&self) -> String {
         let Version { era, number } = self.version;
         let mut body = format!("{} {era} {number}", self.namespace.as_str());
@@ -59,7 +59,7 @@ impl Written {
     }
 }
 
-fn parse(word: &str) -> Option<Written> {
+fn parse(word: &str) -> Option<PortableGrant> {
     let bytes = URL_SAFE_NO_PAD.decode(word).ok()?;
     let (sum, body) = bytes.split_at_checked(CHECKSUM_BYTES)?;
     if sum != checksum(body) {
@@ -77,7 +77,7 @@ fn parse(word: &str) -> Option<Written> {
         }),
     };
     let record = Record::decode(record.as_bytes()).ok()?;
-    (words.next().is_none() && record.depth > 0).then_some(Written { namespace, version, minimum, record })
+    (words.next().is_none() && record.depth > 0).then_some(PortableGrant { namespace, version, minimum, record })
 }
 
 fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {
@@ -91,18 +91,18 @@ mod tests {
     use super::*;
     use crate::records::record::Nonce;
     use crate::values::kv::Ttl;
-    use crate::values::name::{Key, Place, Text};
+    use crate::values::name::{Key, RecordKey, Text};
     use crate::values::options::{Lease, Mode};
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    fn sample() -> Written {
-        Written {
+    fn sample() -> PortableGrant {
+        PortableGrant {
             namespace: Namespace::new("kvlock").unwrap(),
             version: Version { era: 7, number: 9 },
             minimum: None,
             record: Record {
-                place: Place::lock(&Key::new("k").unwrap()),
+                place: RecordKey::lock(&Key::new("k").unwrap()),
                 owner: Text::owner("me").unwrap(),
                 label: Text::label("").unwrap(),
                 nonce: Nonce(1),
@@ -121,10 +121,10 @@ mod tests {
     fn a_written_grant_is_one_word_and_reads_back() {
         let word = sample().encode();
         assert!(word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)), "{word}");
-        assert_eq!(Written::decode(&word), Ok(sample()));
+        assert_eq!(PortableGrant::decode(&word), Ok(sample()));
         for at in [None, Some(1_795_230_245_678_000_000)] {
-            let kept = Written { minimum: Some(Minimum { left: Duration::from_secs(3600), at }), ..sample() };
-            assert_eq!(Written::decode(&kept.encode()), Ok(kept));
+            let kept = PortableGrant { minimum: Some(Minimum { left: Duration::from_secs(3600), at }), ..sample() };
+            assert_eq!(PortableGrant::decode(&kept.encode()), Ok(kept));
         }
     }
 
@@ -133,16 +133,16 @@ mod tests {
         fn a_cut_or_changed_word_is_refused(at in 0usize..500, byte in 0x21u8..0x7f) {
             let word = sample().encode();
             let at = at % word.len();
-            prop_assert!(Written::decode(&word[..at]).is_err());
+            prop_assert!(PortableGrant::decode(&word[..at]).is_err());
             let mut bytes: Vec<u8> = word.clone().into_bytes();
             bytes[at] = byte;
             let changed = String::from_utf8(bytes).unwrap();
-            prop_assert!(changed == word || Written::decode(&changed).is_err());
+            prop_assert!(changed == word || PortableGrant::decode(&changed).is_err());
         }
 
         #[test]
         fn no_text_makes_the_reader_panic(text in "(kvlock1\\.)?.{0,200}") {
-            let _ = Written::decode(&text);
+            let _ = PortableGrant::decode(&text);
         }
     }
 }

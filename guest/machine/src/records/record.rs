@@ -29,7 +29,7 @@ use core::time::Duration;
 
 use crate::values::calendar;
 use crate::values::kv::Ttl;
-use crate::values::name::{Key, Place, Text};
+use crate::values::name::{Key, RecordKey, Text};
 use crate::values::options::{Lease, Mode};
 use crate::values::text::{
     Lines, escape, excerpt, parse_seconds, push_decimal, push_escaped, push_hex, push_seconds, unescape,
@@ -60,7 +60,7 @@ impl Nonce {
 /// What is known of a held lock to everybody who reads the store.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
-    pub(crate) place: Place,
+    pub(crate) place: RecordKey,
     pub(crate) owner: Text,
     pub(crate) label: Text,
     pub(crate) nonce: Nonce,
@@ -139,7 +139,7 @@ impl Record {
     }
 
     /// Reads the record of this place; that of another one is no better than a foreign value.
-    pub(crate) fn decode_for(place: &Place, value: &[u8]) -> Result<Record, String> {
+    pub(crate) fn decode_for(place: &RecordKey, value: &[u8]) -> Result<Record, String> {
         let record = Record::decode(value)?;
         if record.place != *place {
             return Err(format!("the record of another key: {}", escape(&record.place.to_string())));
@@ -155,7 +155,7 @@ fn parse(value: &[u8]) -> Option<Record> {
         return None;
     }
     let record = Record {
-        place: Place {
+        place: RecordKey {
             key: Key::new(&unescape(lines.value("key")?)?).ok()?,
             permit: match lines.value("permit") {
                 Some(text) => Some(text.parse().ok()?),
@@ -218,7 +218,7 @@ mod tests {
 
     fn sample() -> Record {
         Record {
-            place: Place::lock(&Key::new("report").unwrap()),
+            place: RecordKey::lock(&Key::new("report").unwrap()),
             owner: Text::owner("nightly").unwrap(),
             label: Text::label("web-1 pid 4711").unwrap(),
             nonce: Nonce(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d),
@@ -274,7 +274,7 @@ mod tests {
             reserved in proptest::option::of(proptest::option::of("(?s).{1,50}")),
         ) {
             let record = Record {
-                place: Place { key: Key::new(&key).unwrap(), permit },
+                place: RecordKey { key: Key::new(&key).unwrap(), permit },
                 owner: Text::owner(&owner).unwrap(),
                 label: Text::label(&label).unwrap(),
                 nonce: Nonce(nonce),

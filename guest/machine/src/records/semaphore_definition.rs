@@ -11,7 +11,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::permit_set::{MAX_PERMITS, Numbers};
+use super::permit_set::{MAX_PERMITS, PermitSet};
 use crate::values::invalid::Invalid;
 use crate::values::kv::{Entry, Version};
 use crate::values::name::Key;
@@ -26,19 +26,19 @@ pub(crate) struct Definition {
     /// How many may be held; 0 when it is being destroyed.
     pub(crate) permits: u32,
     /// The numbers that may be held; more than `permits` while it shrinks, never fewer.
-    pub(crate) numbers: Numbers,
+    pub(crate) numbers: PermitSet,
 }
 
 /// A definition as it was read or written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Stated {
+pub(crate) struct VersionedDefinition {
     pub(crate) definition: Definition,
     pub(crate) version: Version,
 }
 
 impl Definition {
     pub(crate) fn new(name: &Key, permits: u32) -> Self {
-        Definition { name: name.clone(), permits, numbers: Numbers::first(permits) }
+        Definition { name: name.clone(), permits, numbers: PermitSet::first(permits) }
     }
 
     /// The same semaphore with another size. The numbers beyond it are taken out once they are free.
@@ -78,19 +78,19 @@ impl Definition {
         let definition = Definition {
             name: Key::semaphore(&unescape(lines.value("key")?)?).ok()?,
             permits: lines.value("permits")?.parse().ok()?,
-            numbers: Numbers::decode(lines.value("numbers")?)?,
+            numbers: PermitSet::decode(lines.value("numbers")?)?,
         };
         let whole = heading == HEADING && definition.encode() == value;
         (whole && definition.numbers.len() >= definition.permits).then_some(definition)
     }
 }
 
-impl Stated {
+impl VersionedDefinition {
     /// Reads the definition of this semaphore; the beginning of what is there instead.
     pub(crate) fn read(name: &Key, entry: &Entry) -> Result<Self, String> {
         let definition = Definition::decode(&entry.value).filter(|definition| definition.name == *name);
         let definition = definition.ok_or_else(|| excerpt(&entry.value))?;
-        Ok(Stated { definition, version: entry.version })
+        Ok(VersionedDefinition { definition, version: entry.version })
     }
 }
 

@@ -19,13 +19,13 @@ const HEADING: &str = "kvlock/1 semaphores";
 
 /// The names, in order and each once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Registry(Vec<Key>);
+pub(crate) struct SemaphoreList(Vec<Key>);
 
-impl Registry {
+impl SemaphoreList {
     /// Reads the list; none there is an empty one. The beginning of what is there instead.
     pub(crate) fn read(entry: Option<&Entry>) -> Result<Self, String> {
-        let Some(entry) = entry else { return Ok(Registry::default()) };
-        Registry::decode(&entry.value).ok_or_else(|| excerpt(&entry.value))
+        let Some(entry) = entry else { return Ok(SemaphoreList::default()) };
+        SemaphoreList::decode(&entry.value).ok_or_else(|| excerpt(&entry.value))
     }
 
     pub(crate) fn names(self) -> Vec<Key> {
@@ -59,8 +59,8 @@ impl Registry {
             names.push(Key::semaphore(&unescape(name)?).ok()?);
         }
         let ordered = names.is_sorted_by(|one, next| one < next);
-        let registry = Registry(names);
-        (heading == HEADING && ordered && registry.encode() == value).then_some(registry)
+        let list = SemaphoreList(names);
+        (heading == HEADING && ordered && list.encode() == value).then_some(list)
     }
 }
 
@@ -71,21 +71,21 @@ mod tests {
 
     #[test]
     fn names_out_of_order_are_not_ours() {
-        assert!(Registry::decode(b"kvlock/1 semaphores\nkey: a\nkey: b\n").is_some());
-        assert_eq!(Registry::decode(b"kvlock/1 semaphores\nkey: b\nkey: a\n"), None);
-        assert_eq!(Registry::decode(b"kvlock/1 semaphores\nkey: a\nkey: a\n"), None);
+        assert!(SemaphoreList::decode(b"kvlock/1 semaphores\nkey: a\nkey: b\n").is_some());
+        assert_eq!(SemaphoreList::decode(b"kvlock/1 semaphores\nkey: b\nkey: a\n"), None);
+        assert_eq!(SemaphoreList::decode(b"kvlock/1 semaphores\nkey: a\nkey: a\n"), None);
     }
 
     proptest! {
         #[test]
         fn every_list_reads_back(names in proptest::collection::btree_set("(?s).{1,20}", 0..9)) {
-            let registry = Registry(names.iter().map(|name| Key::semaphore(name).unwrap()).collect());
-            prop_assert_eq!(Registry::decode(&registry.encode()), Some(registry));
+            let list = SemaphoreList(names.iter().map(|name| Key::semaphore(name).unwrap()).collect());
+            prop_assert_eq!(SemaphoreList::decode(&list.encode()), Some(list));
         }
 
         #[test]
         fn no_value_makes_the_reader_panic(value: Vec<u8>) {
-            let _ = Registry::decode(&value);
+            let _ = SemaphoreList::decode(&value);
         }
     }
 }

@@ -62,17 +62,17 @@ pub(crate) struct ListedTicket {
     pub(crate) store_key: Arc<str>,
     pub(crate) ticket: Ticket,
     /// The list as it was seen last, if it was seen.
-    pub(crate) seen: Option<(Line, Version)>,
+    pub(crate) seen: Option<(WaitList, Version)>,
 }
 
 /// A line, those who came first first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Line {
+pub(crate) struct WaitList {
     pub(crate) turn: Option<Duration>,
     waiting: Vec<Waiting>,
 }
 
-impl Line {
+impl WaitList {
     /// Reads the line of a lock; what is not one is as good as none.
     pub(crate) fn decode(key: &Key, value: &[u8]) -> Self {
         parse(key, value).unwrap_or_default()
@@ -165,7 +165,7 @@ impl Line {
     }
 }
 
-fn parse(key: &Key, value: &[u8]) -> Option<Line> {
+fn parse(key: &Key, value: &[u8]) -> Option<WaitList> {
     let (heading, mut lines) = Lines::read(value)?;
     if heading != HEADING || unescape(lines.value("key")?)? != key.as_str() {
         return None;
@@ -179,7 +179,7 @@ fn parse(key: &Key, value: &[u8]) -> Option<Line> {
         let passes = word.len() - digits.len();
         Some(Waiting { ticket: Ticket(u64::from_str_radix(digits, 16).ok()?), passes })
     });
-    let line = Line { turn, waiting: waiting.take(MOST + 1).collect::<Option<_>>()? };
+    let line = WaitList { turn, waiting: waiting.take(MOST + 1).collect::<Option<_>>()? };
     (line.len() <= MOST).then_some(line)
 }
 
@@ -202,13 +202,13 @@ mod tests {
         Key::new("report").unwrap()
     }
 
-    fn line(tickets: &[u64]) -> Line {
-        let mut line = Line::default();
+    fn line(tickets: &[u64]) -> WaitList {
+        let mut line = WaitList::default();
         assert!(tickets.iter().all(|ticket| line.join(Ticket(*ticket))));
         line
     }
 
-    fn tickets(line: &Line) -> Vec<u64> {
+    fn tickets(line: &WaitList) -> Vec<u64> {
         line.waiting.iter().map(|waiting| waiting.ticket.0).collect()
     }
 
@@ -219,7 +219,7 @@ mod tests {
         line.serve(Ticket(2));
         let text = "kvlock/1 line\nkey: report\nturn: 0.00125s\nwaiting: ~6c62272e07bb0142 0000000000000003\n";
         assert_eq!(line.encode(&key()), text.as_bytes());
-        assert_eq!(Line::decode(&key(), text.as_bytes()), line);
+        assert_eq!(WaitList::decode(&key(), text.as_bytes()), line);
     }
 
     #[test]
@@ -253,7 +253,7 @@ mod tests {
         let long = alloc::string::String::from_utf8(line(&[7; MOST]).encode(&key())).unwrap();
         let long = long.replace("\nwaiting:", "\nwaiting: 0000000000000001");
         for value in ["", "42", "kvlock/1 line\n", &long].map(str::as_bytes).into_iter().chain([other.as_slice()]) {
-            assert_eq!(Line::decode(&key(), value), Line::default(), "{value:?}");
+            assert_eq!(WaitList::decode(&key(), value), WaitList::default(), "{value:?}");
         }
     }
 
@@ -270,12 +270,12 @@ mod tests {
             let mut line = line(&tickets);
             line.turn = turn.map(Duration::from_nanos);
             line.serve(Ticket(tickets[usize::from(served) % tickets.len()]));
-            prop_assert_eq!(Line::decode(&key(), &line.encode(&key())), line);
+            prop_assert_eq!(WaitList::decode(&key(), &line.encode(&key())), line);
         }
 
         #[test]
         fn no_value_makes_the_reader_panic(value: Vec<u8>) {
-            let _ = Line::decode(&key(), &value);
+            let _ = WaitList::decode(&key(), &value);
         }
     }
 }

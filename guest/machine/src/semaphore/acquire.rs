@@ -5,18 +5,18 @@ use alloc::boxed::Box;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use super::permit_scan::Watch;
-use super::survey::{End, Extent, Found, Survey};
+use super::permit_scan::PermitScan;
+use super::survey::{Extent, Survey, SurveyEnd, SurveyReport};
 use crate::acquire::Acquire;
 use crate::error::{AcquireError, WaitingFor};
 use crate::machine::{Event, Machine, Step};
 use crate::records::record::Nonce;
-use crate::records::semaphore_definition::Stated;
+use crate::records::semaphore_definition::VersionedDefinition;
 use crate::release::Release;
 use crate::session::Session;
 use crate::session::grant::{Grant, Validity};
 use crate::values::kv::{Entry, Reply, Request, StoreError, Ttl, WriteOutcome};
-use crate::values::name::{Key, Place};
+use crate::values::name::{Key, RecordKey};
 use crate::values::options::LockOptions;
 use crate::values::time::Time;
 use crate::wait::{OUTAGE_PAUSE, Wait};
@@ -36,17 +36,17 @@ pub struct AcquirePermit {
     wait: Wait,
     waiting_for: WaitingFor,
     /// The definition as it was seen last.
-    believed: Option<Box<Stated>>,
+    last_known: Option<Box<VersionedDefinition>>,
     /// Whether a number is tried on what the session remembers: the semaphore may be gone since.
     from_memory: bool,
     /// Whether a number taken at random is likely to be held.
     scarce: bool,
     /// What it knows of the permits since it found them all held.
-    watch: Option<Box<Watch>>,
+    watch: Option<Box<PermitScan>>,
     /// A number of which it is not known whether our record is there, or may get there yet.
     in_doubt: Option<u32>,
     /// How often it went on without a pause since the last one.
-    hasty: u32,
+    tries_since_pause: u32,
     state: State,
 }
 
@@ -58,7 +58,7 @@ enum State {
     },
     /// Taking free numbers out of a semaphore that shrinks: whoever began that may be gone.
     Settling {
-        settled: Box<Stated>,
+        settled: Box<VersionedDefinition>,
     },
     Trying {
         number: u32,
@@ -72,7 +72,7 @@ enum State {
     /// Giving the number back.
     Withdrawing {
         release: Box<Release>,
-        then: Withdrawn,
+        then: WithdrawReason,
     },
     Pausing {
         until: Time,
@@ -81,7 +81,7 @@ enum State {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Withdrawn {
+enum WithdrawReason {
     LookAgain,
     Pause,
     Fail(Box<AcquireError>),
@@ -98,12 +98,12 @@ impl AcquirePermit {
             options: LockOptions { wait: Some(Duration::ZERO), ..LockOptions::new(options.lease) },
             nonce,
             waiting_for: WaitingFor::Turn,
-            believed: None,
+            last_known: None,
             from_memory: false,
             scarce: false,
             watch: None,
             in_doubt: None,
-            hasty: 0,
+            tries_since_pause: 0,
             state: State::Fresh,
         }
     }
@@ -132,16 +132,22 @@ impl AcquirePermit {
     }
 
     /// Tries a number unseen where it is likely to be free: that is cheaper than a search.
-    fn guess(&mut self, session: &mut Session, now: Time, stated: Stated, freed: Option<u32>) -> Step<Outcome> {
+    fn guess(
+        &mut self,
+        session: &mut Session,
+        now: Time,
+        stated: VersionedDefinition,
+        freed: Option<u32>,
+    ) -> Step<Outcome> {
         let numbers = &stated.definition.numbers;
         // Each session begins elsewhere, or all would try for the same number.
         let any = || numbers.round(self.wait.random_below(u32::MAX), 1).first().copied();
         let guess = if self.scarce { freed } else { freed.or_else(any) };
         let guess = guess.filter(|number| {
-            let place = Place::permit(&self.name, *number);
-            stated.definition.grants(*number) && !session.holds(&session.store_key(&place), now)
+            let place = RecordKey::permit(&self.name, *number);
+            stated.definition.grants(*number) && !session.is_holding(&session.store_key(&place), now)
         });
-        self.believed = Some(Box::new(stated));
+        self.last_known = Some(Box::new(stated));
         match guess {
             Some(number) => self.try_number(session, number, now),
             None => self.search(session, now),
@@ -151,7 +157,7 @@ impl AcquirePermit {
     /// Looks for a free number: whoever waits already at some, any other at all. So does whoever gives up, who is to
     /// be told how many are held.
     fn search(&mut self, session: &Session, now: Time) -> Step<Outcome> {
-        let extent = match (&mut self.watch, &self.believed) {
+        let extent = match (&mut self.watch, &self.last_known) {
             (Some(watch), Some(stated)) if !self.wait.is_over(now) => {
                 Extent::Part(watch.look(&stated.definition.numbers, now))
             }
@@ -162,27 +168,27 @@ impl AcquirePermit {
 
     fn survey(&mut self, session: &Session, extent: Extent) -> Step<Outcome> {
         self.from_memory = false;
-        let (survey, ask) = Survey::start(session, &self.name, extent, self.believed.take());
+        let (survey, ask) = Survey::start(session, &self.name, extent, self.last_known.take());
         self.state = State::Surveying { survey };
         ask.into()
     }
 
     /// Somebody was faster. Others may be free.
     fn search_again(&mut self, session: &Session, now: Time) -> Step<Outcome> {
-        self.hasty += 1;
-        if self.hasty > RACES { self.pause(now, Duration::ZERO) } else { self.search(session, now) }
+        self.tries_since_pause += 1;
+        if self.tries_since_pause > RACES { self.pause(now, Duration::ZERO) } else { self.search(session, now) }
     }
 
-    fn on_survey(&mut self, session: &mut Session, now: Time, end: End) -> Step<Outcome> {
+    fn on_survey(&mut self, session: &mut Session, now: Time, end: SurveyEnd) -> Step<Outcome> {
         match end {
-            End::Found(found) if found.stated.definition.permits == 0 => self.unknown(session),
-            End::Found(found) if found.seen == 0 => self.guess(session, now, found.stated, None),
-            End::Found(found) if found.stated.definition.surplus() > 0 => self.on_unsettled(session, now, *found),
-            End::Found(found) => self.on_found(session, now, *found),
-            End::Unknown => self.unknown(session),
-            End::Corrupt(excerpt) => self.end(Err(AcquireError::Corrupt(excerpt))),
-            End::Failed(error) => self.on_outage(now, error),
-            End::OutOfOrder => self.end(Err(AcquireError::OutOfOrder)),
+            SurveyEnd::Found(found) if found.stated.definition.permits == 0 => self.unknown(session),
+            SurveyEnd::Found(found) if found.seen == 0 => self.guess(session, now, found.stated, None),
+            SurveyEnd::Found(found) if found.stated.definition.surplus() > 0 => self.on_unsettled(session, now, *found),
+            SurveyEnd::Found(found) => self.on_found(session, now, *found),
+            SurveyEnd::Unknown => self.unknown(session),
+            SurveyEnd::Corrupt(excerpt) => self.end(Err(AcquireError::Corrupt(excerpt))),
+            SurveyEnd::Failed(error) => self.on_outage(now, error),
+            SurveyEnd::OutOfOrder => self.end(Err(AcquireError::OutOfOrder)),
         }
     }
 
@@ -191,13 +197,13 @@ impl AcquirePermit {
         self.end(Err(AcquireError::Unknown))
     }
 
-    fn on_found(&mut self, session: &mut Session, now: Time, found: Found) -> Step<Outcome> {
+    fn on_found(&mut self, session: &mut Session, now: Time, found: SurveyReport) -> Step<Outcome> {
         let free = u32::try_from(found.free.len()).unwrap_or(u32::MAX);
         let pick = self.wait.random_below(free.max(1));
         match found.free.get(usize::try_from(pick).unwrap_or(0)).copied() {
             Some(number) => {
                 self.scarce = free < found.seen.div_ceil(2);
-                self.believed = Some(Box::new(found.stated));
+                self.last_known = Some(Box::new(found.stated));
                 self.try_number(session, number, now)
             }
             None => self.on_exhausted(session, now, found),
@@ -205,22 +211,28 @@ impl AcquirePermit {
     }
 
     /// The semaphore shrinks: nobody gets in, and what is free goes.
-    fn on_unsettled(&mut self, session: &mut Session, now: Time, found: Found) -> Step<Outcome> {
+    fn on_unsettled(&mut self, session: &mut Session, now: Time, found: SurveyReport) -> Step<Outcome> {
         if found.free.is_empty() {
             return self.on_exhausted(session, now, found);
         }
-        let Stated { definition, version } = found.stated;
+        let VersionedDefinition { definition, version } = found.stated;
         let definition = definition.without(&found.free);
         let key = session.namespace().semaphore(&self.name);
         let value = definition.encode();
-        self.state = State::Settling { settled: Box::new(Stated { definition, version }) };
+        self.state = State::Settling { settled: Box::new(VersionedDefinition { definition, version }) };
         Step::Call(Request::Replace { key, value, ttl: Ttl::Forever, if_version: version })
     }
 
-    fn on_settled(&mut self, session: &Session, now: Time, settled: Stated, reply: WriteReply) -> Step<Outcome> {
+    fn on_settled(
+        &mut self,
+        session: &Session,
+        now: Time,
+        settled: VersionedDefinition,
+        reply: WriteReply,
+    ) -> Step<Outcome> {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
-                self.believed = Some(Box::new(Stated { version, ..settled }));
+                self.last_known = Some(Box::new(VersionedDefinition { version, ..settled }));
                 self.search_again(session, now)
             }
             // Changed by somebody else, or it may have been by us: the next survey tells.
@@ -229,8 +241,8 @@ impl AcquirePermit {
         }
     }
 
-    fn on_exhausted(&mut self, session: &mut Session, now: Time, found: Found) -> Step<Outcome> {
-        let Found { stated, seen, taken, ends, held: holders, .. } = found;
+    fn on_exhausted(&mut self, session: &mut Session, now: Time, found: SurveyReport) -> Step<Outcome> {
+        let SurveyReport { stated, seen, taken, ends, held: holders, .. } = found;
         let (size, numbers) = (stated.definition.permits, stated.definition.numbers.len());
         let held = match &mut self.watch {
             Some(watch) if seen < numbers => {
@@ -238,19 +250,19 @@ impl AcquirePermit {
                 watch.held.min(numbers)
             }
             watch => {
-                *watch = Some(Box::new(Watch::new(taken, self.wait.random_below(u32::MAX), ends)));
+                *watch = Some(Box::new(PermitScan::new(taken, self.wait.random_below(u32::MAX), ends)));
                 taken
             }
         };
         let holder = holders.into_iter().next().map(Box::new);
         self.waiting_for = WaitingFor::Exhausted { size, held, holder };
         session.semaphores.note(&self.name, stated.clone(), true);
-        self.believed = Some(Box::new(stated));
+        self.last_known = Some(Box::new(stated));
         self.pause(now, Duration::ZERO)
     }
 
     fn try_number(&mut self, session: &mut Session, number: u32, now: Time) -> Step<Outcome> {
-        let place = Place::permit(&self.name, number);
+        let place = RecordKey::permit(&self.name, number);
         let mut acquire = Box::new(Acquire::at(session, place, self.options.clone(), self.nonce));
         match acquire.step(session, now, Event::Start).split() {
             ControlFlow::Break(outcome) => self.on_tried(session, now, number, acquire.is_in_doubt(), outcome),
@@ -315,22 +327,22 @@ impl AcquirePermit {
         grant: Grant,
         reply: Result<Option<Entry>, StoreError>,
     ) -> Step<Outcome> {
-        let then = match reply.map(|entry| entry.map(|entry| Stated::read(&self.name, &entry))) {
+        let then = match reply.map(|entry| entry.map(|entry| VersionedDefinition::read(&self.name, &entry))) {
             Ok(Some(Ok(stated))) if stated.definition.grants(number) => {
                 if session.validity(&grant, now) != Validity::Lost {
                     session.semaphores.note(&self.name, stated, self.scarce);
                     return self.end(Ok(grant));
                 }
                 // The answer took longer than the lease.
-                Withdrawn::Pause
+                WithdrawReason::Pause
             }
             Ok(Some(Ok(stated))) => {
-                self.believed = Some(Box::new(stated));
-                Withdrawn::LookAgain
+                self.last_known = Some(Box::new(stated));
+                WithdrawReason::LookAgain
             }
-            Ok(Some(Err(excerpt))) => Withdrawn::Fail(Box::new(AcquireError::Corrupt(excerpt))),
-            Ok(None) => Withdrawn::Fail(Box::new(AcquireError::Unknown)),
-            Err(error) => Withdrawn::Outage(error),
+            Ok(Some(Err(excerpt))) => WithdrawReason::Fail(Box::new(AcquireError::Corrupt(excerpt))),
+            Ok(None) => WithdrawReason::Fail(Box::new(AcquireError::Unknown)),
+            Err(error) => WithdrawReason::Outage(error),
         };
         let mut release = Box::new(Release::new(grant));
         match release.step(session, now, Event::Start).split() {
@@ -343,15 +355,15 @@ impl AcquirePermit {
     }
 
     /// However it was given back: what stays behind ends with its lease.
-    fn on_withdrawn(&mut self, session: &mut Session, now: Time, then: Withdrawn) -> Step<Outcome> {
+    fn on_withdrawn(&mut self, session: &mut Session, now: Time, then: WithdrawReason) -> Step<Outcome> {
         match then {
-            Withdrawn::LookAgain => self.search_again(session, now),
-            Withdrawn::Pause => self.pause(now, Duration::ZERO),
-            Withdrawn::Fail(error) => {
+            WithdrawReason::LookAgain => self.search_again(session, now),
+            WithdrawReason::Pause => self.pause(now, Duration::ZERO),
+            WithdrawReason::Fail(error) => {
                 session.semaphores.forget(&self.name);
                 self.end(Err(*error))
             }
-            Withdrawn::Outage(error) => self.on_outage(now, error),
+            WithdrawReason::Outage(error) => self.on_outage(now, error),
         }
     }
 
@@ -372,7 +384,7 @@ impl AcquirePermit {
                 waiting_for => self.end(Err(AcquireError::Busy { waited: self.wait.waited(now), waiting_for })),
             };
         }
-        self.hasty = 0;
+        self.tries_since_pause = 0;
         let pause = self.wait.pause(now, at_least);
         self.state = State::Pausing { until: now.after(pause) };
         Step::Sleep(pause)

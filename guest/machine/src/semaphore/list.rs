@@ -5,10 +5,10 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
 use super::status::SemaphoreStatus;
-use super::survey::{End, Extent, Survey};
+use super::survey::{Extent, Survey, SurveyEnd};
 use crate::error::KeyError;
 use crate::machine::{Event, Machine, Step};
-use crate::records::semaphore_list::Registry;
+use crate::records::semaphore_list::SemaphoreList;
 use crate::session::Session;
 use crate::values::kv::{Reply, Request};
 use crate::values::name::Key;
@@ -60,9 +60,9 @@ impl List {
         ask.into()
     }
 
-    fn on_survey(&mut self, session: &Session, now: Time, name: Key, end: End) -> Step<Outcome> {
+    fn on_survey(&mut self, session: &Session, now: Time, name: Key, end: SurveyEnd) -> Step<Outcome> {
         match end {
-            End::Found(found) => match found.foreign {
+            SurveyEnd::Found(found) => match found.foreign {
                 Some(excerpt) => Step::Done(Err(KeyError::Corrupt(excerpt))),
                 None => {
                     let era = found.stated.version.era;
@@ -71,10 +71,10 @@ impl List {
                 }
             },
             // Listed before it is made, and until after it is destroyed.
-            End::Unknown => self.next(session),
-            End::Corrupt(excerpt) => Step::Done(Err(KeyError::Corrupt(excerpt))),
-            End::Failed(error) => Step::Done(Err(error.into())),
-            End::OutOfOrder => Step::Done(Err(KeyError::OutOfOrder)),
+            SurveyEnd::Unknown => self.next(session),
+            SurveyEnd::Corrupt(excerpt) => Step::Done(Err(KeyError::Corrupt(excerpt))),
+            SurveyEnd::Failed(error) => Step::Done(Err(error.into())),
+            SurveyEnd::OutOfOrder => Step::Done(Err(KeyError::OutOfOrder)),
         }
     }
 
@@ -108,8 +108,8 @@ impl Machine for List {
                 Step::Call(Request::Get { key: session.namespace().semaphores() })
             }
             (State::ReadingNames, Event::Reply(Reply::Entry(Ok(entry)))) => {
-                match Registry::read(entry.as_ref()) {
-                    Ok(registry) => self.names = registry.names().into_iter().rev().collect(),
+                match SemaphoreList::read(entry.as_ref()) {
+                    Ok(list) => self.names = list.names().into_iter().rev().collect(),
                     Err(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
                 }
                 self.next(session)

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::records::permit_set::Numbers;
+use crate::records::permit_set::PermitSet;
 use crate::values::time::Time;
 
 /// How many numbers are read in one look: with the definition, three times as many keys as a semaphore of ten has.
@@ -13,26 +13,26 @@ const ENDED: usize = LOOK / 2;
 
 /// Looks at a part of the numbers at a time, in turn; those whose leases have ended come first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Watch {
+pub(super) struct PermitScan {
     /// How many were held when all were read last.
     pub(super) held: u32,
     /// Where among the numbers the next look begins.
     next: u32,
-    ends: Ends,
+    ends: LeaseEnds,
 }
 
 /// The numbers whose leases end first, and when that was to be; only so many are kept as may be looked at in one go.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Ends(Vec<(Time, u32)>);
+pub(super) struct LeaseEnds(Vec<(Time, u32)>);
 
-impl Watch {
+impl PermitScan {
     /// After all numbers were read.
-    pub(super) fn new(held: u32, from: u32, ends: Ends) -> Self {
-        Watch { held, next: from, ends }
+    pub(super) fn new(held: u32, from: u32, ends: LeaseEnds) -> Self {
+        PermitScan { held, next: from, ends }
     }
 
     /// The numbers to be looked at now.
-    pub(super) fn look(&mut self, numbers: &Numbers, now: Time) -> Vec<u32> {
+    pub(super) fn look(&mut self, numbers: &PermitSet, now: Time) -> Vec<u32> {
         let mut look = self.ends.take_ended(now);
         look.retain(|number| numbers.contains(*number));
         let turn = numbers.round(self.next, LOOK - look.len());
@@ -44,12 +44,12 @@ impl Watch {
     }
 
     /// None of those that were looked at is free; when they may be.
-    pub(super) fn note(&mut self, ends: Ends) {
+    pub(super) fn note(&mut self, ends: LeaseEnds) {
         ends.0.into_iter().for_each(|(end, number)| self.ends.note(number, end));
     }
 }
 
-impl Ends {
+impl LeaseEnds {
     pub(super) fn note(&mut self, number: u32, end: Time) {
         self.0.retain(|(_, noted)| *noted != number);
         let place = self.0.partition_point(|(noted, _)| *noted <= end);
@@ -70,8 +70,8 @@ mod tests {
 
     #[test]
     fn every_number_comes_in_turn_though_there_are_always_some_whose_leases_have_ended() {
-        let numbers = Numbers::first(1000);
-        let mut watch = Watch::new(1000, 990, Ends::default());
+        let numbers = PermitSet::first(1000);
+        let mut watch = PermitScan::new(1000, 990, LeaseEnds::default());
         let mut seen = BTreeSet::new();
         for _ in 0..1000usize.div_ceil(LOOK - ENDED) {
             for number in 0..100 {
@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn a_number_is_looked_at_when_its_lease_has_ended_and_once() {
-        let numbers = Numbers::first(1000);
-        let mut watch = Watch::new(1000, 0, Ends::default());
+        let numbers = PermitSet::first(1000);
+        let mut watch = PermitScan::new(1000, 0, LeaseEnds::default());
         watch.ends.note(700, Time::from_nanos(5));
         assert!(!watch.look(&numbers, Time::from_nanos(4)).contains(&700));
         assert!(watch.look(&numbers, Time::from_nanos(5)).contains(&700));
@@ -96,8 +96,8 @@ mod tests {
 
     #[test]
     fn a_small_semaphore_is_read_as_a_whole() {
-        let numbers = Numbers::first(10);
-        let mut watch = Watch::new(10, 7, Ends::default());
+        let numbers = PermitSet::first(10);
+        let mut watch = PermitScan::new(10, 7, LeaseEnds::default());
         for _ in 0..3 {
             assert_eq!(
                 watch.look(&numbers, Time::from_nanos(1)).into_iter().collect::<BTreeSet<_>>(),

@@ -10,11 +10,11 @@ use core::ops::ControlFlow;
 use core::time::Duration;
 
 use super::status::SemaphoreStatus;
-use super::survey::{End, Extent, Found, Survey};
+use super::survey::{Extent, Survey, SurveyEnd, SurveyReport};
 use crate::machine::{Event, Machine, Step};
 use crate::records::record::Nonce;
-use crate::records::semaphore_definition::{self, Definition, Stated};
-use crate::records::semaphore_list::Registry;
+use crate::records::semaphore_definition::{self, Definition, VersionedDefinition};
+use crate::records::semaphore_list::SemaphoreList;
 use crate::session::Session;
 use crate::values::invalid::Invalid;
 use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl, WriteOutcome};
@@ -77,7 +77,7 @@ pub struct Resize {
     in_doubt: bool,
     /// Whether the new size was written, by us as far as we know.
     written: bool,
-    believed: Option<Box<Stated>>,
+    last_known: Option<Box<VersionedDefinition>>,
     status: SemaphoreStatus,
     /// Why the store did not answer last, if that is what is waited for.
     outage: Option<StoreError>,
@@ -104,7 +104,7 @@ enum State {
         survey: Box<Survey>,
     },
     Settling {
-        settled: Box<Stated>,
+        settled: Box<VersionedDefinition>,
     },
     Deleting,
     /// Reading whether somebody made it anew while it was taken off the list.
@@ -131,7 +131,7 @@ impl Resize {
             before: None,
             in_doubt: false,
             written: false,
-            believed: None,
+            last_known: None,
             outage: None,
             races: 0,
             state: State::Fresh,
@@ -159,11 +159,11 @@ impl Resize {
     }
 
     fn on_list(&mut self, session: &Session, listed: bool, entry: Option<Entry>) -> Step<Outcome> {
-        let registry = match Registry::read(entry.as_ref()) {
-            Ok(registry) => registry,
+        let list = match SemaphoreList::read(entry.as_ref()) {
+            Ok(list) => list,
             Err(excerpt) => return self.end(Err(ResizeError::Corrupt(excerpt))),
         };
-        match registry.write(session.namespace().semaphores(), &self.name, listed, entry.as_ref()) {
+        match list.write(session.namespace().semaphores(), &self.name, listed, entry.as_ref()) {
             Some(request) => {
                 self.state = State::Enlisting { listed };
                 Step::Call(request)
@@ -192,13 +192,13 @@ impl Resize {
 
     fn on_read(&mut self, session: &Session, entry: Option<Entry>) -> Step<Outcome> {
         let Some(entry) = entry else { return self.on_none(session) };
-        let Stated { definition, version } = match Stated::read(&self.name, &entry) {
+        let VersionedDefinition { definition, version } = match VersionedDefinition::read(&self.name, &entry) {
             Ok(stated) => stated,
             Err(excerpt) => return self.end(Err(ResizeError::Corrupt(excerpt))),
         };
         self.before.get_or_insert(Some(definition.permits));
         if definition.permits == self.size {
-            self.believed = Some(Box::new(Stated { definition, version }));
+            self.last_known = Some(Box::new(VersionedDefinition { definition, version }));
             return self.on_written(session);
         }
         let resized = Box::new(definition.resized(self.size));
@@ -222,7 +222,7 @@ impl Resize {
     fn on_write(&mut self, session: &Session, now: Time, definition: Definition, reply: WriteReply) -> Step<Outcome> {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
-                self.believed = Some(Box::new(Stated { definition, version }));
+                self.last_known = Some(Box::new(VersionedDefinition { definition, version }));
                 self.on_written(session)
             }
             Ok(_) => self.again(session, now),
@@ -233,7 +233,7 @@ impl Resize {
     /// The definition has our size.
     fn on_written(&mut self, session: &Session) -> Step<Outcome> {
         self.written = true;
-        let settled = self.believed.as_ref().is_some_and(|stated| stated.definition.surplus() == 0);
+        let settled = self.last_known.as_ref().is_some_and(|stated| stated.definition.surplus() == 0);
         if settled && self.size > 0 {
             return self.done();
         }
@@ -241,31 +241,31 @@ impl Resize {
     }
 
     fn survey(&mut self, session: &Session) -> Step<Outcome> {
-        let (survey, ask) = Survey::start(session, &self.name, Extent::Whole, self.believed.take());
+        let (survey, ask) = Survey::start(session, &self.name, Extent::Whole, self.last_known.take());
         self.state = State::Surveying { survey };
         ask.into()
     }
 
-    fn on_survey(&mut self, session: &Session, now: Time, end: End) -> Step<Outcome> {
+    fn on_survey(&mut self, session: &Session, now: Time, end: SurveyEnd) -> Step<Outcome> {
         match end {
-            End::Found(found) if found.stated.definition.permits != self.size => {
+            SurveyEnd::Found(found) if found.stated.definition.permits != self.size => {
                 self.end(Err(ResizeError::Superseded(found.stated.definition.permits)))
             }
-            End::Found(found) => self.on_found(session, now, *found),
+            SurveyEnd::Found(found) => self.on_found(session, now, *found),
             // Somebody else waited for the same, and was faster.
-            End::Unknown if self.size == 0 => self.list(session, false),
-            End::Unknown => self.end(Err(ResizeError::Superseded(0))),
-            End::Corrupt(excerpt) => self.end(Err(ResizeError::Corrupt(excerpt))),
-            End::Failed(error) => self.on_outage(now, error),
-            End::OutOfOrder => self.end(Err(ResizeError::OutOfOrder)),
+            SurveyEnd::Unknown if self.size == 0 => self.list(session, false),
+            SurveyEnd::Unknown => self.end(Err(ResizeError::Superseded(0))),
+            SurveyEnd::Corrupt(excerpt) => self.end(Err(ResizeError::Corrupt(excerpt))),
+            SurveyEnd::Failed(error) => self.on_outage(now, error),
+            SurveyEnd::OutOfOrder => self.end(Err(ResizeError::OutOfOrder)),
         }
     }
 
-    fn on_found(&mut self, session: &Session, now: Time, mut found: Found) -> Step<Outcome> {
+    fn on_found(&mut self, session: &Session, now: Time, mut found: SurveyReport) -> Step<Outcome> {
         if let Some(excerpt) = found.foreign.take() {
             return self.end(Err(ResizeError::Corrupt(excerpt)));
         }
-        let Stated { definition, version } = found.stated.clone();
+        let VersionedDefinition { definition, version } = found.stated.clone();
         if self.size > 0 && definition.surplus() == 0 {
             return self.done();
         }
@@ -276,23 +276,29 @@ impl Resize {
             return Step::Call(Request::Delete { key, if_version: version });
         }
         if found.free.is_empty() {
-            self.believed = Some(Box::new(Stated { definition, version }));
+            self.last_known = Some(Box::new(VersionedDefinition { definition, version }));
             self.status = found.status(&self.name);
             return self.pause(now, Duration::ZERO, ResizeError::StillHeld(self.status.clone()));
         }
         let value = settled.encode();
-        self.state = State::Settling { settled: Box::new(Stated { definition: settled, version }) };
+        self.state = State::Settling { settled: Box::new(VersionedDefinition { definition: settled, version }) };
         Step::Call(Request::Replace { key, value, ttl: Ttl::Forever, if_version: version })
     }
 
-    fn on_settled(&mut self, session: &Session, now: Time, settled: Stated, reply: WriteReply) -> Step<Outcome> {
+    fn on_settled(
+        &mut self,
+        session: &Session,
+        now: Time,
+        settled: VersionedDefinition,
+        reply: WriteReply,
+    ) -> Step<Outcome> {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
-                let settled = Stated { version, ..settled };
+                let settled = VersionedDefinition { version, ..settled };
                 if self.size > 0 && settled.definition.surplus() == 0 {
                     return self.done();
                 }
-                self.believed = Some(Box::new(settled));
+                self.last_known = Some(Box::new(settled));
                 // What stands may be another one again; whoever always finds more to take out pauses.
                 self.again(session, now)
             }

@@ -5,15 +5,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use super::permit_scan::{Ends, LOOK};
+use super::permit_scan::{LOOK, LeaseEnds};
 use super::status::SemaphoreStatus;
-use crate::machine::{Ask, Event};
+use crate::machine::{Event, InnerStep};
 use crate::records::holder::Holder;
 use crate::records::record::Record;
-use crate::records::semaphore_definition::Stated;
+use crate::records::semaphore_definition::VersionedDefinition;
 use crate::session::Session;
 use crate::values::kv::{Entry, Reply, Request, StoreError, Ttl};
-use crate::values::name::{Key, Place};
+use crate::values::name::{Key, RecordKey};
 use crate::values::time::Time;
 
 /// How many permits are read in one call: the request stays small enough for any socket's buffer.
@@ -46,22 +46,22 @@ pub(super) enum Extent {
 pub(super) struct Survey {
     name: Key,
     extent: Extent,
-    believed: Option<Box<Stated>>,
+    last_known: Option<Box<VersionedDefinition>>,
     attempts: u32,
     asked: Vec<u32>,
     /// How many of the numbers were read.
     seen: u32,
     free: Vec<u32>,
     taken: u32,
-    ends: Ends,
+    ends: LeaseEnds,
     held: Vec<Holder>,
     foreign: Option<String>,
 }
 
 /// What was read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Found {
-    pub(super) stated: Stated,
+pub(super) struct SurveyReport {
+    pub(super) stated: VersionedDefinition,
     /// How many of the numbers were read.
     pub(super) seen: u32,
     /// Numbers nobody holds.
@@ -69,7 +69,7 @@ pub(super) struct Found {
     /// How many are held.
     pub(super) taken: u32,
     /// When the first of them may be free.
-    pub(super) ends: Ends,
+    pub(super) ends: LeaseEnds,
     /// Of a whole survey all, by number; of another the first.
     pub(super) held: Vec<Holder>,
     /// Of a whole survey: the beginning of a value that stands in a permit's place and is not ours.
@@ -78,8 +78,8 @@ pub(super) struct Found {
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum End {
-    Found(Box<Found>),
+pub(super) enum SurveyEnd {
+    Found(Box<SurveyReport>),
     /// There is no semaphore of the name.
     Unknown,
     /// Its definition is not ours.
@@ -94,18 +94,18 @@ impl Survey {
         session: &Session,
         name: &Key,
         extent: Extent,
-        believed: Option<Box<Stated>>,
-    ) -> (Box<Self>, Ask) {
+        last_known: Option<Box<VersionedDefinition>>,
+    ) -> (Box<Self>, InnerStep) {
         let mut survey = Box::new(Survey {
             name: name.clone(),
             extent,
-            believed,
+            last_known,
             attempts: 0,
             asked: Vec::new(),
             seen: 0,
             free: Vec::new(),
             taken: 0,
-            ends: Ends::default(),
+            ends: LeaseEnds::default(),
             held: Vec::new(),
             foreign: None,
         });
@@ -113,23 +113,23 @@ impl Survey {
         (survey, ask)
     }
 
-    pub(super) fn step(&mut self, session: &mut Session, now: Time, event: Event) -> ControlFlow<End, Ask> {
+    pub(super) fn step(&mut self, session: &mut Session, now: Time, event: Event) -> ControlFlow<SurveyEnd, InnerStep> {
         let entries = match event {
             Event::Reply(Reply::Entries(Ok(entries))) if entries.len() == self.asked.len() + 1 => entries,
-            Event::Reply(Reply::Entries(Err(error))) => return ControlFlow::Break(End::Failed(error)),
-            _ => return ControlFlow::Break(End::OutOfOrder),
+            Event::Reply(Reply::Entries(Err(error))) => return ControlFlow::Break(SurveyEnd::Failed(error)),
+            _ => return ControlFlow::Break(SurveyEnd::OutOfOrder),
         };
         let mut entries = entries.into_iter();
-        let Some(definition) = entries.next().flatten() else { return ControlFlow::Break(End::Unknown) };
-        let stated = match Stated::read(&self.name, &definition) {
+        let Some(definition) = entries.next().flatten() else { return ControlFlow::Break(SurveyEnd::Unknown) };
+        let stated = match VersionedDefinition::read(&self.name, &definition) {
             Ok(stated) => stated,
-            Err(excerpt) => return ControlFlow::Break(End::Corrupt(excerpt)),
+            Err(excerpt) => return ControlFlow::Break(SurveyEnd::Corrupt(excerpt)),
         };
-        if self.believed.as_ref().is_none_or(|believed| believed.version != stated.version) {
+        if self.last_known.as_ref().is_none_or(|last_known| last_known.version != stated.version) {
             self.attempts += 1;
             if self.attempts > ATTEMPTS {
                 let text = "the semaphore changes faster than it can be read";
-                return ControlFlow::Break(End::Failed(StoreError::Unavailable(text.into())));
+                return ControlFlow::Break(SurveyEnd::Failed(StoreError::Unavailable(text.into())));
             }
             self.begin_anew(stated);
         } else {
@@ -138,22 +138,22 @@ impl Survey {
         if self.is_complete() { ControlFlow::Break(self.found()) } else { ControlFlow::Continue(self.ask(session)) }
     }
 
-    fn begin_anew(&mut self, stated: Stated) {
-        self.believed = Some(Box::new(stated));
+    fn begin_anew(&mut self, stated: VersionedDefinition) {
+        self.last_known = Some(Box::new(stated));
         if let Extent::Part(numbers) = &self.extent {
             self.extent = Extent::UntilFree { from: numbers.first().copied().unwrap_or(0) };
         }
-        (self.seen, self.taken, self.ends) = (0, 0, Ends::default());
+        (self.seen, self.taken, self.ends) = (0, 0, LeaseEnds::default());
         (self.free, self.held, self.foreign) = (Vec::new(), Vec::new(), None);
     }
 
     fn take_in(&mut self, session: &Session, now: Time, entries: impl Iterator<Item = Option<Entry>>) {
         for (number, entry) in core::mem::take(&mut self.asked).into_iter().zip(entries) {
             self.seen += 1;
-            let place = Place::permit(&self.name, number);
+            let place = RecordKey::permit(&self.name, number);
             let Some(entry) = entry else {
                 // One of our own that was evicted is not free before its time is over.
-                match session.holds(&session.store_key(&place), now) {
+                match session.is_holding(&session.store_key(&place), now) {
                     true => self.taken += 1,
                     false => self.free.push(number),
                 }
@@ -184,13 +184,13 @@ impl Survey {
 
     /// One free number will do; of a semaphore that shrinks, as many as are to be taken out.
     fn is_enough(&self) -> bool {
-        let surplus = self.believed.as_ref().map_or(0, |stated| stated.definition.surplus());
+        let surplus = self.last_known.as_ref().map_or(0, |stated| stated.definition.surplus());
         u32::try_from(self.free.len()).is_ok_and(|free| free >= surplus.max(1))
     }
 
-    fn found(&mut self) -> End {
-        let Some(stated) = self.believed.take() else { return End::OutOfOrder };
-        End::Found(Box::new(Found {
+    fn found(&mut self) -> SurveyEnd {
+        let Some(stated) = self.last_known.take() else { return SurveyEnd::OutOfOrder };
+        SurveyEnd::Found(Box::new(SurveyReport {
             stated: *stated,
             seen: self.seen,
             free: core::mem::take(&mut self.free),
@@ -203,19 +203,19 @@ impl Survey {
 
     /// How many numbers there are, as far as is known.
     fn count(&self) -> u32 {
-        self.believed.as_ref().map_or(0, |stated| stated.definition.numbers.len())
+        self.last_known.as_ref().map_or(0, |stated| stated.definition.numbers.len())
     }
 
-    fn ask(&mut self, session: &Session) -> Ask {
+    fn ask(&mut self, session: &Session) -> InnerStep {
         self.asked = self.next_numbers();
         let mut keys = Vec::with_capacity(self.asked.len() + 1);
         keys.push(session.namespace().semaphore(&self.name));
-        keys.extend(self.asked.iter().map(|number| session.store_key(&Place::permit(&self.name, *number))));
-        Ask::Call(Request::GetMany { keys })
+        keys.extend(self.asked.iter().map(|number| session.store_key(&RecordKey::permit(&self.name, *number))));
+        InnerStep::Call(Request::GetMany { keys })
     }
 
     fn next_numbers(&self) -> Vec<u32> {
-        let Some(stated) = &self.believed else { return Vec::new() };
+        let Some(stated) = &self.last_known else { return Vec::new() };
         let (start, chunk) = match &self.extent {
             Extent::Definition => return Vec::new(),
             Extent::Part(numbers) => return numbers.clone(),
@@ -229,7 +229,7 @@ impl Survey {
     }
 }
 
-impl Found {
+impl SurveyReport {
     pub(super) fn status(self, name: &Key) -> SemaphoreStatus {
         let (name, size) = (name.as_str().into(), self.stated.definition.permits);
         SemaphoreStatus { name, size, holders: self.held, quarantine: None }

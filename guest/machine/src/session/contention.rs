@@ -24,14 +24,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Contention {
     /// Of keys that it had to wait for, those waited for last at the end.
-    contended: Vec<(String, Contended)>,
+    contended: Vec<(String, RecentWait)>,
     /// The key that it released last.
-    last_freed: Option<LastFreed>,
+    last_released: Option<LastReleased>,
 }
 
 /// What a session remembers of a key that it had to wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Contended {
+pub(crate) struct RecentWait {
     /// That of its last grant, if it stood in the line for it.
     pub(crate) ticket: Option<Ticket>,
     pub(crate) turn: Duration,
@@ -41,7 +41,7 @@ pub(crate) struct Contended {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct LastFreed {
+struct LastReleased {
     key: Key,
     store_key: Arc<str>,
     /// Since when it has been taken without a look at who else wants it.
@@ -50,7 +50,7 @@ struct LastFreed {
     held_for: Duration,
 }
 
-impl LastFreed {
+impl LastReleased {
     fn is_of(&self, store_key: &Arc<str>) -> bool {
         Arc::ptr_eq(&self.store_key, store_key) || is_same(&self.store_key, store_key)
     }
@@ -60,34 +60,34 @@ impl Contention {
     /// The key as it is shared already, if it is the one released last: whoever locks a key again and again allocates
     /// it, and puts its store key together, only once.
     pub(crate) fn known(&self, key: &str) -> Option<&Key> {
-        let last = &self.last_freed.as_ref()?.key;
+        let last = &self.last_released.as_ref()?.key;
         is_same(last.as_str(), key).then_some(last)
     }
 
     /// The store key of a key that is [`known`](Self::known).
     pub(crate) fn store_key(&self, key: &Key) -> Option<&Arc<str>> {
-        let last = self.last_freed.as_ref()?;
+        let last = self.last_released.as_ref()?;
         key.is_shared_with(&last.key).then_some(&last.store_key)
     }
 
     /// What is to be known before the key is tried: that it had to be waited for not long ago, or that it is the one
     /// released last, again and again, so that it is time to look who else wants it.
-    pub(crate) fn recall(&mut self, store_key: &Arc<str>, wanted: bool, now: Time) -> Option<Contended> {
+    pub(crate) fn recall(&mut self, store_key: &Arc<str>, wanted: bool, now: Time) -> Option<RecentWait> {
         if let Some(index) = self.contended.iter().position(|(key, _)| **key == **store_key) {
             let (_, contended) = self.contended.swap_remove(index);
             let since = contended.released.map(|released| now.since(released)).unwrap_or_default();
             return (since <= MEMORY.max(contended.turn.saturating_mul(TURNS_OF_MEMORY))).then_some(contended);
         }
-        let last = self.last_freed.as_mut().filter(|last| last.is_of(store_key))?;
+        let last = self.last_released.as_mut().filter(|last| last.is_of(store_key))?;
         if !wanted && now.since(last.looked) < LOOK_EVERY {
             return None;
         }
         last.looked = now;
-        Some(Contended { ticket: None, turn: last.held_for, released: Some(last.at), leave: None })
+        Some(RecentWait { ticket: None, turn: last.held_for, released: Some(last.at), leave: None })
     }
 
     /// Remembers that a key had to be waited for.
-    pub(crate) fn contend(&mut self, store_key: &str, contended: Contended) {
+    pub(crate) fn contend(&mut self, store_key: &str, contended: RecentWait) {
         self.contended.retain(|(key, _)| key != store_key);
         if self.contended.len() >= CONTENDED_KEPT {
             self.contended.remove(0);
@@ -106,11 +106,11 @@ impl Contention {
             contended.released = Some(now);
         }
         let held_for = now.since(since);
-        match &mut self.last_freed {
+        match &mut self.last_released {
             Some(last) if last.is_of(store_key) => (last.at, last.held_for) = (now, held_for),
             last => {
                 let (key, store_key) = (key.clone(), store_key.clone());
-                *last = Some(LastFreed { key, store_key, looked: now, at: now, held_for });
+                *last = Some(LastReleased { key, store_key, looked: now, at: now, held_for });
             }
         }
     }

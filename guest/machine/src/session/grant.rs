@@ -3,8 +3,8 @@
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::hold::Held;
-use crate::values::name::{Place, Text};
+use super::hold::Hold;
+use crate::values::name::{RecordKey, Text};
 
 /// How long a grant is surely valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,20 +25,20 @@ pub enum Validity {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Grant {
     pub(crate) store_key: Arc<str>,
-    pub(crate) grant: u64,
-    pub(crate) place: Place,
+    pub(crate) number: u64,
+    pub(crate) place: RecordKey,
     owner: Text,
     pub(crate) token: u64,
 }
 
 impl Grant {
-    pub(crate) fn of(store_key: &Arc<str>, held: &Held) -> Self {
+    pub(crate) fn of(store_key: &Arc<str>, hold: &Hold) -> Self {
         Grant {
             store_key: store_key.clone(),
-            grant: held.grant,
-            place: held.record.place.clone(),
-            owner: held.record.owner.clone(),
-            token: held.record.token.unwrap_or(held.version.token()),
+            number: hold.number,
+            place: hold.record.place.clone(),
+            owner: hold.record.owner.clone(),
+            token: hold.record.token.unwrap_or(hold.version.token()),
         }
     }
 

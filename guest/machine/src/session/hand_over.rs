@@ -15,7 +15,7 @@ use crate::values::time::Time;
 
 /// How often in a row a lock is handed over before it is looked whether others wait for it elsewhere. If so, it is given
 /// back, and the successor stands behind them in the key's line.
-pub const MAX_IN_A_ROW: u32 = 8;
+pub const MAX_CHAIN_LENGTH: u32 = 8;
 
 /// What is to be written for a successor: [`Acquire::claim`](crate::Acquire::claim) makes it,
 /// [`Release::to`](crate::Release::to) writes it.
@@ -52,23 +52,23 @@ pub struct HandedOver {
     /// When the request left: from then on the lease runs.
     pub sent: Time,
     /// How often in a row the lock was handed over by now.
-    pub in_a_row: u32,
+    pub chain_length: u32,
     /// The ticket of who had it first of those in a row: it may still stand in the key's line.
     pub first: u64,
 }
 
 /// How a hold came about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Row {
+pub(crate) struct HandOverChain {
     /// How often in a row the lock was handed over.
     pub(crate) length: u32,
     /// Who had it first; none: whoever holds it.
     pub(crate) first: Option<Ticket>,
 }
 
-impl Row {
+impl HandOverChain {
     /// The next in it.
     pub(crate) fn next(self, holder: Nonce) -> Self {
-        Row { length: self.length.saturating_add(1), first: Some(self.first.unwrap_or(Ticket::of(holder))) }
+        HandOverChain { length: self.length.saturating_add(1), first: Some(self.first.unwrap_or(Ticket::of(holder))) }
     }
 }

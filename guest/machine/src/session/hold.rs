@@ -1,7 +1,7 @@
 //! A lock that a session holds: its record, how long it may be relied upon, and what is not known of it.
 
 use crate::records::record::Record;
-use crate::session::hand_over::Row;
+use crate::session::hand_over::HandOverChain;
 use crate::values::kv::Version;
 use crate::values::name::{Namespace, Text};
 use crate::values::options::Lease;
@@ -9,8 +9,8 @@ use crate::values::time::Time;
 
 /// A lock that the session holds, as it last wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Held {
-    pub(crate) grant: u64,
+pub(crate) struct Hold {
+    pub(crate) number: u64,
     pub(crate) purpose: Purpose,
     /// When it was had, or taken up.
     pub(crate) since: Time,
@@ -21,7 +21,7 @@ pub(crate) struct Held {
     /// Until when the key stays taken even if it is released.
     pub(crate) taken_until: Option<Time>,
     /// How often in a row the lock had been handed over when it came to this hold.
-    pub(crate) row: Row,
+    pub(crate) chain: HandOverChain,
     /// The version under which the grant was written out: whoever took it up may have released it.
     pub(crate) written_out: Option<Version>,
     /// How many writes of the record have left.
@@ -30,7 +30,7 @@ pub(crate) struct Held {
     pub(crate) in_doubt: Option<Doubt>,
 }
 
-impl Held {
+impl Hold {
     /// Whether it was written out, and not used since: whoever took it up may have released it.
     pub(crate) fn is_given_away(&self) -> bool {
         self.written_out == Some(self.version)

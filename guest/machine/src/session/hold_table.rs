@@ -10,45 +10,45 @@ use foldhash::fast::SeedableRandomState;
 use hashbrown::hash_map::EntryRef;
 use hashbrown::{Equivalent, HashMap};
 
-use crate::session::hold::Held;
+use crate::session::hold::Hold;
 
 /// What is held. Boxed, so that a map that grows moves little at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Holds(HashMap<Arc<str>, Box<Held>, SeedableRandomState>);
+pub(crate) struct HoldTable(HashMap<Arc<str>, Box<Hold>, SeedableRandomState>);
 
-impl Holds {
+impl HoldTable {
     pub(crate) fn none() -> Self {
-        Holds(HashMap::with_hasher(hasher(0)))
+        HoldTable(HashMap::with_hasher(hasher(0)))
     }
 
-    pub(crate) fn get(&self, store_key: &str) -> Option<&Held> {
+    pub(crate) fn get(&self, store_key: &str) -> Option<&Hold> {
         self.0.get(&StoreKey(store_key)).map(Box::as_ref)
     }
 
-    pub(crate) fn get_mut(&mut self, store_key: &str) -> Option<&mut Held> {
+    pub(crate) fn get_mut(&mut self, store_key: &str) -> Option<&mut Hold> {
         self.0.get_mut(&StoreKey(store_key)).map(Box::as_mut)
     }
 
-    pub(crate) fn insert(&mut self, store_key: Arc<str>, held: Box<Held>) {
+    pub(crate) fn insert(&mut self, store_key: Arc<str>, hold: Box<Hold>) {
         if self.0.capacity() == 0 {
             // Keys may be chosen by somebody who means ill. The nonce is a secret: nobody can choose keys of one hash.
-            self.0 = HashMap::with_hasher(hasher(held.record.nonce.0 as u64));
+            self.0 = HashMap::with_hasher(hasher(hold.record.nonce.0 as u64));
         }
-        self.0.insert(store_key, held);
+        self.0.insert(store_key, hold);
     }
 
     pub(crate) fn remove(&mut self, store_key: &str) {
         self.0.remove(&StoreKey(store_key));
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Held)> {
-        self.0.iter().map(|(store_key, held)| (store_key, held.as_ref()))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Hold)> {
+        self.0.iter().map(|(store_key, hold)| (store_key, hold.as_ref()))
     }
 
     /// Takes out the hold of this number, and no other one of the key.
-    pub(crate) fn take(&mut self, store_key: &str, hold: u64) -> Option<Box<Held>> {
+    pub(crate) fn take(&mut self, store_key: &str, number: u64) -> Option<Box<Hold>> {
         match self.0.entry_ref(&StoreKey(store_key)) {
-            EntryRef::Occupied(held) if held.get().grant == hold => Some(held.remove()),
+            EntryRef::Occupied(hold) if hold.get().number == number => Some(hold.remove()),
             _ => None,
         }
     }
@@ -69,7 +69,7 @@ fn hasher(seed: u64) -> SeedableRandomState {
 }
 
 /// For those who explore states: the same whatever the order.
-impl Hash for Holds {
+impl Hash for HoldTable {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let mut sorted: Vec<_> = self.0.iter().collect();
         sorted.sort_unstable_by_key(|(store_key, _)| *store_key);
@@ -85,13 +85,13 @@ mod tests {
     use crate::records::record::{Nonce, Record};
     use crate::session::hold::Deadline;
     use crate::values::kv::{Ttl, Version};
-    use crate::values::name::{Key, Namespace, Place, Text};
+    use crate::values::name::{Key, Namespace, RecordKey, Text};
     use crate::values::options::{Lease, Mode};
     use crate::values::time::Time;
 
-    fn held(key: &str) -> Box<Held> {
+    fn hold(key: &str) -> Box<Hold> {
         let record = Record {
-            place: Place::lock(&Key::new(key).unwrap()),
+            place: RecordKey::lock(&Key::new(key).unwrap()),
             owner: Text::owner("me").unwrap(),
             label: Text::label("").unwrap(),
             nonce: Nonce(key.bytes().map(u128::from).sum()),
@@ -103,9 +103,9 @@ mod tests {
             turn: None,
             token: None,
         };
-        Box::new(Held {
-            row: crate::session::hand_over::Row::default(),
-            grant: 1,
+        Box::new(Hold {
+            chain: crate::session::hand_over::HandOverChain::default(),
+            number: 1,
             purpose: crate::session::hold::Purpose::Grant,
             since: Time::from_nanos(0),
             namespace: Namespace::new("n").unwrap(),
@@ -119,24 +119,24 @@ mod tests {
         })
     }
 
-    fn holds(keys: &[&str]) -> Holds {
-        let mut holds = Holds::none();
-        keys.iter().for_each(|key| holds.insert((*key).into(), held(key)));
+    fn table(keys: &[&str]) -> HoldTable {
+        let mut holds = HoldTable::none();
+        keys.iter().for_each(|key| holds.insert((*key).into(), hold(key)));
         holds
     }
 
     #[test]
     fn what_is_held_is_the_same_in_whatever_order_it_was_acquired() {
-        let (one, other) = (holds(&["a", "b", "c"]), holds(&["c", "b", "a"]));
+        let (one, other) = (table(&["a", "b", "c"]), table(&["c", "b", "a"]));
         assert_eq!(one, other);
         assert_eq!(hasher(0).hash_one(&one), hasher(0).hash_one(&other));
-        assert_ne!(hasher(0).hash_one(&one), hasher(0).hash_one(holds(&["a", "b"])));
+        assert_ne!(hasher(0).hash_one(&one), hasher(0).hash_one(table(&["a", "b"])));
     }
 
     #[test]
     fn a_key_is_found_by_its_own_string_and_by_one_that_is_like_it() {
-        let (mut holds, key) = (Holds::none(), Arc::<str>::from("key"));
-        holds.insert(key.clone(), held("key"));
+        let (mut holds, key) = (HoldTable::none(), Arc::<str>::from("key"));
+        holds.insert(key.clone(), hold("key"));
         assert!(holds.get(&key).is_some() && holds.get("key").is_some() && holds.get("kez").is_none());
         holds.remove("key");
         assert!(holds.get(&key).is_none());

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::records::semaphore_definition::Stated;
+use crate::records::semaphore_definition::VersionedDefinition;
 use crate::values::name::Key;
 
 /// A session has permits of a handful of semaphores; more are forgotten, those noted first.
@@ -10,31 +10,31 @@ const KEPT: usize = 16;
 
 /// The semaphores that were seen last, the latest at the end; so few that a search beats a map.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Memory(Vec<Known>);
+pub(crate) struct KnownSemaphores(Vec<KnownSemaphore>);
 
 /// One of them as it was then. It may be another by now, or gone: what is tried on this is verified like any try.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Known {
+pub(crate) struct KnownSemaphore {
     name: Key,
-    pub(crate) stated: Stated,
+    pub(crate) stated: VersionedDefinition,
     /// The number that the session gave back last, if it got none since.
     pub(crate) freed: Option<u32>,
     /// Whether a number taken at random was likely to be held.
     pub(crate) scarce: bool,
 }
 
-impl Memory {
-    pub(crate) fn of(&self, name: &Key) -> Option<&Known> {
+impl KnownSemaphores {
+    pub(crate) fn of(&self, name: &Key) -> Option<&KnownSemaphore> {
         self.0.iter().find(|known| known.name == *name)
     }
 
     /// Notes how it was seen, and that what was given back before is of no interest any more.
-    pub(crate) fn note(&mut self, name: &Key, stated: Stated, scarce: bool) {
+    pub(crate) fn note(&mut self, name: &Key, stated: VersionedDefinition, scarce: bool) {
         self.forget(name);
         if self.0.len() >= KEPT {
             self.0.remove(0);
         }
-        self.0.push(Known { name: name.clone(), stated, freed: None, scarce });
+        self.0.push(KnownSemaphore { name: name.clone(), stated, freed: None, scarce });
     }
 
     /// Notes that the session gave this number back.

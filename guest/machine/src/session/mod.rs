@@ -15,20 +15,20 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::GrantError;
-use crate::records::portable_grant::{Minimum, Written};
+use crate::records::portable_grant::{Minimum, PortableGrant};
 use crate::records::record::{Nonce, Record};
 use crate::session::contention::Contention;
-use crate::session::hand_over::Row;
-use crate::session::hold::{Deadline, Held, Purpose};
-use crate::session::hold_table::Holds;
+use crate::session::hand_over::HandOverChain;
+use crate::session::hold::{Deadline, Hold, Purpose};
+use crate::session::hold_table::HoldTable;
 use crate::values::calendar::NANOS_PER_MICRO;
 use crate::values::invalid::Invalid;
 use crate::values::kv::{EraInfo, Ttl, Version};
-use crate::values::name::{Key, Namespace, Place, Text};
+use crate::values::name::{Key, Namespace, RecordKey, Text};
 use crate::values::options::{DEFAULT_QUARANTINE, LockOptions, MAX_LEASE, within};
 use crate::values::time::{Time, nanos};
 use grant::{Grant, Validity};
-use known_semaphores::Memory;
+use known_semaphores::KnownSemaphores;
 
 /// A session talks to a handful of servers, each in one era at a time; more are forgotten, those noted first.
 const ERAS_KEPT: usize = 64;
@@ -56,26 +56,26 @@ pub struct Session {
     options: SessionOptions,
     opened: Time,
     /// Newest knowledge last; so few that a search beats a map.
-    eras: Vec<Seen>,
-    held: Holds,
+    eras: Vec<SeenEra>,
+    holds: HoldTable,
     grants: u64,
     pub(crate) contention: Contention,
-    pub(crate) semaphores: Memory,
+    pub(crate) semaphores: KnownSemaphores,
     /// Reservations of others, those seen first at the beginning.
-    watched: Vec<Watched>,
+    watched: Vec<SeenReservation>,
 }
 
 /// A reservation of somebody else: for its own length from the first look on nobody takes it over. So it ends when it
 /// was to, however coarse the store's time is, and without a common clock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Watched {
+struct SeenReservation {
     store_key: Arc<str>,
     version: Version,
     until: Time,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Seen {
+struct SeenEra {
     era: EraInfo,
     at: Time,
 }
@@ -90,26 +90,26 @@ impl Session {
             options,
             opened: now,
             eras: Vec::new(),
-            held: Holds::none(),
+            holds: HoldTable::none(),
             grants: 0,
             contention: Contention::default(),
-            semaphores: Memory::default(),
+            semaphores: KnownSemaphores::default(),
             watched: Vec::new(),
         })
     }
 
     /// How often the lock of this grant is held; 0 once it is released or lost.
     pub fn depth(&self, grant: &Grant) -> u32 {
-        self.held_by(grant).map_or(0, |held| held.record.depth)
+        self.hold_of(grant).map_or(0, |hold| hold.record.depth)
     }
 
     /// How long the grant is surely valid.
     pub fn validity(&self, grant: &Grant, now: Time) -> Validity {
-        let Some(held) = self.held_by(grant).filter(|held| !held.deadline.has_passed(now)) else {
+        let Some(hold) = self.hold_of(grant).filter(|hold| !hold.deadline.has_passed(now)) else {
             return Validity::Lost;
         };
-        match held.deadline {
-            _ if !held.is_sure() => Validity::Unconfirmed,
+        match hold.deadline {
+            _ if !hold.is_sure() => Validity::Unconfirmed,
             Deadline::At(deadline) => Validity::Valid(now.until(deadline)),
             Deadline::Never => Validity::Unlimited,
             Deadline::Unconfirmed => Validity::Unconfirmed,
@@ -118,33 +118,34 @@ impl Session {
 
     /// Gives up the minimum hold of the grant's lock: the release that ends its last hold frees it at once.
     pub fn waive_minimum(&mut self, grant: &Grant) {
-        if let Some(held) = self.hold_of(grant) {
-            held.taken_until = None;
+        if let Some(hold) = self.hold_of_mut(grant) {
+            hold.taken_until = None;
         }
     }
 
     /// Writes the grant out for [`resume`](Self::resume).
     pub fn write_out(&mut self, grant: &Grant, now: Time) -> Result<String, GrantError> {
         let unix_time = self.unix_time(now);
-        let held = self.hold_of(grant).filter(|held| !held.deadline.has_passed(now)).ok_or(GrantError::Lost(None))?;
-        held.written_out = Some(held.version);
-        let (namespace, version) = (held.namespace.clone(), held.version);
-        let left = held.taken_until.map(|until| now.until(until)).filter(|left| !left.is_zero());
+        let hold =
+            self.hold_of_mut(grant).filter(|hold| !hold.deadline.has_passed(now)).ok_or(GrantError::Lost(None))?;
+        hold.written_out = Some(hold.version);
+        let (namespace, version) = (hold.namespace.clone(), hold.version);
+        let left = hold.taken_until.map(|until| now.until(until)).filter(|left| !left.is_zero());
         let minimum = left.map(|left| Minimum { left, at: unix_time });
         // The token is told along: the version will be another one after a renewal.
-        let record = Record { token: Some(grant.token), ..held.record.clone() };
-        Ok(Written { namespace, version, minimum, record }.encode())
+        let record = Record { token: Some(grant.token), ..hold.record.clone() };
+        Ok(PortableGrant { namespace, version, minimum, record }.encode())
     }
 
     /// Takes up a grant that was written out. The nonce must be 128 bits from a secure generator, new for each.
     pub fn resume(&mut self, written: &str, nonce: Nonce, now: Time) -> Result<Grant, Invalid> {
-        let Written { namespace, version, minimum, record } = Written::decode(written.trim())?;
+        let PortableGrant { namespace, version, minimum, record } = PortableGrant::decode(written.trim())?;
         let store_key = namespace.place(&record.place);
-        match self.held.get(&store_key).filter(|held| !held.is_reserved() && !held.deadline.has_passed(now)) {
+        match self.holds.get(&store_key).filter(|hold| !hold.is_reserved() && !hold.deadline.has_passed(now)) {
             // Written out and taken up by one session, or taken up twice: it is the same hold.
-            Some(held) if held.version == version => return Ok(Grant::of(&store_key, held)),
+            Some(hold) if hold.version == version => return Ok(Grant::of(&store_key, hold)),
             // What it holds was written out as well, and this is what became of it.
-            Some(held) if !held.is_sure() && held.version < version => {}
+            Some(hold) if !hold.is_sure() && hold.version < version => {}
             Some(_) => return Err(Invalid::new("this session holds the key of the written grant by another grant")),
             None => {}
         }
@@ -153,8 +154,8 @@ impl Session {
             let elapsed = minimum.at.zip(self.unix_time(now)).map_or(0, |(then, now)| now.saturating_sub(then));
             now.after(minimum.left.saturating_sub(Duration::from_nanos(elapsed)))
         });
-        let held = Box::new(Held {
-            grant: 0,
+        let hold = Box::new(Hold {
+            number: 0,
             purpose: Purpose::Grant,
             since: now,
             namespace,
@@ -162,12 +163,12 @@ impl Session {
             version,
             deadline: Deadline::Unconfirmed,
             taken_until,
-            row: Row::default(),
+            chain: HandOverChain::default(),
             written_out: None,
             writes: 0,
             in_doubt: None,
         });
-        Ok(self.hold(store_key, held))
+        Ok(self.enter(store_key, hold))
     }
 
     /// The Unix time in nanoseconds, if the session was told it when it opened.
@@ -187,7 +188,7 @@ impl Session {
         self.contention.known(key).map_or_else(|| Key::new(key), |known| Ok(known.clone()))
     }
 
-    pub(crate) fn store_key(&self, place: &Place) -> Arc<str> {
+    pub(crate) fn store_key(&self, place: &RecordKey) -> Arc<str> {
         let known = self.contention.store_key(&place.key).filter(|_| place.permit.is_none());
         known.cloned().unwrap_or_else(|| self.options.namespace.place(place))
     }
@@ -201,7 +202,7 @@ impl Session {
     }
 
     /// The record of a new grant.
-    pub(crate) fn record(&self, place: &Place, options: &LockOptions, nonce: Nonce, now: Time) -> Record {
+    pub(crate) fn record(&self, place: &RecordKey, options: &LockOptions, nonce: Nonce, now: Time) -> Record {
         Record {
             place: place.clone(),
             owner: self.options.owner.clone(),
@@ -226,87 +227,87 @@ impl Session {
         version: Version,
         sent: Time,
         taken_until: Option<Time>,
-        row: Row,
+        chain: HandOverChain,
     ) -> Grant {
-        let held = Box::new(Held {
-            grant: 0,
+        let hold = Box::new(Hold {
+            number: 0,
             purpose: Purpose::Grant,
             since: sent,
             namespace: self.options.namespace.clone(),
             deadline: Deadline::of(record.lease, sent),
             version,
             taken_until,
-            row,
+            chain,
             written_out: None,
             writes: 0,
             in_doubt: None,
             record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
         });
-        self.hold(store_key.clone(), held)
+        self.enter(store_key.clone(), hold)
     }
 
-    fn hold(&mut self, store_key: Arc<str>, mut held: Box<Held>) -> Grant {
+    fn enter(&mut self, store_key: Arc<str>, mut hold: Box<Hold>) -> Grant {
         self.grants = self.grants.saturating_add(1);
-        held.grant = self.grants;
-        let grant = Grant::of(&store_key, &held);
-        self.held.insert(store_key, held);
+        hold.number = self.grants;
+        let grant = Grant::of(&store_key, &hold);
+        self.holds.insert(store_key, hold);
         grant
     }
 
     /// One more grant of a lock that is held.
-    pub(crate) fn nested(&self, store_key: &Arc<str>, hold: u64) -> Option<Grant> {
-        self.held.get(store_key).filter(|held| held.grant == hold).map(|held| Grant::of(store_key, held))
+    pub(crate) fn nested(&self, store_key: &Arc<str>, number: u64) -> Option<Grant> {
+        self.holds.get(store_key).filter(|hold| hold.number == number).map(|hold| Grant::of(store_key, hold))
     }
 
-    pub(crate) fn held(&self, store_key: &str) -> Option<&Held> {
-        self.held.get(store_key)
+    pub(crate) fn hold(&self, store_key: &str) -> Option<&Hold> {
+        self.holds.get(store_key)
     }
 
     /// Whether the session relies on a hold of this key.
-    pub(crate) fn holds(&self, store_key: &str, now: Time) -> bool {
-        self.held.get(store_key).is_some_and(|held| held.is_sure() && !held.deadline.has_passed(now))
+    pub(crate) fn is_holding(&self, store_key: &str, now: Time) -> bool {
+        self.holds.get(store_key).is_some_and(|hold| hold.is_sure() && !hold.deadline.has_passed(now))
     }
 
     /// A try runs in this hold from now on.
     pub(crate) fn begin_try(&mut self, grant: &Grant) {
-        if let Some(held) = self.hold_of(grant) {
-            held.purpose = Purpose::Try;
+        if let Some(hold) = self.hold_of_mut(grant) {
+            hold.purpose = Purpose::Try;
         }
     }
 
     /// The hold of this key in which a try of the session runs.
     pub(crate) fn running_try(&self, store_key: &Arc<str>, now: Time) -> Option<Grant> {
-        let runs = |held: &&Held| held.purpose == Purpose::Try && held.is_sure() && !held.deadline.has_passed(now);
-        self.held.get(store_key).filter(runs).map(|held| Grant::of(store_key, held))
+        let runs = |hold: &&Hold| hold.purpose == Purpose::Try && hold.is_sure() && !hold.deadline.has_passed(now);
+        self.holds.get(store_key).filter(runs).map(|hold| Grant::of(store_key, hold))
     }
 
     /// Keeps a hold for the next try of the unit of work. Its grant, and what is nested in it, is of no use any more.
     pub(crate) fn reserve(&mut self, grant: &Grant, unit: Option<Text>) -> Option<Grant> {
         self.grants = self.grants.saturating_add(1);
         let number = self.grants;
-        let held = self.hold_of(grant)?;
-        (held.grant, held.purpose, held.record.depth) = (number, Purpose::Reservation(unit), 1);
-        Some(Grant::of(&grant.store_key, held))
+        let hold = self.hold_of_mut(grant)?;
+        (hold.number, hold.purpose, hold.record.depth) = (number, Purpose::Reservation(unit), 1);
+        Some(Grant::of(&grant.store_key, hold))
     }
 
     /// The session's reservation of this key for this unit of work: whether it stands yet only the store knows.
     pub(crate) fn reservation(&mut self, store_key: &Arc<str>, unit: &Option<Text>) -> Option<Grant> {
-        let held = self.held.get_mut(store_key)?;
-        if !matches!(&held.purpose, Purpose::Reservation(of) if of == unit) {
+        let hold = self.holds.get_mut(store_key)?;
+        if !matches!(&hold.purpose, Purpose::Reservation(of) if of == unit) {
             return None;
         }
-        held.deadline = Deadline::Unconfirmed;
-        Some(Grant::of(store_key, held))
+        hold.deadline = Deadline::Unconfirmed;
+        Some(Grant::of(store_key, hold))
     }
 
     /// Another key that the session keeps reserved for this unit of work.
     pub(crate) fn reserves_another(&self, store_key: &str, unit: &Option<Text>, now: Time) -> Option<&Key> {
-        let another = |(key, held): &(&Arc<str>, &Held)| {
-            matches!(&held.purpose, Purpose::Reservation(of) if of == unit)
+        let another = |(key, hold): &(&Arc<str>, &Hold)| {
+            matches!(&hold.purpose, Purpose::Reservation(of) if of == unit)
                 && ***key != *store_key
-                && !held.deadline.has_passed(now)
+                && !hold.deadline.has_passed(now)
         };
-        self.held.iter().find(another).map(|(_, held)| &held.record.place.key)
+        self.holds.iter().find(another).map(|(_, hold)| &hold.record.place.key)
     }
 
     /// Until when a reservation of somebody else is to be respected, which has this version and length.
@@ -320,26 +321,26 @@ impl Session {
             self.watched.remove(0);
         }
         let until = now.after(length);
-        self.watched.push(Watched { store_key: store_key.clone(), version, until });
+        self.watched.push(SeenReservation { store_key: store_key.clone(), version, until });
         until
     }
 
-    pub(crate) fn held_mut(&mut self, store_key: &str) -> Option<&mut Held> {
-        self.held.get_mut(store_key)
+    pub(crate) fn hold_mut(&mut self, store_key: &str) -> Option<&mut Hold> {
+        self.holds.get_mut(store_key)
     }
 
-    pub(crate) fn hold_of(&mut self, grant: &Grant) -> Option<&mut Held> {
-        self.hold_mut(&grant.store_key, grant.grant)
+    pub(crate) fn hold_of_mut(&mut self, grant: &Grant) -> Option<&mut Hold> {
+        self.numbered_hold_mut(&grant.store_key, grant.number)
     }
 
     /// The hold of a grant, unless it is over; see [`lost`](Self::lost).
-    pub(crate) fn valid_hold(&mut self, grant: &Grant, now: Time) -> Option<&mut Held> {
-        self.hold_of(grant).filter(|held| !held.deadline.has_passed(now))
+    pub(crate) fn valid_hold(&mut self, grant: &Grant, now: Time) -> Option<&mut Hold> {
+        self.hold_of_mut(grant).filter(|hold| !hold.deadline.has_passed(now))
     }
 
     /// The hold of a grant is over: there is nothing to know of it any more.
     pub(crate) fn lost(&mut self, grant: &Grant) -> GrantError {
-        if self.held_by(grant).is_some() {
+        if self.hold_of(grant).is_some() {
             self.forget(&grant.store_key);
         }
         GrantError::Lost(None)
@@ -353,23 +354,23 @@ impl Session {
         }
     }
 
-    pub(crate) fn held_by(&self, grant: &Grant) -> Option<&Held> {
-        self.held.get(&grant.store_key).filter(|held| held.grant == grant.grant)
+    pub(crate) fn hold_of(&self, grant: &Grant) -> Option<&Hold> {
+        self.holds.get(&grant.store_key).filter(|hold| hold.number == grant.number)
     }
 
     /// The hold of this number; not one that the session got of the same key since.
-    pub(crate) fn hold_mut(&mut self, store_key: &str, hold: u64) -> Option<&mut Held> {
-        self.held.get_mut(store_key).filter(|held| held.grant == hold)
+    pub(crate) fn numbered_hold_mut(&mut self, store_key: &str, number: u64) -> Option<&mut Hold> {
+        self.holds.get_mut(store_key).filter(|hold| hold.number == number)
     }
 
     pub(crate) fn forget(&mut self, store_key: &str) {
-        self.held.remove(store_key);
+        self.holds.remove(store_key);
     }
 
     /// One hold that nobody can use or release any more is not the session's. The last ends with its lease, and whoever
     /// acquires the lock waits for that.
     pub(crate) fn forsake(&mut self, grant: &Grant) {
-        match self.hold_of(grant).map(|held| &mut held.record.depth) {
+        match self.hold_of_mut(grant).map(|hold| &mut hold.record.depth) {
             Some(depth) if *depth > 1 => *depth -= 1,
             Some(_) => self.forget(&grant.store_key),
             None => {}
@@ -377,16 +378,16 @@ impl Session {
     }
 
     /// Notes that what was held by this grant was given back, if it was held yet, and tells how it stood.
-    pub(crate) fn freed(&mut self, grant: &Grant, now: Time) -> Option<Box<Held>> {
-        let held = self.held.take(&grant.store_key, grant.grant)?;
+    pub(crate) fn freed(&mut self, grant: &Grant, now: Time) -> Option<Box<Hold>> {
+        let hold = self.holds.take(&grant.store_key, grant.number)?;
         match grant.place.permit {
             Some(number) => self.semaphores.freed(&grant.place.key, number),
-            None if held.namespace.is_shared_with(&self.options.namespace) => {
-                self.contention.freed(&grant.place.key, &grant.store_key, held.since, now);
+            None if hold.namespace.is_shared_with(&self.options.namespace) => {
+                self.contention.freed(&grant.place.key, &grant.store_key, hold.since, now);
             }
             None => {}
         }
-        Some(held)
+        Some(hold)
     }
 
     /// Notes what the store tells of an era.
@@ -395,7 +396,7 @@ impl Session {
         if self.eras.len() >= ERAS_KEPT {
             self.eras.remove(0);
         }
-        self.eras.push(Seen { era, at: now });
+        self.eras.push(SeenEra { era, at: now });
     }
 
     /// How much longer nothing may be granted in this era, inside; none for an era that the session does not know, and

@@ -17,4 +17,4 @@ mod queue;
 mod tests;
 mod when;
 
-pub(crate) use queue::{Advice, Queue, Served, Then};
+pub(crate) use queue::{Advice, AfterPause, CurrentHolder, Queue};

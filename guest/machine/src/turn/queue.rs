@@ -5,16 +5,16 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use crate::records::record::Nonce;
-use crate::records::wait_list::{KEPT_FOR, LONGEST_TURN, Line, ListedTicket, Ticket, rounded};
-use crate::session::contention::Contended;
-use crate::session::hand_over::MAX_IN_A_ROW;
+use crate::records::wait_list::{KEPT_FOR, LONGEST_TURN, ListedTicket, Ticket, WaitList, rounded};
+use crate::session::contention::RecentWait;
+use crate::session::hand_over::MAX_CHAIN_LENGTH;
 use crate::values::kv::{Entry, Request, Ttl, Version};
 use crate::values::name::Key;
 use crate::values::time::Time;
 
 /// Where others take the lock so often while the line stands still, its first is not there any more; once more, and
 /// neither is the next. It is more often than a process hands the lock over to itself in a row.
-pub(super) const PASSED_OVER: u32 = MAX_IN_A_ROW + 4;
+pub(super) const PASSED_OVER: u32 = MAX_CHAIN_LENGTH + 4;
 /// How often somebody else may be faster at joining in a row before it is put off to the next look.
 const JOINS: u8 = 4;
 
@@ -42,7 +42,7 @@ pub(crate) struct Queue {
     pub(super) joins_left: u8,
     pub(super) standing: Option<Standing>,
     /// The line as it was seen or written last, without those who were served.
-    pub(super) line: Line,
+    pub(super) line: WaitList,
     /// Its version, if it is in the store and that is known.
     pub(super) written: Option<Version>,
     /// The record that was looked at last, and found to be that of the present holder.
@@ -83,7 +83,7 @@ pub(super) struct Standing {
 
 /// Who was served last, and has the lock.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Served {
+pub(crate) struct CurrentHolder {
     pub(crate) ticket: Ticket,
     pub(crate) version: Version,
     /// Since when, by its wall clock.
@@ -107,7 +107,7 @@ pub(crate) enum Advice {
 
 /// What to do after a pause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Then {
+pub(crate) enum AfterPause {
     Try,
     Look,
 }
@@ -130,7 +130,7 @@ impl Queue {
             comes_back: false,
             joins_left: JOINS,
             standing: None,
-            line: Line::default(),
+            line: WaitList::default(),
             written: None,
             seen: None,
             seen_since: None,
@@ -145,8 +145,8 @@ impl Queue {
     }
 
     /// What the session found when it had the key before.
-    pub(crate) fn remembering(self, contended: Contended, now: Time) -> Self {
-        let Contended { ticket: former, turn, released, .. } = contended;
+    pub(crate) fn remembering(self, contended: RecentWait, now: Time) -> Self {
+        let RecentWait { ticket: former, turn, released, .. } = contended;
         let comes_back = released.is_some_and(|released| now.since(released) < turn);
         Queue { former, found: Some(turn.min(LONGEST_TURN)), remembered: true, released, comes_back, ..self }
     }
@@ -157,8 +157,8 @@ impl Queue {
     }
 
     /// The lock and its line, as a look found them.
-    pub(crate) fn see(&mut self, now: Time, holder: Option<Served>, entry: Option<&Entry>) -> Advice {
-        self.line = entry.map(|entry| Line::decode(&self.key, &entry.value)).unwrap_or_default();
+    pub(crate) fn see(&mut self, now: Time, holder: Option<CurrentHolder>, entry: Option<&Entry>) -> Advice {
+        self.line = entry.map(|entry| WaitList::decode(&self.key, &entry.value)).unwrap_or_default();
         self.written = entry.map(|entry| entry.version);
         let served = holder.map(|holder| holder.ticket);
         // Not if the holder has renewed its lease.
@@ -216,7 +216,7 @@ impl Queue {
         Some(self.listed_in(line))
     }
 
-    fn listed_in(&self, line: Line) -> ListedTicket {
+    fn listed_in(&self, line: WaitList) -> ListedTicket {
         let seen = self.written.map(|version| (line, version));
         ListedTicket { key: self.key.clone(), store_key: self.store_key.clone(), ticket: self.ticket, seen }
     }
@@ -275,10 +275,10 @@ impl Queue {
     }
 
     /// It has the lock. What is to be remembered, if it had to wait for it.
-    pub(crate) fn served(&self, now: Time) -> Option<Contended> {
+    pub(crate) fn served(&self, now: Time) -> Option<RecentWait> {
         let turn = self.found(now)?;
         let leave = self.listed_served().map(Box::new);
-        Some(Contended { ticket: Some(self.ticket), turn, released: None, leave })
+        Some(RecentWait { ticket: Some(self.ticket), turn, released: None, leave })
     }
 }
 

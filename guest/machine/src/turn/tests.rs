@@ -1,10 +1,10 @@
 use core::time::Duration;
 
-use super::queue::{Advice, PASSED_OVER, Queue, Served, Then};
+use super::queue::{Advice, AfterPause, CurrentHolder, PASSED_OVER, Queue};
 use super::when::ERROR;
 use crate::records::record::Nonce;
-use crate::records::wait_list::{Line, Ticket};
-use crate::session::contention::Contended;
+use crate::records::wait_list::{Ticket, WaitList};
+use crate::session::contention::RecentWait;
 use crate::values::kv::{Entry, Version};
 use crate::values::name::Key;
 use crate::values::time::Time;
@@ -17,44 +17,45 @@ fn at(millis: u64) -> Time {
 #[test]
 fn a_renewal_does_not_begin_the_turn_anew() {
     let key = Key::new("report").unwrap();
-    let contended = Contended { ticket: None, turn: Duration::from_secs(1), released: None, leave: None };
+    let contended = RecentWait { ticket: None, turn: Duration::from_secs(1), released: None, leave: None };
     let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(contended, at(0));
-    let mut line = Line::default();
+    let mut line = WaitList::default();
     line.join(Ticket(7));
     let version = |number| Version { era: 1, number };
     let entry = Entry { value: line.encode(&key), version: version(1), time_left: None };
     for (now, number) in [(0, 2), (300, 2), (600, 3)] {
-        let holder = Served { ticket: Ticket(1), version: version(number), since: Some(at(0)), turn: None };
+        let holder = CurrentHolder { ticket: Ticket(1), version: version(number), since: Some(at(0)), turn: None };
         assert_eq!(queue.see(at(now), Some(holder), Some(&entry)), Advice::Pause);
     }
     let mut wait = Wait::new(None, Duration::from_secs(1), 1);
     let expected = Duration::from_secs(1) - Duration::from_secs(1) / ERROR;
-    assert_eq!(queue.pause(at(600), &mut wait), (expected - Duration::from_millis(600), Then::Try));
+    assert_eq!(queue.pause(at(600), &mut wait), (expected - Duration::from_millis(600), AfterPause::Try));
 }
 
 #[test]
 fn whoever_measured_turns_relies_on_that_although_a_record_tells_them_and_the_line_does_not() {
     let key = Key::new("report").unwrap();
     let turn = Duration::from_secs(1);
-    let contended = Contended { ticket: None, turn, released: None, leave: None };
+    let contended = RecentWait { ticket: None, turn, released: None, leave: None };
     let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(contended, at(0));
     let version = |number| Version { era: 1, number };
-    let holder = |ticket, number, turn| Served { ticket: Ticket(ticket), version: version(number), since: None, turn };
+    let holder =
+        |ticket, number, turn| CurrentHolder { ticket: Ticket(ticket), version: version(number), since: None, turn };
     assert!(matches!(queue.see(at(0), Some(holder(1, 2, None)), None), Advice::Join(_)));
     // Another was faster at joining.
-    let mut line = Line::default();
+    let mut line = WaitList::default();
     line.join(Ticket(5));
     let entry = Entry { value: line.encode(&key), version: version(3), time_left: None };
     assert!(matches!(queue.see(at(1), Some(holder(2, 4, Some(turn))), Some(&entry)), Advice::Join(_)));
     let (pause, then) = queue.pause(at(1), &mut Wait::new(None, turn, 1));
-    assert!(pause >= turn / ERROR && then == Then::Look, "{pause:?}");
+    assert!(pause >= turn / ERROR && then == AfterPause::Look, "{pause:?}");
 }
 
 /// What the third in line does after others took the lock so often.
-fn after_others_took_it(times: u64) -> Then {
+fn after_others_took_it(times: u64) -> AfterPause {
     let key = Key::new("report").unwrap();
     let turn = Duration::from_millis(10);
-    let mut line = Line::default();
+    let mut line = WaitList::default();
     line.turn = Some(turn);
     [1, 2, 7].into_iter().for_each(|ticket| assert!(line.join(Ticket(ticket))));
     let version = |number| Version { era: 1, number };
@@ -62,7 +63,7 @@ fn after_others_took_it(times: u64) -> Then {
     let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64));
     for time in 0..=times {
         let (ticket, version) = (Ticket(100 + time), version(100 + time));
-        let holder = Served { ticket, version, since: None, turn: None };
+        let holder = CurrentHolder { ticket, version, since: None, turn: None };
         assert_eq!(queue.see(at(10 * time), Some(holder), Some(&entry)), Advice::Pause);
     }
     queue.pause(at(10 * times), &mut Wait::new(None, turn, 1)).1
@@ -71,6 +72,6 @@ fn after_others_took_it(times: u64) -> Then {
 #[test]
 fn who_sees_others_take_the_lock_again_and_again_does_not_wait_for_a_line_that_stands_still() {
     let enough = u64::from(PASSED_OVER) + 2;
-    assert_eq!(after_others_took_it(enough - 1), Then::Look);
-    assert_eq!(after_others_took_it(enough), Then::Try);
+    assert_eq!(after_others_took_it(enough - 1), AfterPause::Look);
+    assert_eq!(after_others_took_it(enough), AfterPause::Try);
 }

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::queue::{Queue, Then};
+use super::queue::{AfterPause, Queue};
 use crate::records::wait_list::{LONGEST_TURN, corrected, rounded};
 use crate::values::kv::Version;
 use crate::values::time::Time;
@@ -54,22 +54,22 @@ impl Queue {
     }
 
     /// How long to pause, and what then.
-    pub(crate) fn pause(&mut self, now: Time, wait: &mut Wait) -> (Duration, Then) {
+    pub(crate) fn pause(&mut self, now: Time, wait: &mut Wait) -> (Duration, AfterPause) {
         let (pause, then) = self.plan(now, wait);
         self.paused = pause;
         (pause, then)
     }
 
-    fn plan(&self, now: Time, wait: &mut Wait) -> (Duration, Then) {
+    fn plan(&self, now: Time, wait: &mut Wait) -> (Duration, AfterPause) {
         let Some(standing) = &self.standing else {
             // Those who fill a line may all have crashed.
-            let then = if self.seen.is_none() { Then::Try } else { Then::Look };
+            let then = if self.seen.is_none() { AfterPause::Try } else { AfterPause::Look };
             let length = u32::try_from(self.line.len()).unwrap_or(u32::MAX);
             return (wait.next_pause().saturating_mul(length.max(1)), then);
         };
         // Whoever is next had time to take it, and may have crashed.
         let left_free = self.seen.is_none() && standing.confirmed;
-        let then = if standing.place == 0 || left_free { Then::Try } else { Then::Look };
+        let then = if standing.place == 0 || left_free { AfterPause::Try } else { AfterPause::Look };
         let before = standing.place.max(1);
         let longest = wait.settled_pause().max(2 * SHORTEST);
         let most = if self.seen.is_none() { longest * 3 / 2 } else { longest.saturating_mul(self.patience(before)) };

@@ -57,24 +57,24 @@ impl Key {
 
 /// What a record is of: a lock, or one permit of a semaphore.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Place {
+pub(crate) struct RecordKey {
     /// The lock's key, or the semaphore's name.
     pub(crate) key: Key,
     /// The permit's number.
     pub(crate) permit: Option<u32>,
 }
 
-impl Place {
+impl RecordKey {
     pub(crate) fn lock(key: &Key) -> Self {
-        Place { key: key.clone(), permit: None }
+        RecordKey { key: key.clone(), permit: None }
     }
 
     pub(crate) fn permit(semaphore: &Key, number: u32) -> Self {
-        Place { key: semaphore.clone(), permit: Some(number) }
+        RecordKey { key: semaphore.clone(), permit: Some(number) }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RecordKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.permit {
             None => write!(f, "lock \"{}\"", self.key.0),
@@ -166,7 +166,7 @@ impl Namespace {
     }
 
     /// What the store calls a lock, or a permit: `<namespace>:permit:<number>:<semaphore>`.
-    pub(crate) fn place(&self, place: &Place) -> Arc<str> {
+    pub(crate) fn place(&self, place: &RecordKey) -> Arc<str> {
         match place.permit {
             None => self.store_key(&place.key),
             Some(number) => self.named(&format!(":permit:{number}"), &place.key),

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use crate::machine::{Ask, Event};
+use crate::machine::{Event, InnerStep};
 use crate::records::record::{Nonce, Record};
 use crate::session::hold::Doubt;
 use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
@@ -39,7 +39,7 @@ pub(crate) enum Action {
 
 /// A write of an entry that is expected to have a version of ours.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Conditional {
+pub(crate) struct ConditionalWrite {
     key: Arc<str>,
     action: Action,
     if_version: Version,
@@ -64,21 +64,21 @@ pub(crate) struct Conditional {
 enum State {
     Writing,
     Reading,
-    Pausing { until: Time, then: Then },
+    Pausing { until: Time, resume: Resume },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Then {
+enum Resume {
     Write,
     Read,
 }
 
 /// It goes on, or that is how it ended.
-type Next = ControlFlow<Conclusion, Ask>;
+type Next = ControlFlow<WriteEnd, InnerStep>;
 
 /// How it ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Conclusion {
+pub(crate) enum WriteEnd {
     /// The store told that this write happened, sent at that time.
     Replaced { version: Version, sent: Time },
     /// The store told that this delete happened.
@@ -93,7 +93,7 @@ pub(crate) enum Conclusion {
     OutOfOrder,
 }
 
-impl Conditional {
+impl ConditionalWrite {
     pub(crate) fn new(
         key: Arc<str>,
         action: Action,
@@ -102,7 +102,7 @@ impl Conditional {
         earlier: Option<Doubt>,
     ) -> Self {
         let (backoff, state) = (Backoff::new(RESOLVE_INTERVAL, nonce.0), State::Writing);
-        Conditional {
+        ConditionalWrite {
             key,
             action,
             if_version,
@@ -122,15 +122,15 @@ impl Conditional {
     /// The entry is the record of the hold with this token. An `add` of its acquisition that is executed late has the
     /// nonce too, but it is not the hold: that may have ended, and another's have been and gone.
     pub(crate) fn of_hold(self, token: Option<u64>) -> Self {
-        Conditional { token, ..self }
+        ConditionalWrite { token, ..self }
     }
 
     /// The entry is the record of the hold with this token, whoever of those who have the hold wrote it.
     pub(crate) fn of_whoever_has(self, token: u64) -> Self {
-        Conditional { nonce: None, token: Some(token), ..self }
+        ConditionalWrite { nonce: None, token: Some(token), ..self }
     }
 
-    pub(crate) fn start(&mut self, now: Time, until: Option<Time>) -> Ask {
+    pub(crate) fn start(&mut self, now: Time, until: Option<Time>) -> InnerStep {
         self.give_up = Some(now.after(RESOLVE_FOR));
         self.until = until;
         self.write(now)
@@ -143,28 +143,28 @@ impl Conditional {
                 Ok(None) => self.on_absent(),
                 Ok(Some(entry)) => self.on_entry(entry, now),
                 // Only the name of the present holder was to be learnt.
-                Err(_) if !self.in_any_doubt() => ControlFlow::Break(Conclusion::Gone(None)),
-                Err(error) => self.retry(Then::Read, error, now),
+                Err(_) if !self.in_any_doubt() => ControlFlow::Break(WriteEnd::Gone(None)),
+                Err(error) => self.retry(Resume::Read, error, now),
             },
             (State::Pausing { until, .. }, Event::Woken) if now < until => {
-                ControlFlow::Continue(Ask::Sleep(now.until(until)))
+                ControlFlow::Continue(InnerStep::Sleep(now.until(until)))
             }
-            (State::Pausing { then: Then::Read, .. }, Event::Woken) => ControlFlow::Continue(self.read()),
-            (State::Pausing { then: Then::Write, .. }, Event::Woken)
+            (State::Pausing { resume: Resume::Read, .. }, Event::Woken) => ControlFlow::Continue(self.read()),
+            (State::Pausing { resume: Resume::Write, .. }, Event::Woken)
                 if self.until.is_some_and(|until| now >= until) =>
             {
                 self.fail(self.unresolved())
             }
-            (State::Pausing { then: Then::Write, .. }, Event::Woken) => ControlFlow::Continue(self.write(now)),
-            _ => ControlFlow::Break(Conclusion::OutOfOrder),
+            (State::Pausing { resume: Resume::Write, .. }, Event::Woken) => ControlFlow::Continue(self.write(now)),
+            _ => ControlFlow::Break(WriteEnd::OutOfOrder),
         }
     }
 
-    fn write(&mut self, now: Time) -> Ask {
+    fn write(&mut self, now: Time) -> InnerStep {
         self.state = State::Writing;
         self.sent = Some(now);
         let (key, if_version) = (self.key.clone(), self.if_version);
-        Ask::Call(match &self.action {
+        InnerStep::Call(match &self.action {
             Action::Replace { value, ttl } | Action::HandOver { value, ttl } => {
                 Request::Replace { key, value: value.clone(), ttl: *ttl, if_version }
             }
@@ -172,24 +172,24 @@ impl Conditional {
         })
     }
 
-    fn read(&mut self) -> Ask {
+    fn read(&mut self) -> InnerStep {
         self.state = State::Reading;
-        Ask::Call(Request::Get { key: self.key.clone() })
+        InnerStep::Call(Request::Get { key: self.key.clone() })
     }
 
     fn on_write(&mut self, reply: Reply, now: Time) -> Next {
         match (&self.action, reply) {
             (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Ok(WriteOutcome::Written(version)))) => {
-                ControlFlow::Break(Conclusion::Replaced { version, sent: self.sent.unwrap_or(now) })
+                ControlFlow::Break(WriteEnd::Replaced { version, sent: self.sent.unwrap_or(now) })
             }
-            (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Deleted))) => ControlFlow::Break(Conclusion::Deleted),
+            (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Deleted))) => ControlFlow::Break(WriteEnd::Deleted),
             (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Ok(WriteOutcome::Conflict(_))))
             | (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Conflict(_)))) => ControlFlow::Continue(self.read()),
             (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Ok(WriteOutcome::Absent)))
             | (Action::Delete, Reply::Delete(Ok(DeleteOutcome::Absent))) => self.on_absent(),
             (Action::Replace { .. } | Action::HandOver { .. }, Reply::Write(Err(error)))
             | (Action::Delete, Reply::Delete(Err(error))) => self.on_failed_write(error, now),
-            _ => ControlFlow::Break(Conclusion::OutOfOrder),
+            _ => ControlFlow::Break(WriteEnd::OutOfOrder),
         }
     }
 
@@ -200,22 +200,22 @@ impl Conditional {
                 self.failure = Some(error);
                 ControlFlow::Continue(self.read())
             }
-            StoreError::Unavailable(_) if self.in_doubt.is_some() => self.retry(Then::Read, error, now),
+            StoreError::Unavailable(_) if self.in_doubt.is_some() => self.retry(Resume::Read, error, now),
             error => self.fail(error),
         }
     }
 
     fn on_absent(&mut self) -> Next {
-        ControlFlow::Break(if self.may_have_given_up() { Conclusion::Vanished } else { Conclusion::Gone(None) })
+        ControlFlow::Break(if self.may_have_given_up() { WriteEnd::Vanished } else { WriteEnd::Gone(None) })
     }
 
     fn on_entry(&mut self, entry: Entry, now: Time) -> Next {
         if !self.in_any_doubt() {
-            return ControlFlow::Break(Conclusion::Gone(Some(entry)));
+            return ControlFlow::Break(WriteEnd::Gone(Some(entry)));
         }
         if entry.version == self.if_version {
             // Not executed so far: once more, under the same condition.
-            return self.retry(Then::Write, self.unresolved(), now);
+            return self.retry(Resume::Write, self.unresolved(), now);
         }
         // A record of ours in another era is a late `add`: it may not carry a grant of the era that ended.
         let same_era = entry.version.era == self.if_version.era;
@@ -225,14 +225,14 @@ impl Conditional {
                 && *value == entry.value
                 && self.token.is_some()
             {
-                return ControlFlow::Break(Conclusion::Replaced { version: entry.version, sent });
+                return ControlFlow::Break(WriteEnd::Replaced { version: entry.version, sent });
             }
             // An earlier write of ours was executed after all. What is read back from now on was sent from now on.
             self.if_version = entry.version;
             self.in_doubt = self.in_doubt.map(|_| now);
-            return self.retry(Then::Write, self.unresolved(), now);
+            return self.retry(Resume::Write, self.unresolved(), now);
         }
-        ControlFlow::Break(if self.may_have_given_up() { Conclusion::Vanished } else { Conclusion::Gone(Some(entry)) })
+        ControlFlow::Break(if self.may_have_given_up() { WriteEnd::Vanished } else { WriteEnd::Gone(Some(entry)) })
     }
 
     fn is_ours(&self, entry: &Entry) -> bool {
@@ -253,7 +253,7 @@ impl Conditional {
     }
 
     fn fail(&self, error: StoreError) -> Next {
-        ControlFlow::Break(Conclusion::Failed { error, in_doubt: self.in_doubt.is_some() })
+        ControlFlow::Break(WriteEnd::Failed { error, in_doubt: self.in_doubt.is_some() })
     }
 
     fn unresolved(&self) -> StoreError {
@@ -261,13 +261,13 @@ impl Conditional {
         self.failure.clone().unwrap_or_else(unknown)
     }
 
-    fn retry(&mut self, then: Then, error: StoreError, now: Time) -> Next {
+    fn retry(&mut self, resume: Resume, error: StoreError, now: Time) -> Next {
         if self.give_up.is_none_or(|give_up| now >= give_up) {
             // What failed since does not undo that a write may have happened.
             return self.fail(if self.in_doubt.is_some() { self.unresolved() } else { error });
         }
         let pause = self.backoff.next();
-        self.state = State::Pausing { until: now.after(pause), then };
-        ControlFlow::Continue(Ask::Sleep(pause))
+        self.state = State::Pausing { until: now.after(pause), resume };
+        ControlFlow::Continue(InnerStep::Sleep(pause))
     }
 }

@@ -8,70 +8,71 @@ use alloc::sync::Arc;
 use core::ops::ControlFlow;
 
 use crate::error::GrantError;
-use crate::machine::{Ask, Event};
+use crate::machine::{Event, InnerStep};
 use crate::records::holder::Holder;
 use crate::records::record::Record;
 use crate::session::Session;
-use crate::session::hold::{Deadline, Doubt, Held};
+use crate::session::hold::{Deadline, Doubt, Hold};
 use crate::values::kv::{Entry, Request, Ttl};
 use crate::values::time::Time;
-use crate::write::conditional::{Action, Conclusion, Conditional};
+use crate::write::conditional::{Action, ConditionalWrite, WriteEnd};
 
 /// A replace of a held record that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Rewrite {
+pub(crate) struct RecordRewrite {
     store_key: Arc<str>,
-    hold: u64,
+    number: u64,
     record: Record,
     doubt: Doubt,
     /// The new deadline is not to be later.
     at_most: Deadline,
-    before: Before,
-    write: Conditional,
+    before: HoldSnapshot,
+    write: ConditionalWrite,
 }
 
 /// What a hold was before a write of it left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Before {
+pub(crate) struct HoldSnapshot {
     write: u32,
     deadline: Deadline,
     in_doubt: Option<Doubt>,
 }
 
-impl Rewrite {
+impl RecordRewrite {
     pub(crate) fn start(
         store_key: &Arc<str>,
-        held: &mut Held,
+        hold: &mut Hold,
         record: Record,
         ttl: Ttl,
         doubt: Doubt,
         at_most: Deadline,
         now: Time,
-    ) -> (Self, Ask) {
+    ) -> (Self, InnerStep) {
         let action = Action::Replace { value: record.encode(), ttl };
-        let until = match held.deadline {
+        let until = match hold.deadline {
             Deadline::At(deadline) => Some(deadline),
             Deadline::Never | Deadline::Unconfirmed => None,
         };
-        let write = Conditional::new(store_key.clone(), action, held.version, record.nonce, held.in_doubt);
+        let write = ConditionalWrite::new(store_key.clone(), action, hold.version, record.nonce, hold.in_doubt);
         let mut write = write.of_hold(record.token);
         let ask = write.start(now, until);
-        let before = Before::of(held, doubt);
-        let rewrite = Rewrite { store_key: store_key.clone(), hold: held.grant, record, doubt, at_most, before, write };
-        rewrite.shorten(held, now);
+        let before = HoldSnapshot::of(hold, doubt);
+        let rewrite =
+            RecordRewrite { store_key: store_key.clone(), number: hold.number, record, doubt, at_most, before, write };
+        rewrite.shorten(hold, now);
         (rewrite, ask)
     }
 
     /// Once it has happened the new lease runs, however late the answer.
-    fn shorten(&self, held: &mut Held, now: Time) {
-        held.deadline = held.deadline.at_most(Deadline::of(self.record.lease, now));
+    fn shorten(&self, hold: &mut Hold, now: Time) {
+        hold.deadline = hold.deadline.at_most(Deadline::of(self.record.lease, now));
     }
 
     /// It writes once more. What another machine of the session confirmed meanwhile is in doubt again.
-    fn leaves_again(&mut self, held: &mut Held, now: Time) {
-        if held.writes != self.before.write {
-            self.before = Before::of(held, self.doubt);
-            self.shorten(held, now);
+    fn leaves_again(&mut self, hold: &mut Hold, now: Time) {
+        if hold.writes != self.before.write {
+            self.before = HoldSnapshot::of(hold, self.doubt);
+            self.shorten(hold, now);
         }
     }
 
@@ -80,12 +81,12 @@ impl Rewrite {
         session: &mut Session,
         now: Time,
         event: Event,
-    ) -> ControlFlow<Result<(), GrantError>, Ask> {
+    ) -> ControlFlow<Result<(), GrantError>, InnerStep> {
         match self.write.step(now, event) {
             ControlFlow::Continue(ask) => {
-                let held = session.hold_mut(&self.store_key, self.hold);
-                if let (Ask::Call(Request::Replace { .. }), Some(held)) = (&ask, held) {
-                    self.leaves_again(held, now);
+                let hold = session.numbered_hold_mut(&self.store_key, self.number);
+                if let (InnerStep::Call(Request::Replace { .. }), Some(hold)) = (&ask, hold) {
+                    self.leaves_again(hold, now);
                 }
                 ControlFlow::Continue(ask)
             }
@@ -93,48 +94,50 @@ impl Rewrite {
         }
     }
 
-    fn conclude(&self, session: &mut Session, end: Conclusion, now: Time) -> Result<(), GrantError> {
-        let Some(held) = session.hold_mut(&self.store_key, self.hold) else { return Err(GrantError::Lost(None)) };
+    fn conclude(&self, session: &mut Session, end: WriteEnd, now: Time) -> Result<(), GrantError> {
+        let Some(hold) = session.numbered_hold_mut(&self.store_key, self.number) else {
+            return Err(GrantError::Lost(None));
+        };
         match end {
             // Else a later write was confirmed first, and what it brought stands.
-            Conclusion::Replaced { version, sent } if version > held.version => {
-                held.deadline = Deadline::of(self.record.lease, sent).at_most(self.at_most);
-                (held.version, held.record, held.in_doubt) = (version, self.record.clone(), None);
+            WriteEnd::Replaced { version, sent } if version > hold.version => {
+                hold.deadline = Deadline::of(self.record.lease, sent).at_most(self.at_most);
+                (hold.version, hold.record, hold.in_doubt) = (version, self.record.clone(), None);
                 Ok(())
             }
-            Conclusion::Replaced { .. } => Ok(()),
-            Conclusion::Gone(entry) => {
+            WriteEnd::Replaced { .. } => Ok(()),
+            WriteEnd::Gone(entry) => {
                 session.forget(&self.store_key);
                 Err(GrantError::Lost(holder(entry)))
             }
-            Conclusion::Failed { error, in_doubt } => {
+            WriteEnd::Failed { error, in_doubt } => {
                 if !in_doubt {
-                    self.before.restore(held);
+                    self.before.restore(hold);
                 }
-                if held.deadline.has_passed(now) {
+                if hold.deadline.has_passed(now) {
                     session.forget(&self.store_key);
                     return Err(GrantError::Lost(None));
                 }
                 Err(error.into())
             }
-            Conclusion::Deleted | Conclusion::Vanished | Conclusion::OutOfOrder => Err(GrantError::OutOfOrder),
+            WriteEnd::Deleted | WriteEnd::Vanished | WriteEnd::OutOfOrder => Err(GrantError::OutOfOrder),
         }
     }
 }
 
-impl Before {
+impl HoldSnapshot {
     /// Remembers what the hold is, and puts it in doubt.
-    pub(crate) fn of(held: &mut Held, doubt: Doubt) -> Self {
-        held.writes = held.writes.wrapping_add(1);
-        let before = Before { write: held.writes, deadline: held.deadline, in_doubt: held.in_doubt };
-        held.in_doubt = held.in_doubt.max(Some(doubt));
+    pub(crate) fn of(hold: &mut Hold, doubt: Doubt) -> Self {
+        hold.writes = hold.writes.wrapping_add(1);
+        let before = HoldSnapshot { write: hold.writes, deadline: hold.deadline, in_doubt: hold.in_doubt };
+        hold.in_doubt = hold.in_doubt.max(Some(doubt));
         before
     }
 
     /// The write did not happen, and will not. What another one has brought since, or may have, stands.
-    pub(crate) fn restore(self, held: &mut Held) {
-        if held.writes == self.write {
-            (held.deadline, held.in_doubt) = (self.deadline, self.in_doubt);
+    pub(crate) fn restore(self, hold: &mut Hold) {
+        if hold.writes == self.write {
+            (hold.deadline, hold.in_doubt) = (self.deadline, self.in_doubt);
         }
     }
 }

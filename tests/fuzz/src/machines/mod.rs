@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use kvlock_machine::{
     Acquire, AcquirePermit, Break, Broken, Event, Grant, GrantError, Key, Lease, List, LockOptions, Machine, Mode,
-    Namespace, Nonce, Release, Released, Renew, Request, Resize, Retry, RetryOptions, Session, SessionOptions, Size,
-    Status, Step, Text, Time, Ttl, Validity, Verdict, Work,
+    Namespace, NextTry, Nonce, Release, Released, Renew, Request, Resize, Retry, RetryOptions, Session, SessionOptions,
+    Size, Status, Step, Text, Time, Ttl, Validity, WorkOutcome,
 };
 
 use crate::tape::Tape;
@@ -207,18 +207,18 @@ impl World {
                 Validity::Unconfirmed | Validity::Lost => panic!("a try under {key}, which is not surely held"),
             }
             let work = self.tape.pick(&[
-                Work::Committed,
-                Work::Conflict(None),
-                Work::Conflict(Some(Duration::from_secs(2))),
-                Work::Failed,
+                WorkOutcome::Committed,
+                WorkOutcome::Conflict(None),
+                WorkOutcome::Conflict(Some(Duration::from_secs(2))),
+                WorkOutcome::Failed,
             ]);
             match self.drive(running.report(work)) {
-                Ok(Verdict::RetryAfter(pause, next)) => {
+                Ok(NextTry::RetryAfter(pause, next)) => {
                     self.now += pause;
                     retry = *next;
                 }
-                Ok(Verdict::Finished) if is_outermost => return self.evidence.justifies_release(&key),
-                Ok(Verdict::Finished | Verdict::Exhausted | Verdict::Outermost) | Err(_) => return,
+                Ok(NextTry::Finished) if is_outermost => return self.evidence.justifies_release(&key),
+                Ok(NextTry::Finished | NextTry::Exhausted | NextTry::Outermost) | Err(_) => return,
             }
         }
     }

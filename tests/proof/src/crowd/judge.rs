@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kvlock_machine::{AcquireError, Grant, GrantError, ResizeError, Validity, Verdict, WaitingFor};
+use kvlock_machine::{AcquireError, Grant, GrantError, NextTry, ResizeError, Validity, WaitingFor};
 
 use super::Seen;
 use super::work::{End, Op, Work};
@@ -41,7 +41,7 @@ impl World {
             // Its own reservation is no obstacle.
             End::Begun(Err(AcquireError::AlreadyHeld)) => self.broken = Some(Promise::NoNonsense),
             End::Begun(Err(error)) => self.refused(&op, &error),
-            End::Reported(Ok(Verdict::RetryAfter(_, retry))) => {
+            End::Reported(Ok(NextTry::RetryAfter(_, retry))) => {
                 let Some(grant) = op.work.grant() else { return };
                 self.members[m].retry = Some(*retry);
                 let until = op.began + surely(RESERVE);

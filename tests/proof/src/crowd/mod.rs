@@ -39,7 +39,7 @@ pub(crate) enum Deed {
     /// Begins a try of work, which may have a name.
     Try(Option<&'static str>),
     /// Tells what the work of the try came to.
-    Report(kvlock_machine::Work),
+    Report(kvlock_machine::WorkOutcome),
 }
 
 /// A world to be searched.

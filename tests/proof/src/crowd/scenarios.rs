@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvlock_machine::Work::{Committed, Conflict};
+use kvlock_machine::WorkOutcome::{Committed, Conflict};
 
 use super::{Deed, Scenario, Seen};
 

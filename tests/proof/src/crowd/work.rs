@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, BeginTry, Event, Grant, GrantError, Machine, Release, Released, Report,
-    Request, Resize, ResizeError, Session, Step, Time, Try, Unreported, Verdict,
+    Acquire, AcquireError, AcquirePermit, BeginTry, Event, Grant, GrantError, Machine, NextTry, Release, Released,
+    Report, Request, Resize, ResizeError, Session, Step, Time, Try, Unreported,
 };
 
 use crate::owner::Phase;
@@ -51,7 +51,7 @@ pub(super) enum End {
     Resized(Result<Option<u32>, ResizeError>),
     GivenBack(Result<Released, GrantError>),
     Begun(Result<Try, AcquireError>),
-    Reported(Result<Verdict, Unreported>),
+    Reported(Result<NextTry, Unreported>),
 }
 
 /// What a machine does next.
