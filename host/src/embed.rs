@@ -42,8 +42,8 @@
 
 use wasmtime::component::{HasSelf, Linker};
 
-pub use crate::engine::Imports;
-use crate::engine::bindings;
+pub use crate::component::Imports;
+use crate::component::bindings;
 
 /// Links all that the component imports: `kvlock:lock/kv-store`, and of WASI 0.2 the monotonic clock, poll and random
 /// numbers. A wait blocks the thread that runs the component: in an async runtime use [`add_store_to_linker`] and a

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::component::bindings::exports::kvlock::lock::mutex as wit;
+use crate::component::{NoInstance, convert};
 use crate::conflict_retry::ConflictRetryError;
-use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
-use crate::engine::{NoInstance, convert};
 use crate::holder::{Holder, WaitingFor, seconds, shown};
 use crate::store::StoreError;
 

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use wasmtime::component::ResourceAny;
 
-use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
-use crate::engine::convert;
+use crate::component::bindings::exports::kvlock::lock::mutex as wit;
+use crate::component::convert;
 use crate::error::{GrantError, trap};
 use crate::holder::Holder;
-use crate::keep::{Keep, Kept};
 use crate::line::{Heir, Lines, Place};
+use crate::renewal::{Keep, Kept};
 use crate::session::{Guest, Shared};
 use crate::store::Ttl;
 use crate::wanted::Kind;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
-use crate::engine::convert;
+use crate::component::bindings::exports::kvlock::lock::mutex as wit;
+use crate::component::convert;
 use crate::store::{StoreError, Ttl};
 
 /// Who has a key, as its record in the store tells.

@@ -71,19 +71,19 @@ pub mod embed;
 pub mod store;
 
 mod client;
+mod component;
 mod conflict_retry;
-mod decorate;
-mod engine;
 mod error;
+mod fork;
+mod functions;
 mod grant;
 mod holder;
 mod holds;
-mod keep;
 mod line;
 mod lock;
-mod process;
+mod owner;
+mod renewal;
 mod ride_out;
-mod scratch;
 mod semaphore;
 mod session;
 mod soft;
@@ -97,14 +97,14 @@ pub use client::Client;
 pub use conflict_retry::{
     Attempt, ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, Retrying, Verdict, Work,
 };
-pub use decorate::{Key, Locked, Locks, Retried};
 pub use error::{
     AcquireError, CallError, ConnectError, GrantError, KeyError, RetryCallError, SessionError, WithLockError,
 };
+pub use functions::{Key, Locked, Locks, Retried};
 pub use grant::{Grant, Released, Validity};
 pub use holder::{Holder, WaitingFor};
-pub use keep::{Keep, Kept, Loss};
 pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};
+pub use renewal::{Keep, Kept, Loss};
 pub use semaphore::{Permit, Resize, ResizeError, ResizePoll, Resizing, Semaphore, SemaphoreStatus};
 pub use session::{Session, SessionBuilder};
 pub use soft::{Guard, SOFT_PATIENCE, SoftLock};
@@ -112,7 +112,7 @@ pub use status::{Broken, KeyState, KeyStatus};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
 /// exports `kvlock:lock/mutex` and `kvlock:lock/conflict-retry`.
-pub const COMPONENT: &[u8] = engine::COMPONENT;
+pub const COMPONENT: &[u8] = component::COMPONENT;
 
 /// The examples on the pages compile.
 #[cfg(doctest)]

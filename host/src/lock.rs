@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
-use crate::engine::convert;
+use crate::component::bindings::exports::kvlock::lock::mutex as wit;
+use crate::component::convert;
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
-use crate::keep::{Keep, Kept};
+use crate::renewal::{Keep, Kept};
 use crate::ride_out::RideOut;
 use crate::session::{Session, Shared};
 use crate::soft::SoftLock;

@@ -7,17 +7,17 @@ use wasmtime::component::ResourceAny;
 
 use crate::client::Client;
 use crate::clock::Clock;
+use crate::component::bindings::exports::kvlock::lock::mutex as wit;
+use crate::component::{Instance, convert};
 use crate::conflict_retry::ConflictRetry;
-use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
-use crate::engine::{Instance, convert};
 use crate::error::{KeyError, SessionError, trap};
+use crate::fork::Process;
 use crate::grant::Grant;
 use crate::holder::Holder;
 use crate::holds::Holds;
 use crate::line::Lines;
 use crate::lock::Lock;
-use crate::process::Process;
-use crate::scratch;
+use crate::owner::validation;
 use crate::semaphore::{self, Semaphore, SemaphoreStatus};
 use crate::status::{Broken, KeyStatus};
 use crate::tries::Tries;
@@ -114,8 +114,8 @@ impl SessionBuilder {
     /// Opens the session. Nothing is sent.
     pub fn open(self) -> Result<Session, SessionError> {
         let mut state = State::new(self);
-        let guest = if scratch::is_worth_while() {
-            scratch::check_session(&state.options())?;
+        let guest = if validation::is_worth_while() {
+            validation::check_session(&state.options())?;
             None
         } else {
             let opened = Guest::open(&state.builder.client, || state.options());

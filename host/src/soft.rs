@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::error::{AcquireError, GrantError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
-use crate::keep::{Keep, Kept, Loss};
 use crate::lock::Lock;
+use crate::renewal::{Keep, Kept, Loss};
 use crate::session::Session;
 use crate::store::StoreError;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
+use crate::component::bindings::exports::kvlock::lock::mutex as wit;
 use crate::holder::Holder;
 
 /// How a key stands.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
 
-use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
+use crate::component::bindings::exports::kvlock::lock::mutex as wit;
 use crate::error::{AcquireError, trap};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::line::{Heard, Limit, Lines, Place, Seat, Stay, Terms, Turn};
 use crate::lock::Poll;
+use crate::owner::validation;
 use crate::ride_out::{Outage, RideOut};
-use crate::scratch;
 use crate::session::{Guest, Shared};
 use crate::wait_log::WaitLog;
 use crate::wanted::Wanted;
@@ -85,7 +85,7 @@ impl Waiting {
 
     /// Refuses what is not legal before anything is begun.
     pub(crate) fn check(&self) -> Result<(), AcquireError> {
-        scratch::check_wanted(&self.attempt.shared, &self.attempt.wanted, &self.attempt.key)
+        validation::check_wanted(&self.attempt.shared, &self.attempt.wanted, &self.attempt.key)
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
 
-use crate::engine::bindings::exports::kvlock::lock::{conflict_retry, mutex, semaphore};
-use crate::engine::convert;
+use crate::component::bindings::exports::kvlock::lock::{conflict_retry, mutex, semaphore};
+use crate::component::convert;
 use crate::error::AcquireError;
 use crate::session::Guest;
 use crate::store::Ttl;

@@ -9,8 +9,8 @@ pub use resize::{Resize, ResizeError, ResizePoll, Resizing};
 use std::fmt;
 use std::time::Duration;
 
-use crate::engine::bindings::exports::kvlock::lock::mutex::KeyError as KeyErrorOut;
-use crate::engine::bindings::exports::kvlock::lock::semaphore as wit;
+use crate::component::bindings::exports::kvlock::lock::mutex::KeyError as KeyErrorOut;
+use crate::component::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::error::{KeyError, trap};
 use crate::holder::{Holder, shown};
 use crate::session::{Guest, Shared};

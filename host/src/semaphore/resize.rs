@@ -5,8 +5,8 @@ use std::time::Duration;
 use wasmtime::component::ResourceAny;
 
 use super::{SemaphoreStatus, permits};
-use crate::engine::bindings::exports::kvlock::lock::semaphore as wit;
-use crate::engine::convert;
+use crate::component::bindings::exports::kvlock::lock::semaphore as wit;
+use crate::component::convert;
 use crate::error::trap;
 use crate::holder::shown;
 use crate::lock::DEFAULT_INTERVAL;

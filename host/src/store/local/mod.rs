@@ -43,7 +43,7 @@ use super::{
     check_value,
 };
 use crate::clock::{BootClock, Clock};
-use crate::process::PerProcess;
+use crate::fork::PerProcess;
 
 /// A disk with less room in bytes is called full.
 const LEAST_ROOM: u64 = 1 << 20;

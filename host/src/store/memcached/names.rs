@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::address::Address;
 use super::connection::Failure;
-use crate::process::PerProcess;
+use crate::fork::PerProcess;
 
 /// How long a look-up is waited for if there are addresses from an earlier one. A name server answers in less.
 const GRACE: Duration = Duration::from_millis(100);

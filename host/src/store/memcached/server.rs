@@ -12,7 +12,7 @@ use super::fitness::Unfit;
 use super::known::Known;
 use super::link::Link;
 use super::names::Names;
-use crate::process::PerProcess;
+use crate::fork::PerProcess;
 
 /// How many connections are kept for later. More are opened when more threads call at once.
 const MAX_IDLE: usize = 16;

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::client::Client;
-use crate::engine::bindings::exports::kvlock::lock::mutex as wit;
+use crate::component::bindings::exports::kvlock::lock::mutex as wit;
 use crate::error::{AcquireError, SessionError, trap};
 use crate::session::{Guest, Shared};
 use crate::store::Memory;

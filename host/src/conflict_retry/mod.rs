@@ -5,12 +5,12 @@ use std::time::Duration;
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
-use crate::engine::bindings::exports::kvlock::lock::conflict_retry as wit;
-use crate::engine::{Reach, convert};
+use crate::component::bindings::exports::kvlock::lock::conflict_retry as wit;
+use crate::component::{Reach, convert};
 use crate::error::{AcquireError, GrantError};
 use crate::grant::Grant;
-use crate::keep::{Keep, Kept, Loss};
 use crate::lock::{DEFAULT_INTERVAL, DEFAULT_LEASE, Poll};
+use crate::renewal::{Keep, Kept, Loss};
 use crate::ride_out::RideOut;
 use crate::session::{Guest, Shared};
 use crate::store::Ttl;

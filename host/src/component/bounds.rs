@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::client::Client;
-    use crate::engine::{Imports, config};
+    use crate::component::{Imports, config};
     use crate::store::Memory;
 
     /// Compiled by build.rs with the settings of the component.

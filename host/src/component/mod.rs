@@ -14,10 +14,10 @@ use bindings::wasi;
 use bounds::Bounds;
 
 mod bounds;
-mod compiled;
-#[path = "../build/config.rs"]
+#[path = "../../build/config.rs"]
 mod config;
 pub(crate) mod convert;
+mod precompiled;
 
 /// What wasmtime generates from `wit/`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -137,7 +137,7 @@ fn instance_pre() -> wasmtime::Result<&'static bindings::KvlockPre<Reach>> {
 }
 
 fn load() -> wasmtime::Result<bindings::KvlockPre<Reach>> {
-    let (engine, component) = compiled::load()?;
+    let (engine, component) = precompiled::load()?;
     bounds::tick(&engine)?;
     let mut linker = Linker::new(&engine);
     bindings::Kvlock::add_to_linker::<Reach, HasSelf<Imports>>(&mut linker, |reach| &mut reach.imports)?;

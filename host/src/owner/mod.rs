@@ -1,0 +1,3 @@
+//! The core of a session.
+
+pub(crate) mod validation;
