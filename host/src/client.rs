@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use crate::clock::{BootClock, Clock};
+use crate::clock::Clock;
+use crate::environment::Environment;
 use crate::error::ConnectError;
-use crate::line::Lines;
+use crate::owner::ClientCore;
 use crate::session::SessionBuilder;
 use crate::store::{KvStore, Memory};
 
@@ -16,15 +17,8 @@ const DEFAULT_SERVER: &str = "127.0.0.1:11211";
 /// locks. Its sessions, and those of its clones, stand in one line where they wait for the same key.
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) store: Arc<dyn KvStore>,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) random: Option<Random>,
-    /// Where its sessions that wait for the same key stand in line.
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) core: ClientCore,
 }
-
-/// Where random numbers come from, if not from the system.
-pub(crate) type Random = Arc<Mutex<dyn FnMut() -> u64 + Send>>;
 
 impl Client {
     /// Takes a store by its URL: `memcached://host:port[,host:port…]`, `local:PATH` or `memory:`. The first takes
@@ -55,29 +49,32 @@ impl Client {
 
     /// Takes a store of your own. [`crate::store::conformance`] tests whether it is fit.
     pub fn with_store(store: impl KvStore) -> Self {
-        Client { store: Arc::new(store), clock: Arc::new(BootClock), random: None, lines: Arc::default() }
+        Client { core: ClientCore { environment: Environment::of(store), lines: Arc::default() } }
     }
 
     /// Replaces the clock, for tests: see [`VirtualClock`](crate::clock::VirtualClock).
-    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
-        // Whoever waits in a line reckons by one clock.
-        Client { clock, lines: Arc::default(), ..self }
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.core.environment.clock = clock;
+        // All waiters of a queue count by one clock.
+        self.core.lines = Arc::default();
+        self
     }
 
     /// Replaces the system's random numbers, so that a test repeats to the nanosecond. Never elsewhere: a nonce that can
     /// be guessed, or comes twice, is none.
-    pub fn with_random(self, random: impl FnMut() -> u64 + Send + 'static) -> Self {
-        Client { random: Some(Arc::new(Mutex::new(random))), ..self }
+    pub fn with_random(mut self, random: impl FnMut() -> u64 + Send + 'static) -> Self {
+        self.core.environment.random = Some(Arc::new(Mutex::new(random)));
+        self
     }
 
     /// The store, to look at what is in it or whether it is fit to lock on.
     pub fn store(&self) -> &dyn KvStore {
-        self.store.as_ref()
+        self.core.environment.store.as_ref()
     }
 
     /// Begins to open a session.
     pub fn session(&self) -> SessionBuilder {
-        SessionBuilder::new(self.clone())
+        SessionBuilder::new(self.core.clone())
     }
 }
 

@@ -42,8 +42,16 @@
 
 use wasmtime::component::{HasSelf, Linker};
 
+use crate::client::Client;
 pub use crate::component::Imports;
 use crate::component::bindings;
+
+impl Imports {
+    /// Takes the store and the clock of a client.
+    pub fn new(client: &Client) -> Self {
+        Imports::of(client.core.environment.clone())
+    }
+}
 
 /// Links all that the component imports: `kvlock:lock/kv-store`, and of WASI 0.2 the monotonic clock, poll and random
 /// numbers. A wait blocks the thread that runs the component: in an async runtime use [`add_store_to_linker`] and a

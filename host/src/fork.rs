@@ -1,8 +1,8 @@
 //! Which process this is. A fork is another one: it has neither its parent's connections nor its locks, and must not
 //! draw the nonces of its sessions.
 //!
-//! It is asked with every acquire, and a system call each time would be a part of what that costs. So there is a page
-//! of memory that the kernel wipes in the child of a fork.
+//! Every acquire asks, and a system call each time would be a part of its cost. So the kernel wipes a page of memory in
+//! the child of a fork.
 
 use std::mem::ManuallyDrop;
 use std::ptr;
@@ -11,47 +11,70 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
 
-/// One process.
+/// One process: a number that no ancestor and no other child of it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Process(u64);
+pub(crate) struct ForkGeneration(u64);
 
-/// The last number that was given out here or in an ancestor: what a fork gets is larger than all that it may remember.
+/// The last number that was given out here or in an ancestor: a fork gets a larger one than all that it may remember.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-impl Process {
-    /// The one that asks.
+impl ForkGeneration {
+    /// Returns that of the process that asks.
     pub(crate) fn current() -> Self {
         static MARK: OnceLock<Option<&AtomicU64>> = OnceLock::new();
         let mark = MARK.get_or_init(|| wiped_by_fork().ok());
         // A kernel older than 4.14 has no such pages.
-        Process(mark.map_or_else(|| u64::from(std::process::id()), number))
+        ForkGeneration(mark.map_or_else(|| u64::from(std::process::id()), number))
     }
 
-    /// Whether it is the one that asks.
-    pub(crate) fn is_current(self) -> bool {
-        self == Process::current()
+    /// Tells if it is that of the process that asks.
+    fn is_current(self) -> bool {
+        self == ForkGeneration::current()
     }
 }
 
-/// What each process has of its own. In a fork it is made anew; that of the parent, which one of its threads may have
-/// been in the middle of, is neither used there nor dropped.
+/// The process that a value is of, and what stands for the value in a fork.
+#[derive(Debug)]
+pub(crate) struct Origin<T> {
+    process: ForkGeneration,
+    in_fork: OnceLock<T>,
+}
+
+impl<T> Origin<T> {
+    /// Marks a value of the process that asks.
+    pub(crate) fn here() -> Self {
+        Origin { process: ForkGeneration::current(), in_fork: OnceLock::new() }
+    }
+
+    /// Tells if the process that asks is the value's, and no fork of it.
+    pub(crate) fn is_here(&self) -> bool {
+        self.process.is_current()
+    }
+
+    /// Returns what stands for the value in a fork; the first to ask makes it. Forks of the fork ask that in turn.
+    pub(crate) fn in_fork(&self, make: impl FnOnce() -> T) -> &T {
+        self.in_fork.get_or_init(make)
+    }
+}
+
+/// A value that each process has for itself. A fork makes another one: a thread of the parent may have been in the
+/// middle of the parent's, so the fork neither uses nor drops it.
 #[derive(Debug)]
 pub(crate) struct PerProcess<T> {
-    process: Process,
     value: ManuallyDrop<T>,
-    of_fork: OnceLock<Box<PerProcess<T>>>,
+    origin: Origin<Box<PerProcess<T>>>,
 }
 
 impl<T> PerProcess<T> {
     pub(crate) fn new(value: T) -> Self {
-        PerProcess { process: Process::current(), value: ManuallyDrop::new(value), of_fork: OnceLock::new() }
+        PerProcess { value: ManuallyDrop::new(value), origin: Origin::here() }
     }
 
-    /// That of this process.
-    pub(crate) fn here(&self, anew: impl Fn() -> T) -> &T {
+    /// Returns that of this process.
+    pub(crate) fn get_or_recreate(&self, make: impl Fn() -> T) -> &T {
         let mut own = self;
-        while !own.process.is_current() {
-            own = own.of_fork.get_or_init(|| Box::new(PerProcess::new(anew())));
+        while !own.origin.is_here() {
+            own = own.origin.in_fork(|| Box::new(PerProcess::new(make())));
         }
         &own.value
     }
@@ -59,7 +82,7 @@ impl<T> PerProcess<T> {
 
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
-        if self.process.is_current() {
+        if self.origin.is_here() {
             // SAFETY: it is not used after this.
             unsafe { ManuallyDrop::drop(&mut self.value) }
         }
@@ -95,8 +118,8 @@ mod tests {
 
     #[test]
     fn a_process_stays_the_same_on_all_its_threads() {
-        let here = Process::current();
-        let there = std::thread::spawn(Process::current).join().unwrap();
+        let here = ForkGeneration::current();
+        let there = std::thread::spawn(ForkGeneration::current).join().unwrap();
         assert_eq!(there, here);
         assert!(here.is_current());
     }

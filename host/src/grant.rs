@@ -10,8 +10,8 @@ use crate::component::convert;
 use crate::error::{GrantError, trap};
 use crate::holder::Holder;
 use crate::line::{Heir, Lines, Place};
+use crate::owner::{Guest, Owner};
 use crate::renewal::{Keep, Kept};
-use crate::session::{Guest, Shared};
 use crate::store::Ttl;
 use crate::wanted::Kind;
 
@@ -22,7 +22,7 @@ use crate::wanted::Kind;
 #[must_use = "a grant that is dropped is released"]
 pub struct Grant {
     pub(crate) handle: Handle,
-    owner: Arc<str>,
+    owner_name: Arc<str>,
     token: u64,
     permit: Option<u32>,
     done: bool,
@@ -33,7 +33,7 @@ pub struct Grant {
 /// What the calls of a grant go through; a renewing thread has one too.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    pub(crate) shared: Shared,
+    pub(crate) owner: Owner,
     pub(crate) key: String,
     resource: ResourceAny,
 }
@@ -66,25 +66,25 @@ pub enum Released {
 
 impl Grant {
     /// A grant that the session itself made.
-    pub(crate) fn own(shared: &Shared, key: String, granted: wit::Granted) -> Self {
+    pub(crate) fn own(owner: &Owner, key: String, granted: wit::Granted) -> Self {
         let wit::Granted { grant: resource, token, permit } = granted;
-        let owner = shared.owner().clone();
-        shared.holds().taken();
-        let handle = Handle { shared: shared.clone(), key, resource };
-        Grant { handle, owner, token, permit, done: false, is_left_behind: false }
+        let owner_name = owner.name().clone();
+        owner.holds().taken();
+        let handle = Handle { owner: owner.clone(), key, resource };
+        Grant { handle, owner_name, token, permit, done: false, is_left_behind: false }
     }
 
     /// A grant that may have begun in another session, under another owner's name.
-    pub(crate) fn asked(shared: &Shared, guest: &mut Guest, resource: ResourceAny) -> wasmtime::Result<Self> {
+    pub(crate) fn asked(owner: &Owner, guest: &mut Guest, resource: ResourceAny) -> wasmtime::Result<Self> {
         let instance = &mut guest.instance;
         let exports = instance.exports.kvlock_lock_mutex().grant();
         let key = exports.call_key(&mut instance.store, resource)?;
-        let owner = exports.call_owner(&mut instance.store, resource)?.into();
+        let owner_name = exports.call_owner(&mut instance.store, resource)?.into();
         let permit = exports.call_permit(&mut instance.store, resource)?;
         let token = exports.call_token(&mut instance.store, resource)?;
         let granted = wit::Granted { grant: resource, token, permit };
-        let mut grant = Grant::own(shared, key, granted);
-        grant.owner = owner;
+        let mut grant = Grant::own(owner, key, granted);
+        grant.owner_name = owner_name;
         Ok(grant)
     }
 
@@ -100,7 +100,7 @@ impl Grant {
 
     /// The owner's name.
     pub fn owner(&self) -> &str {
-        &self.owner
+        &self.owner_name
     }
 
     /// The fencing token: larger than that of every earlier grant of the key. Send it along with every change of what
@@ -185,8 +185,8 @@ impl Grant {
         };
         Holder {
             key: self.handle.key.clone(),
-            owner: self.owner.to_string(),
-            label: self.handle.shared.label().to_string(),
+            owner: self.owner_name.to_string(),
+            label: self.handle.owner.label().to_string(),
             since: Some(since),
             lease,
             depth: 1,
@@ -219,7 +219,7 @@ impl Grant {
         let is_lock = self.permit.is_none();
         let released = self.handle.call(|guest, resource| {
             if is_lock {
-                self.handle.shared.release_again(guest, &self.handle.key)?;
+                self.handle.owner.release_again(guest, &self.handle.key)?;
             }
             let (exports, store) = (guest.instance.exports.kvlock_lock_mutex().grant(), &mut guest.instance.store);
             let released = match &claim {
@@ -239,7 +239,7 @@ impl Grant {
         })?;
         let released = released.map_err(|error| GrantError::of(&self.handle.key, error));
         if let (Some(heir), Ok(wit::Released::HandedOver(handed))) = (heir, &released) {
-            self.handle.shared.holds().given_back();
+            self.handle.owner.holds().given_back();
             heir.tell(*handed);
             return Ok(Released::HandedOver);
         }
@@ -259,7 +259,7 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if !self.handle.shared.is_own_process() {
+        if !self.handle.owner.is_own_process() {
             return;
         }
         if !self.done {
@@ -267,7 +267,7 @@ impl Drop for Grant {
             let _ = self.give_back();
         }
         if !self.is_left_behind {
-            self.handle.shared.drop_resource(self.handle.resource);
+            self.handle.owner.drop_resource(self.handle.resource);
         }
     }
 }
@@ -281,7 +281,7 @@ impl Handle {
     pub(crate) fn validity_since(&self) -> Result<(Duration, Validity), GrantError> {
         let (now, validity) = self.call(|guest, resource| {
             // Read once the instance is ours, so that waiting for it does not count.
-            let now = self.shared.clock().now();
+            let now = self.owner.clock().now();
             let exports = guest.instance.exports.kvlock_lock_mutex().grant();
             Ok((now, exports.call_validity(&mut guest.instance.store, resource)?))
         })?;
@@ -322,11 +322,11 @@ impl Handle {
 
     /// Who of this process is to have the lock next, and what to write for it, if it can be handed over.
     fn heir(&self, kind: Kind) -> Option<(Heir, wit::Claim)> {
-        let lines = self.shared.lines();
+        let lines = self.owner.lines();
         if kind == Kind::Permit || lines.is_empty() {
             return None;
         }
-        let heir = Lines::heir(lines, &Place::new(self.shared.namespace(), kind, &self.key))?;
+        let heir = Lines::heir(lines, &Place::new(self.owner.namespace(), kind, &self.key))?;
         let claim = heir.claim()?;
         Some((heir, claim))
     }
@@ -334,11 +334,11 @@ impl Handle {
     /// Tells the session that it holds one less, and those who stand in line that they may ask.
     pub(crate) fn note_end<T>(&self, released: &Result<T, GrantError>, kind: Kind) {
         if matches!(released, Ok(_) | Err(GrantError::Lost { .. })) {
-            self.shared.holds().given_back();
+            self.owner.holds().given_back();
         }
-        let lines = self.shared.lines();
+        let lines = self.owner.lines();
         if !lines.is_empty() {
-            lines.freed(&Place::new(self.shared.namespace(), kind, &self.key), self.shared.clock().now());
+            lines.freed(&Place::new(self.owner.namespace(), kind, &self.key), self.owner.clock().now());
         }
     }
 
@@ -346,11 +346,11 @@ impl Handle {
         &self,
         call: impl FnOnce(&mut Guest, ResourceAny) -> wasmtime::Result<T>,
     ) -> Result<T, GrantError> {
-        if !self.shared.is_own_process() {
+        if !self.owner.is_own_process() {
             // It is held by the process before the fork.
             return Err(GrantError::Lost { key: self.key.clone(), holder: None });
         }
-        let answer = self.shared.call(|guest| call(guest, self.resource));
+        let answer = self.owner.call(|guest| call(guest, self.resource));
         answer.map_err(|error| GrantError::Component { key: self.key.clone(), text: trap(&error) })
     }
 }

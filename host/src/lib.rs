@@ -73,6 +73,7 @@ pub mod store;
 mod client;
 mod component;
 mod conflict_retry;
+mod environment;
 mod error;
 mod fork;
 mod functions;

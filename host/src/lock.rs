@@ -7,9 +7,10 @@ use crate::component::convert;
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
+use crate::owner::Owner;
 use crate::renewal::{Keep, Kept};
 use crate::ride_out::RideOut;
-use crate::session::{Session, Shared};
+use crate::session::Session;
 use crate::soft::SoftLock;
 use crate::store::Ttl;
 use crate::waiting::{Granted, Waiting};
@@ -24,7 +25,7 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(50);
 #[derive(Clone)]
 #[must_use = "nothing is locked until it is acquired"]
 pub struct Lock {
-    shared: Shared,
+    owner: Owner,
     key: String,
     reentrant: bool,
     lease: Ttl,
@@ -36,9 +37,9 @@ pub struct Lock {
 }
 
 impl Lock {
-    pub(crate) fn new(shared: Shared, key: String) -> Self {
+    pub(crate) fn new(owner: Owner, key: String) -> Self {
         Lock {
-            shared,
+            owner,
             key,
             reentrant: false,
             lease: Ttl::After(DEFAULT_LEASE),
@@ -146,12 +147,12 @@ impl Lock {
         };
         // A nested one may be of a lock that was resumed, and be in the name of its first owner.
         let granted = if self.reentrant { Granted::Asked } else { Granted::Own };
-        Waiting::new(self.shared, self.key, Wanted::Lock(options), granted, self.ride_out)
+        Waiting::new(self.owner, self.key, Wanted::Lock(options), granted, self.ride_out)
     }
 
     /// The session that locks.
     pub(crate) fn session(&self) -> Session {
-        Session { shared: self.shared.clone() }
+        Session { owner: self.owner.clone() }
     }
 
     pub(crate) fn key(&self) -> &str {

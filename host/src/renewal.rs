@@ -129,7 +129,7 @@ impl Keep {
 
 impl Kept {
     pub(crate) fn new(grant: Grant, options: Keep) -> Self {
-        let clock = grant.handle.shared.clock().clone();
+        let clock = grant.handle.owner.clock().clone();
         let state = Mutex::new(State { stop: false, lost: None, until: Until::Unconfirmed, failure: None });
         let shared = Arc::new(Shared { clock, state, changed: Condvar::new() });
         shared.note_validity(&grant.handle);
@@ -216,7 +216,7 @@ impl Kept {
 impl Keeping {
     /// What the thread has told. A fork has neither that thread nor the lock: its parent has them.
     fn told(&self) -> Option<&Shared> {
-        self.handle.shared.is_own_process().then_some(&*self.shared)
+        self.handle.owner.is_own_process().then_some(&*self.shared)
     }
 
     fn tell_to_stop(&self) {

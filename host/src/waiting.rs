@@ -14,8 +14,8 @@ use crate::holder::WaitingFor;
 use crate::line::{Heard, Limit, Lines, Place, Seat, Stay, Terms, Turn};
 use crate::lock::Poll;
 use crate::owner::validation;
+use crate::owner::{Guest, Owner};
 use crate::ride_out::{Outage, RideOut};
-use crate::session::{Guest, Shared};
 use crate::wait_log::WaitLog;
 use crate::wanted::Wanted;
 
@@ -42,7 +42,7 @@ pub(crate) enum Granted {
 
 /// What is wanted by whom, and what there is of it in the session's instance.
 pub(crate) struct Attempt {
-    shared: Shared,
+    shared: Owner,
     key: String,
     wanted: Wanted,
     /// When it was polled first, by the clock: from then on the wait counts.
@@ -66,7 +66,7 @@ struct Begun {
 }
 
 impl Waiting {
-    pub(crate) fn new(shared: Shared, key: String, wanted: Wanted, granted: Granted, ride_out: RideOut) -> Self {
+    pub(crate) fn new(shared: Owner, key: String, wanted: Wanted, granted: Granted, ride_out: RideOut) -> Self {
         let shared = if shared.is_own_process() { shared } else { shared.here().clone() };
         let attempt = Attempt {
             shared,
@@ -88,7 +88,7 @@ impl Waiting {
         validation::check_wanted(&self.attempt.shared, &self.attempt.wanted, &self.attempt.key)
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Owner {
         &self.attempt.shared
     }
 

@@ -7,7 +7,7 @@ use wasmtime::component::ResourceAny;
 use crate::component::bindings::exports::kvlock::lock::{conflict_retry, mutex, semaphore};
 use crate::component::convert;
 use crate::error::AcquireError;
-use crate::session::Guest;
+use crate::owner::Guest;
 use crate::store::Ttl;
 
 /// How to acquire, as the component takes it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 
-use super::Reach;
+use super::HostState;
 
 /// Most memory that an instance may have: a few hundred bytes for each lock that its session holds, and room for
 /// the largest keys.
@@ -45,18 +45,18 @@ impl Bounds {
 }
 
 /// Puts a new instance's store under its bounds.
-pub(super) fn impose(store: &mut Store<Reach>) {
-    store.limiter(|reach| &mut reach.bounds.memory);
+pub(super) fn impose(store: &mut Store<HostState>) {
+    store.limiter(|host| &mut host.bounds.memory);
     store.set_max_component_handles(MAX_HANDLES);
     store.epoch_deadline_callback(|mut context| on_tick(context.data_mut()));
     renew(store);
 }
 
 /// Gives the next call its share.
-pub(super) fn renew(store: &mut Store<Reach>) {
-    let reach = store.data_mut();
-    reach.imports.calls_left = Some(MAX_CALLS);
-    reach.bounds.ticks = 0;
+pub(super) fn renew(store: &mut Store<HostState>) {
+    let host = store.data_mut();
+    host.imports.calls_left = Some(MAX_CALLS);
+    host.bounds.ticks = 0;
     store.set_epoch_deadline(1);
 }
 
@@ -84,8 +84,8 @@ pub(super) fn tick(engine: &Engine) -> wasmtime::Result<()> {
 }
 
 /// The component was found at work when a tick had passed, perhaps only because a call of the store took that long.
-fn on_tick(reach: &mut Reach) -> wasmtime::Result<UpdateDeadline> {
-    let Reach { imports, bounds } = reach;
+fn on_tick(host: &mut HostState) -> wasmtime::Result<UpdateDeadline> {
+    let HostState { imports, bounds } = host;
     if bounds.calls_left != imports.calls_left {
         bounds.calls_left = imports.calls_left;
         bounds.ticks = 0;
@@ -102,16 +102,16 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::client::Client;
     use crate::component::{Imports, config};
+    use crate::environment::Environment;
     use crate::store::Memory;
 
     /// Compiled by build.rs with the settings of the component.
     static SPIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/spin.cwasm"));
 
-    fn bounded(engine: &Engine) -> Store<Reach> {
-        let imports = Imports::new(&Client::with_store(Memory::default()));
-        let mut store = Store::new(engine, Reach { imports, bounds: Bounds::new() });
+    fn bounded(engine: &Engine) -> Store<HostState> {
+        let imports = Imports::of(Environment::of(Memory::default()));
+        let mut store = Store::new(engine, HostState { imports, bounds: Bounds::new() });
         impose(&mut store);
         store
     }

@@ -1,13 +1,12 @@
 //! The component in wasmtime: one engine for the process, one instance for a session.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use wasmtime::Store;
 use wasmtime::component::{HasSelf, Linker, Resource, ResourceTable};
 
-use crate::client::{Client, Random};
-use crate::clock::Clock;
+use crate::environment::Environment;
 use crate::store::{KvStore, StoreError, WriteOutcome};
 use bindings::kvlock::lock::kv_store;
 use bindings::wasi;
@@ -35,9 +34,7 @@ pub(crate) const COMPONENT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kv
 
 /// What the component imports: a store, a clock, random numbers.
 pub struct Imports {
-    store: Arc<dyn KvStore>,
-    clock: Arc<dyn Clock>,
-    random: Option<Random>,
+    environment: Environment,
     pollables: ResourceTable,
     /// How many calls of the store are left to the component; none: no end of them.
     calls_left: Option<u32>,
@@ -48,23 +45,13 @@ pub struct Imports {
 }
 
 impl Imports {
-    /// The store and the clock of a client.
-    pub fn new(client: &Client) -> Self {
-        let Client { store, clock, random, .. } = client.clone();
-        Imports {
-            store,
-            clock,
-            random,
-            pollables: ResourceTable::new(),
-            calls_left: None,
-            in_doubt: false,
-            reached: false,
-        }
+    pub(crate) fn of(environment: Environment) -> Self {
+        Imports { environment, pollables: ResourceTable::new(), calls_left: None, in_doubt: false, reached: false }
     }
 
     fn store(&mut self) -> wasmtime::Result<&dyn KvStore> {
         bounds::take_call(&mut self.calls_left)?;
-        Ok(self.store.as_ref())
+        Ok(self.environment.store.as_ref())
     }
 
     fn written(
@@ -78,7 +65,7 @@ impl Imports {
 }
 
 /// What an instance of ours can reach. Nothing else is linked.
-pub(crate) struct Reach {
+pub(crate) struct HostState {
     imports: Imports,
     bounds: Bounds,
 }
@@ -98,14 +85,14 @@ pub(crate) struct NoInstance;
 
 /// An instance of the component.
 pub(crate) struct Instance {
-    pub(crate) store: Store<Reach>,
+    pub(crate) store: Store<HostState>,
     pub(crate) exports: bindings::Kvlock,
 }
 
 impl Instance {
-    pub(crate) fn new(client: &Client) -> wasmtime::Result<Self> {
+    pub(crate) fn new(environment: &Environment) -> wasmtime::Result<Self> {
         let pre = instance_pre()?;
-        let reach = Reach { imports: Imports::new(client), bounds: Bounds::new() };
+        let reach = HostState { imports: Imports::of(environment.clone()), bounds: Bounds::new() };
         let mut store = Store::new(pre.engine(), reach);
         bounds::impose(&mut store);
         let exports = pre.instantiate(&mut store).map_err(|error| error.context(NoInstance))?;
@@ -130,17 +117,17 @@ impl Instance {
 }
 
 /// Loaded once: the program's code cannot be given to wasmtime by two threads.
-fn instance_pre() -> wasmtime::Result<&'static bindings::KvlockPre<Reach>> {
-    static PRE: OnceLock<Result<bindings::KvlockPre<Reach>, String>> = OnceLock::new();
+fn instance_pre() -> wasmtime::Result<&'static bindings::KvlockPre<HostState>> {
+    static PRE: OnceLock<Result<bindings::KvlockPre<HostState>, String>> = OnceLock::new();
     let loaded = PRE.get_or_init(|| load().map_err(|error| format!("{error:#}")));
     loaded.as_ref().map_err(|text| wasmtime::Error::msg(text.clone()).context(NoInstance))
 }
 
-fn load() -> wasmtime::Result<bindings::KvlockPre<Reach>> {
+fn load() -> wasmtime::Result<bindings::KvlockPre<HostState>> {
     let (engine, component) = precompiled::load()?;
     bounds::tick(&engine)?;
     let mut linker = Linker::new(&engine);
-    bindings::Kvlock::add_to_linker::<Reach, HasSelf<Imports>>(&mut linker, |reach| &mut reach.imports)?;
+    bindings::Kvlock::add_to_linker::<HostState, HasSelf<Imports>>(&mut linker, |reach| &mut reach.imports)?;
     bindings::KvlockPre::new(linker.instantiate_pre(&component)?)
 }
 
@@ -200,11 +187,11 @@ impl kv_store::Host for Imports {
 
 impl wasi::clocks::monotonic_clock::Host for Imports {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        Ok(convert::nanos(self.clock.now()))
+        Ok(convert::nanos(self.environment.clock.now()))
     }
 
     fn subscribe_duration(&mut self, pause: u64) -> wasmtime::Result<Resource<Pollable>> {
-        let due = self.clock.now().saturating_add(Duration::from_nanos(pause));
+        let due = self.environment.clock.now().saturating_add(Duration::from_nanos(pause));
         Ok(self.pollables.push(Pollable { due })?)
     }
 }
@@ -214,9 +201,9 @@ impl wasi::io::poll::Host for Imports {}
 impl wasi::io::poll::HostPollable for Imports {
     fn block(&mut self, pollable: Resource<Pollable>) -> wasmtime::Result<()> {
         let due = self.pollables.get(&pollable)?.due;
-        let left = due.saturating_sub(self.clock.now());
+        let left = due.saturating_sub(self.environment.clock.now());
         if !left.is_zero() {
-            self.clock.sleep(left);
+            self.environment.clock.sleep(left);
         }
         Ok(())
     }
@@ -229,7 +216,7 @@ impl wasi::io::poll::HostPollable for Imports {
 
 impl wasi::random::random::Host for Imports {
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        if let Some(random) = &self.random {
+        if let Some(random) = &self.environment.random {
             // A panic of the function left nothing half done.
             return Ok(random.lock().unwrap_or_else(|poisoned| poisoned.into_inner())());
         }

@@ -6,13 +6,13 @@ use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
 use crate::component::bindings::exports::kvlock::lock::conflict_retry as wit;
-use crate::component::{Reach, convert};
+use crate::component::{HostState, convert};
 use crate::error::{AcquireError, GrantError};
 use crate::grant::Grant;
 use crate::lock::{DEFAULT_INTERVAL, DEFAULT_LEASE, Poll};
+use crate::owner::{Guest, Owner};
 use crate::renewal::{Keep, Kept, Loss};
 use crate::ride_out::RideOut;
-use crate::session::{Guest, Shared};
 use crate::store::Ttl;
 use crate::waiting::{Granted, Waiting};
 use crate::wanted::{Kind, Wanted};
@@ -53,7 +53,7 @@ pub const DEFAULT_RESERVE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 #[must_use = "nothing runs until it is run"]
 pub struct ConflictRetry {
-    shared: Shared,
+    owner: Owner,
     key: String,
     lease: Ttl,
     wait: Option<Duration>,
@@ -179,9 +179,9 @@ pub struct Retrying {
 }
 
 impl ConflictRetry {
-    pub(crate) fn new(shared: Shared, key: String) -> Self {
+    pub(crate) fn new(owner: Owner, key: String) -> Self {
         ConflictRetry {
-            shared,
+            owner,
             key,
             lease: Ttl::After(DEFAULT_LEASE),
             wait: None,
@@ -300,7 +300,7 @@ impl ConflictRetry {
             reserve: convert::nanos(self.reserve),
             reservation: self.reservation,
         };
-        let waiting = Waiting::new(self.shared, self.key, Wanted::Try(options), Granted::Own, self.ride_out);
+        let waiting = Waiting::new(self.owner, self.key, Wanted::Try(options), Granted::Own, self.ride_out);
         waiting.check()?;
         Ok(Retrying { granted: None, reserved: false, waiting })
     }
@@ -392,8 +392,8 @@ impl Retrying {
 
     /// Two threads of one session would both be at work.
     fn check_thread(&self) -> Result<(), AcquireError> {
-        let (shared, key) = (self.waiting.shared(), self.waiting.key());
-        let is_open = shared.tries().is_open(key) || !shared.is_own_process();
+        let (owner, key) = (self.waiting.shared(), self.waiting.key());
+        let is_open = owner.tries().is_open(key) || !owner.is_own_process();
         if is_open { Ok(()) } else { Err(AcquireError::AlreadyHeld { key: key.to_string() }) }
     }
 
@@ -497,7 +497,7 @@ impl Retrying {
     fn ask<T>(
         &self,
         otherwise: T,
-        call: impl FnOnce(wit::GuestRetry<'_>, &mut Store<Reach>, ResourceAny) -> wasmtime::Result<T>,
+        call: impl FnOnce(wit::GuestRetry<'_>, &mut Store<HostState>, ResourceAny) -> wasmtime::Result<T>,
     ) -> T {
         let Some(resource) = self.waiting.resource() else { return otherwise };
         let asked = self.waiting.shared().call(|Guest { instance, .. }| {

@@ -30,7 +30,7 @@ impl Sessions {
         let mut place = self.of_threads.get_or_default().borrow_mut();
         if let Some(known) = &*place
             && known.thread == thread
-            && known.session.shared.is_own_process()
+            && known.session.owner.is_own_process()
         {
             return Ok(known.session.clone());
         }

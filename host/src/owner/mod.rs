@@ -1,3 +1,231 @@
-//! The core of a session.
+//! The core of a session: one owner of locks, its instance of the component, and what it counts.
+//!
+//! Every handle (a lock, a wait, a grant) holds the [`Owner`]; [`Session`](crate::Session) is the face that makes them.
 
 pub(crate) mod validation;
+
+mod guest;
+
+pub(crate) use guest::Guest;
+
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::{Duration, SystemTime};
+
+use wasmtime::component::ResourceAny;
+
+use crate::clock::Clock;
+use crate::component::bindings::exports::kvlock::lock::mutex as wit;
+use crate::component::convert;
+use crate::environment::Environment;
+use crate::error::SessionError;
+use crate::fork::Origin;
+use crate::holds::Holds;
+use crate::line::Lines;
+use crate::tries::Tries;
+
+/// An owner of locks, shared by the clones of a session and by all that they made.
+#[derive(Clone)]
+pub(crate) struct Owner(Arc<OwnerState>);
+
+struct OwnerState {
+    /// One thread at a time enters the instance. A call keeps it for as long as the store takes; waiting for a lock does
+    /// not keep it. None until the first call: until then the session costs next to nothing, however long it queues.
+    guest: Mutex<Option<Guest>>,
+    core: ClientCore,
+    given: OwnerOptions,
+    name: Arc<str>,
+    label: String,
+    holds: Holds,
+    tries: Tries,
+    /// The owner that stands for this one in a fork.
+    origin: Origin<Owner>,
+}
+
+/// What the sessions of a client share.
+#[derive(Clone)]
+pub(crate) struct ClientCore {
+    pub(crate) environment: Environment,
+    pub(crate) lines: Arc<Lines>,
+}
+
+/// How to open a session, as its user says.
+#[derive(Clone)]
+pub(crate) struct OwnerOptions {
+    pub(crate) name: Option<String>,
+    pub(crate) label: Option<String>,
+    pub(crate) namespace: String,
+    pub(crate) quarantine: Option<Duration>,
+}
+
+impl Default for OwnerOptions {
+    fn default() -> Self {
+        OwnerOptions { name: None, label: None, namespace: "kvlock".to_string(), quarantine: None }
+    }
+}
+
+impl OwnerState {
+    fn new(core: ClientCore, given: OwnerOptions) -> Self {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let process = std::process::id();
+        let name = given.name.clone().unwrap_or_else(|| format!("{host}-{process}-{}", thread_name()));
+        OwnerState {
+            guest: Mutex::new(None),
+            core,
+            name: name.into(),
+            label: given.label.clone().unwrap_or_else(|| format!("{host} pid {process}")),
+            given,
+            holds: Holds::default(),
+            tries: Tries::default(),
+            origin: Origin::here(),
+        }
+    }
+
+    fn options(&self) -> wit::SessionOptions {
+        wit::SessionOptions {
+            owner: self.name.to_string(),
+            label: self.label.clone(),
+            namespace: self.given.namespace.clone(),
+            quarantine: self.given.quarantine.map(convert::nanos),
+            unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(convert::nanos),
+        }
+    }
+}
+
+impl Owner {
+    /// Opens a session, or finds only that its options are legal. Sends nothing.
+    pub(crate) fn open(core: ClientCore, options: OwnerOptions) -> Result<Self, SessionError> {
+        let mut state = OwnerState::new(core, options);
+        if validation::is_separate() {
+            validation::check_session(&state.options())?;
+        } else {
+            let opened = Guest::open(&state.core.environment, || state.options());
+            let guest = opened.map_err(|error| SessionError::of(&error))?.map_err(SessionError::Invalid)?;
+            state.guest = Mutex::new(Some(guest));
+        }
+        Ok(Owner(Arc::new(state)))
+    }
+
+    /// Returns the owner in this process. A fork has another one, which holds nothing, and whose instance no thread of
+    /// the parent was in.
+    pub(crate) fn here(&self) -> &Owner {
+        if self.is_own_process() {
+            return self;
+        }
+        let fresh = || Owner(Arc::new(OwnerState::new(self.0.core.clone(), self.0.given.clone())));
+        self.0.origin.in_fork(fresh).here()
+    }
+
+    /// Enters the session's instance, which is made by the first who does. In a fork nobody enters that of the parent.
+    pub(crate) fn call<T>(&self, call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>) -> wasmtime::Result<T> {
+        self.check_process()?;
+        // A panic of another thread left the instance between two calls at worst: it is still whole.
+        self.enter(self.0.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()), call)
+    }
+
+    /// The same, unless somebody is in it.
+    pub(crate) fn try_call<T>(
+        &self,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
+    ) -> Option<wasmtime::Result<T>> {
+        if let Err(error) = self.check_process() {
+            return Some(Err(error));
+        }
+        match self.0.guest.try_lock() {
+            Ok(place) => Some(self.enter(place, call)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(self.enter(poisoned.into_inner(), call)),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// The same, if there is an instance yet.
+    pub(crate) fn call_at_hand<T>(
+        &self,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
+    ) -> Option<wasmtime::Result<T>> {
+        self.check_process().ok()?;
+        let mut place = self.0.guest.try_lock().ok()?;
+        let guest = place.as_mut()?;
+        guest.instance.begin_call();
+        Some(call(guest))
+    }
+
+    fn enter<T>(
+        &self,
+        mut place: MutexGuard<'_, Option<Guest>>,
+        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
+    ) -> wasmtime::Result<T> {
+        let guest = match &mut *place {
+            Some(guest) => guest,
+            // The options are legal, or the session would not have been opened.
+            none => {
+                none.insert(Guest::open(&self.0.core.environment, || self.0.options())?.map_err(wasmtime::Error::msg)?)
+            }
+        };
+        guest.instance.begin_call();
+        call(guest)
+    }
+
+    fn check_process(&self) -> wasmtime::Result<()> {
+        match self.is_own_process() {
+            true => Ok(()),
+            false => Err(wasmtime::Error::msg("it is of the process that this one was forked from")),
+        }
+    }
+
+    /// Releases once more what of this key could not be given back. The session takes it for held until then, although
+    /// nobody has a grant of it: what is nested in it would never be free.
+    pub(crate) fn release_again(&self, guest: &mut Guest, key: &str) -> wasmtime::Result<()> {
+        (0..guest.release_again(key)?).for_each(|_| self.holds().given_back());
+        Ok(())
+    }
+
+    /// Drops a resource of the session's instance.
+    pub(crate) fn drop_resource(&self, resource: ResourceAny) {
+        // One of an instance that trapped cannot be dropped, and need not be.
+        let _ = self.call(|guest| resource.resource_drop(&mut guest.instance.store));
+    }
+
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.core.environment.clock
+    }
+
+    pub(crate) fn lines(&self) -> &Arc<Lines> {
+        &self.0.core.lines
+    }
+
+    /// The owner's name.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.0.name
+    }
+
+    pub(crate) fn label(&self) -> &str {
+        &self.0.label
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.0.given.namespace
+    }
+
+    pub(crate) fn quarantine(&self) -> Option<Duration> {
+        self.0.given.quarantine
+    }
+
+    pub(crate) fn holds(&self) -> &Holds {
+        &self.0.holds
+    }
+
+    /// The tries that run.
+    pub(crate) fn tries(&self) -> &Tries {
+        &self.0.tries
+    }
+
+    /// Tells if the owner is of this process, and not of one that this was forked from.
+    pub(crate) fn is_own_process(&self) -> bool {
+        self.0.origin.is_here()
+    }
+}
+
+fn thread_name() -> String {
+    let thread = std::thread::current();
+    thread.name().map_or_else(|| format!("{:?}", thread.id()), String::from)
+}

@@ -5,10 +5,10 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::client::Client;
+use super::{Guest, Owner};
 use crate::component::bindings::exports::kvlock::lock::mutex as wit;
+use crate::environment::Environment;
 use crate::error::{AcquireError, SessionError, trap};
-use crate::session::{Guest, Shared};
 use crate::store::Memory;
 use crate::wanted::Wanted;
 
@@ -17,7 +17,7 @@ static SCRATCH: Mutex<Option<Box<Guest>>> = Mutex::new(None);
 
 /// Whether a session is to be checked here. The first of a process, and the only one of many, may as well have its
 /// instance at once.
-pub(crate) fn is_worth_while() -> bool {
+pub(crate) fn is_separate() -> bool {
     static ANY: AtomicBool = AtomicBool::new(false);
     ANY.swap(true, Ordering::Relaxed)
 }
@@ -35,7 +35,7 @@ pub(crate) fn check_session(options: &wit::SessionOptions) -> Result<(), Session
 }
 
 /// Tells whether a session's wait can begin so.
-pub(crate) fn check_wanted(shared: &Shared, wanted: &Wanted, key: &str) -> Result<(), AcquireError> {
+pub(crate) fn check_wanted(shared: &Owner, wanted: &Wanted, key: &str) -> Result<(), AcquireError> {
     let check = |guest: &mut Guest| match wanted.begin(guest, key)? {
         Ok(resource) => resource.resource_drop(&mut guest.instance.store).map(Ok),
         Err(error) => Ok(Err(error)),
@@ -67,5 +67,5 @@ fn open() -> wasmtime::Result<Guest> {
         quarantine: None,
         unix_time: None,
     };
-    Guest::open(&Client::with_store(Memory::default()), options)?.map_err(wasmtime::Error::msg)
+    Guest::open(&Environment::of(Memory::default()), options)?.map_err(wasmtime::Error::msg)
 }

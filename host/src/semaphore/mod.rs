@@ -13,7 +13,7 @@ use crate::component::bindings::exports::kvlock::lock::mutex::KeyError as KeyErr
 use crate::component::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::error::{KeyError, trap};
 use crate::holder::{Holder, shown};
-use crate::session::{Guest, Shared};
+use crate::owner::{Guest, Owner};
 use crate::status::Broken;
 
 /// A semaphore by its name, whether or not it is there.
@@ -42,7 +42,7 @@ use crate::status::Broken;
 /// ```
 #[derive(Clone)]
 pub struct Semaphore {
-    shared: Shared,
+    owner: Owner,
     name: String,
 }
 
@@ -62,8 +62,8 @@ pub struct SemaphoreStatus {
 }
 
 impl Semaphore {
-    pub(crate) fn new(shared: Shared, name: String) -> Self {
-        Semaphore { shared, name }
+    pub(crate) fn new(owner: Owner, name: String) -> Self {
+        Semaphore { owner, name }
     }
 
     /// Its name.
@@ -74,22 +74,22 @@ impl Semaphore {
     /// Makes it with 1 to 1,000,000 permits, or gives it that size: it grows at once, and shrinks as permits come
     /// back, the free ones first. Of that size already: nothing is changed.
     pub fn make(&self, permits: u32) -> Resize {
-        Resize::new(self.shared.clone(), self.name.clone(), Some(permits))
+        Resize::new(self.owner.clone(), self.name.clone(), Some(permits))
     }
 
     /// Destroys it: nobody gets in any more, and it is gone when all permits are back.
     pub fn destroy(&self) -> Resize {
-        Resize::new(self.shared.clone(), self.name.clone(), None)
+        Resize::new(self.owner.clone(), self.name.clone(), None)
     }
 
     /// Begins to acquire one permit. A session may hold several.
     pub fn permit(&self) -> Permit {
-        Permit::new(self.shared.clone(), self.name.clone())
+        Permit::new(self.owner.clone(), self.name.clone())
     }
 
     /// Tells how it stands; none if there is no semaphore of the name.
     pub fn status(&self) -> Result<Option<SemaphoreStatus>, KeyError> {
-        let status = self.shared.here().call(|Guest { instance, session, .. }| {
+        let status = self.owner.here().call(|Guest { instance, session, .. }| {
             let exports = instance.exports.kvlock_lock_semaphore();
             exports.call_status(&mut instance.store, *session, &self.name)
         });
@@ -108,7 +108,7 @@ impl Semaphore {
     }
 
     fn break_by_force(&self, permit: u32, if_token: Option<u64>) -> Result<Broken, KeyError> {
-        let broken = self.shared.here().call(|Guest { instance, session, .. }| {
+        let broken = self.owner.here().call(|Guest { instance, session, .. }| {
             let exports = instance.exports.kvlock_lock_semaphore();
             exports.call_break_permit(&mut instance.store, *session, &self.name, permit, if_token)
         });
@@ -127,8 +127,8 @@ impl Semaphore {
 }
 
 /// All semaphores of a session's namespace, by name.
-pub(crate) fn list(shared: &Shared) -> Result<Vec<SemaphoreStatus>, KeyError> {
-    let listed = shared.here().call(|Guest { instance, session, .. }| {
+pub(crate) fn list(owner: &Owner) -> Result<Vec<SemaphoreStatus>, KeyError> {
+    let listed = owner.here().call(|Guest { instance, session, .. }| {
         instance.exports.kvlock_lock_semaphore().call_list(&mut instance.store, *session)
     });
     Ok(answer("the list of semaphores or one of them", listed)?.into_iter().map(SemaphoreStatus::from).collect())

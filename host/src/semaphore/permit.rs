@@ -7,9 +7,9 @@ use crate::component::convert;
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
+use crate::owner::Owner;
 use crate::renewal::{Keep, Kept};
 use crate::ride_out::RideOut;
-use crate::session::Shared;
 use crate::store::Ttl;
 use crate::waiting::{Granted, Waiting};
 use crate::wanted::Wanted;
@@ -19,7 +19,7 @@ use crate::wanted::Wanted;
 #[derive(Clone)]
 #[must_use = "nothing is held until it is acquired"]
 pub struct Permit {
-    shared: Shared,
+    owner: Owner,
     name: String,
     lease: Ttl,
     wait: Option<Duration>,
@@ -28,9 +28,9 @@ pub struct Permit {
 }
 
 impl Permit {
-    pub(crate) fn new(shared: Shared, name: String) -> Self {
+    pub(crate) fn new(owner: Owner, name: String) -> Self {
         let (lease, ride_out) = (Ttl::After(DEFAULT_LEASE), RideOut::default());
-        Permit { shared, name, lease, wait: None, interval: DEFAULT_INTERVAL, ride_out }
+        Permit { owner, name, lease, wait: None, interval: DEFAULT_INTERVAL, ride_out }
     }
 
     /// How long the permit is held unless renewed: 1 ms to a year. With `Ttl::Forever` the permit of a holder that
@@ -90,7 +90,7 @@ impl Permit {
             wait: self.wait.map(convert::nanos),
             interval: convert::nanos(self.interval),
         };
-        Waiting::new(self.shared, self.name, Wanted::Permit(options), Granted::Own, self.ride_out)
+        Waiting::new(self.owner, self.name, Wanted::Permit(options), Granted::Own, self.ride_out)
     }
 
     /// Acquires a permit, runs `work` while a background thread renews the lease, and releases it, also if `work`

@@ -10,15 +10,15 @@ use crate::component::convert;
 use crate::error::trap;
 use crate::holder::shown;
 use crate::lock::DEFAULT_INTERVAL;
+use crate::owner::{Guest, Owner};
 use crate::ride_out::{Outage, RideOut};
-use crate::session::{Guest, Shared};
 use crate::store::StoreError;
 
 /// A change of a semaphore's size, and how long to wait for permits that have to come back: for ever, unless said.
 #[derive(Clone)]
 #[must_use = "nothing is changed until it is run"]
 pub struct Resize {
-    shared: Shared,
+    owner: Owner,
     name: String,
     /// None destroys it.
     permits: Option<u32>,
@@ -95,7 +95,7 @@ fn superseded(name: &str, size: u32) -> String {
 
 /// A change in progress. Dropping it ends the wait, and leaves the size as it was set.
 pub struct Resizing {
-    shared: Shared,
+    owner: Owner,
     name: String,
     resource: ResourceAny,
     ride_out: RideOut,
@@ -118,8 +118,8 @@ pub enum ResizePoll {
 }
 
 impl Resize {
-    pub(crate) fn new(shared: Shared, name: String, permits: Option<u32>) -> Self {
-        Resize { shared, name, permits, wait: None, interval: DEFAULT_INTERVAL, ride_out: RideOut::default() }
+    pub(crate) fn new(owner: Owner, name: String, permits: Option<u32>) -> Self {
+        Resize { owner, name, permits, wait: None, interval: DEFAULT_INTERVAL, ride_out: RideOut::default() }
     }
 
     /// How long to wait for permits that have to come back; zero looks once.
@@ -158,7 +158,7 @@ impl Resize {
                         Some(error) => tracing::debug!(semaphore = resizing.name, "waiting for the store: {error}"),
                         None => tracing::debug!(semaphore = resizing.name, "waiting for permits: {status}"),
                     }
-                    resizing.shared.clock().sleep(pause);
+                    resizing.owner.clock().sleep(pause);
                 }
             }
         }
@@ -168,8 +168,8 @@ impl Resize {
     pub fn begin(self) -> Result<Resizing, ResizeError> {
         let (wait, interval) = (self.wait.map(convert::nanos), convert::nanos(self.interval));
         let options = wit::ResizeOptions { wait, interval };
-        let shared = self.shared.here().clone();
-        let begun = shared.call(|Guest { instance, session, .. }| {
+        let owner = self.owner.here().clone();
+        let begun = owner.call(|Guest { instance, session, .. }| {
             let exports = instance.exports.kvlock_lock_semaphore();
             match self.permits {
                 Some(permits) => exports.call_make(&mut instance.store, *session, &self.name, permits, options),
@@ -179,7 +179,7 @@ impl Resize {
         match begun {
             Ok(Ok(resource)) => {
                 let (ride_out, outage) = (self.ride_out, Outage::default());
-                Ok(Resizing { shared, name: self.name, resource, ride_out, outage })
+                Ok(Resizing { owner, name: self.name, resource, ride_out, outage })
             }
             Ok(Err(text)) => Err(ResizeError::Invalid(text)),
             Err(error) => Err(ResizeError::Component { text: trap(&error), name: self.name }),
@@ -190,12 +190,12 @@ impl Resize {
 impl Resizing {
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<ResizePoll, ResizeError> {
-        if !self.shared.is_own_process() {
+        if !self.owner.is_own_process() {
             return Err(ResizeError::Invalid(
                 "this resizing is of the process before the fork; begin another".to_string(),
             ));
         }
-        let polled = self.shared.call(|Guest { instance, .. }| {
+        let polled = self.owner.call(|Guest { instance, .. }| {
             let exports = instance.exports.kvlock_lock_semaphore().resizing();
             let polled = exports.call_poll(&mut instance.store, self.resource)?;
             Ok((polled, instance.has_reached_the_store()))
@@ -220,7 +220,7 @@ impl Resizing {
     fn bear(&mut self, outage: Option<StoreError>) -> Result<Option<StoreError>, ResizeError> {
         match outage {
             None => self.outage.over(),
-            Some(ref error) if !self.outage.is_borne(self.shared.clock().now(), self.ride_out) => {
+            Some(ref error) if !self.outage.is_borne(self.owner.clock().now(), self.ride_out) => {
                 return Err(ResizeError::Store { name: self.name.clone(), error: error.clone() });
             }
             Some(_) => {}
@@ -231,7 +231,7 @@ impl Resizing {
 
 impl Drop for Resizing {
     fn drop(&mut self) {
-        self.shared.drop_resource(self.resource);
+        self.owner.drop_resource(self.resource);
     }
 }
 

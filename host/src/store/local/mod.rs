@@ -170,7 +170,7 @@ impl Local {
 
     fn lock(&self) -> MutexGuard<'_, Slot> {
         // SQLite rolled back whatever a panicking thread had begun.
-        self.slot.here(Mutex::default).lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.slot.get_or_recreate(Mutex::default).lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

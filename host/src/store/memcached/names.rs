@@ -79,7 +79,7 @@ impl Names {
         if let Some(literal) = self.literal {
             return Ok(vec![literal]);
         }
-        let shared = self.state.here(Arc::default);
+        let shared = self.state.get_or_recreate(Arc::default);
         let mut state = lock(shared);
         let late = state.answer.as_mut().filter(|answer| answer.is_late && answer.at.elapsed() < FRESH);
         if let Some(late) = late {
@@ -246,7 +246,7 @@ mod tests {
         let (names, sender) = asked();
         failure(names.addresses(SHORT));
         sender.send(Err(io::Error::other("Name or service not known"))).unwrap();
-        let shared = names.state.here(Arc::default);
+        let shared = names.state.get_or_recreate(Arc::default);
         while lock(shared).is_under_way {
             thread::yield_now();
         }

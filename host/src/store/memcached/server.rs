@@ -160,7 +160,7 @@ impl Server {
     }
 
     pub(super) fn shared(&self) -> &Arc<Mutex<State>> {
-        self.shared.here(Arc::default)
+        self.shared.get_or_recreate(Arc::default)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
