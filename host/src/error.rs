@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::component::bindings::exports::kvlock::lock::mutex as wit;
 use crate::component::{NoInstance, convert};
-use crate::conflict_retry::ConflictRetryError;
-use crate::holder::{Holder, WaitingFor, seconds, shown};
+use crate::holder::{Holder, WaitingFor};
 use crate::store::StoreError;
+use crate::text::{seconds, shown};
 
 /// Why a client could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -204,59 +204,6 @@ pub enum WithLockError<T> {
         /// What became of the lock.
         error: GrantError,
     },
-}
-
-/// Why a function behind a lock, a [`Locked`](crate::Locked), did not simply give its value.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CallError<R> {
-    /// The function has no name that tells its keys from those of another; it did not run.
-    #[error("`{0}` is no name of one function only: give the function one with `named`")]
-    Unnamed(&'static str),
-    /// No session could be opened for the calling thread; the function did not run.
-    #[error(transparent)]
-    Session(SessionError),
-    /// There was no grant; the function did not run.
-    #[error(transparent)]
-    Acquire(AcquireError),
-    /// The function ran, and the lock was lost before it ended or could not be released.
-    #[error("{error}")]
-    Release {
-        /// What the function answered.
-        value: R,
-        /// What became of the lock.
-        error: GrantError,
-    },
-}
-
-impl<R> From<WithLockError<R>> for CallError<R> {
-    fn from(error: WithLockError<R>) -> Self {
-        match error {
-            WithLockError::Acquire(error) => CallError::Acquire(error),
-            WithLockError::Release { value, error } => CallError::Release { value, error },
-        }
-    }
-}
-
-/// Why a function behind conflict retry, a [`Retried`](crate::Retried), did not simply commit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RetryCallError<T, E> {
-    /// The function has no name that tells its keys from those of another; it did not run.
-    #[error("`{0}` is no name of one function only: give the function one with `named`")]
-    Unnamed(&'static str),
-    /// No session could be opened for the calling thread; the function did not run.
-    #[error("{0}")]
-    Session(SessionError),
-    /// What came of the tries.
-    #[error("{0}")]
-    Retry(ConflictRetryError<T, E>),
-}
-
-impl<T, E> From<ConflictRetryError<T, E>> for RetryCallError<T, E> {
-    fn from(error: ConflictRetryError<T, E>) -> Self {
-        RetryCallError::Retry(error)
-    }
 }
 
 fn now_held(holder: &Option<Box<Holder>>) -> String {

@@ -11,7 +11,6 @@ use crate::error::{GrantError, trap};
 use crate::holder::Holder;
 use crate::line::{Heir, Lines, Place};
 use crate::owner::{Guest, Owner};
-use crate::renewal::{Keep, Kept};
 use crate::store::Ttl;
 use crate::wanted::Kind;
 
@@ -169,11 +168,6 @@ impl Grant {
     /// Gives up the grant of a try, which is given back by the report.
     pub(crate) fn hand_in(mut self) {
         self.done = true;
-    }
-
-    /// Renews the grant in the background from now on.
-    pub fn keep(self, options: Keep) -> Kept {
-        Kept::new(self, options)
     }
 
     /// What those who wait for it are told.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::component::bindings::exports::kvlock::lock::mutex as wit;
 use crate::component::convert;
 use crate::store::{StoreError, Ttl};
+use crate::text::{seconds, shown};
 
 /// Who has a key, as its record in the store tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,17 +152,4 @@ impl fmt::Display for WaitingFor {
             WaitingFor::Outage(error) => error.fmt(f),
         }
     }
-}
-
-/// A duration to tenths of a second, as people read it.
-pub(crate) fn seconds(duration: Duration) -> String {
-    format!("{:.1} s", duration.as_secs_f64())
-}
-
-/// A key as it is shown in a message: on one line, and not for ever.
-pub(crate) fn shown(key: &str) -> String {
-    const MOST: usize = 80;
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    let cut: String = key.chars().take(MOST).map(escape).collect();
-    if key.chars().nth(MOST).is_some() { format!("{cut}…") } else { cut }
 }

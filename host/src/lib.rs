@@ -89,6 +89,7 @@ mod semaphore;
 mod session;
 mod soft;
 mod status;
+mod text;
 mod tries;
 mod wait_log;
 mod waiting;
@@ -98,10 +99,8 @@ pub use client::Client;
 pub use conflict_retry::{
     Attempt, ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, Retrying, Verdict, Work,
 };
-pub use error::{
-    AcquireError, CallError, ConnectError, GrantError, KeyError, RetryCallError, SessionError, WithLockError,
-};
-pub use functions::{Key, Locked, Locks, Retried};
+pub use error::{AcquireError, ConnectError, GrantError, KeyError, SessionError, WithLockError};
+pub use functions::{CallError, Key, Locked, Locks, Retried, RetryCallError};
 pub use grant::{Grant, Released, Validity};
 pub use holder::{Holder, WaitingFor};
 pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};

@@ -10,8 +10,6 @@ use crate::holder::WaitingFor;
 use crate::owner::Owner;
 use crate::renewal::{Keep, Kept};
 use crate::ride_out::RideOut;
-use crate::session::Session;
-use crate::soft::SoftLock;
 use crate::store::Ttl;
 use crate::waiting::{Granted, Waiting};
 use crate::wanted::Wanted;
@@ -112,11 +110,6 @@ impl Lock {
         self
     }
 
-    /// Soft mode: what is to be done is done without the lock when the store is down or in quarantine.
-    pub fn soft(self) -> SoftLock {
-        SoftLock::new(self)
-    }
-
     /// Acquires the lock, waiting as long as the options allow.
     pub fn acquire(self) -> Result<Grant, AcquireError> {
         self.wanted().block()
@@ -150,9 +143,9 @@ impl Lock {
         Waiting::new(self.owner, self.key, Wanted::Lock(options), granted, self.ride_out)
     }
 
-    /// The session that locks.
-    pub(crate) fn session(&self) -> Session {
-        Session { owner: self.owner.clone() }
+    /// The owner that locks.
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
     }
 
     pub(crate) fn key(&self) -> &str {
@@ -224,10 +217,4 @@ impl Acquisition {
 /// As many nanoseconds as the WIT can say; the component refuses what is too long.
 fn nanos(duration: Duration) -> u64 {
     convert::nanos(duration)
-}
-
-impl From<Duration> for Ttl {
-    fn from(length: Duration) -> Self {
-        Ttl::After(length)
-    }
 }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::error::GrantError;
 use crate::grant::{Grant, Handle, Released, Validity};
-use crate::holder::{Holder, seconds};
+use crate::holder::Holder;
 use crate::store::StoreError;
+use crate::text::seconds;
 
 /// A lease is renewed when a third of it has passed: two more tries fit in what is left.
 const RENEWALS_PER_LEASE: u32 = 3;
@@ -127,8 +128,15 @@ impl Keep {
     }
 }
 
+impl Grant {
+    /// Renews the grant in the background from now on.
+    pub fn keep(self, options: Keep) -> Kept {
+        Kept::new(self, options)
+    }
+}
+
 impl Kept {
-    pub(crate) fn new(grant: Grant, options: Keep) -> Self {
+    fn new(grant: Grant, options: Keep) -> Self {
         let clock = grant.handle.owner.clock().clone();
         let state = Mutex::new(State { stop: false, lost: None, until: Until::Unconfirmed, failure: None });
         let shared = Arc::new(Shared { clock, state, changed: Condvar::new() });

@@ -57,11 +57,14 @@ pub enum Guard {
     DontLock,
 }
 
-impl SoftLock {
-    pub(crate) fn new(lock: Lock) -> Self {
-        SoftLock { lock: lock.ride_out_softly(SOFT_PATIENCE) }
+impl Lock {
+    /// Goes on without the lock when the store is down or in quarantine.
+    pub fn soft(self) -> SoftLock {
+        SoftLock { lock: self.ride_out_softly(SOFT_PATIENCE) }
     }
+}
 
+impl SoftLock {
     /// Acquires the lock and renews it in the background, or tells that the store is down.
     pub fn acquire(self) -> Result<Guard, AcquireError> {
         match self.lock.acquire() {
@@ -81,7 +84,8 @@ impl SoftLock {
     /// As [`Lock::with_lock`] does, and without the lock when the store is down or in quarantine. An outage or a loss of
     /// everything that begins while `work` runs is no error; that somebody else got the lock meanwhile is.
     pub fn with_lock<T>(self, work: impl FnOnce(&Guard) -> T) -> Result<T, WithLockError<T>> {
-        let (session, key) = (self.lock.session(), self.lock.key().to_string());
+        let session = Session { owner: self.lock.owner().clone() };
+        let key = self.lock.key().to_string();
         // What failed is in the log.
         let guard = self.acquire().map_err(WithLockError::Acquire)?;
         guard.run(work, |loss, error| is_outage(loss, error) || is_loss_of_all(&session, &key, error))

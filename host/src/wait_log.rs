@@ -4,8 +4,9 @@ use std::mem::{Discriminant, discriminant};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::holder::{Holder, WaitingFor, seconds, shown};
+use crate::holder::{Holder, WaitingFor};
 use crate::store::Ttl;
+use crate::text::{seconds, shown};
 
 #[derive(Default)]
 pub(crate) struct WaitLog {

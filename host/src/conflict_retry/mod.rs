@@ -1,5 +1,9 @@
 //! Conflict retry: work that has its own optimistic concurrency control, tried under a lock until it commits.
 
+mod error;
+
+pub use error::ConflictRetryError;
+
 use std::time::Duration;
 
 use wasmtime::Store;
@@ -87,52 +91,6 @@ pub enum Verdict {
     Exhausted,
     /// It ran within another try of the session, whose lock it is: that one is to be reported as a conflict.
     Outermost,
-}
-
-/// Why work did not simply commit.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConflictRetryError<T, E> {
-    /// There was no lock for a try, and it did not run.
-    #[error("{error}")]
-    Acquire {
-        /// Why there was none.
-        error: AcquireError,
-        /// What the try before ran into, if there was one.
-        conflict: Option<E>,
-    },
-    /// Each try ran into a conflict. Try again later.
-    #[error("a conflict in each of {tries} tries, the last: {conflict}")]
-    Exhausted {
-        /// What the last ran into.
-        conflict: E,
-        /// How many there were.
-        tries: u32,
-    },
-    /// The work ran into a conflict within another try of the session and key, which is the one to be tried again: let
-    /// it be a [`Work::Conflict`] there. An outer [`run`](ConflictRetry::run) takes a [`Work::Failed`] for one then.
-    #[error("a conflict within another try of the same lock: {conflict}")]
-    Outermost {
-        /// What the work ran into.
-        conflict: E,
-    },
-    /// The work failed otherwise.
-    #[error("{error}")]
-    Failed {
-        /// What the work says.
-        error: E,
-        /// What became of the lock, if it was lost while the work ran or could not be released.
-        lock: Option<GrantError>,
-    },
-    /// The work has committed, and the lock was lost before, or could not be released. Work that relies on its own
-    /// concurrency control alone is as good as any: see [`committed`](Self::committed).
-    #[error("committed; but {error}")]
-    Release {
-        /// What the work gave.
-        value: T,
-        /// What became of the lock.
-        error: GrantError,
-    },
 }
 
 /// A try that runs, as its work sees it. The lease is renewed in the background.
@@ -303,17 +261,6 @@ impl ConflictRetry {
         let waiting = Waiting::new(self.owner, self.key, Wanted::Try(options), Granted::Own, self.ride_out);
         waiting.check()?;
         Ok(Retrying { granted: None, reserved: false, waiting })
-    }
-}
-
-impl<T, E> ConflictRetryError<T, E> {
-    /// The value of work that committed, whatever became of the lock: for work whose own concurrency control is all
-    /// that it relies on.
-    pub fn committed(self) -> Result<T, Self> {
-        match self {
-            ConflictRetryError::Release { value, .. } => Ok(value),
-            other => Err(other),
-        }
     }
 }
 

@@ -6,16 +6,18 @@ use std::time::Duration;
 use self::name::Name;
 use self::sessions::Sessions;
 use crate::conflict_retry::{ConflictRetry, Work};
-use crate::error::{AcquireError, CallError, GrantError, SessionError, WithLockError};
+use crate::error::{AcquireError, GrantError, SessionError, WithLockError};
 use crate::lock::Lock;
 use crate::session::SessionBuilder;
 use crate::soft::Guard;
 use crate::store::Ttl;
 
+mod error;
 mod name;
 mod retried;
 mod sessions;
 
+pub use error::{CallError, RetryCallError};
 pub use retried::Retried;
 
 /// Puts functions behind locks: their calls wait for each other where their keys are equal, in all threads, processes

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::name::Name;
-use super::{Key, Locks};
+use super::{Key, Locks, RetryCallError};
 use crate::conflict_retry::{ConflictRetry, ConflictRetryError, Work};
-use crate::error::{AcquireError, GrantError, RetryCallError};
+use crate::error::{AcquireError, GrantError};
 use crate::holder::WaitingFor;
 use crate::soft::{SOFT_PATIENCE, is_loss_of_all, is_outage};
 

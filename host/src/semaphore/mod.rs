@@ -12,9 +12,10 @@ use std::time::Duration;
 use crate::component::bindings::exports::kvlock::lock::mutex::KeyError as KeyErrorOut;
 use crate::component::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::error::{KeyError, trap};
-use crate::holder::{Holder, shown};
+use crate::holder::Holder;
 use crate::owner::{Guest, Owner};
 use crate::status::Broken;
+use crate::text::{permits, shown};
 
 /// A semaphore by its name, whether or not it is there.
 ///
@@ -145,11 +146,6 @@ impl From<wit::SemaphoreStatus> for SemaphoreStatus {
             (holders.into_iter().map(Holder::from).collect(), quarantine.map(Duration::from_nanos));
         SemaphoreStatus { name, size, holders, quarantine }
     }
-}
-
-/// `1 permit`, `2 permits`.
-fn permits(count: u32) -> String {
-    if count == 1 { "1 permit".to_string() } else { format!("{count} permits") }
 }
 
 /// So many holders are named in a message; of more, their number is told.

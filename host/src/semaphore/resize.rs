@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
 
-use super::{SemaphoreStatus, permits};
+use super::SemaphoreStatus;
 use crate::component::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::component::convert;
 use crate::error::trap;
-use crate::holder::shown;
 use crate::lock::DEFAULT_INTERVAL;
 use crate::owner::{Guest, Owner};
 use crate::ride_out::{Outage, RideOut};
 use crate::store::StoreError;
+use crate::text::{permits, shown};
 
 /// A change of a semaphore's size, and how long to wait for permits that have to come back: for ever, unless said.
 #[derive(Clone)]

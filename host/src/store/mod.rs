@@ -21,11 +21,13 @@ pub use local::{Local, Machine};
 pub use memcached::Memcached;
 pub use memory::{Answer, Call, Fault, Memory, Op};
 
+use crate::text::shown;
+
 /// The longest key in bytes: memcached's limit, kept by every store so that a lock's name is legal in all or in none.
 const MAX_KEY: usize = 250;
 
-/// The largest value in bytes: what memcached keeps at most unless told otherwise.
-const MAX_VALUE: usize = 1 << 20;
+/// The largest value in bytes: an item of memcached is 1 MiB at most unless told otherwise, with its header and key.
+const MAX_VALUE: usize = (1 << 20) - 512;
 
 /// Names one state of one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,21 +175,30 @@ pub struct Finding {
     pub lossless_for: Option<Duration>,
 }
 
-/// The one rule for keys: 1 to 250 bytes, none of them white space or a control character of ASCII.
-pub(crate) fn check_key(key: &str) -> Result<(), StoreError> {
-    if key.is_empty() || key.len() > MAX_KEY {
-        return Err(StoreError::Invalid(format!("a key has 1 to {MAX_KEY} bytes, not {}", key.len())));
-    }
-    match key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        true => Err(StoreError::Invalid(format!("the key {key:?} has a space or a control character in it"))),
-        false => Ok(()),
+impl From<Duration> for Ttl {
+    fn from(length: Duration) -> Self {
+        Ttl::After(length)
     }
 }
 
-/// The one rule for values: at most 1 MiB.
+/// Checks a key by the one rule for keys: 1 to 250 bytes, none of them white space or a control character of ASCII.
+pub(crate) fn check_key(key: &str) -> Result<(), StoreError> {
+    let wrong = if key.is_empty() {
+        "the key is empty".to_string()
+    } else if key.len() > MAX_KEY {
+        format!("the key `{}` has {} bytes, and {MAX_KEY} are the most", shown(key), key.len())
+    } else if key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+        format!("the key `{}` contains white space or a control character", shown(key))
+    } else {
+        return Ok(());
+    };
+    Err(StoreError::Invalid(wrong))
+}
+
+/// Checks a value by the one rule for values: they have a largest size.
 pub(crate) fn check_value(value: &[u8]) -> Result<(), StoreError> {
-    match value.len() > MAX_VALUE {
-        true => Err(StoreError::Rejected(format!("a value has at most {MAX_VALUE} bytes, not {}", value.len()))),
-        false => Ok(()),
+    if value.len() <= MAX_VALUE {
+        return Ok(());
     }
+    Err(StoreError::Rejected(format!("a value of {} bytes: {MAX_VALUE} are the most", value.len())))
 }

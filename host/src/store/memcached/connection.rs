@@ -14,6 +14,7 @@ use memcache::exp::MetaCommand;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
+use super::failure::{Failure, foreign, refusal, unsent};
 use super::reply::MetaReply;
 use super::spin::Spinner;
 use super::stats::Stats;
@@ -34,46 +35,6 @@ pub(super) struct Timeouts {
     pub(super) operation: Duration,
     /// How long to stay awake for an answer: see [`Spinner`].
     pub(super) spin: Duration,
-}
-
-/// Why an exchange has no answer. Whatever it was, the connection is of no more use: what else arrives on it cannot
-/// be told from an answer to the next request.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// Nothing was executed: no byte of the request has left, or only reads have.
-    NotSent(String),
-    /// Something was sent, and no full answer came.
-    NoAnswer(String),
-    /// The server refuses the command, and has not executed it.
-    Refused(String),
-    /// What answers is not memcached.
-    Foreign(String),
-}
-
-impl Failure {
-    /// The same failure, where only reads have been sent so far.
-    pub(super) fn before_a_write(self) -> Failure {
-        match self {
-            Failure::NoAnswer(why) => Failure::NotSent(why),
-            other => other,
-        }
-    }
-
-    /// The same failure, where an earlier command of the operation has been, or may have been, executed.
-    pub(super) fn after_a_write(self) -> Failure {
-        match self {
-            Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Refused(why) | Failure::Foreign(why) => {
-                Failure::NoAnswer(why)
-            }
-        }
-    }
-
-    /// What happened, for a person.
-    pub(super) fn into_text(self) -> String {
-        match self {
-            Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Refused(why) | Failure::Foreign(why) => why,
-        }
-    }
 }
 
 /// A connection to one server. Not to be used again after any [`Failure`].
@@ -287,29 +248,4 @@ impl Connection {
 pub(super) fn push(request: &mut Vec<u8>, command: MetaCommand) {
     // INVARIANT: encoding fails only for a key that is empty or too long, and every key was checked before.
     command.encode_into(request).expect("a checked key");
-}
-
-fn unsent(sent: usize, why: String) -> Failure {
-    if sent == 0 { Failure::NotSent(why) } else { Failure::NoAnswer(why) }
-}
-
-pub(super) fn foreign(line: &[u8]) -> Failure {
-    let shown = &line[..line.len().min(60)];
-    Failure::Foreign(format!("it answers `{}`", String::from_utf8_lossy(shown).escape_debug()))
-}
-
-const REFUSALS: [&[u8]; 3] = [b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR"];
-
-/// Tells the error replies of doc/protocol.txt, "Error strings", from the others.
-fn refusal(line: &[u8]) -> Result<(), Failure> {
-    let is = |word| line.strip_prefix(word).is_some_and(|rest: &[u8]| rest.first().is_none_or(|next| *next == b' '));
-    if !REFUSALS.into_iter().any(is) {
-        return Ok(());
-    }
-    let text = String::from_utf8_lossy(line).escape_debug().to_string();
-    // Said to a new connection, before any command was read.
-    if text.starts_with("ERROR Too many open connections") {
-        return Err(Failure::NotSent(format!("no connection is free ({text}): raise memcached's -c")));
-    }
-    Err(Failure::Refused(text))
 }

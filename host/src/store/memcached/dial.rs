@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Failure, Timeouts};
+use super::connection::{Connection, Timeouts};
+use super::failure::Failure;
 
 /// How long after the first connection the others are waited for, to be compared with it.
 const GRACE: Duration = Duration::from_millis(200);

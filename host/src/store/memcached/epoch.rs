@@ -44,7 +44,8 @@ use std::time::{Duration, Instant};
 use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
 
 use super::super::EraInfo;
-use super::connection::{Connection, Failure, push};
+use super::connection::{Connection, push};
+use super::failure::Failure;
 use super::mark::{Identity, Mark};
 use super::stats::{ServerClock, ServerVersion, Stats};
 

@@ -13,8 +13,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::StoreError;
-use super::connection::{Connection, Failure};
+use super::connection::Connection;
 use super::dial::Dialing;
+use super::failure::Failure;
 use super::known::Known;
 use super::link::{Likeness, Link};
 use super::server::{Server, State};

@@ -14,9 +14,10 @@ use std::net::SocketAddr;
 use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
 
 use super::super::{DeleteOutcome, Entry, EraInfo, Ttl, Version, WriteOutcome};
-use super::connection::{Connection, Failure, push};
+use super::connection::{Connection, push};
 use super::epoch::{Epoch, Sight};
 use super::expiry;
+use super::failure::Failure;
 use super::mark::Identity;
 use super::reply::MetaReply;
 use super::request::{Write, push_delete, push_epoch, push_reads, push_write};

@@ -25,6 +25,7 @@ mod dial;
 mod doctor;
 mod epoch;
 mod expiry;
+mod failure;
 mod fitness;
 mod known;
 mod link;
@@ -46,7 +47,7 @@ use std::time::Duration;
 
 use self::connection::Timeouts;
 use self::server::Server;
-use super::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome};
+use super::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome, check_value};
 
 /// How long to wait for a connection: a server on the same continent takes a tenth of it even when one packet is lost.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -58,12 +59,6 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(1);
 /// The shortest timeout, because the operating system takes none that is zero, and the longest, because each call is
 /// to return.
 const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
-
-/// The longest key in bytes (doc/protocol.txt, "Keys").
-const MAX_KEY: usize = 250;
-
-/// The largest value in bytes: an item is 1 MiB at most unless the server was told otherwise, with its header and key.
-const MAX_VALUE: usize = 1024 * 1024 - 512;
 
 /// How many keys are asked for in one request, so that a request stays far below what a socket buffers.
 const KEYS_PER_REQUEST: usize = 100;
@@ -234,25 +229,10 @@ impl KvStore for Memcached {
     }
 }
 
+/// Checks a key by the rule of all stores; memcached has one more of its own.
 fn check_key(key: &str) -> Result<(), StoreError> {
-    let shown = || key.chars().take(60).collect::<String>();
-    let wrong = if key.is_empty() {
-        "the key is empty".to_owned()
-    } else if key.len() > MAX_KEY {
-        format!("the key `{}…` has {} bytes, and memcached takes {MAX_KEY}", shown().escape_debug(), key.len())
-    } else if key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        format!("the key `{}` contains white space or a control character", shown().escape_debug())
-    } else if key == epoch::KEY {
-        format!("the key `{key}` is kvlock's own mark of an era")
-    } else {
-        return Ok(());
-    };
-    Err(StoreError::Invalid(wrong))
-}
-
-fn check_value(value: &[u8]) -> Result<(), StoreError> {
-    if value.len() <= MAX_VALUE {
-        return Ok(());
+    if key == epoch::KEY {
+        return Err(StoreError::Invalid(format!("the key `{key}` is kvlock's own mark of an era")));
     }
-    Err(StoreError::Rejected(format!("a value of {} bytes: memcached takes {MAX_VALUE} at most", value.len())))
+    super::check_key(key)
 }

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::address::Address;
-use super::connection::Failure;
+use super::failure::Failure;
 use crate::fork::PerProcess;
 
 /// How long a look-up is waited for if there are addresses from an earlier one. A name server answers in less.

@@ -2,7 +2,7 @@
 
 use memcache::exp::ReturnCode;
 
-use super::connection::{Failure, foreign};
+use super::failure::{Failure, foreign};
 
 /// The largest value that is read: memcached's default limit for an item is 1 MiB.
 const MAX_VALUE: usize = 1024 * 1024 + 64 * 1024;

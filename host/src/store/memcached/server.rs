@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::super::{EraInfo, StoreError};
 use super::address::Address;
-use super::connection::{Connection, Failure, Timeouts};
+use super::connection::{Connection, Timeouts};
+use super::failure::Failure;
 use super::fitness::Unfit;
 use super::known::Known;
 use super::link::Link;
