@@ -40,11 +40,11 @@
 //! The clock is WASI's then, which does not count the time while the machine is suspended, and has a zero of its own in
 //! each store: sessions of two stores must not hand locks over to each other.
 
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::component::Linker;
 
 use crate::client::Client;
+use crate::component;
 pub use crate::component::Imports;
-use crate::component::bindings;
 
 impl Imports {
     /// Takes the store and the clock of a client.
@@ -57,7 +57,7 @@ impl Imports {
 /// numbers. A wait blocks the thread that runs the component: in an async runtime use [`add_store_to_linker`] and a
 /// WASI of the runtime's.
 pub fn add_to_linker<T: 'static>(linker: &mut Linker<T>, imports: fn(&mut T) -> &mut Imports) -> wasmtime::Result<()> {
-    bindings::Kvlock::add_to_linker::<T, HasSelf<Imports>>(linker, imports)
+    component::link_all(linker, imports)
 }
 
 /// Links only `kvlock:lock/kv-store`, for a host that has a WASI of its own: an async one on tokio, where a wait then
@@ -66,5 +66,5 @@ pub fn add_store_to_linker<T: 'static>(
     linker: &mut Linker<T>,
     imports: fn(&mut T) -> &mut Imports,
 ) -> wasmtime::Result<()> {
-    bindings::kvlock::lock::kv_store::add_to_linker::<T, HasSelf<Imports>>(linker, imports)
+    component::link_store(linker, imports)
 }

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::component::bindings::exports::kvlock::lock::mutex as wit;
-use crate::component::{NoInstance, convert};
 use crate::holder::{Holder, WaitingFor};
+use crate::status::SemaphoreStatus;
 use crate::store::StoreError;
-use crate::text::{seconds, shown};
+use crate::text::{permits, seconds, shown};
 
 /// Why a client could not be made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -189,6 +188,64 @@ pub enum KeyError {
     Component(String),
 }
 
+/// Why a semaphore was not made, resized or destroyed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResizeError {
+    /// The wait is over, and more permits than the new size are still held. The new size stands: nobody gets in until
+    /// they are back.
+    #[error("{status}: wait for those by asking again, or make it another size to take this one back")]
+    StillHeld {
+        /// How the semaphore stands.
+        status: SemaphoreStatus,
+    },
+    /// Somebody else made it another size, or destroyed it, while this one waited.
+    #[error("{}", superseded(.name, *.size))]
+    Superseded {
+        /// The semaphore.
+        name: String,
+        /// Its present size; 0 if it was or is being destroyed.
+        size: u32,
+    },
+    /// There is no semaphore of this name to destroy.
+    #[error("there is no semaphore `{}`: nothing to destroy", shown(.name))]
+    Unknown {
+        /// The semaphore.
+        name: String,
+    },
+    /// What the store has in the semaphore's place is not ours. It was left as it is.
+    #[error(
+        "what the store has in the place of the semaphore `{}`, of one of its permits or of the list of semaphores is \
+         not kvlock's, {excerpt}: remove it with the store's own tools, or use another namespace",
+        shown(.name)
+    )]
+    Corrupt {
+        /// The semaphore.
+        name: String,
+        /// The value's beginning.
+        excerpt: String,
+    },
+    /// An argument is not legal; nothing was sent.
+    #[error("{0}")]
+    Invalid(String),
+    /// The store failed. After an unknown outcome the size may be the new one; asking again is safe.
+    #[error("semaphore `{}`: {error}", shown(.name))]
+    Store {
+        /// The semaphore.
+        name: String,
+        /// What the store says.
+        error: StoreError,
+    },
+    /// The component failed, which is a bug; the session cannot be used any more.
+    #[error("semaphore `{}`: the lock component failed: {text}", shown(.name))]
+    Component {
+        /// The semaphore.
+        name: String,
+        /// What wasmtime says.
+        text: String,
+    },
+}
+
 /// Why [`Lock::with_lock`](crate::Lock::with_lock) did not simply give the value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -206,42 +263,75 @@ pub enum WithLockError<T> {
     },
 }
 
+fn superseded(name: &str, size: u32) -> String {
+    let name = shown(name);
+    match size {
+        0 => format!("`{name}` was destroyed by somebody else meanwhile"),
+        size => format!("`{name}` was given {} by somebody else meanwhile", permits(size)),
+    }
+}
+
 fn now_held(holder: &Option<Box<Holder>>) -> String {
     holder.as_ref().map(|holder| format!(", it is {holder}")).unwrap_or_default()
 }
 
-/// The error of a call whose component trapped: its whole chain, on one line.
-pub(crate) fn trap(error: &wasmtime::Error) -> String {
-    format!("{error:#}").replace('\n', " ")
+/// How a call of the component failed that did not return: the component trapped, or the system has no room for it.
+#[derive(Debug)]
+pub(crate) struct Trap {
+    /// What wasmtime says, on one line.
+    pub(crate) text: String,
+    /// The system has no room for an instance. No bug.
+    pub(crate) no_room: bool,
 }
 
-impl SessionError {
-    pub(crate) fn of(error: &wasmtime::Error) -> Self {
-        match error.downcast_ref::<NoInstance>() {
-            Some(_) => SessionError::NoRoom(trap(error)),
-            None => SessionError::Component(trap(error)),
+/// An error that a trap becomes.
+pub(crate) trait OfTrap {
+    /// Returns the error of a call about a key or a name.
+    fn of_trap(about: &str, trap: Trap) -> Self;
+}
+
+impl From<SessionError> for Trap {
+    /// No instance could be made for a call.
+    fn from(error: SessionError) -> Self {
+        match error {
+            SessionError::NoRoom(text) => Trap { text, no_room: true },
+            SessionError::Invalid(text) | SessionError::Component(text) => Trap { text, no_room: false },
         }
+    }
+}
+
+impl OfTrap for SessionError {
+    fn of_trap(_: &str, trap: Trap) -> Self {
+        if trap.no_room { SessionError::NoRoom(trap.text) } else { SessionError::Component(trap.text) }
+    }
+}
+
+impl OfTrap for AcquireError {
+    fn of_trap(key: &str, trap: Trap) -> Self {
+        AcquireError::Component { key: key.to_string(), text: trap.text }
+    }
+}
+
+impl OfTrap for GrantError {
+    fn of_trap(key: &str, trap: Trap) -> Self {
+        GrantError::Component { key: key.to_string(), text: trap.text }
+    }
+}
+
+impl OfTrap for KeyError {
+    fn of_trap(_: &str, trap: Trap) -> Self {
+        KeyError::Component(trap.text)
+    }
+}
+
+impl OfTrap for ResizeError {
+    fn of_trap(name: &str, trap: Trap) -> Self {
+        ResizeError::Component { name: name.to_string(), text: trap.text }
     }
 }
 
 impl AcquireError {
-    pub(crate) fn of(key: &str, error: wit::AcquireError) -> Self {
-        let key = key.to_string();
-        match error {
-            wit::AcquireError::Busy(wit::Busy { waited, waiting_for }) => {
-                AcquireError::Busy { key, waited: Duration::from_nanos(waited), waiting_for: waiting_for.into() }
-            }
-            wit::AcquireError::AlreadyHeld => AcquireError::AlreadyHeld { key },
-            wit::AcquireError::ReservesAnother(other) => AcquireError::ReservesAnother { key, other },
-            wit::AcquireError::Lost(holder) => AcquireError::Lost { key, holder: boxed(holder) },
-            wit::AcquireError::Corrupt(excerpt) => AcquireError::Corrupt { key, excerpt },
-            wit::AcquireError::Unknown => AcquireError::UnknownSemaphore { name: key },
-            wit::AcquireError::Invalid(text) => AcquireError::Invalid(text),
-            wit::AcquireError::Store(error) => AcquireError::Store { key, error: convert::error_in(error) },
-        }
-    }
-
-    /// The same of a wait that had lasted so long before the component was asked.
+    /// The same of a wait that had lasted this long before the component was asked.
     pub(crate) fn later_by(self, before: Duration) -> Self {
         match self {
             AcquireError::Busy { key, waited, waiting_for } => {
@@ -250,30 +340,4 @@ impl AcquireError {
             other => other,
         }
     }
-}
-
-impl GrantError {
-    pub(crate) fn of(key: &str, error: wit::GrantError) -> Self {
-        let key = key.to_string();
-        match error {
-            wit::GrantError::Lost(holder) => GrantError::Lost { key, holder: boxed(holder) },
-            wit::GrantError::AlreadyReleased => GrantError::AlreadyReleased { key },
-            wit::GrantError::Invalid(text) => GrantError::Invalid(text),
-            wit::GrantError::Store(error) => GrantError::Store { key, error: convert::error_in(error) },
-        }
-    }
-}
-
-impl KeyError {
-    pub(crate) fn of(key: &str, error: wit::KeyError) -> Self {
-        match error {
-            wit::KeyError::Corrupt(excerpt) => KeyError::Corrupt { key: key.to_string(), excerpt },
-            wit::KeyError::Invalid(text) => KeyError::Invalid(text),
-            wit::KeyError::Store(error) => KeyError::Store(convert::error_in(error)),
-        }
-    }
-}
-
-fn boxed(holder: Option<wit::Holder>) -> Option<Box<Holder>> {
-    holder.map(|holder| Box::new(holder.into()))
 }

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use wasmtime::component::ResourceAny;
-
-use crate::component::bindings::exports::kvlock::lock::mutex as wit;
-use crate::component::convert;
-use crate::error::{GrantError, trap};
+use crate::component::{Claim, GrantFacts, GrantId, Granted, Guest, Release};
+use crate::error::GrantError;
 use crate::holder::Holder;
 use crate::line::{Heir, Lines, Place};
-use crate::owner::{Guest, Owner};
+use crate::outcome::Validity;
+use crate::owner::Owner;
 use crate::store::Ttl;
 use crate::wanted::Kind;
 
@@ -34,20 +32,7 @@ pub struct Grant {
 pub(crate) struct Handle {
     pub(crate) owner: Owner,
     pub(crate) key: String,
-    resource: ResourceAny,
-}
-
-/// How long a grant is surely valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Validity {
-    /// For this long, counted from before its request left and less a margin for drifting clocks.
-    Valid(Duration),
-    /// Until released: the lease is for ever.
-    Unlimited,
-    /// Not known until it is renewed: the grant was written out or resumed, or a release of it was not answered.
-    Unconfirmed,
-    /// It is over.
-    Lost,
+    id: GrantId,
 }
 
 /// What a release did.
@@ -65,26 +50,20 @@ pub enum Released {
 
 impl Grant {
     /// A grant that the session itself made.
-    pub(crate) fn own(owner: &Owner, key: String, granted: wit::Granted) -> Self {
-        let wit::Granted { grant: resource, token, permit } = granted;
-        let owner_name = owner.name().clone();
-        owner.holds().taken();
-        let handle = Handle { owner: owner.clone(), key, resource };
-        Grant { handle, owner_name, token, permit, done: false, is_left_behind: false }
+    pub(crate) fn own(owner: &Owner, key: String, granted: Granted) -> Self {
+        Grant::new(owner, owner.name().clone(), key, granted)
     }
 
     /// A grant that may have begun in another session, under another owner's name.
-    pub(crate) fn asked(owner: &Owner, guest: &mut Guest, resource: ResourceAny) -> wasmtime::Result<Self> {
-        let instance = &mut guest.instance;
-        let exports = instance.exports.kvlock_lock_mutex().grant();
-        let key = exports.call_key(&mut instance.store, resource)?;
-        let owner_name = exports.call_owner(&mut instance.store, resource)?.into();
-        let permit = exports.call_permit(&mut instance.store, resource)?;
-        let token = exports.call_token(&mut instance.store, resource)?;
-        let granted = wit::Granted { grant: resource, token, permit };
-        let mut grant = Grant::own(owner, key, granted);
-        grant.owner_name = owner_name;
-        Ok(grant)
+    pub(crate) fn of(owner: &Owner, facts: GrantFacts) -> Self {
+        Grant::new(owner, facts.owner.into(), facts.key, facts.granted)
+    }
+
+    fn new(owner: &Owner, owner_name: Arc<str>, key: String, granted: Granted) -> Self {
+        owner.holds().taken();
+        let handle = Handle { owner: owner.clone(), key, id: granted.grant };
+        let Granted { token, permit, .. } = granted;
+        Grant { handle, owner_name, token, permit, done: false, is_left_behind: false }
     }
 
     /// The key.
@@ -110,10 +89,7 @@ impl Grant {
 
     /// How often the session holds the lock: 1 unless re-entrant, 0 once released or lost.
     pub fn depth(&self) -> Result<u32, GrantError> {
-        self.handle.call(|guest, resource| {
-            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
-            exports.call_depth(&mut guest.instance.store, resource)
-        })
+        self.handle.call(Guest::depth)
     }
 
     /// How long the grant is surely valid. Asks the clock, not the store.
@@ -140,20 +116,13 @@ impl Grant {
     /// Gives up the minimum hold of the lock, that of its other holds included: the release that ends the last of them
     /// frees it at once. For work that did not happen. Asks no store.
     pub fn waive_minimum(&self) -> Result<(), GrantError> {
-        self.handle.call(|guest, resource| {
-            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
-            exports.call_waive_minimum(&mut guest.instance.store, resource)
-        })
+        self.handle.call(Guest::waive_minimum)
     }
 
     /// Writes the grant out as one word, for [`Session::resume`](crate::Session::resume) in any process, and gives up
     /// the duty to release it. Whoever has the word has the grant.
     pub fn write_out(mut self) -> Result<String, GrantError> {
-        let written = self.handle.call(|guest, resource| {
-            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
-            exports.call_write_out(&mut guest.instance.store, resource)
-        })?;
-        let written = written.map_err(|error| GrantError::of(&self.handle.key, error))?;
+        let written = self.handle.call(Guest::write_out)?;
         self.done = true;
         Ok(written)
     }
@@ -193,8 +162,8 @@ impl Grant {
     }
 
     /// What tells this grant from every other of its session.
-    pub(crate) fn resource(&self) -> ResourceAny {
-        self.handle.resource
+    pub(crate) fn id(&self) -> GrantId {
+        self.handle.id
     }
 
     pub(crate) fn give_back(&mut self) -> Result<Released, GrantError> {
@@ -211,39 +180,37 @@ impl Grant {
         self.done = true;
         let (heir, claim) = self.handle.heir(self.kind()).unzip();
         let is_lock = self.permit.is_none();
-        let released = self.handle.call(|guest, resource| {
+        let Handle { owner, key, .. } = &self.handle;
+        let mut is_left_behind = false;
+        let released = self.handle.call(|guest, _, id| {
             if is_lock {
-                self.handle.owner.release_again(guest, &self.handle.key)?;
+                owner.release_again(guest, key)?;
             }
-            let (exports, store) = (guest.instance.exports.kvlock_lock_mutex().grant(), &mut guest.instance.store);
-            let released = match &claim {
-                Some(claim) => exports.call_hand_over(store, resource, claim),
-                None => exports.call_release(store, resource),
-            }?;
-            if is_lock && matches!(released, Err(wit::GrantError::Store(_))) {
-                guest.leave_unreleased(self.handle.key.clone(), resource);
-                self.is_left_behind = true;
+            let released = guest.release(key, id, claim.as_ref());
+            if is_lock && matches!(released, Err(GrantError::Store { .. })) {
+                guest.keep_unreleased(key.clone(), id);
+                is_left_behind = true;
             }
             if let Some(heir) = &heir
-                && guest.instance.is_in_doubt()
+                && guest.is_in_doubt()
             {
                 heir.doubt();
             }
-            Ok(released)
-        })?;
-        let released = released.map_err(|error| GrantError::of(&self.handle.key, error));
-        if let (Some(heir), Ok(wit::Released::HandedOver(handed))) = (heir, &released) {
+            released
+        });
+        self.is_left_behind = is_left_behind;
+        if let (Some(heir), Ok(Release::HandedOver(handed))) = (heir, &released) {
             self.handle.owner.holds().given_back();
             heir.tell(*handed);
             return Ok(Released::HandedOver);
         }
         self.handle.note_end(&released, self.kind());
-        match released? {
-            wit::Released::Freed => Ok(Released::Freed),
-            wit::Released::Nested(depth) => Ok(Released::Nested(depth)),
-            wit::Released::Kept(left) => Ok(Released::Kept(Duration::from_nanos(left))),
-            wit::Released::HandedOver(_) => Ok(Released::HandedOver),
-        }
+        Ok(match released? {
+            Release::Freed => Released::Freed,
+            Release::Nested(depth) => Released::Nested(depth),
+            Release::Kept(left) => Released::Kept(left),
+            Release::HandedOver(_) => Released::HandedOver,
+        })
     }
 
     fn kind(&self) -> Kind {
@@ -261,7 +228,7 @@ impl Drop for Grant {
             let _ = self.give_back();
         }
         if !self.is_left_behind {
-            self.handle.owner.drop_resource(self.handle.resource);
+            self.handle.owner.drop_resource(self.handle.id);
         }
     }
 }
@@ -273,19 +240,11 @@ impl Handle {
 
     /// The validity, and a time by the clock from which it surely counts.
     pub(crate) fn validity_since(&self) -> Result<(Duration, Validity), GrantError> {
-        let (now, validity) = self.call(|guest, resource| {
+        self.call(|guest, key, id| {
             // Read once the instance is ours, so that waiting for it does not count.
             let now = self.owner.clock().now();
-            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
-            Ok((now, exports.call_validity(&mut guest.instance.store, resource)?))
-        })?;
-        let validity = match validity {
-            wit::Validity::Valid(left) => Validity::Valid(Duration::from_nanos(left)),
-            wit::Validity::Unlimited => Validity::Unlimited,
-            wit::Validity::Unconfirmed => Validity::Unconfirmed,
-            wit::Validity::Lost => Validity::Lost,
-        };
-        Ok((now, validity))
+            Ok((now, guest.validity(key, id)?))
+        })
     }
 
     pub(crate) fn renew(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
@@ -303,19 +262,11 @@ impl Handle {
     }
 
     fn try_renew(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
-        let lease = lease.map(convert::ttl_out);
-        let renewed = self.call(|guest, resource| {
-            if stop() {
-                return Ok(Ok(()));
-            }
-            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
-            exports.call_renew(&mut guest.instance.store, resource, lease)
-        })?;
-        renewed.map_err(|error| GrantError::of(&self.key, error))
+        self.call(|guest, key, id| if stop() { Ok(()) } else { guest.renew(key, id, lease) })
     }
 
     /// Who of this process is to have the lock next, and what to write for it, if it can be handed over.
-    fn heir(&self, kind: Kind) -> Option<(Heir, wit::Claim)> {
+    fn heir(&self, kind: Kind) -> Option<(Heir, Claim)> {
         let lines = self.owner.lines();
         if kind == Kind::Permit || lines.is_empty() {
             return None;
@@ -338,13 +289,12 @@ impl Handle {
 
     pub(crate) fn call<T>(
         &self,
-        call: impl FnOnce(&mut Guest, ResourceAny) -> wasmtime::Result<T>,
+        call: impl FnOnce(&mut Guest, &str, GrantId) -> Result<T, GrantError>,
     ) -> Result<T, GrantError> {
         if !self.owner.is_own_process() {
             // It is held by the process before the fork.
             return Err(GrantError::Lost { key: self.key.clone(), holder: None });
         }
-        let answer = self.owner.call(|guest| call(guest, self.resource));
-        answer.map_err(|error| GrantError::Component { key: self.key.clone(), text: trap(&error) })
+        self.owner.call(&self.key, |guest| call(guest, &self.key, self.id))
     }
 }

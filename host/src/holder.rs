@@ -3,8 +3,6 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use crate::component::bindings::exports::kvlock::lock::mutex as wit;
-use crate::component::convert;
 use crate::store::{StoreError, Ttl};
 use crate::text::{seconds, shown};
 
@@ -34,20 +32,6 @@ pub struct Holder {
     pub permit: Option<u32>,
     /// Whether nobody works under it: it is reserved for the next try of a conflict retry, for as long as the lease says.
     pub reserved: bool,
-}
-
-impl From<wit::Holder> for Holder {
-    fn from(holder: wit::Holder) -> Self {
-        let wit::Holder { key, owner, label, since, lease, depth, token, time_left, permit, reserved } = holder;
-        let time_left = time_left.map(convert::ttl);
-        let until = match time_left {
-            Some(Ttl::After(left)) => SystemTime::now().checked_add(left),
-            Some(Ttl::Forever) | None => None,
-        };
-        let since = since.and_then(|nanos| SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)));
-        let lease = convert::ttl(lease);
-        Holder { key, owner, label, since, lease, depth, token, time_left, until, permit, reserved }
-    }
 }
 
 /// A store that counts whole seconds tells up to so much less than is left.
@@ -119,20 +103,6 @@ pub enum WaitingFor {
     Quarantine(Duration),
     /// The store answered before and does not answer now.
     Outage(StoreError),
-}
-
-impl From<wit::WaitingFor> for WaitingFor {
-    fn from(waiting: wit::WaitingFor) -> Self {
-        match waiting {
-            wit::WaitingFor::Turn => WaitingFor::Turn,
-            wit::WaitingFor::Holder(holder) => WaitingFor::Holder(Box::new(holder.into())),
-            wit::WaitingFor::Exhausted(wit::Exhausted { size, held, holder }) => {
-                WaitingFor::Exhausted { size, held, holder: holder.map(|holder| Box::new(holder.into())) }
-            }
-            wit::WaitingFor::Quarantine(left) => WaitingFor::Quarantine(Duration::from_nanos(left)),
-            wit::WaitingFor::Outage(error) => WaitingFor::Outage(convert::error_in(error)),
-        }
-    }
 }
 
 impl fmt::Display for WaitingFor {

@@ -82,6 +82,7 @@ mod holder;
 mod holds;
 mod line;
 mod lock;
+mod outcome;
 mod owner;
 mod renewal;
 mod ride_out;
@@ -96,19 +97,18 @@ mod waiting;
 mod wanted;
 
 pub use client::Client;
-pub use conflict_retry::{
-    Attempt, ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, Retrying, Verdict, Work,
-};
+pub use conflict_retry::{Attempt, ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, Retrying, Work};
 pub use error::{AcquireError, ConnectError, GrantError, KeyError, SessionError, WithLockError};
 pub use functions::{CallError, Key, Locked, Locks, Retried, RetryCallError};
-pub use grant::{Grant, Released, Validity};
+pub use grant::{Grant, Released};
 pub use holder::{Holder, WaitingFor};
 pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};
+pub use outcome::{NextTry as Verdict, Validity};
 pub use renewal::{Keep, Kept, Loss};
-pub use semaphore::{Permit, Resize, ResizeError, ResizePoll, Resizing, Semaphore, SemaphoreStatus};
+pub use semaphore::{Permit, Resize, ResizeError, ResizePoll, Resizing, Semaphore};
 pub use session::{Session, SessionBuilder};
 pub use soft::{Guard, SOFT_PATIENCE, SoftLock};
-pub use status::{Broken, KeyState, KeyStatus};
+pub use status::{Broken, KeyState, KeyStatus, SemaphoreStatus};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
 /// exports `kvlock:lock/mutex` and `kvlock:lock/conflict-retry`.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-use crate::component::bindings::exports::kvlock::lock::mutex::HandedOver;
+use crate::component::HandedOver;
 use crate::holder::WaitingFor;
 use crate::store::Ttl;
 use crate::waiting::Attempt;

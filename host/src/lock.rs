@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::component::bindings::exports::kvlock::lock::mutex as wit;
-use crate::component::convert;
+use crate::component::{LockTerms, Target, What};
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
@@ -12,7 +11,6 @@ use crate::renewal::{Keep, Kept};
 use crate::ride_out::RideOut;
 use crate::store::Ttl;
 use crate::waiting::{Granted, Waiting};
-use crate::wanted::Wanted;
 
 /// How long a grant lasts unless renewed, when nobody says otherwise.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
@@ -130,17 +128,11 @@ impl Lock {
     }
 
     fn wanted(self) -> Waiting {
-        let options = wit::LockOptions {
-            mode: if self.reentrant { wit::Mode::Reentrant } else { wit::Mode::Plain },
-            lease: convert::ttl_out(self.lease),
-            wait: self.wait.map(nanos),
-            interval: nanos(self.interval),
-            adopt: self.adopt,
-            at_least: nanos(self.at_least),
-        };
         // A nested one may be of a lock that was resumed, and be in the name of its first owner.
         let granted = if self.reentrant { Granted::Asked } else { Granted::Own };
-        Waiting::new(self.owner, self.key, Wanted::Lock(options), granted, self.ride_out)
+        let Lock { owner, key, reentrant, lease, wait, interval, adopt, at_least, ride_out } = self;
+        let what = What::Lock(LockTerms { reentrant, adopt, at_least });
+        Waiting::new(owner, key, Target { lease, wait, interval, what }, granted, ride_out)
     }
 
     /// The owner that locks.
@@ -212,9 +204,4 @@ impl Acquisition {
     pub fn block(mut self) -> Result<Grant, AcquireError> {
         self.waiting.block()
     }
-}
-
-/// As many nanoseconds as the WIT can say; the component refuses what is too long.
-fn nanos(duration: Duration) -> u64 {
-    convert::nanos(duration)
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::error::GrantError;
-use crate::grant::{Grant, Handle, Released, Validity};
+use crate::grant::{Grant, Handle, Released};
 use crate::holder::Holder;
+use crate::outcome::Validity;
 use crate::store::StoreError;
 use crate::text::seconds;
 

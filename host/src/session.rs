@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::conflict_retry::ConflictRetry;
-use crate::error::{KeyError, SessionError, trap};
+use crate::error::{KeyError, SessionError};
 use crate::grant::Grant;
 use crate::holder::Holder;
 use crate::lock::Lock;
-use crate::owner::{ClientCore, Guest, Owner, OwnerOptions};
-use crate::semaphore::{self, Semaphore, SemaphoreStatus};
-use crate::status::{Broken, KeyStatus};
+use crate::owner::{ClientCore, Owner, OwnerOptions};
+use crate::semaphore::Semaphore;
+use crate::status::{Broken, KeyStatus, SemaphoreStatus};
 
 /// How to open a session. Each option has a default that serves.
 #[derive(Clone)]
@@ -83,22 +83,14 @@ impl Session {
 
     /// Tells of all semaphores of the session's namespace, by name.
     pub fn semaphores(&self) -> Result<Vec<SemaphoreStatus>, KeyError> {
-        semaphore::list(&self.owner)
+        self.owner.here().call("", |guest| guest.semaphores())
     }
 
     /// Takes up a grant that was written out, by this process or another. Nothing is sent: renew the grant to learn
     /// whether it still stands.
     pub fn resume(&self, written: &str) -> Result<Grant, SessionError> {
         let owner = self.owner.here();
-        let resumed = owner.call(|guest| {
-            let Guest { instance, session, .. } = &mut *guest;
-            let resource = instance.exports.kvlock_lock_mutex().session();
-            match resource.call_resume(&mut instance.store, *session, written)? {
-                Ok(grant) => Grant::asked(owner, guest, grant).map(Ok),
-                Err(text) => Ok(Err(text)),
-            }
-        });
-        resumed.map_err(|error| SessionError::of(&error))?.map_err(SessionError::Invalid)
+        owner.call("", |guest| Ok(Grant::of(owner, guest.resume(written)?)))
     }
 
     /// Tells how a key stands.
@@ -110,13 +102,7 @@ impl Session {
     /// Tells how several keys stand, in their order. One call of the store reads them all.
     pub fn statuses(&self, keys: &[&str]) -> Result<Vec<KeyStatus>, KeyError> {
         let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
-        let statuses = self.owner.here().call(|Guest { instance, session, .. }| {
-            let resource = instance.exports.kvlock_lock_mutex().session();
-            resource.call_status(&mut instance.store, *session, &keys)
-        });
-        let statuses = statuses.map_err(|error| KeyError::Component(trap(&error)))?;
-        let statuses = statuses.map_err(|error| KeyError::of(keys.first().map_or("", String::as_str), error))?;
-        Ok(statuses.into_iter().map(KeyStatus::from).collect())
+        self.owner.here().call("", |guest| guest.status(&keys))
     }
 
     /// Ends somebody's grant by force and tells whose; none if the key was free. The holder learns that it lost the
@@ -131,12 +117,7 @@ impl Session {
     }
 
     fn break_by_force(&self, key: &str, if_token: Option<u64>) -> Result<Broken, KeyError> {
-        let broken = self.owner.here().call(|Guest { instance, session, .. }| {
-            let resource = instance.exports.kvlock_lock_mutex().session();
-            resource.call_break(&mut instance.store, *session, key, if_token)
-        });
-        let broken = broken.map_err(|error| KeyError::Component(trap(&error)))?;
-        let broken = broken.map_err(|error| KeyError::of(key, error))?.into();
+        let broken = self.owner.here().call(key, |guest| guest.break_key(key, if_token))?;
         if let Broken::Ended(holder) = &broken {
             tracing::info!(key, token = holder.token, "broken by force; it was {}", holder.who());
         }

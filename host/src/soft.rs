@@ -7,8 +7,8 @@ use crate::error::{AcquireError, GrantError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::lock::Lock;
+use crate::owner::Owner;
 use crate::renewal::{Keep, Kept, Loss};
-use crate::session::Session;
 use crate::store::StoreError;
 
 /// How long soft mode rides out an outage of a store that had answered, when nobody says otherwise: a connection that
@@ -84,11 +84,11 @@ impl SoftLock {
     /// As [`Lock::with_lock`] does, and without the lock when the store is down or in quarantine. An outage or a loss of
     /// everything that begins while `work` runs is no error; that somebody else got the lock meanwhile is.
     pub fn with_lock<T>(self, work: impl FnOnce(&Guard) -> T) -> Result<T, WithLockError<T>> {
-        let session = Session { owner: self.lock.owner().clone() };
+        let owner = self.lock.owner().clone();
         let key = self.lock.key().to_string();
         // What failed is in the log.
         let guard = self.acquire().map_err(WithLockError::Acquire)?;
-        guard.run(work, |loss, error| is_outage(loss, error) || is_loss_of_all(&session, &key, error))
+        guard.run(work, |loss, error| is_outage(loss, error) || is_loss_of_all(&owner, &key, error))
     }
 }
 
@@ -141,9 +141,10 @@ impl Guard {
 }
 
 /// Whether a release failed because the store lost everything a short while ago: nobody has got the lock since.
-pub(crate) fn is_loss_of_all(session: &Session, key: &str, error: &GrantError) -> bool {
+pub(crate) fn is_loss_of_all(owner: &Owner, key: &str, error: &GrantError) -> bool {
     let is_lost = matches!(error, GrantError::Lost { holder: None, .. });
-    is_lost && session.status(key).is_ok_and(|status| status.quarantine.is_some())
+    let status = || owner.here().call(key, |guest| guest.status(&[key.to_string()]));
+    is_lost && status().is_ok_and(|statuses| statuses.iter().any(|status| status.quarantine.is_some()))
 }
 
 /// Whether a release failed for an outage: of this moment, or of earlier, when the lease ended for want of renewal.

@@ -1,9 +1,10 @@
-//! How keys stand, and what breaking them by force found.
+//! How keys and semaphores stand, and what breaking them by force found.
 
+use std::fmt;
 use std::time::Duration;
 
-use crate::component::bindings::exports::kvlock::lock::mutex as wit;
 use crate::holder::Holder;
+use crate::text::{permits, shown};
 
 /// How a key stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,16 +57,6 @@ impl Broken {
     }
 }
 
-impl From<wit::Broken> for Broken {
-    fn from(broken: wit::Broken) -> Self {
-        match broken {
-            wit::Broken::Free => Broken::Free,
-            wit::Broken::Ended(holder) => Broken::Ended(Box::new(holder.into())),
-            wit::Broken::Other(holder) => Broken::Other(Box::new(holder.into())),
-        }
-    }
-}
-
 impl KeyState {
     /// Returns who holds the key, or had it last if it is kept.
     pub fn holder(&self) -> Option<&Holder> {
@@ -76,16 +67,38 @@ impl KeyState {
     }
 }
 
-impl From<wit::KeyStatus> for KeyStatus {
-    fn from(status: wit::KeyStatus) -> Self {
-        let wit::KeyStatus { state, quarantine, waiters } = status;
-        let state = match state {
-            wit::KeyState::Free => KeyState::Free,
-            wit::KeyState::Held(holder) => KeyState::Held(Box::new(holder.into())),
-            wit::KeyState::Reserved(holder) => KeyState::Reserved(Box::new(holder.into())),
-            wit::KeyState::Kept(holder) => KeyState::Kept(Box::new(holder.into())),
-            wit::KeyState::Corrupt(excerpt) => KeyState::Corrupt(excerpt),
-        };
-        KeyStatus { state, quarantine: quarantine.map(Duration::from_nanos), waiters }
+/// How a semaphore stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SemaphoreStatus {
+    /// Its name as its user wrote it.
+    pub name: String,
+    /// How many permits it has; 0 while it is being destroyed.
+    pub size: u32,
+    /// Who holds permits, by permit number. More than `size` while it shrinks.
+    pub holders: Vec<Holder>,
+    /// How much longer no permit is granted, as in [`KeyStatus`], by the server that keeps the
+    /// semaphore. None in what a [`Resizing`](crate::Resizing) tells.
+    pub quarantine: Option<Duration>,
+}
+
+/// How many holders a message names; of more it tells the number.
+const NAMED: usize = 4;
+
+impl fmt::Display for SemaphoreStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.size {
+            0 => write!(f, "`{}` is being destroyed", shown(&self.name))?,
+            size => write!(f, "`{}` has {}", shown(&self.name), permits(size))?,
+        }
+        write!(f, ", {} held", self.holders.len())?;
+        for (place, holder) in self.holders.iter().take(NAMED).enumerate() {
+            f.write_str(if place == 0 { ": " } else { "; " })?;
+            write!(f, "{} {holder}", holder.permit.unwrap_or_default())?;
+        }
+        match self.holders.len().saturating_sub(NAMED) {
+            0 => Ok(()),
+            more => write!(f, "; and {more} more"),
+        }
     }
 }

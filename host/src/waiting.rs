@@ -5,19 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use wasmtime::component::ResourceAny;
-
-use crate::component::bindings::exports::kvlock::lock::mutex as wit;
-use crate::error::{AcquireError, trap};
+use crate::component::{Claim, Guest, HandedOver, LockTerms, Pending, Progress, Target, Tried, WaitId, What};
+use crate::error::AcquireError;
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::line::{Heard, Limit, Lines, Place, Seat, Stay, Terms, Turn};
 use crate::lock::Poll;
+use crate::owner::Owner;
 use crate::owner::validation;
-use crate::owner::{Guest, Owner};
 use crate::ride_out::{Outage, RideOut};
 use crate::wait_log::WaitLog;
-use crate::wanted::Wanted;
 
 /// What a wait remembers from one poll to the next.
 pub(crate) struct Waiting {
@@ -44,7 +41,7 @@ pub(crate) enum Granted {
 pub(crate) struct Attempt {
     shared: Owner,
     key: String,
-    wanted: Wanted,
+    target: Target,
     /// When it was polled first, by the clock: from then on the wait counts.
     started: OnceLock<Duration>,
     begun: Mutex<Option<Begun>>,
@@ -60,18 +57,18 @@ pub(crate) struct Attempt {
 /// What was begun in the component.
 #[derive(Clone, Copy)]
 struct Begun {
-    resource: ResourceAny,
+    id: WaitId,
     /// How long it had been waited in line before.
     after: Duration,
 }
 
 impl Waiting {
-    pub(crate) fn new(shared: Owner, key: String, wanted: Wanted, granted: Granted, ride_out: RideOut) -> Self {
+    pub(crate) fn new(shared: Owner, key: String, target: Target, granted: Granted, ride_out: RideOut) -> Self {
         let shared = if shared.is_own_process() { shared } else { shared.here().clone() };
         let attempt = Attempt {
             shared,
             key,
-            wanted,
+            target,
             started: OnceLock::new(),
             begun: Mutex::new(None),
             ended: AtomicBool::new(false),
@@ -85,7 +82,7 @@ impl Waiting {
 
     /// Refuses what is not legal before anything is begun.
     pub(crate) fn check(&self) -> Result<(), AcquireError> {
-        validation::check_wanted(&self.attempt.shared, &self.attempt.wanted, &self.attempt.key)
+        validation::check_target(&self.attempt.shared, &self.attempt.target, &self.attempt.key)
     }
 
     pub(crate) fn shared(&self) -> &Owner {
@@ -97,8 +94,8 @@ impl Waiting {
     }
 
     /// What there is of it in the component; none before it was asked for the first time.
-    pub(crate) fn resource(&self) -> Option<ResourceAny> {
-        self.attempt.begun().map(|begun| begun.resource)
+    pub(crate) fn id(&self) -> Option<WaitId> {
+        self.attempt.begun().map(|begun| begun.id)
     }
 
     /// Whether the try that was granted last is within one of another thread.
@@ -170,7 +167,7 @@ impl Waiting {
     fn must_ask(&self) -> bool {
         let holds = self.shared().holds();
         self.attempt.is_in_doubt()
-            || (self.attempt.wanted.takes_over() && self.asked_after.is_none())
+            || (self.attempt.target.takes_over() && self.asked_after.is_none())
             || (holds.is_any() && self.asked_after != Some(holds.ever()))
     }
 
@@ -186,7 +183,7 @@ impl Waiting {
             return Ok(Turn::Ask);
         }
         let Some(mut seat) = Lines::queue(lines, &self.attempt) else { return Ok(Turn::Ask) };
-        if self.resource().is_none() {
+        if self.id().is_none() {
             self.check()?;
         }
         let turn = seat.look(now, limit, stay);
@@ -200,7 +197,7 @@ impl Waiting {
         now: Duration,
         limit: Limit,
         stay: Stay,
-        handed: Option<wit::HandedOver>,
+        handed: Option<HandedOver>,
     ) -> Result<Poll, AcquireError> {
         self.asked_after = Some(self.shared().holds().ever());
         let (pause, waiting_for) = match self.attempt.ask(now, self.granted, handed)? {
@@ -237,14 +234,14 @@ impl Waiting {
     fn leave_to(&mut self, grant: &Grant) {
         let Some(seat) = self.seat.take() else { return };
         let now = self.shared().clock().now();
-        match self.attempt.wanted {
-            Wanted::Lock(_) => {
-                let holder = Box::new(grant.as_holder(self.attempt.wanted.lease()));
+        match self.attempt.target.what {
+            What::Lock(_) => {
+                let holder = Box::new(grant.as_holder(self.attempt.target.lease));
                 seat.leave(now, Some(Heard { at: now, waiting_for: WaitingFor::Holder(holder) }));
             }
             // There may be more permits where this one came from. And work that conflicts is not handed the lock: the
             // next of it stands in line in the store while the lock is held, or it would find there who has gone.
-            Wanted::Permit(_) | Wanted::Try(_) => seat.leave(now, None),
+            What::Permit | What::Try(_) => seat.leave(now, None),
         }
     }
 
@@ -273,17 +270,17 @@ impl Waiting {
 
 impl Attempt {
     pub(crate) fn place(&self) -> Place {
-        Place::new(self.shared.namespace(), self.wanted.kind(), &self.key)
+        Place::new(self.shared.namespace(), self.target.kind(), &self.key)
     }
 
     pub(crate) fn terms(&self) -> Terms {
-        let (interval, lease, at_least) = (self.wanted.interval(), self.wanted.lease(), self.wanted.at_least());
-        Terms { interval, lease, at_least, quarantine: self.shared.quarantine() }
+        let Target { interval, lease, .. } = self.target;
+        Terms { interval, lease, at_least: self.target.at_least(), quarantine: self.shared.quarantine() }
     }
 
     fn limit(&self, now: Duration) -> Limit {
         let started = *self.started.get_or_init(|| now);
-        let wait = self.wanted.wait();
+        let wait = self.target.wait;
         Limit {
             started,
             end: wait.map(|wait| started.saturating_add(wait)),
@@ -305,66 +302,58 @@ impl Attempt {
     }
 
     /// What there is of it in the component, begun now if there is nothing yet.
-    fn begin(&self, guest: &mut Guest, now: Duration) -> wasmtime::Result<Result<Begun, AcquireError>> {
+    fn begin(&self, guest: &mut Guest, now: Duration) -> Result<Begun, AcquireError> {
         if let Some(begun) = self.begun() {
-            return Ok(Ok(begun));
+            return Ok(begun);
         }
-        let after = now.saturating_sub(*self.started.get_or_init(|| now));
-        let resource = match self.wanted.after(after).begin(guest, &self.key)? {
-            Ok(resource) => resource,
-            Err(error) => return Ok(Err(error)),
-        };
-        let begun = Begun { resource, after };
+        let after = self.waited(now);
+        let begun = Begun { id: guest.begin(&self.key, &self.target, after)?, after };
         self.note(begun);
-        Ok(Ok(begun))
+        Ok(begun)
     }
 
-    fn ask(&self, now: Duration, granted: Granted, handed: Option<wit::HandedOver>) -> Result<Poll, AcquireError> {
+    fn waited(&self, now: Duration) -> Duration {
+        now.saturating_sub(*self.started.get_or_init(|| now))
+    }
+
+    fn ask(&self, now: Duration, granted: Granted, handed: Option<HandedOver>) -> Result<Poll, AcquireError> {
         if !self.shared.is_own_process() {
             let ended = "this acquisition is of the process before the fork; begin another".to_string();
             return Err(AcquireError::Invalid(ended));
         }
-        let polled = self.shared.call(|guest| {
-            self.shared.release_again(guest, &self.key)?;
-            let after = now.saturating_sub(*self.started.get_or_init(|| now));
-            if let (Wanted::Lock(options), None, None) = (self.wanted.after(after), handed, self.begun()) {
-                return self.try_lock(guest, options, after, granted);
+        self.shared.call(&self.key, |guest| {
+            self.shared.release_again::<AcquireError>(guest, &self.key)?;
+            if let (What::Lock(lock), None, None) = (&self.target.what, handed, self.begun()) {
+                return self.try_lock(guest, lock, self.waited(now), granted);
             }
-            let begun = match self.begin(guest, now)? {
-                Ok(begun) => begun,
-                Err(error) => return Ok(Err(error)),
-            };
+            let begun = self.begin(guest, now)?;
             if let Some(handed) = handed {
-                take(guest, begun.resource, handed)?;
+                guest.take(&self.key, begun.id, handed)?;
             }
-            let progress = self.wanted.poll(guest, begun.resource)?;
+            let progress = guest.poll(&self.key, &self.target, begun.id);
             self.poll_of(guest, progress, granted, begun.after)
-        });
-        polled.map_err(|error| AcquireError::Component { text: trap(&error), key: self.key.clone() })?
+        })
     }
 
     /// Begins and tries once: of a lock that is free nothing stays behind in the component but its grant.
     fn try_lock(
         &self,
         guest: &mut Guest,
-        options: wit::LockOptions,
+        lock: &LockTerms,
         after: Duration,
         granted: Granted,
-    ) -> wasmtime::Result<Result<Poll, AcquireError>> {
+    ) -> Result<Poll, AcquireError> {
         if self.ended.swap(true, Ordering::Relaxed) {
             let ended = "this acquisition has ended; begin another".to_string();
-            return Ok(Err(AcquireError::Invalid(ended)));
+            return Err(AcquireError::Invalid(ended));
         }
-        let Guest { instance, session, .. } = guest;
-        let exports = instance.exports.kvlock_lock_mutex().session();
-        let progress = match exports.call_try_lock(&mut instance.store, *session, &self.key, options)? {
-            Ok(wit::Tried::Granted(granted)) => wit::Progress::Granted(granted),
-            Ok(wit::Tried::Waiting(wit::Waiting { acquisition, pending })) => {
-                self.note(Begun { resource: acquisition, after });
-                wit::Progress::Pending(pending)
+        let progress = guest.try_lock(&self.key, &self.target, lock, after).map(|tried| match tried {
+            Tried::Granted(granted) => Progress::Granted(granted),
+            Tried::Waiting(id, pending) => {
+                self.note(Begun { id, after });
+                Progress::Pending(pending)
             }
-            Err(error) => wit::Progress::Failed(error),
-        };
+        });
         self.poll_of(guest, progress, granted, after)
     }
 
@@ -374,73 +363,64 @@ impl Attempt {
 
     /// What to write to hand the lock over to it; none if it is no lock, or its session is inside a call: nobody waits
     /// for that.
-    pub(crate) fn claim(&self) -> Option<wit::Claim> {
-        if !matches!(self.wanted, Wanted::Lock(_)) {
+    pub(crate) fn claim(&self) -> Option<Claim> {
+        if !matches!(self.target.what, What::Lock(_)) {
             return None;
         }
         let now = self.shared.clock().now();
-        let claimed = self.shared.try_call(|guest| {
-            let Ok(begun) = self.begin(guest, now)? else { return Ok(None) };
-            let exports = guest.instance.exports.kvlock_lock_mutex().acquisition();
-            exports.call_claim(&mut guest.instance.store, begun.resource)
+        let claimed = self.shared.try_call(&self.key, |guest| match self.begin(guest, now) {
+            Ok(begun) => guest.claim(&self.key, begun.id),
+            Err(error) => Err(error),
         });
         // One that fails is found out by its own thread.
         claimed?.ok()?
     }
 
     /// Takes in its place what was handed over to it when it had gone, and gives it back.
-    pub(crate) fn decline(&self, handed: wit::HandedOver) {
-        let declined = self.shared.call(|guest| {
+    pub(crate) fn decline(&self, handed: HandedOver) {
+        let declined = self.shared.call(&self.key, |guest| {
             let Some(begun) = self.begun() else { return Ok(()) };
-            take(guest, begun.resource, handed)?;
-            let wit::Progress::Granted(wit::Granted { grant, .. }) = self.wanted.poll(guest, begun.resource)? else {
-                return Err(wasmtime::Error::msg("its wait has ended"));
+            guest.take(&self.key, begun.id, handed)?;
+            let Progress::Granted(granted) = guest.poll(&self.key, &self.target, begun.id)? else {
+                return Err(AcquireError::Invalid("its wait has ended".to_string()));
             };
-            let exports = guest.instance.exports.kvlock_lock_mutex().grant();
             // What fails here ends with its lease, as does any release that fails.
-            let _ = exports.call_release(&mut guest.instance.store, grant)?;
-            grant.resource_drop(&mut guest.instance.store)
+            let _ = guest.release(&self.key, granted.grant, None);
+            guest.drop_resource(granted.grant);
+            Ok(())
         });
         if let Err(error) = declined {
-            tracing::warn!(key = self.key, "a lock that was handed over is not given back: {}", trap(&error));
+            tracing::warn!(key = self.key, "a lock that was handed over is not given back: {error}");
         }
     }
 
     fn poll_of(
         &self,
         guest: &mut Guest,
-        progress: wit::Progress,
+        progress: Result<Progress, AcquireError>,
         known: Granted,
         in_line: Duration,
-    ) -> wasmtime::Result<Result<Poll, AcquireError>> {
-        if guest.instance.is_in_doubt() {
+    ) -> Result<Poll, AcquireError> {
+        if guest.is_in_doubt() {
             self.doubt();
         }
-        self.reached.fetch_or(guest.instance.has_reached_the_store(), Ordering::Relaxed);
-        Ok(match progress {
-            wit::Progress::Pending(wit::Pending { pause, waiting_for }) => {
-                Ok(Poll::Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() })
-            }
-            wit::Progress::Failed(error) => Err(AcquireError::of(&self.key, error).later_by(in_line)),
-            wit::Progress::Granted(granted) => {
+        self.reached.fetch_or(guest.has_reached_the_store(), Ordering::Relaxed);
+        match progress {
+            Ok(Progress::Pending(Pending { pause, waiting_for })) => Ok(Poll::Pending { pause, waiting_for }),
+            Ok(Progress::Granted(granted)) => {
                 // Work that may conflict waits again, and is in its own line then.
                 self.in_doubt.store(false, Ordering::Relaxed);
                 // While the session is ours: whoever gets it next is within this try, and knows.
-                let is_apart = matches!(self.wanted, Wanted::Try(_)) && !self.shared.tries().begin(&self.key);
+                let is_apart = matches!(self.target.what, What::Try(_)) && !self.shared.tries().begin(&self.key);
                 self.within_another.store(is_apart, Ordering::Relaxed);
                 Ok(Poll::Ready(match known {
                     Granted::Own => Grant::own(&self.shared, self.key.clone(), granted),
-                    Granted::Asked => Grant::asked(&self.shared, guest, granted.grant)?,
+                    Granted::Asked => Grant::of(&self.shared, guest.facts::<AcquireError>(&self.key, granted.grant)?),
                 }))
             }
-        })
+            Err(error) => Err(error.later_by(in_line)),
+        }
     }
-}
-
-/// Tells the component of a hand-over, from which the next poll goes on.
-fn take(guest: &mut Guest, begun: ResourceAny, handed: wit::HandedOver) -> wasmtime::Result<()> {
-    let exports = guest.instance.exports.kvlock_lock_mutex().acquisition();
-    exports.call_take(&mut guest.instance.store, begun, handed)
 }
 
 impl Drop for Attempt {
@@ -450,7 +430,7 @@ impl Drop for Attempt {
             return;
         }
         if let Some(begun) = self.begun() {
-            self.shared.drop_resource(begun.resource);
+            self.shared.drop_resource(begun.id);
         }
     }
 }

@@ -2,13 +2,13 @@
 //!
 //! The component is ours, but what it does depends on what a store answers, and a store may be anybody's. Beyond a bound
 //! it traps: its session is of no more use, and the host goes on. A call of the store takes as long as the store lets
-//! it, which bounds that itself ([`KvStore`](crate::store::KvStore)); what is bounded here is the rest.
+//! it, which bounds that itself ([`KvStore`](crate::store::KvStore)).
 
 use std::time::Duration;
 
 use wasmtime::{Engine, Store, StoreLimits, StoreLimitsBuilder, UpdateDeadline};
 
-use super::HostState;
+use super::imports::{Imports, MAX_CALLS};
 
 /// Most memory that an instance may have: a few hundred bytes for each lock that its session holds, and room for
 /// the largest keys.
@@ -18,15 +18,17 @@ const MAX_MEMORY_BYTES: usize = 512 << 20;
 /// none is set, is 100,000, beyond which the session would be lost with all that it holds.
 const MAX_HANDLES: usize = 1 << 28;
 
-/// Most calls of the store in one call of the component. To tell of all permits of the largest semaphore takes four
-/// thousand; a component that makes more than this goes round in a circle.
-const MAX_CALLS: u32 = 1_000_000;
-
-/// How often it is looked at whether a component computes.
+/// How often the engine checks if a component computes.
 const TICK: Duration = Duration::from_secs(1);
 
 /// How many ticks in a row it may compute without a call of the store: what takes it a second is unheard of.
 const MAX_TICKS: u32 = 10;
+
+/// What an instance of ours can reach. Nothing else is linked.
+pub(super) struct HostState {
+    pub(super) imports: Imports,
+    pub(super) bounds: Bounds,
+}
 
 /// The bounds of one instance.
 pub(super) struct Bounds {
@@ -58,15 +60,6 @@ pub(super) fn renew(store: &mut Store<HostState>) {
     host.imports.calls_left = Some(MAX_CALLS);
     host.bounds.ticks = 0;
     store.set_epoch_deadline(1);
-}
-
-/// Takes one off the calls that are left.
-pub(super) fn take_call(left: &mut Option<u32>) -> wasmtime::Result<()> {
-    if let Some(left) = left {
-        let fewer = left.checked_sub(1);
-        *left = fewer.ok_or_else(|| wasmtime::format_err!("more than {MAX_CALLS} calls of the store in a row"))?;
-    }
-    Ok(())
 }
 
 /// Lets an engine's time go on for as long as there is the engine. A forked child has no such thread, and no such bound.
@@ -102,7 +95,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::component::{Imports, config};
+    use crate::component::config;
     use crate::environment::Environment;
     use crate::store::Memory;
 
@@ -142,7 +135,7 @@ mod tests {
         let engine = Engine::new(&config::engine_config()).unwrap();
         let mut store = bounded(&engine);
         for _ in 0..MAX_TICKS * 3 {
-            take_call(&mut store.data_mut().imports.calls_left).unwrap();
+            store.data_mut().imports.take_call().unwrap();
             assert!(on_tick(store.data_mut()).is_ok());
         }
         let ends = (0..=MAX_TICKS).any(|_| on_tick(store.data_mut()).is_err());
@@ -154,9 +147,9 @@ mod tests {
         let mut store = bounded(&Engine::new(&config::engine_config()).unwrap());
         for _ in 0..2 {
             renew(&mut store);
-            let left = &mut store.data_mut().imports.calls_left;
-            assert!((0..MAX_CALLS).all(|_| take_call(left).is_ok()));
-            assert!(take_call(left).is_err());
+            let imports = &mut store.data_mut().imports;
+            assert!((0..MAX_CALLS).all(|_| imports.take_call().is_ok()));
+            assert!(imports.take_call().is_err());
         }
     }
 }

@@ -1,30 +1,46 @@
-//! Between the types of the WIT and those of [`crate::store`]. They say the same; nothing is decided here.
+//! Between the types of the WIT and those of the library. They say the same; nothing is decided here.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::bindings::exports::kvlock::lock::{conflict_retry, mutex, semaphore};
 use super::bindings::kvlock::lock::kv_store as wit;
+use super::values::{Granted, HandedOver, Pending, Release, Target, Tried};
+use crate::error::{AcquireError, GrantError, KeyError, ResizeError, SessionError};
+use crate::holder::{Holder, WaitingFor};
+use crate::outcome::{NextTry, Validity};
+use crate::status::{Broken, KeyState, KeyStatus, SemaphoreStatus};
 use crate::store;
 
-/// Nanoseconds as the WIT has them; more than 584 years are as many as can be said.
-pub(crate) fn nanos(duration: Duration) -> u64 {
+/// An error of the WIT, of which the library tells what it is about.
+pub(super) trait At<E> {
+    fn at(self, about: &str) -> E;
+}
+
+/// Returns nanoseconds as the WIT has them. They can say 584 years at most; the component refuses what is too long.
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-pub(crate) fn ttl(ttl: wit::Ttl) -> store::Ttl {
+/// Returns how long to wait yet after a wait of this length elsewhere.
+pub(super) fn wait_left(target: &Target, waited: Duration) -> Option<u64> {
+    target.wait.map(|wait| nanos(wait.saturating_sub(waited)))
+}
+
+pub(super) fn ttl(ttl: wit::Ttl) -> store::Ttl {
     match ttl {
         wit::Ttl::After(length) => store::Ttl::After(Duration::from_nanos(length)),
         wit::Ttl::Forever => store::Ttl::Forever,
     }
 }
 
-pub(crate) fn ttl_out(ttl: store::Ttl) -> wit::Ttl {
+pub(super) fn ttl_out(ttl: store::Ttl) -> wit::Ttl {
     match ttl {
         store::Ttl::After(length) => wit::Ttl::After(nanos(length)),
         store::Ttl::Forever => wit::Ttl::Forever,
     }
 }
 
-pub(crate) fn version(version: wit::Version) -> store::Version {
+pub(super) fn version(version: wit::Version) -> store::Version {
     store::Version { era: version.era, number: version.number }
 }
 
@@ -32,12 +48,12 @@ fn version_out(version: store::Version) -> wit::Version {
     wit::Version { era: version.era, number: version.number }
 }
 
-pub(crate) fn entry(entry: store::Entry) -> wit::Entry {
+pub(super) fn entry(entry: store::Entry) -> wit::Entry {
     let store::Entry { value, version, time_left } = entry;
     wit::Entry { value, version: version_out(version), time_left: time_left.map(ttl_out) }
 }
 
-pub(crate) fn write_outcome(outcome: store::WriteOutcome) -> wit::WriteOutcome {
+pub(super) fn write_outcome(outcome: store::WriteOutcome) -> wit::WriteOutcome {
     match outcome {
         store::WriteOutcome::Written(version) => wit::WriteOutcome::Written(version_out(version)),
         store::WriteOutcome::Conflict(version) => wit::WriteOutcome::Conflict(version.map(version_out)),
@@ -45,7 +61,7 @@ pub(crate) fn write_outcome(outcome: store::WriteOutcome) -> wit::WriteOutcome {
     }
 }
 
-pub(crate) fn delete_outcome(outcome: store::DeleteOutcome) -> wit::DeleteOutcome {
+pub(super) fn delete_outcome(outcome: store::DeleteOutcome) -> wit::DeleteOutcome {
     match outcome {
         store::DeleteOutcome::Deleted => wit::DeleteOutcome::Deleted,
         store::DeleteOutcome::Conflict(version) => wit::DeleteOutcome::Conflict(version.map(version_out)),
@@ -53,11 +69,11 @@ pub(crate) fn delete_outcome(outcome: store::DeleteOutcome) -> wit::DeleteOutcom
     }
 }
 
-pub(crate) fn era(era: store::EraInfo) -> wit::EraInfo {
+pub(super) fn era(era: store::EraInfo) -> wit::EraInfo {
     wit::EraInfo { id: era.id, lossless_for: nanos(era.lossless_for) }
 }
 
-pub(crate) fn error(error: store::StoreError) -> wit::Error {
+pub(super) fn error(error: store::StoreError) -> wit::Error {
     match error {
         store::StoreError::Unavailable(text) => wit::Error::Unavailable(text),
         store::StoreError::UnknownOutcome(text) => wit::Error::UnknownOutcome(text),
@@ -66,7 +82,7 @@ pub(crate) fn error(error: store::StoreError) -> wit::Error {
     }
 }
 
-pub(crate) fn error_in(error: wit::Error) -> store::StoreError {
+pub(super) fn error_in(error: wit::Error) -> store::StoreError {
     match error {
         wit::Error::Unavailable(text) => store::StoreError::Unavailable(text),
         wit::Error::UnknownOutcome(text) => store::StoreError::UnknownOutcome(text),
@@ -74,3 +90,191 @@ pub(crate) fn error_in(error: wit::Error) -> store::StoreError {
         wit::Error::Invalid(text) => store::StoreError::Invalid(text),
     }
 }
+
+impl From<mutex::Holder> for Holder {
+    fn from(holder: mutex::Holder) -> Self {
+        let mutex::Holder { key, owner, label, since, lease, depth, token, time_left, permit, reserved } = holder;
+        let time_left = time_left.map(ttl);
+        let until = match time_left {
+            Some(store::Ttl::After(left)) => SystemTime::now().checked_add(left),
+            Some(store::Ttl::Forever) | None => None,
+        };
+        let since = since.and_then(|nanos| SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)));
+        Holder { key, owner, label, since, lease: ttl(lease), depth, token, time_left, until, permit, reserved }
+    }
+}
+
+fn boxed(holder: Option<mutex::Holder>) -> Option<Box<Holder>> {
+    holder.map(|holder| Box::new(holder.into()))
+}
+
+impl From<mutex::WaitingFor> for WaitingFor {
+    fn from(waiting: mutex::WaitingFor) -> Self {
+        match waiting {
+            mutex::WaitingFor::Turn => WaitingFor::Turn,
+            mutex::WaitingFor::Holder(holder) => WaitingFor::Holder(Box::new(holder.into())),
+            mutex::WaitingFor::Exhausted(mutex::Exhausted { size, held, holder }) => {
+                WaitingFor::Exhausted { size, held, holder: boxed(holder) }
+            }
+            mutex::WaitingFor::Quarantine(left) => WaitingFor::Quarantine(Duration::from_nanos(left)),
+            mutex::WaitingFor::Outage(error) => WaitingFor::Outage(error_in(error)),
+        }
+    }
+}
+
+impl From<mutex::KeyStatus> for KeyStatus {
+    fn from(status: mutex::KeyStatus) -> Self {
+        let mutex::KeyStatus { state, quarantine, waiters } = status;
+        let state = match state {
+            mutex::KeyState::Free => KeyState::Free,
+            mutex::KeyState::Held(holder) => KeyState::Held(Box::new(holder.into())),
+            mutex::KeyState::Reserved(holder) => KeyState::Reserved(Box::new(holder.into())),
+            mutex::KeyState::Kept(holder) => KeyState::Kept(Box::new(holder.into())),
+            mutex::KeyState::Corrupt(excerpt) => KeyState::Corrupt(excerpt),
+        };
+        KeyStatus { state, quarantine: quarantine.map(Duration::from_nanos), waiters }
+    }
+}
+
+impl From<semaphore::SemaphoreStatus> for SemaphoreStatus {
+    fn from(status: semaphore::SemaphoreStatus) -> Self {
+        let semaphore::SemaphoreStatus { name, size, holders, quarantine } = status;
+        let holders = holders.into_iter().map(Holder::from).collect();
+        SemaphoreStatus { name, size, holders, quarantine: quarantine.map(Duration::from_nanos) }
+    }
+}
+
+impl From<mutex::Broken> for Broken {
+    fn from(broken: mutex::Broken) -> Self {
+        match broken {
+            mutex::Broken::Free => Broken::Free,
+            mutex::Broken::Ended(holder) => Broken::Ended(Box::new(holder.into())),
+            mutex::Broken::Other(holder) => Broken::Other(Box::new(holder.into())),
+        }
+    }
+}
+
+impl From<mutex::Granted> for Granted {
+    fn from(granted: mutex::Granted) -> Self {
+        let mutex::Granted { grant, token, permit } = granted;
+        Granted { grant: grant.into(), token, permit }
+    }
+}
+
+impl From<mutex::Pending> for Pending {
+    fn from(pending: mutex::Pending) -> Self {
+        let mutex::Pending { pause, waiting_for } = pending;
+        Pending { pause: Duration::from_nanos(pause), waiting_for: waiting_for.into() }
+    }
+}
+
+impl From<mutex::Tried> for Tried {
+    fn from(tried: mutex::Tried) -> Self {
+        match tried {
+            mutex::Tried::Granted(granted) => Tried::Granted(granted.into()),
+            mutex::Tried::Waiting(mutex::Waiting { acquisition, pending }) => {
+                Tried::Waiting(acquisition.into(), pending.into())
+            }
+        }
+    }
+}
+
+impl From<mutex::Validity> for Validity {
+    fn from(validity: mutex::Validity) -> Self {
+        match validity {
+            mutex::Validity::Valid(left) => Validity::Valid(Duration::from_nanos(left)),
+            mutex::Validity::Unlimited => Validity::Unlimited,
+            mutex::Validity::Unconfirmed => Validity::Unconfirmed,
+            mutex::Validity::Lost => Validity::Lost,
+        }
+    }
+}
+
+impl From<mutex::Released> for Release {
+    fn from(released: mutex::Released) -> Self {
+        match released {
+            mutex::Released::Freed => Release::Freed,
+            mutex::Released::Nested(depth) => Release::Nested(depth),
+            mutex::Released::Kept(left) => Release::Kept(Duration::from_nanos(left)),
+            mutex::Released::HandedOver(handed) => Release::HandedOver(HandedOver(handed)),
+        }
+    }
+}
+
+impl From<conflict_retry::Verdict> for NextTry {
+    fn from(verdict: conflict_retry::Verdict) -> Self {
+        match verdict {
+            conflict_retry::Verdict::Finished => NextTry::Finished,
+            conflict_retry::Verdict::RetryAfter(pause) => NextTry::RetryAfter(Duration::from_nanos(pause)),
+            conflict_retry::Verdict::Exhausted => NextTry::Exhausted,
+            conflict_retry::Verdict::Outermost => NextTry::Outermost,
+        }
+    }
+}
+
+impl At<AcquireError> for mutex::AcquireError {
+    fn at(self, key: &str) -> AcquireError {
+        let key = key.to_string();
+        match self {
+            mutex::AcquireError::Busy(mutex::Busy { waited, waiting_for }) => {
+                AcquireError::Busy { key, waited: Duration::from_nanos(waited), waiting_for: waiting_for.into() }
+            }
+            mutex::AcquireError::AlreadyHeld => AcquireError::AlreadyHeld { key },
+            mutex::AcquireError::ReservesAnother(other) => AcquireError::ReservesAnother { key, other },
+            mutex::AcquireError::Lost(holder) => AcquireError::Lost { key, holder: boxed(holder) },
+            mutex::AcquireError::Corrupt(excerpt) => AcquireError::Corrupt { key, excerpt },
+            mutex::AcquireError::Unknown => AcquireError::UnknownSemaphore { name: key },
+            mutex::AcquireError::Invalid(text) => AcquireError::Invalid(text),
+            mutex::AcquireError::Store(error) => AcquireError::Store { key, error: error_in(error) },
+        }
+    }
+}
+
+impl At<GrantError> for mutex::GrantError {
+    fn at(self, key: &str) -> GrantError {
+        let key = key.to_string();
+        match self {
+            mutex::GrantError::Lost(holder) => GrantError::Lost { key, holder: boxed(holder) },
+            mutex::GrantError::AlreadyReleased => GrantError::AlreadyReleased { key },
+            mutex::GrantError::Invalid(text) => GrantError::Invalid(text),
+            mutex::GrantError::Store(error) => GrantError::Store { key, error: error_in(error) },
+        }
+    }
+}
+
+impl At<KeyError> for mutex::KeyError {
+    fn at(self, key: &str) -> KeyError {
+        match self {
+            mutex::KeyError::Corrupt(excerpt) => KeyError::Corrupt { key: key.to_string(), excerpt },
+            mutex::KeyError::Invalid(text) => KeyError::Invalid(text),
+            mutex::KeyError::Store(error) => KeyError::Store(error_in(error)),
+        }
+    }
+}
+
+impl At<ResizeError> for semaphore::ResizeError {
+    fn at(self, name: &str) -> ResizeError {
+        let name = name.to_string();
+        match self {
+            semaphore::ResizeError::StillHeld(status) => ResizeError::StillHeld { status: status.into() },
+            semaphore::ResizeError::Superseded(size) => ResizeError::Superseded { name, size },
+            semaphore::ResizeError::Unknown => ResizeError::Unknown { name },
+            semaphore::ResizeError::Corrupt(excerpt) => ResizeError::Corrupt { name, excerpt },
+            semaphore::ResizeError::Ended => ResizeError::Invalid("this resizing has ended; begin another".to_string()),
+            semaphore::ResizeError::Store(error) => ResizeError::Store { name, error: error_in(error) },
+        }
+    }
+}
+
+/// Where the WIT tells only what is not legal.
+macro_rules! invalid {
+    ($($error:ident),*) => {$(
+        impl At<$error> for String {
+            fn at(self, _: &str) -> $error {
+                $error::Invalid(self)
+            }
+        }
+    )*};
+}
+
+invalid!(SessionError, AcquireError, GrantError, ResizeError);

@@ -6,20 +6,17 @@ pub use error::ConflictRetryError;
 
 use std::time::Duration;
 
-use wasmtime::Store;
-use wasmtime::component::ResourceAny;
-
-use crate::component::bindings::exports::kvlock::lock::conflict_retry as wit;
-use crate::component::{HostState, convert};
+use crate::component::{GrantId, Guest, Target, TryTerms, WaitId, What, Work as Outcome};
 use crate::error::{AcquireError, GrantError};
 use crate::grant::Grant;
 use crate::lock::{DEFAULT_INTERVAL, DEFAULT_LEASE, Poll};
-use crate::owner::{Guest, Owner};
+use crate::outcome::NextTry as Verdict;
+use crate::owner::Owner;
 use crate::renewal::{Keep, Kept, Loss};
 use crate::ride_out::RideOut;
 use crate::store::Ttl;
 use crate::waiting::{Granted, Waiting};
-use crate::wanted::{Kind, Wanted};
+use crate::wanted::Kind;
 
 /// How often work is tried in all, when nobody says otherwise: once, and ten times more.
 pub const DEFAULT_TRIES: u32 = 11;
@@ -79,20 +76,6 @@ pub enum Work<T, E> {
     Failed(E),
 }
 
-/// What follows a try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// The lock is released. Nothing more to do.
-    Finished,
-    /// Poll again after this long: the lock is reserved until then and somewhat longer, unless the caller said that it
-    /// comes later than that. Whoever comes later than the reservation lasts stops all others for that time.
-    RetryAfter(Duration),
-    /// That was the last try: the lock is released.
-    Exhausted,
-    /// It ran within another try of the session, whose lock it is: that one is to be reported as a conflict.
-    Outermost,
-}
-
 /// A try that runs, as its work sees it. The lease is renewed in the background.
 #[derive(Debug)]
 pub struct Attempt {
@@ -130,7 +113,7 @@ pub struct Attempt {
 /// is left for whoever carries the name on.
 pub struct Retrying {
     /// The grant of the try that runs.
-    granted: Option<ResourceAny>,
+    granted: Option<GrantId>,
     /// The lock is reserved: the session's count of what it holds has it.
     reserved: bool,
     waiting: Waiting,
@@ -250,15 +233,10 @@ impl ConflictRetry {
 
     /// Begins to try step by step. Nothing is sent until it is polled.
     pub fn begin(self) -> Result<Retrying, AcquireError> {
-        let options = wit::RetryOptions {
-            lease: convert::ttl_out(self.lease),
-            wait: self.wait.map(convert::nanos),
-            interval: convert::nanos(self.interval),
-            tries: self.tries,
-            reserve: convert::nanos(self.reserve),
-            reservation: self.reservation,
-        };
-        let waiting = Waiting::new(self.owner, self.key, Wanted::Try(options), Granted::Own, self.ride_out);
+        let ConflictRetry { owner, key, lease, wait, interval, tries, reserve, reservation, ride_out } = self;
+        let what = What::Try(TryTerms { tries, reserve, reservation });
+        let target = Target { lease, wait, interval, what };
+        let waiting = Waiting::new(owner, key, target, Granted::Own, ride_out);
         waiting.check()?;
         Ok(Retrying { granted: None, reserved: false, waiting })
     }
@@ -346,10 +324,10 @@ impl Retrying {
 
     fn note(&mut self, grant: Grant) -> Result<Grant, AcquireError> {
         self.settle();
-        self.granted = Some(grant.resource());
+        self.granted = Some(grant.id());
         if self.waiting.is_within_another() {
             // It began meanwhile.
-            let _ = self.tell(grant, wit::Work::Failed);
+            let _ = self.tell(grant, Outcome::Failed);
             return Err(AcquireError::AlreadyHeld { key: self.waiting.key().to_string() });
         }
         Ok(grant)
@@ -368,12 +346,12 @@ impl Retrying {
 
     /// Whether somebody else may have held the lock: see [`Attempt::is_overtaken`].
     pub fn is_overtaken(&self) -> bool {
-        self.ask(false, |exports, store, resource| exports.call_overtaken(store, resource))
+        self.ask(Guest::is_overtaken).unwrap_or_default()
     }
 
     /// Gives up the reservation, if there is one, in one call and best effort. The work can be tried again all the same.
     pub fn give_up(&mut self) {
-        self.ask((), |exports, store, resource| exports.call_give_up(store, resource));
+        let _ = self.ask(Guest::give_up);
         self.settle();
     }
 
@@ -382,9 +360,9 @@ impl Retrying {
     /// or could not be given back, and ends with its lease.
     pub fn report<T, E>(&mut self, grant: impl Into<Grant>, work: &Work<T, E>) -> Result<Verdict, GrantError> {
         let work = match work {
-            Work::Committed(_) => wit::Work::Committed,
-            Work::Conflict(_) => wit::Work::Conflict(None),
-            Work::Failed(_) => wit::Work::Failed,
+            Work::Committed(_) => Outcome::Committed,
+            Work::Conflict(_) => Outcome::Conflict(None),
+            Work::Failed(_) => Outcome::Failed,
         };
         self.report_as(grant.into(), work)
     }
@@ -392,11 +370,11 @@ impl Retrying {
     /// Reports a conflict of a caller that is back after so long, whatever the verdict says. If that is longer than the
     /// reservation lasts the lock is released, so that nobody waits for it.
     pub fn report_conflict(&mut self, grant: impl Into<Grant>, back_in: Duration) -> Result<Verdict, GrantError> {
-        self.report_as(grant.into(), wit::Work::Conflict(Some(convert::nanos(back_in))))
+        self.report_as(grant.into(), Outcome::Conflict(Some(back_in)))
     }
 
-    fn report_as(&mut self, grant: Grant, work: wit::Work) -> Result<Verdict, GrantError> {
-        let is_running = self.granted == Some(grant.resource());
+    fn report_as(&mut self, grant: Grant, work: Outcome) -> Result<Verdict, GrantError> {
+        let is_running = self.granted == Some(grant.id());
         let verdict = self.tell(grant, work);
         if is_running {
             let (tries, key) = (self.waiting.shared().tries(), self.waiting.key());
@@ -408,49 +386,33 @@ impl Retrying {
         verdict
     }
 
-    fn tell(&mut self, grant: Grant, work: wit::Work) -> Result<Verdict, GrantError> {
-        let Some(resource) = self.waiting.resource().filter(|_| self.granted == Some(grant.resource())) else {
+    fn tell(&mut self, grant: Grant, work: Outcome) -> Result<Verdict, GrantError> {
+        let Some(retry) = self.waiting.id().filter(|_| self.granted == Some(grant.id())) else {
             // The drop releases it.
             return Err(GrantError::Invalid("this grant is not the one of the try that runs".to_string()));
         };
         self.granted = None;
         let handle = grant.handle.clone();
         grant.hand_in();
-        let reported = handle.call(|Guest { instance, .. }, _| {
-            let exports = instance.exports.kvlock_lock_conflict_retry().retry();
-            exports.call_report(&mut instance.store, resource, work)
-        });
-        let verdict = reported.and_then(|verdict| verdict.map_err(|error| GrantError::of(&handle.key, error)));
-        if let Ok(wit::Verdict::RetryAfter(pause)) = verdict {
+        let next = handle.call(|guest, key, _| guest.report(key, retry, work));
+        if let Ok(Verdict::RetryAfter(pause)) = next {
             self.reserved = true;
-            let pause = Duration::from_nanos(pause);
             tracing::debug!(key = handle.key, "conflict: the next try follows in {pause:?}");
-            return Ok(Verdict::RetryAfter(pause));
+            return next;
         }
-        handle.note_end(&verdict, Kind::Lock);
-        match verdict.inspect_err(|error| tracing::warn!(key = handle.key, "release failed: {error}"))? {
-            wit::Verdict::Exhausted => Ok(Verdict::Exhausted),
-            wit::Verdict::Outermost => Ok(Verdict::Outermost),
-            wit::Verdict::Finished | wit::Verdict::RetryAfter(_) => Ok(Verdict::Finished),
-        }
+        handle.note_end(&next, Kind::Lock);
+        next.inspect_err(|error| tracing::warn!(key = handle.key, "release failed: {error}"))
     }
 
     /// How many tries have begun; 0 where the component failed.
     pub fn tries(&self) -> u32 {
-        self.ask(0, |exports, store, resource| exports.call_tries(store, resource))
+        self.ask(Guest::tries).unwrap_or_default()
     }
 
     /// Asks the component, if it knows of the work and has not failed.
-    fn ask<T>(
-        &self,
-        otherwise: T,
-        call: impl FnOnce(wit::GuestRetry<'_>, &mut Store<HostState>, ResourceAny) -> wasmtime::Result<T>,
-    ) -> T {
-        let Some(resource) = self.waiting.resource() else { return otherwise };
-        let asked = self.waiting.shared().call(|Guest { instance, .. }| {
-            call(instance.exports.kvlock_lock_conflict_retry().retry(), &mut instance.store, resource)
-        });
-        asked.unwrap_or(otherwise)
+    fn ask<T>(&self, call: impl FnOnce(&mut Guest, &str, WaitId) -> Result<T, AcquireError>) -> Option<T> {
+        let (retry, key) = (self.waiting.id()?, self.waiting.key());
+        self.waiting.shared().call(key, |guest| call(guest, key, retry)).ok()
     }
 }
 

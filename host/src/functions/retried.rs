@@ -78,7 +78,8 @@ impl<G, F> Retried<G, F> {
             }
             // What failed is in the log.
             Err(ConflictRetryError::Release { value, error })
-                if self.locks.soft && (is_outage(loss.as_ref(), &error) || is_loss_of_all(&session, &key, &error)) =>
+                if self.locks.soft
+                    && (is_outage(loss.as_ref(), &error) || is_loss_of_all(&session.owner, &key, &error)) =>
             {
                 Ok(value)
             }

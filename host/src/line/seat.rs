@@ -6,7 +6,7 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use super::{Heard, LOOK_EVERY, Limit, Lines, Place, Presence, Stay, Table, Turn, Waiter};
-use crate::component::bindings::exports::kvlock::lock::mutex::{Claim, HandedOver};
+use crate::component::{Claim, HandedOver};
 use crate::waiting::Attempt;
 
 /// A place in a line. Dropping it leaves the line.

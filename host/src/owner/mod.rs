@@ -4,20 +4,13 @@
 
 pub(crate) mod validation;
 
-mod guest;
-
-pub(crate) use guest::Guest;
-
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
-use std::time::{Duration, SystemTime};
-
-use wasmtime::component::ResourceAny;
+use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::component::bindings::exports::kvlock::lock::mutex as wit;
-use crate::component::convert;
+use crate::component::{Guest, Resource, SessionOptions};
 use crate::environment::Environment;
-use crate::error::SessionError;
+use crate::error::{OfTrap, SessionError, Trap};
 use crate::fork::Origin;
 use crate::holds::Holds;
 use crate::line::Lines;
@@ -80,14 +73,9 @@ impl OwnerState {
         }
     }
 
-    fn options(&self) -> wit::SessionOptions {
-        wit::SessionOptions {
-            owner: self.name.to_string(),
-            label: self.label.clone(),
-            namespace: self.given.namespace.clone(),
-            quarantine: self.given.quarantine.map(convert::nanos),
-            unix_time: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).ok().map(convert::nanos),
-        }
+    fn options(&self) -> SessionOptions<'_> {
+        let OwnerOptions { namespace, quarantine, .. } = &self.given;
+        SessionOptions { owner: &self.name, label: &self.label, namespace, quarantine: *quarantine }
     }
 }
 
@@ -98,8 +86,7 @@ impl Owner {
         if validation::is_separate() {
             validation::check_session(&state.options())?;
         } else {
-            let opened = Guest::open(&state.core.environment, || state.options());
-            let guest = opened.map_err(|error| SessionError::of(&error))?.map_err(SessionError::Invalid)?;
+            let guest = Guest::open(&state.core.environment, &state.options())?;
             state.guest = Mutex::new(Some(guest));
         }
         Ok(Owner(Arc::new(state)))
@@ -115,74 +102,81 @@ impl Owner {
         self.0.origin.in_fork(fresh).here()
     }
 
-    /// Enters the session's instance, which is made by the first who does. In a fork nobody enters that of the parent.
-    pub(crate) fn call<T>(&self, call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>) -> wasmtime::Result<T> {
-        self.check_process()?;
+    /// Enters the instance for a call about a key or a name; the first to enter makes it. In a fork nobody enters that
+    /// of the parent.
+    pub(crate) fn call<T, E: OfTrap>(
+        &self,
+        about: &str,
+        call: impl FnOnce(&mut Guest) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.check_process(about)?;
         // A panic of another thread left the instance between two calls at worst: it is still whole.
-        self.enter(self.0.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()), call)
+        self.enter(about, self.0.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()), call)
     }
 
-    /// The same, unless somebody is in it.
-    pub(crate) fn try_call<T>(
+    /// Does the same, unless somebody is in it.
+    pub(crate) fn try_call<T, E: OfTrap>(
         &self,
-        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
-    ) -> Option<wasmtime::Result<T>> {
-        if let Err(error) = self.check_process() {
+        about: &str,
+        call: impl FnOnce(&mut Guest) -> Result<T, E>,
+    ) -> Option<Result<T, E>> {
+        if let Err(error) = self.check_process(about) {
             return Some(Err(error));
         }
         match self.0.guest.try_lock() {
-            Ok(place) => Some(self.enter(place, call)),
-            Err(TryLockError::Poisoned(poisoned)) => Some(self.enter(poisoned.into_inner(), call)),
+            Ok(place) => Some(self.enter(about, place, call)),
+            Err(TryLockError::Poisoned(poisoned)) => Some(self.enter(about, poisoned.into_inner(), call)),
             Err(TryLockError::WouldBlock) => None,
         }
     }
 
-    /// The same, if there is an instance yet.
-    pub(crate) fn call_at_hand<T>(
-        &self,
-        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
-    ) -> Option<wasmtime::Result<T>> {
-        self.check_process().ok()?;
+    /// Does the same, if there is an instance already.
+    pub(crate) fn call_at_hand<T, E>(&self, call: impl FnOnce(&mut Guest) -> Result<T, E>) -> Option<Result<T, E>> {
+        if !self.is_own_process() {
+            return None;
+        }
         let mut place = self.0.guest.try_lock().ok()?;
         let guest = place.as_mut()?;
-        guest.instance.begin_call();
+        guest.begin_call();
         Some(call(guest))
     }
 
-    fn enter<T>(
+    fn enter<T, E: OfTrap>(
         &self,
+        about: &str,
         mut place: MutexGuard<'_, Option<Guest>>,
-        call: impl FnOnce(&mut Guest) -> wasmtime::Result<T>,
-    ) -> wasmtime::Result<T> {
+        call: impl FnOnce(&mut Guest) -> Result<T, E>,
+    ) -> Result<T, E> {
         let guest = match &mut *place {
             Some(guest) => guest,
-            // The options are legal, or the session would not have been opened.
             none => {
-                none.insert(Guest::open(&self.0.core.environment, || self.0.options())?.map_err(wasmtime::Error::msg)?)
+                let opened = Guest::open(&self.0.core.environment, &self.0.options());
+                // The options are legal, or the session would not have been opened.
+                none.insert(opened.map_err(|error| E::of_trap(about, error.into()))?)
             }
         };
-        guest.instance.begin_call();
+        guest.begin_call();
         call(guest)
     }
 
-    fn check_process(&self) -> wasmtime::Result<()> {
-        match self.is_own_process() {
-            true => Ok(()),
-            false => Err(wasmtime::Error::msg("it is of the process that this one was forked from")),
+    fn check_process<E: OfTrap>(&self, about: &str) -> Result<(), E> {
+        if self.is_own_process() {
+            return Ok(());
         }
+        let text = "it is of the process that this one was forked from".to_string();
+        Err(E::of_trap(about, Trap { text, no_room: false }))
     }
 
-    /// Releases once more what of this key could not be given back. The session takes it for held until then, although
+    /// Releases again what of this key could not be given back. The session takes it for held until then, although
     /// nobody has a grant of it: what is nested in it would never be free.
-    pub(crate) fn release_again(&self, guest: &mut Guest, key: &str) -> wasmtime::Result<()> {
+    pub(crate) fn release_again<E: OfTrap>(&self, guest: &mut Guest, key: &str) -> Result<(), E> {
         (0..guest.release_again(key)?).for_each(|_| self.holds().given_back());
         Ok(())
     }
 
-    /// Drops a resource of the session's instance.
-    pub(crate) fn drop_resource(&self, resource: ResourceAny) {
-        // One of an instance that trapped cannot be dropped, and need not be.
-        let _ = self.call(|guest| resource.resource_drop(&mut guest.instance.store));
+    /// Drops a resource of the instance. One of an instance that trapped cannot be dropped, and need not be.
+    pub(crate) fn drop_resource(&self, resource: impl Resource) {
+        let _ = self.call("", |guest| Ok::<_, SessionError>(guest.drop_resource(resource)));
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

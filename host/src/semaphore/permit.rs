@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use crate::component::bindings::exports::kvlock::lock::semaphore as wit;
-use crate::component::convert;
+use crate::component::{Target, What};
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
@@ -12,7 +11,6 @@ use crate::renewal::{Keep, Kept};
 use crate::ride_out::RideOut;
 use crate::store::Ttl;
 use crate::waiting::{Granted, Waiting};
-use crate::wanted::Wanted;
 
 /// How to acquire a permit of a semaphore. Each option has a default that serves: a lease of 30 s, and waiting for
 /// ever.
@@ -85,12 +83,9 @@ impl Permit {
     }
 
     fn wanted(self) -> Waiting {
-        let options = wit::PermitOptions {
-            lease: convert::ttl_out(self.lease),
-            wait: self.wait.map(convert::nanos),
-            interval: convert::nanos(self.interval),
-        };
-        Waiting::new(self.owner, self.name, Wanted::Permit(options), Granted::Own, self.ride_out)
+        let Permit { owner, name, lease, wait, interval, ride_out } = self;
+        let target = Target { lease, wait, interval, what: What::Permit };
+        Waiting::new(owner, name, target, Granted::Own, ride_out)
     }
 
     /// Acquires a permit, runs `work` while a background thread renews the lease, and releases it, also if `work`

@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use wasmtime::component::ResourceAny;
-
-use super::SemaphoreStatus;
-use crate::component::bindings::exports::kvlock::lock::semaphore as wit;
-use crate::component::convert;
-use crate::error::trap;
+use crate::component::{Guest, ResizeId, ResizeStep};
+use crate::error::ResizeError;
 use crate::lock::DEFAULT_INTERVAL;
-use crate::owner::{Guest, Owner};
+use crate::owner::Owner;
 use crate::ride_out::{Outage, RideOut};
+use crate::status::SemaphoreStatus;
 use crate::store::StoreError;
-use crate::text::{permits, shown};
 
 /// A change of a semaphore's size, and how long to wait for permits that have to come back: for ever, unless said.
 #[derive(Clone)]
@@ -27,77 +23,11 @@ pub struct Resize {
     ride_out: RideOut,
 }
 
-/// Why a semaphore was not made, resized or destroyed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResizeError {
-    /// The wait is over, and more permits than the new size are still held. The new size stands: nobody gets in until
-    /// they are back.
-    #[error("{status}: wait for those by asking again, or make it another size to take this one back")]
-    StillHeld {
-        /// How the semaphore stands.
-        status: SemaphoreStatus,
-    },
-    /// Somebody else made it another size, or destroyed it, while this one waited.
-    #[error("{}", superseded(.name, *.size))]
-    Superseded {
-        /// The semaphore.
-        name: String,
-        /// Its present size; 0 if it was or is being destroyed.
-        size: u32,
-    },
-    /// There is no semaphore of this name to destroy.
-    #[error("there is no semaphore `{}`: nothing to destroy", shown(.name))]
-    Unknown {
-        /// The semaphore.
-        name: String,
-    },
-    /// What the store has in the semaphore's place is not ours. It was left as it is.
-    #[error(
-        "what the store has in the place of the semaphore `{}`, of one of its permits or of the list of semaphores is \
-         not kvlock's, {excerpt}: remove it with the store's own tools, or use another namespace",
-        shown(.name)
-    )]
-    Corrupt {
-        /// The semaphore.
-        name: String,
-        /// The value's beginning.
-        excerpt: String,
-    },
-    /// An argument is not legal; nothing was sent.
-    #[error("{0}")]
-    Invalid(String),
-    /// The store failed. After an unknown outcome the size may be the new one; asking again is safe.
-    #[error("semaphore `{}`: {error}", shown(.name))]
-    Store {
-        /// The semaphore.
-        name: String,
-        /// What the store says.
-        error: StoreError,
-    },
-    /// The component failed, which is a bug; the session cannot be used any more.
-    #[error("semaphore `{}`: the lock component failed: {text}", shown(.name))]
-    Component {
-        /// The semaphore.
-        name: String,
-        /// What wasmtime says.
-        text: String,
-    },
-}
-
-fn superseded(name: &str, size: u32) -> String {
-    let name = shown(name);
-    match size {
-        0 => format!("`{name}` was destroyed by somebody else meanwhile"),
-        size => format!("`{name}` was given {} by somebody else meanwhile", permits(size)),
-    }
-}
-
 /// A change in progress. Dropping it ends the wait, and leaves the size as it was set.
 pub struct Resizing {
     owner: Owner,
     name: String,
-    resource: ResourceAny,
+    id: ResizeId,
     ride_out: RideOut,
     outage: Outage,
 }
@@ -166,24 +96,10 @@ impl Resize {
 
     /// Begins, for callers with an event loop. Nothing is sent until it is polled.
     pub fn begin(self) -> Result<Resizing, ResizeError> {
-        let (wait, interval) = (self.wait.map(convert::nanos), convert::nanos(self.interval));
-        let options = wit::ResizeOptions { wait, interval };
         let owner = self.owner.here().clone();
-        let begun = owner.call(|Guest { instance, session, .. }| {
-            let exports = instance.exports.kvlock_lock_semaphore();
-            match self.permits {
-                Some(permits) => exports.call_make(&mut instance.store, *session, &self.name, permits, options),
-                None => exports.call_destroy(&mut instance.store, *session, &self.name, options),
-            }
-        });
-        match begun {
-            Ok(Ok(resource)) => {
-                let (ride_out, outage) = (self.ride_out, Outage::default());
-                Ok(Resizing { owner, name: self.name, resource, ride_out, outage })
-            }
-            Ok(Err(text)) => Err(ResizeError::Invalid(text)),
-            Err(error) => Err(ResizeError::Component { text: trap(&error), name: self.name }),
-        }
+        let begin = |guest: &mut Guest| guest.begin_resize(&self.name, self.permits, self.wait, self.interval);
+        let id = owner.call(&self.name, begin)?;
+        Ok(Resizing { owner, name: self.name, id, ride_out: self.ride_out, outage: Outage::default() })
     }
 }
 
@@ -195,27 +111,21 @@ impl Resizing {
                 "this resizing is of the process before the fork; begin another".to_string(),
             ));
         }
-        let polled = self.owner.call(|Guest { instance, .. }| {
-            let exports = instance.exports.kvlock_lock_semaphore().resizing();
-            let polled = exports.call_poll(&mut instance.store, self.resource)?;
-            Ok((polled, instance.has_reached_the_store()))
-        });
-        if let Ok((_, true)) = polled {
+        let (polled, reached) = self.owner.call(&self.name, |guest| {
+            let polled = guest.poll_resize(&self.name, self.id);
+            Ok::<_, ResizeError>((polled, guest.has_reached_the_store()))
+        })?;
+        if reached {
             self.outage.reached();
         }
-        match polled {
-            Ok((wit::ResizeProgress::Pending(wit::ResizePending { pause, status, outage }), _)) => {
-                let outage = self.bear(outage.map(convert::error_in))?;
-                Ok(ResizePoll::Pending { pause: Duration::from_nanos(pause), status: status.into(), outage })
+        Ok(match polled? {
+            ResizeStep::Pending { pause, status, outage } => {
+                ResizePoll::Pending { pause, status, outage: self.bear(outage)? }
             }
-            Ok((wit::ResizeProgress::Done(before), _)) => Ok(ResizePoll::Ready(before)),
-            Ok((wit::ResizeProgress::Failed(error), _)) => Err(ResizeError::of(&self.name, error)),
-            Err(error) => Err(ResizeError::Component { text: trap(&error), name: self.name.clone() }),
-        }
+            ResizeStep::Done(before) => ResizePoll::Ready(before),
+        })
     }
-}
 
-impl Resizing {
     /// Gives up if an outage has lasted longer than is to be ridden out.
     fn bear(&mut self, outage: Option<StoreError>) -> Result<Option<StoreError>, ResizeError> {
         match outage {
@@ -231,20 +141,6 @@ impl Resizing {
 
 impl Drop for Resizing {
     fn drop(&mut self) {
-        self.owner.drop_resource(self.resource);
-    }
-}
-
-impl ResizeError {
-    fn of(name: &str, error: wit::ResizeError) -> Self {
-        let name = name.to_string();
-        match error {
-            wit::ResizeError::StillHeld(status) => ResizeError::StillHeld { status: status.into() },
-            wit::ResizeError::Superseded(size) => ResizeError::Superseded { name, size },
-            wit::ResizeError::Unknown => ResizeError::Unknown { name },
-            wit::ResizeError::Corrupt(excerpt) => ResizeError::Corrupt { name, excerpt },
-            wit::ResizeError::Ended => ResizeError::Invalid("this resizing has ended; begin another".to_string()),
-            wit::ResizeError::Store(error) => ResizeError::Store { name, error: convert::error_in(error) },
-        }
+        self.owner.drop_resource(self.id);
     }
 }

@@ -1,0 +1,5 @@
+//! The component's functions: a method each, which takes and gives values of the library.
+
+mod conflict_retry;
+mod mutex;
+mod semaphore;

@@ -1,0 +1,71 @@
+//! Calls about semaphores.
+
+use std::time::Duration;
+
+use crate::component::bindings::exports::kvlock::lock::semaphore as wit;
+use crate::component::convert::{At, error_in, nanos, ttl_out, wait_left};
+use crate::component::guest::Guest;
+use crate::component::values::{ResizeId, ResizeStep, Target, WaitId};
+use crate::error::{AcquireError, KeyError, ResizeError};
+use crate::status::{Broken, SemaphoreStatus};
+
+impl Guest {
+    /// Begins to make a semaphore of this many permits, or to destroy it. Sends nothing.
+    pub(crate) fn begin_resize(
+        &mut self,
+        name: &str,
+        permits: Option<u32>,
+        wait: Option<Duration>,
+        interval: Duration,
+    ) -> Result<ResizeId, ResizeError> {
+        let options = wit::ResizeOptions { wait: wait.map(nanos), interval: nanos(interval) };
+        let exports = self.exports.kvlock_lock_semaphore();
+        let begun = match permits {
+            Some(permits) => exports.call_make(&mut self.store, self.session, name, permits, options),
+            None => exports.call_destroy(&mut self.store, self.session, name, options),
+        };
+        self.answer(name, begun)
+    }
+
+    pub(crate) fn poll_resize(&mut self, name: &str, resize: ResizeId) -> Result<ResizeStep, ResizeError> {
+        let progress = self.exports.kvlock_lock_semaphore().resizing().call_poll(&mut self.store, resize.0);
+        match self.returned(name, progress)? {
+            wit::ResizeProgress::Pending(wit::ResizePending { pause, status, outage }) => {
+                let (pause, outage) = (Duration::from_nanos(pause), outage.map(error_in));
+                Ok(ResizeStep::Pending { pause, status: status.into(), outage })
+            }
+            wit::ResizeProgress::Done(before) => Ok(ResizeStep::Done(before)),
+            wit::ResizeProgress::Failed(error) => Err(error.at(name)),
+        }
+    }
+
+    pub(super) fn begin_permit(
+        &mut self,
+        name: &str,
+        target: &Target,
+        waited: Duration,
+    ) -> Result<WaitId, AcquireError> {
+        let wait = wait_left(target, waited);
+        let options = wit::PermitOptions { lease: ttl_out(target.lease), wait, interval: nanos(target.interval) };
+        let begun = self.exports.kvlock_lock_semaphore().call_acquire(&mut self.store, self.session, name, options);
+        self.answer(name, begun)
+    }
+
+    pub(crate) fn semaphore_status(&mut self, name: &str) -> Result<Option<SemaphoreStatus>, KeyError> {
+        let status = self.exports.kvlock_lock_semaphore().call_status(&mut self.store, self.session, name);
+        let status: Option<wit::SemaphoreStatus> = self.answer(name, status)?;
+        Ok(status.map(SemaphoreStatus::from))
+    }
+
+    pub(crate) fn semaphores(&mut self) -> Result<Vec<SemaphoreStatus>, KeyError> {
+        let listed = self.exports.kvlock_lock_semaphore().call_list(&mut self.store, self.session);
+        let listed: Vec<_> = self.answer("the list of semaphores or one of them", listed)?;
+        Ok(listed.into_iter().map(wit::SemaphoreStatus::into).collect())
+    }
+
+    pub(crate) fn break_permit(&mut self, name: &str, permit: u32, if_token: Option<u64>) -> Result<Broken, KeyError> {
+        let exports = self.exports.kvlock_lock_semaphore();
+        let broken = exports.call_break_permit(&mut self.store, self.session, name, permit, if_token);
+        self.answer(name, broken)
+    }
+}

@@ -1,0 +1,149 @@
+//! What an instance reaches: a store, a clock, random numbers. Nothing else is linked.
+
+use std::time::Duration;
+
+use wasmtime::component::{Resource, ResourceTable};
+
+use super::bindings::kvlock::lock::kv_store;
+use super::bindings::{Pollable, wasi};
+use super::convert;
+use crate::environment::Environment;
+use crate::store::{KvStore, StoreError, WriteOutcome};
+
+/// Most calls of the store in one call of the component. To tell of all permits of the largest semaphore takes four
+/// thousand; a component that makes more than this goes round in a circle.
+pub(super) const MAX_CALLS: u32 = 1_000_000;
+
+/// What the component imports: a store, a clock, random numbers.
+pub struct Imports {
+    environment: Environment,
+    pollables: ResourceTable,
+    /// How many calls of the store are left to the component; none: no end of them.
+    pub(super) calls_left: Option<u32>,
+    /// Whether the component's call under way left a write behind that may be in the store, or could not take it out.
+    pub(super) in_doubt: bool,
+    /// Whether the store has ever answered.
+    pub(super) reached: bool,
+}
+
+impl Imports {
+    pub(crate) fn of(environment: Environment) -> Self {
+        Imports { environment, pollables: ResourceTable::new(), calls_left: None, in_doubt: false, reached: false }
+    }
+
+    fn store(&mut self) -> wasmtime::Result<&dyn KvStore> {
+        self.take_call()?;
+        Ok(self.environment.store.as_ref())
+    }
+
+    /// Takes one off the calls that are left.
+    pub(super) fn take_call(&mut self) -> wasmtime::Result<()> {
+        if let Some(left) = &mut self.calls_left {
+            let fewer = left.checked_sub(1);
+            *left = fewer.ok_or_else(|| wasmtime::format_err!("more than {MAX_CALLS} calls of the store in a row"))?;
+        }
+        Ok(())
+    }
+
+    fn written(
+        &mut self,
+        outcome: Result<WriteOutcome, StoreError>,
+    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
+        self.in_doubt |= matches!(outcome, Err(StoreError::UnknownOutcome(_)));
+        self.reached |= outcome.is_ok();
+        Ok(outcome.map(convert::write_outcome).map_err(convert::error))
+    }
+}
+
+impl kv_store::Host for Imports {
+    fn get_many(
+        &mut self,
+        keys: Vec<String>,
+    ) -> wasmtime::Result<Result<Vec<Option<kv_store::Entry>>, kv_store::Error>> {
+        let store = self.store()?;
+        let entries = match keys.as_slice() {
+            [key] => store.get(key).map(|entry| vec![entry]),
+            keys => store.get_many(keys),
+        };
+        self.reached |= entries.is_ok();
+        let entries = entries.map_err(convert::error);
+        Ok(entries.map(|entries| entries.into_iter().map(|entry| entry.map(convert::entry)).collect()))
+    }
+
+    fn add(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl: kv_store::Ttl,
+    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
+        let outcome = self.store()?.add(&key, &value, convert::ttl(ttl));
+        self.written(outcome)
+    }
+
+    fn replace(
+        &mut self,
+        key: String,
+        value: Vec<u8>,
+        ttl: kv_store::Ttl,
+        if_version: kv_store::Version,
+    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
+        let outcome = self.store()?.replace(&key, &value, convert::ttl(ttl), convert::version(if_version));
+        self.written(outcome)
+    }
+
+    fn delete(
+        &mut self,
+        key: String,
+        if_version: kv_store::Version,
+    ) -> wasmtime::Result<Result<kv_store::DeleteOutcome, kv_store::Error>> {
+        let outcome = self.store()?.delete(&key, convert::version(if_version));
+        self.in_doubt |= outcome.is_err();
+        self.reached |= outcome.is_ok();
+        Ok(outcome.map(convert::delete_outcome).map_err(convert::error))
+    }
+
+    fn era(&mut self, key: String) -> wasmtime::Result<Result<kv_store::EraInfo, kv_store::Error>> {
+        let era = self.store()?.era(&key);
+        self.reached |= era.is_ok();
+        Ok(era.map(convert::era).map_err(convert::error))
+    }
+}
+
+impl wasi::clocks::monotonic_clock::Host for Imports {
+    fn now(&mut self) -> wasmtime::Result<u64> {
+        Ok(convert::nanos(self.environment.clock.now()))
+    }
+
+    fn subscribe_duration(&mut self, pause: u64) -> wasmtime::Result<Resource<Pollable>> {
+        let due = self.environment.clock.now().saturating_add(Duration::from_nanos(pause));
+        Ok(self.pollables.push(Pollable { due })?)
+    }
+}
+
+impl wasi::io::poll::Host for Imports {}
+
+impl wasi::io::poll::HostPollable for Imports {
+    fn block(&mut self, pollable: Resource<Pollable>) -> wasmtime::Result<()> {
+        let due = self.pollables.get(&pollable)?.due;
+        let left = due.saturating_sub(self.environment.clock.now());
+        if !left.is_zero() {
+            self.environment.clock.sleep(left);
+        }
+        Ok(())
+    }
+
+    fn drop(&mut self, pollable: Resource<Pollable>) -> wasmtime::Result<()> {
+        self.pollables.delete(pollable)?;
+        Ok(())
+    }
+}
+
+impl wasi::random::random::Host for Imports {
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        if let Some(random) = &self.environment.random {
+            // A panic of the function left nothing half done.
+            return Ok(random.lock().unwrap_or_else(|poisoned| poisoned.into_inner())());
+        }
+        Ok(getrandom::u64()?)
+    }
+}
