@@ -30,9 +30,10 @@ fn check_test(words: &[&str]) {
             (self::package(package).join("src"), filter.first())
         }
         ["-p", package, "--test", target, filter @ ..] => {
-            let tests = self::package(package).join("tests");
-            let file = tests.join(format!("{target}.rs"));
-            (if file.is_file() { file } else { tests.join(target) }, filter.first())
+            let package = self::package(package);
+            let places = ["tests", "suites"].map(|folder| package.join(folder));
+            let mut found = places.iter().flat_map(|place| [place.join(format!("{target}.rs")), place.join(target)]);
+            (found.find(|path| path.exists()).unwrap_or_default(), filter.first())
         }
         _ => panic!("cargo test {words:?}"),
     };
