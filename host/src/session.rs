@@ -5,7 +5,6 @@ use std::time::Duration;
 use crate::conflict_retry::ConflictRetry;
 use crate::error::{KeyError, SessionError};
 use crate::grant::Grant;
-use crate::holder::Holder;
 use crate::lock::Lock;
 use crate::owner::{ClientCore, Owner, OwnerOptions};
 use crate::semaphore::Semaphore;
@@ -105,10 +104,11 @@ impl Session {
         self.owner.here().call("", |guest| guest.status(&keys))
     }
 
-    /// Ends somebody's grant by force and tells whose; none if the key was free. The holder learns that it lost the
-    /// lock at its next renewal or release, and [may be at work](Holder::at_work_until) until then.
-    pub fn break_lock(&self, key: &str) -> Result<Option<Holder>, KeyError> {
-        Ok(self.break_by_force(key, None)?.ended())
+    /// Ends the present holder's grant by force, and tells whose it was. The holder learns that it lost the lock at its
+    /// next renewal or release, and [may be at work](crate::Holder::at_work_until) until then. If that grant ends by itself
+    /// meanwhile, its successor keeps the lock.
+    pub fn break_lock(&self, key: &str) -> Result<Broken, KeyError> {
+        self.break_by_force(key, None)
     }
 
     /// Does the same to the grant with this fencing token, as [`status`](Self::status) tells it, and to no other.

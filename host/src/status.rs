@@ -43,13 +43,13 @@ pub enum Broken {
     Free,
     /// The grant of this holder has ended. The holder [may be at work](Holder::at_work_until) yet.
     Ended(Box<Holder>),
-    /// The grant with the given token ended before: this holder has the key now, and keeps it.
+    /// The grant that was to end has ended by itself: this holder has the key now, and keeps it.
     Other(Box<Holder>),
 }
 
 impl Broken {
-    /// Returns whose grant has ended.
-    pub(crate) fn ended(self) -> Option<Holder> {
+    /// Returns the holder whose grant this break ended.
+    pub fn ended(self) -> Option<Holder> {
         match self {
             Broken::Ended(holder) => Some(*holder),
             Broken::Free | Broken::Other(_) => None,

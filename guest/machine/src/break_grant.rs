@@ -25,7 +25,7 @@ pub enum Broken {
     Free,
     /// The grant of this holder has ended.
     Ended(Holder),
-    /// The grant with the token that was given has ended before; this one has the key, and keeps it.
+    /// The grant that was to end has ended by itself; this holder has the key now, and keeps it.
     Other(Holder),
 }
 
@@ -34,7 +34,7 @@ pub enum Broken {
 pub struct Break {
     place: RecordKey,
     store_key: Arc<str>,
-    /// The token of the only grant that is to be ended.
+    /// The fencing token of the only grant to end: the one given, or else that of the first holder found.
     if_token: Option<u64>,
     attempts: u32,
     state: State,
@@ -83,7 +83,7 @@ impl Break {
         };
         let nonce = record.nonce;
         let holder = Holder::new(record, &entry);
-        if self.if_token.is_some_and(|token| token != holder.token) {
+        if *self.if_token.get_or_insert(holder.token) != holder.token {
             return Step::Done(Ok(Broken::Other(holder)));
         }
         let write = ConditionalWrite::new(self.store_key.clone(), Action::Delete, entry.version, nonce, None);

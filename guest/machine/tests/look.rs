@@ -56,20 +56,29 @@ fn a_break_with_a_token_ends_that_grant_and_no_other() {
 }
 
 #[test]
-fn a_break_with_a_token_leaves_whoever_comes_while_it_is_under_way() {
-    for unanswered in [Fault::LostRequest, Fault::LostReply, Fault::Fine] {
+fn a_break_leaves_a_successor_that_comes_while_it_is_under_way_with_a_token_and_without() {
+    for (has_token, unanswered) in [true, false]
+        .into_iter()
+        .flat_map(|has_token| [Fault::LostRequest, Fault::LostReply, Fault::Fine].map(|fault| (has_token, fault)))
+    {
         let mut world = World::new();
         let (owner, next, operator) = (world.acquainted("a"), world.acquainted("b"), world.acquainted("operator"));
         let seen = world.acquire(owner, "k", once(30)).unwrap();
-        let machine = Break::new(world.session(operator), &Key::new("k").unwrap()).if_token(Some(seen.token()));
+        let machine = Break::new(world.session(operator), &Key::new("k").unwrap());
+        let machine = machine.if_token(has_token.then(|| seen.token()));
         let mut breaking = support::Op::new(&world, operator, machine);
         breaking.run_to_call(&mut world);
         breaking.step(&mut world);
         world.release(owner, &seen).unwrap();
         let held = world.acquire(next, "k", once(30)).unwrap();
         world.script([unanswered]);
-        world.finish(breaking).unwrap();
-        assert_eq!(world.renew(next, &held), Ok(()), "{unanswered:?}");
+        let broken = world.finish(breaking).unwrap();
+        assert_eq!(world.renew(next, &held), Ok(()), "{has_token}, {unanswered:?}");
+        match broken {
+            Broken::Other(holder) => assert_eq!(holder.token, held.token()),
+            // Its own delete may have been the end of it, as far as it can know.
+            broken => assert!(unanswered != Fault::Fine, "{broken:?}"),
+        }
     }
 }
 

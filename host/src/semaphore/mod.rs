@@ -8,7 +8,6 @@ pub use resize::{Resize, ResizePoll, Resizing};
 
 use crate::error::KeyError;
 pub use crate::error::ResizeError;
-use crate::holder::Holder;
 use crate::owner::Owner;
 use crate::status::{Broken, SemaphoreStatus};
 
@@ -73,10 +72,11 @@ impl Semaphore {
         self.owner.here().call(&self.name, |guest| guest.semaphore_status(&self.name))
     }
 
-    /// Ends somebody's permit by force and tells whose it was; none if it was free. The holder learns that it lost
-    /// the permit at its next renewal or release, and [may be at work](Holder::at_work_until) until then.
-    pub fn break_permit(&self, permit: u32) -> Result<Option<Holder>, KeyError> {
-        Ok(self.break_by_force(permit, None)?.ended())
+    /// Ends the grant of the permit's present holder by force, and tells whose it was. The holder learns that it lost
+    /// the permit at its next renewal or release, and [may be at work](crate::Holder::at_work_until) until then. If that grant
+    /// ends by itself meanwhile, its successor keeps the permit.
+    pub fn break_permit(&self, permit: u32) -> Result<Broken, KeyError> {
+        self.break_by_force(permit, None)
     }
 
     /// Does the same to the grant with this fencing token, as [`status`](Self::status) tells it, and to no other.

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use kvlock::store::Op;
 use kvlock::{Broken, GrantError, Released, Validity};
 
+use crate::peers::{Meddled, assert_undisturbed};
 use crate::world::{World, busy, busy_with, refused, secs};
 
 #[test]
@@ -11,7 +13,7 @@ fn breaking_frees_the_lock_and_tells_whose_it_was() {
     let world = World::new();
     let (one, two) = (world.session("one"), world.session("two"));
     let grant = one.lock("k").acquire().unwrap();
-    let broken = two.break_lock("k").unwrap().unwrap();
+    let broken = two.break_lock("k").unwrap().ended().unwrap();
     assert_eq!((broken.owner.as_str(), broken.token), ("one", grant.token()));
     assert!(world.holder("k").is_none());
     assert!(matches!(grant.release(), Err(GrantError::Lost { holder: None, .. })));
@@ -36,9 +38,20 @@ fn breaking_with_a_token_ends_the_grant_that_was_seen_and_no_other() {
 }
 
 #[test]
+fn a_successor_that_comes_while_a_break_looks_keeps_the_lock() {
+    let world = World::new();
+    let (meddled, operator) = Meddled::session(&world, "operator");
+    let _seen = world.session("one").lock("k").lease(secs(30)).acquire().unwrap();
+    let successor = meddled.successor_just_before(Op::Delete, &world);
+    let broken = operator.break_lock("k").unwrap();
+    assert!(matches!(&broken, Broken::Other(holder) if holder.owner == "two"), "{broken:?}");
+    assert_undisturbed(&world, &successor);
+}
+
+#[test]
 fn breaking_a_free_lock_does_nothing() {
     let world = World::new();
-    assert_eq!(world.session("one").break_lock("k"), Ok(None));
+    assert_eq!(world.session("one").break_lock("k"), Ok(Broken::Free));
     assert_eq!(world.calls(), ["get kvlock:lock:k -> nothing"]);
 }
 
@@ -115,6 +128,6 @@ fn a_lock_kept_for_its_minimum_time_can_be_broken_but_not_adopted() {
     let (one, same) = (world.session("one"), world.session("one"));
     one.lock("k").at_least(secs(3600)).acquire().unwrap().release().unwrap();
     busy(same.lock("k").adopt().wait(Duration::ZERO).acquire());
-    assert_eq!(same.break_lock("k").unwrap().unwrap().depth, 0);
+    assert_eq!(same.break_lock("k").unwrap().ended().unwrap().depth, 0);
     assert!(same.lock("k").try_acquire().unwrap().is_some());
 }

@@ -250,7 +250,7 @@ impl World {
         match self.break_if(owner, key, None)? {
             Broken::Free => Ok(None),
             Broken::Ended(holder) => Ok(Some(holder)),
-            Broken::Other(holder) => panic!("no token was given: {holder:?}"),
+            Broken::Other(holder) => panic!("nobody interferes: {holder:?}"),
         }
     }
 

@@ -13,8 +13,9 @@ use crate::report::output::{self, HolderJson};
 
 /// End somebody's lock by force, and tell whose it was
 ///
-/// The key is free at once. The holder learns it at its next renewal, and may be at work until then: it is told until
-/// when at most. With --if-token whoever has got the lock since `status` told its token keeps it, and the exit code is 77.
+/// The key is free at once. The holder learns it at its next renewal, and may be at work until then: the output tells
+/// until when at most. If its grant ends by itself meanwhile, its successor keeps the lock, and the exit code is 77. With
+/// --if-token the same holds for all who have got the lock since `status` told its token.
 #[derive(clap::Args)]
 pub(crate) struct Break {
     #[command(flatten)]
@@ -29,7 +30,7 @@ impl Break {
         let (session, key) = (global.session(None)?, &*self.key);
         let broken = match self.if_token {
             Some(token) => session.break_lock_if(key, token)?,
-            None => session.break_lock(key)?.map_or(Broken::Free, |holder| Broken::Ended(Box::new(holder))),
+            None => session.break_lock(key)?,
         };
         if global.json {
             output::print_json(&as_json(json!({ "key": key }), &broken))?;

@@ -27,14 +27,14 @@ type Action = Box<dyn FnOnce() + Send>;
 
 /// The mock, with somebody who does something just before a certain request gets there: the moment of every race.
 #[derive(Clone)]
-struct Meddled {
+pub(crate) struct Meddled {
     store: Memory,
     action: Arc<Mutex<Option<(Op, Action)>>>,
 }
 
 impl Meddled {
     /// A session whose requests are meddled with, and whose clock and contents are the world's.
-    fn session(world: &World, owner: &str) -> (Meddled, Session) {
+    pub(crate) fn session(world: &World, owner: &str) -> (Meddled, Session) {
         let meddled = Meddled { store: world.store.clone(), action: Arc::default() };
         let client = Client::with_store(meddled.clone()).with_clock(world.clock.clone());
         (meddled, client.session().owner(owner).open().unwrap())
@@ -45,7 +45,7 @@ impl Meddled {
     }
 
     /// Just before the request arrives, the lease of the lock `k` ends and somebody else gets it.
-    fn successor_just_before(&self, op: Op, world: &World) -> Arc<Mutex<Option<Grant>>> {
+    pub(crate) fn successor_just_before(&self, op: Op, world: &World) -> Arc<Mutex<Option<Grant>>> {
         let (taken, clock, two) = (Arc::new(Mutex::new(None)), world.clock.clone(), world.session("two"));
         let slot = taken.clone();
         self.just_before(op, move || {
@@ -99,7 +99,7 @@ impl KvStore for Meddled {
 
 /// The successor has the lock undisturbed: it is shown as the holder, and renews and releases it with success.
 #[track_caller]
-fn assert_undisturbed(world: &World, successor: &Mutex<Option<Grant>>) {
+pub(crate) fn assert_undisturbed(world: &World, successor: &Mutex<Option<Grant>>) {
     let mut grant = successor.lock().unwrap().take().expect("the race took place");
     assert_eq!(world.holder("k").unwrap().token, grant.token());
     grant.renew().unwrap();

@@ -70,7 +70,7 @@ fn who_loses_the_lock_is_told() {
     let (sender, told) = mpsc::channel();
     let keep = Keep::default().on_lost(move |loss| sender.send(loss.to_string()).unwrap());
     let kept = leader.lock("k").lease(millis(600)).acquire().unwrap().keep(keep);
-    other.break_lock("k").unwrap().unwrap();
+    other.break_lock("k").unwrap().ended().unwrap();
     told.recv_timeout(Duration::from_secs(20)).unwrap();
     assert!(kept.lost().is_some());
     assert!(matches!(refused(kept.release()), GrantError::Lost { .. }));

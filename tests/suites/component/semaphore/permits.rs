@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use kvlock::store::{Op, Ttl};
-use kvlock::{AcquireError, Grant, GrantError, Poll, Released, Validity, WaitingFor, WithLockError};
+use kvlock::{AcquireError, Broken, Grant, GrantError, Poll, Released, Validity, WaitingFor, WithLockError};
 
 use super::{assert_unknown, exhausted, made, permits, pool, standing};
 use crate::world::{World, busy, millis, refused, secs};
@@ -220,9 +220,9 @@ fn a_broken_permit_is_told_whose_it_was_and_its_holder_learns_of_it_at_the_next_
         let mut held = permits(&one, 2);
         let (mut old, kept) = (held.remove(0), held.remove(0));
         let number = old.permit().unwrap();
-        let broken = operator.break_permit(number).unwrap().expect("it was held");
+        let broken = operator.break_permit(number).unwrap().ended().expect("it was held");
         assert_eq!((broken.owner.as_str(), broken.permit, broken.token), ("one", Some(number), old.token()));
-        assert_eq!(operator.break_permit(number), Ok(None));
+        assert_eq!(operator.break_permit(number), Ok(Broken::Free));
         let new = permits(&two, 1).remove(0);
         let error = if renew { refused(old.renew()) } else { refused(old.release()) };
         assert!(error.to_string().contains("it is held by two"), "{error}");

@@ -234,7 +234,7 @@ fn break_permit(name: &str, permit: u32, if_token: Option<u64>, global: &Global)
     let semaphore = global.session(None)?.semaphore(name);
     let broken = match if_token {
         Some(token) => semaphore.break_permit_if(permit, token)?,
-        None => semaphore.break_permit(permit)?.map_or(Broken::Free, |holder| Broken::Ended(Box::new(holder))),
+        None => semaphore.break_permit(permit)?,
     };
     if broken == Broken::Free {
         match semaphore.status()? {
