@@ -29,6 +29,7 @@ mod stores;
 mod streams;
 mod stuck_stderr;
 mod terminal;
+mod two_users;
 mod verbose;
 
 use std::ops::Deref;

@@ -9,18 +9,14 @@ use rustix::process::Signal;
 
 use super::World;
 
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 
 /// A world whose commands run as nobody, and a helper that becomes root for good.
 fn world() -> World {
-    let world = World::local();
-    let is_root = rustix::process::geteuid().is_root();
-    assert!(is_root, "a program that changes its user is made by root only: run this test as root");
-    let mode = |path: &Path, mode| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    let world = World::with_own_binary();
     mode(&world.path("."), 0o777);
     std::fs::copy("/usr/bin/setpriv", world.path("as-root")).expect("setpriv of util-linux is installed");
     mode(&world.path("as-root"), 0o4755);
-    std::fs::copy(binary(), world.path("kvlock")).unwrap();
     let become_root = ["./as-root", "--reuid", "0", "id", "-u"];
     let output = Running::start(world.as_nobody(&become_root)).wait();
     assert_eq!(
@@ -30,8 +26,22 @@ fn world() -> World {
     world
 }
 
+fn mode(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
 impl World {
-    fn as_nobody(&self, command: &[&str]) -> Command {
+    /// A world of root's, in which nobody finds a `kvlock` of its own.
+    pub(super) fn with_own_binary() -> World {
+        let world = World::local();
+        let is_root = rustix::process::geteuid().is_root();
+        assert!(is_root, "only root can become another user: run this test as root");
+        mode(&world.path("."), 0o755);
+        std::fs::copy(binary(), world.path("kvlock")).unwrap();
+        world
+    }
+
+    pub(super) fn as_nobody(&self, command: &[&str]) -> Command {
         let user = NOBODY.to_string();
         let setpriv = ["--reuid", &user, "--regid", &user, "--clear-groups", "--"];
         self.command_of("setpriv".as_ref(), setpriv.iter().chain(command))

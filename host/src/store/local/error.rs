@@ -1,8 +1,10 @@
 //! What SQLite's errors mean to a caller.
 
+use std::io;
 use std::path::Path;
 
-use rusqlite::{Error, ErrorCode, ffi};
+use rusqlite::{Connection, Error, ErrorCode, ffi};
+use rustix::io::Errno;
 
 use super::super::StoreError;
 
@@ -21,6 +23,33 @@ impl Trouble {
         match self {
             Trouble::Moved(error) | Trouble::Final(error) => error,
         }
+    }
+}
+
+/// Asks a connection for the operating system's part of its last error.
+pub(super) struct System(*mut ffi::sqlite3);
+
+impl System {
+    /// Ask no more once the connection has gone.
+    pub(super) fn of(connection: &Connection) -> Self {
+        // SAFETY: the handle is never closed, and serves one question, of which SQLite says that any thread may ask it.
+        System(unsafe { connection.handle() })
+    }
+
+    /// Tells of a file that may not grow: a limit on files, or a quota. SQLite tells only a full disk from other errors.
+    pub(super) fn limit(&self, path: &Path, error: &Error) -> Option<Trouble> {
+        if error.sqlite_error_code() != Some(ErrorCode::SystemIoFailure) {
+            return None;
+        }
+        // SAFETY: the connection is there, see `of`.
+        let errno = Errno::from_raw_os_error(unsafe { ffi::sqlite3_system_errno(self.0) });
+        let advice = match errno {
+            Errno::FBIG => "raise the limit on the size of files (ulimit -f)",
+            Errno::DQUOT => "free some of this user's disk quota",
+            _ => return None,
+        };
+        let text = format!("no room for `{}` ({}): {advice}", path.display(), io::Error::from(errno));
+        Some(Trouble::Final(StoreError::Rejected(text)))
     }
 }
 

@@ -103,11 +103,15 @@ impl OpenFile {
         access: Access,
         act: impl Fn(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Trouble> {
+        let system = error::System::of(&self.connection);
         let begun = self.begin(access).and_then(|transaction| Ok((act(&transaction)?, transaction)));
-        let (done, transaction) = begun.map_err(|error| error::trouble(path, error))?;
+        let limit = |error: &rusqlite::Error| system.limit(path, error);
+        let (done, transaction) =
+            begun.map_err(|error| limit(&error).unwrap_or_else(|| error::trouble(path, error)))?;
         transaction.commit().map_err(|error| match access {
             Access::Read => error::trouble(path, error),
-            Access::Write(_) => error::commit_trouble(path, error),
+            // SQLite takes back what found no room.
+            Access::Write(_) => limit(&error).unwrap_or_else(|| error::commit_trouble(path, error)),
         })?;
         Ok(done)
     }
@@ -186,6 +190,7 @@ fn connect(path: &Path) -> Result<OpenFile, Trouble> {
         }
         let line = table.note(identity);
         drop(table);
+        probe::share_journal(path).map_err(Trouble::Final)?;
         configure(&mut connection).map_err(|error| error::trouble(path, error))?;
         return Ok(OpenFile { connection, sync: Sync::Processes, line });
     }
@@ -256,9 +261,7 @@ fn make_tables(file: &mut OpenFile, path: &Path, machine: &Machine, seen: Option
 
 /// Sees to it that the journal has room for the pages that a write changes. On a full disk it may not get it.
 fn reserve(file: &mut OpenFile, path: &Path) {
-    let mut journal = path.as_os_str().to_owned();
-    journal.push("-journal");
-    if !std::fs::metadata(journal).is_ok_and(|data| data.len() >= RESERVE) {
+    if !std::fs::metadata(probe::journal(path)).is_ok_and(|data| data.len() >= RESERVE) {
         // Who needs the room and has none will be told.
         let _ = file.make_room(path);
     }

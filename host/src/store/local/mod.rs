@@ -19,6 +19,8 @@
 //!   the era is larger, and `lossless_for` counts from there. So is a copy put in its place. Delete the file only
 //!   when nobody holds a lock, because a client that comes later cannot know of it.
 //! - **Expired entries** count as absent, and are swept out now and then by whoever writes.
+//! - **Several users** share a file that all of them may write, by its mode or group, in a folder that is not sticky as
+//!   `/tmp` is. The journal gets the same owner, group and mode whenever its owner opens the file.
 //! - **A full disk** keeps no lock from being renewed or released: both write over what is there, in the file and in its
 //!   journal, which is kept and has room for a write from the start. That holds on file systems that write in place;
 //!   Btrfs and ZFS need room for every write. New entries use up what the file has left, but for some pages that those
@@ -273,6 +275,7 @@ impl KvStore for Local {
 
     fn diagnose(&self) -> Vec<Finding> {
         let found = self.read(|connection, _| Ok((rows::meta(connection)?, rows::count(connection)?)));
+        let found = found.and_then(|found| probe::share_journal(&self.path).map(|()| found));
         let mut findings = match found {
             Ok((meta, entries)) => self.describe(&meta, entries),
             Err(error) => vec![self.finding("file", Severity::Unfit, error.to_string())],

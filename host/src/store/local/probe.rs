@@ -6,11 +6,13 @@
 //! known to be ours, and are not touched again.
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::Read;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
+
+use rustix::fs::OFlags;
 
 use super::super::StoreError;
 
@@ -129,6 +131,41 @@ fn is_ours(file: &mut File) -> Result<bool, String> {
     file.take(ID_AT as u64 + 4).read_to_end(&mut header).map_err(|error| error.to_string())?;
     let marked = header.starts_with(MAGIC) && header.get(ID_AT..) == Some(&APPLICATION_ID.to_be_bytes());
     Ok(header.is_empty() || marked)
+}
+
+/// The journal that SQLite keeps beside the file.
+pub(super) fn journal(path: &Path) -> PathBuf {
+    let mut journal = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
+    journal.push("-journal");
+    journal.into()
+}
+
+/// Opens the journal for writing, as SQLite does for each write without telling why it cannot. Gives the journal the
+/// file's owner, group and mode as far as this user may, so that all who may write the file may write the journal.
+pub(super) fn share_journal(path: &Path) -> Result<(), StoreError> {
+    /// The bits of a mode that say who may do what.
+    const WHO: u32 = 0o777;
+    let journal = journal(path);
+    let no_link = OFlags::NOFOLLOW.bits() as i32;
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).custom_flags(no_link).open(&journal);
+    let opened = opened.map_err(|error| {
+        let advice = format!("it needs the owner, group and mode of `{}`", path.display());
+        let in_sticky = journal.parent().and_then(|folder| folder.metadata().ok()).is_some_and(|data| data.mode() & 0o1000 > 0);
+        let advice = if in_sticky { format!("{advice}, and a folder that is not sticky as /tmp is") } else { advice };
+        refused(&journal, &format!("cannot be opened for writing ({error}): {advice}"))
+    })?;
+    if let (Ok(file), Ok(found)) = (std::fs::metadata(path), opened.metadata())
+        && found.nlink() == 1
+    {
+        // Where we may not, it is the owner's to do.
+        if (found.uid(), found.gid()) != (file.uid(), file.gid()) && fchown(&opened, Some(file.uid()), Some(file.gid())).is_err() {
+            let _ = fchown(&opened, None, Some(file.gid()));
+        }
+        if found.mode() & WHO != file.mode() & WHO {
+            let _ = opened.set_permissions(Permissions::from_mode(file.mode() & WHO));
+        }
+    }
+    Ok(())
 }
 
 /// The path is a wrong one.
