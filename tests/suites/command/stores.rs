@@ -79,6 +79,10 @@ fn timeouts_are_set_in_the_url_and_what_is_no_parameter_gives_64() {
     let output = world.run(["--store", &quick, "status", "k"]);
     world.server().cont();
     assert!(output.code == 69 && output.stderr.contains("within 50ms"), "{output:?}");
+    // As the authority of a URL is written.
+    for url in [format!("memcached://{}/", world.server().addr()), quick.replace('?', "/?")] {
+        world.ok(["--store", &url, "run", "k", "--", "true"]);
+    }
     let wrong = url("time-out=1s", &mut world);
     let output = world.run(["--store", &wrong, "status", "k"]);
     assert!(output.code == 64 && output.stderr.contains("`connect-timeout` and `timeout`"), "{output:?}");

@@ -28,8 +28,9 @@ impl fmt::Display for Address {
     }
 }
 
-/// Reads `host:port[,host:port…]`; what is wrong is named in the error.
+/// Reads `host:port[,host:port…]`, after which a URL may have its `/`. The error names the part that is wrong.
 pub(super) fn parse_list(list: &str) -> Result<Vec<Address>, StoreError> {
+    let list = list.strip_suffix('/').unwrap_or(list);
     if list.trim().is_empty() {
         return Err(StoreError::Invalid("the list of memcached servers is empty: give host:port[,host:port…]".into()));
     }
@@ -54,6 +55,9 @@ fn escape(text: &str) -> impl fmt::Display + '_ {
 }
 
 fn parse(part: &str) -> Result<Address, &'static str> {
+    if part.contains('/') {
+        return Err("a server has no path: give host:port");
+    }
     let (host, port) = match part.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or("`[` without `]`")?;
@@ -124,6 +128,8 @@ mod tests {
         let list = parse_list("127.0.0.1,Cache-1.example:11212,[::1],[fe80::1]:7").unwrap();
         let shown: Vec<_> = list.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["127.0.0.1:11211", "cache-1.example:11212", "[::1]:11211", "[fe80::1]:7"]);
+        // As the authority of a URL is written.
+        assert_eq!(parse_list("a:1,b:2/").unwrap(), parse_list("a:1,b:2").unwrap());
     }
 
     #[test]
@@ -147,6 +153,10 @@ mod tests {
             ("a,a:11211", "twice"),
             ("a\r\nflush_all", "not a host name"),
             ("user@host", "not a host name"),
+            ("a:1/0", "no path"),
+            ("a/,b", "no path"),
+            ("a:1//", "no path"),
+            ("/", "empty"),
         ];
         for (list, part) in cases {
             let Err(StoreError::Invalid(text)) = parse_list(list) else { panic!("`{list}` was accepted") };

@@ -1,5 +1,6 @@
 //! Connections to all addresses of a name at once, so that one which does not answer costs no time.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
@@ -24,8 +25,20 @@ pub(super) struct Dialing {
 
 impl Dialing {
     /// Begins to connect to each of the addresses, on a thread of its own unless it is the only one.
-    pub(super) fn begin(addresses: &[SocketAddr], timeouts: Timeouts) -> Result<Dialing, Failure> {
+    pub(super) fn begin(addresses: &[SocketAddr], timeouts: Timeouts) -> Dialing {
+        Dialing::begin_on(addresses, timeouts, |dial| {
+            thread::Builder::new().name("kvlock-dial".into()).spawn(dial).map(drop)
+        })
+    }
+
+    /// Does the same on threads that `start` starts. An address for which it cannot is told as failed.
+    fn begin_on(
+        addresses: &[SocketAddr],
+        timeouts: Timeouts,
+        mut start: impl FnMut(Box<dyn FnOnce() + Send>) -> io::Result<()>,
+    ) -> Dialing {
         let (sender, results) = mpsc::channel();
+        let mut failed = Vec::new();
         // Nobody is there to be told any more, if it takes too long.
         let dial =
             move |address, sender: mpsc::Sender<_>| drop(sender.send((address, Connection::open(address, timeouts))));
@@ -34,15 +47,15 @@ impl Dialing {
             _ => {
                 for address in addresses {
                     let (address, sender) = (*address, sender.clone());
-                    let spawned =
-                        thread::Builder::new().name("kvlock-dial".into()).spawn(move || dial(address, sender));
-                    spawned.map_err(|error| Failure::NotSent(format!("cannot start a thread to connect: {error}")))?;
+                    if let Err(error) = start(Box::new(move || dial(address, sender))) {
+                        failed.push((address, format!("cannot connect: no thread for it: {error}")));
+                    }
                 }
             }
         }
         let deadline = Instant::now() + timeouts.connect + GRACE;
-        let (outstanding, timeout) = (addresses.len(), timeouts.connect);
-        Ok(Dialing { results, outstanding, timeout, deadline, hurries: false, failed: Vec::new() })
+        let (outstanding, timeout) = (addresses.len() - failed.len(), timeouts.connect);
+        Dialing { results, outstanding, timeout, deadline, hurries: false, failed }
     }
 
     /// The next connection that is there; none once all have been given, or the time is over.
@@ -98,4 +111,34 @@ impl Dialing {
 
 fn no_answer(within: Duration) -> String {
     format!("cannot connect: no answer within {within:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn an_address_that_gets_no_thread_keeps_no_other_from_being_dialed() {
+        let servers = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let addresses: Vec<_> = servers.iter().map(|server| server.local_addr().unwrap()).collect();
+        let second = Duration::from_secs(1);
+        let timeouts = Timeouts { connect: second, operation: second, spin: Duration::ZERO };
+        let begin = |threads: usize| {
+            let mut left = threads;
+            Dialing::begin_on(&addresses, timeouts, move |dial| {
+                left = left.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
+                thread::spawn(dial);
+                Ok(())
+            })
+        };
+        let mut dialing = begin(2);
+        assert!(dialing.next().is_some() && dialing.next().is_some() && dialing.next().is_none());
+        let failed = dialing.into_failed(&addresses, &addresses[..2]);
+        assert!(matches!(&failed[..], [(address, why)] if *address == addresses[2] && why.contains("no thread")));
+        let mut dialing = begin(0);
+        assert!(dialing.next().is_none());
+        assert_eq!(dialing.failure().into_text().matches("no thread").count(), 3);
+    }
 }

@@ -78,7 +78,7 @@ impl Server {
     ) -> Result<(T, Vec<SocketAddr>, Dialing), StoreError> {
         let failed = |failure| self.on_read(failure);
         let addresses = self.names.addresses(self.timeouts.connect).map_err(failed)?;
-        let mut dialing = Dialing::begin(&addresses, self.timeouts).map_err(failed)?;
+        let mut dialing = Dialing::begin(&addresses, self.timeouts);
         while let Some(connection) = dialing.next() {
             let address = connection.address;
             match make(connection) {
@@ -192,7 +192,7 @@ impl Server {
         for _ in 0..ROUNDS {
             let mut addresses = self.names.addresses(self.timeouts.connect)?;
             addresses.retain(|address| survey.silent.iter().all(|(silent, _)| silent != address));
-            let mut dialing = Dialing::begin(&addresses, self.timeouts)?;
+            let mut dialing = Dialing::begin(&addresses, self.timeouts);
             dialing.hurry_after_first();
             while let Some(mut other) = dialing.next() {
                 survey.dials += 1;
