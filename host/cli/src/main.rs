@@ -80,9 +80,10 @@ enum Command {
 
 /// Runs the command; every way out of it is an exit code.
 fn main() -> ExitCode {
+    signals::survive_limits();
     let words: Vec<OsString> = std::env::args_os().collect();
     if wants_json(&words) {
-        output::say_as_json();
+        stderr::speak_json();
     }
     let cli = match parse(&words) {
         Ok(cli) => cli,
@@ -143,6 +144,9 @@ fn asked<'a>(command: &'a mut clap::Command, matches: &ArgMatches) -> &'a mut cl
 impl Cli {
     fn run(self) -> Result<ExitCode> {
         let global = &self.global;
+        if self.command.prints_what_it_changed() {
+            output::check_stdout()?;
+        }
         match self.command {
             Command::Run(run) => Ok(run.run(global)?.end()),
             Command::Acquire(acquire) => acquire.run(global),
@@ -159,6 +163,16 @@ impl Cli {
                 output::bytes(&script)?;
                 Ok(ExitCode::SUCCESS)
             }
+        }
+    }
+}
+
+impl Command {
+    fn prints_what_it_changed(&self) -> bool {
+        match self {
+            Command::Acquire(_) | Command::Renew(_) | Command::Break(_) => true,
+            Command::Semaphore(semaphore) => semaphore.prints_what_it_changed(),
+            _ => false,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Signals and other events, in one queue for the main thread.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result};
@@ -30,9 +31,33 @@ impl Event {
 /// Signals that are passed on to the command; some end a wait.
 const FORWARDED: [i32; 9] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGTSTP];
 
-/// Whether a signal that comes while nothing runs yet is a reason to give up.
+/// Whether a signal asks a command to end.
 pub(super) fn interrupts(signal: i32) -> bool {
     matches!(signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM)
+}
+
+/// Whether a signal that comes while no command runs ends kvlock, as it ends a process that does not listen.
+pub(super) fn ends_a_wait(signal: i32) -> bool {
+    interrupts(signal) || matches!(signal, SIGUSR1 | SIGUSR2 | SIGALRM)
+}
+
+/// Whether SIGXFSZ was ignored when we were started.
+static XFSZ_IS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Makes a file that reaches a limit an error of its write (EFBIG), rather than the end of a process that has a lock.
+pub(super) fn survive_limits() {
+    // SAFETY: nothing of ours is called for it.
+    let before = unsafe { nix::sys::signal::signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
+    XFSZ_IS_IGNORED.store(matches!(before, Ok(SigHandler::SigIgn)), Ordering::Relaxed);
+}
+
+/// Gives the command what whoever started us has set for it. Called between fork and exec.
+pub(super) fn die_of_limits() -> nix::Result<()> {
+    if XFSZ_IS_IGNORED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    // SAFETY: as above.
+    unsafe { nix::sys::signal::signal(Signal::SIGXFSZ, SigHandler::SigDfl) }.map(drop)
 }
 
 /// Ends us by this signal, and leaves no core: that is the command's to leave. Returns where nothing can end us so, as

@@ -1,6 +1,7 @@
 //! A disk that is full: the local store on a file system of its own, in a mount namespace of its own.
 
 use kvlock_tests::kvlock::{Output, Running};
+use rustix::process::Signal;
 
 use super::World;
 
@@ -48,4 +49,19 @@ fn on_a_full_disk_new_locks_are_refused_in_the_end_and_doctor_says_why() {
     let lines: Vec<_> = output.stdout.lines().collect();
     assert!(lines[0].contains("disk is full"), "{output:?}");
     assert_eq!(lines[1..], ["released", "later"], "{output:?}");
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_told_as_no_room_and_nothing_runs_for_it() {
+    let world = World::local();
+    // In blocks of 512 bytes: the file cannot be made, and cannot grow.
+    for blocks in [0, 8, 24] {
+        let script = format!("ulimit -f {blocks}; \"$KVLOCK\" run k --soft -- echo ran");
+        let output = Running::start(world.command_of("sh".as_ref(), ["-c", &script])).wait();
+        assert_eq!((output.code, output.stdout.as_str()), (69, ""), "{blocks}: {output:?}");
+        assert!(output.stderr.contains("no room") && output.stderr.contains("ulimit -f"), "{output:?}");
+    }
+    // The command has the signal's default again, of which it dies.
+    assert_eq!(world.script("k", &[], "ulimit -f 0; echo more > file").code, 128 + Signal::XFSZ.as_raw());
+    assert!(world.is_free("k"));
 }

@@ -47,8 +47,9 @@ fn a_command_may_go_on_after_a_signal_and_keeps_the_lock() {
 #[test]
 fn a_signal_ends_a_wait_at_once_and_nothing_is_held_after() {
     in_both(|world| {
-        for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129), (Signal::QUIT, 131)] {
-            // The waiter before may be in line yet.
+        // Nothing but the terminal's size and its stop is for the command only.
+        for (signal, _) in SIGNALS.into_iter().chain([(Signal::ALARM, "ALRM")]) {
+            let code = 128 + signal.as_raw();
             let key = &format!("k{code}");
             let holder = world.hold(key, &[]);
             let mut waiter = world.start(["run", key, "--", "sh", "-c", "echo > ran"]);
@@ -60,6 +61,7 @@ fn a_signal_ends_a_wait_at_once_and_nothing_is_held_after() {
             told.assert_within(SECOND / 2);
             assert_eq!(output.code, code, "{output:?}");
             super::assert_one_line(&output.stderr);
+            world.await_waiters(key, 0);
             holder.signal(Signal::TERM);
             assert_eq!(holder.wait().code, 143);
             assert!(world.is_free(key) && !world.path("ran").exists());

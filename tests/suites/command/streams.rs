@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::Stdio;
 
-use kvlock_tests::kvlock::Running;
+use kvlock_tests::kvlock::{Output, Running};
 
 use super::{World, in_both};
 
@@ -73,6 +73,55 @@ fn streams_that_are_closed_are_no_obstacle() {
         assert_eq!(Running::start(world.command_of("sh".as_ref(), ["-c", &script])).wait().code, 5, "{closed}");
         std::fs::remove_file(world.path("ran")).unwrap();
     }
+}
+
+impl World {
+    /// Runs `kvlock` by a shell that redirects it.
+    fn redirected(&self, arguments: &str, redirection: &str) -> Output {
+        let script = format!("\"$KVLOCK\" {arguments} {redirection}");
+        Running::start(self.command_of("sh".as_ref(), ["-c", &script])).wait()
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_printed_is_an_error_and_no_lock_is_left_that_nobody_can_release() {
+    let world = World::local();
+    world.ok(["semaphore", "make", "pool", "2"]);
+    for arguments in [
+        "acquire k",
+        "--json acquire k",
+        "semaphore acquire pool",
+        "semaphore make pool 2",
+        "semaphore break pool 0",
+        "semaphore list",
+        "semaphore status pool",
+        "break k",
+        "status k",
+        "doctor",
+        "component -",
+        "completions bash",
+    ] {
+        for (redirection, part) in [(">&-", "stdout is closed"), ("> /dev/full", "cannot write to stdout: No space")] {
+            let output = world.redirected(arguments, redirection);
+            assert_eq!(output.code, 71, "{arguments} {redirection}: {output:?}");
+            assert!(output.stderr.lines().count() == 1 && output.stderr.contains(part), "{output:?}");
+        }
+        assert!(world.is_free("k") && world.ok(["semaphore", "status", "pool"]).contains("0 of 2"), "{arguments}");
+    }
+    assert_eq!(world.redirected("--help", "> /dev/full").code, 71);
+}
+
+#[test]
+fn with_stdout_closed_nothing_is_changed() {
+    let world = World::local();
+    world.ok(["semaphore", "make", "pool", "2"]);
+    let grant = world.ok(["acquire", "k", "--lease", "60s"]);
+    for arguments in [&*format!("renew {grant}"), "break k", "semaphore make pool 3", "semaphore destroy pool"] {
+        assert_eq!(world.redirected(arguments, ">&-").code, 71, "{arguments}");
+    }
+    assert!(world.ok(["semaphore", "status", "pool"]).contains("0 of 2"));
+    // A renewed grant has another word.
+    world.ok(["release", &grant]);
 }
 
 #[test]

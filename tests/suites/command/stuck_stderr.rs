@@ -62,6 +62,15 @@ fn an_error_does_not_keep_it_from_ending() {
 }
 
 #[test]
+fn a_usage_error_does_not_keep_it_from_ending() {
+    let world = World::local();
+    for arguments in [&["run", "k", "--laese", "1s", "--", "true"][..], &["--json", "acquire"], &["nothing"]] {
+        let (mut running, _reader) = world.start_stuck(arguments);
+        assert_eq!(running.exit(), 64, "{arguments:?}");
+    }
+}
+
+#[test]
 fn a_loss_ends_the_command_in_time() {
     let world = World::local();
     let job = "trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done 2> /dev/null";

@@ -9,7 +9,7 @@ use crate::commands::release::word;
 use crate::commands::resumed::Resumed;
 use crate::options::args;
 use crate::options::global::Global;
-use crate::report::output::GrantJson;
+use crate::report::output::{self, GrantJson};
 
 /// Renew a grant, and print the word that counts from then on
 ///
@@ -38,7 +38,11 @@ impl Renew {
             grant.forget();
             return Err(resumed.explain(error, &client, global));
         }
-        GrantJson::new(grant)?.print(global.json)?;
+        let grant = GrantJson::new(grant)?;
+        if let Err(error) = grant.print(global.json) {
+            output::say(format_args!("{} was renewed, and no word is left to release it by", resumed.name));
+            return Err(error);
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -12,7 +12,7 @@ use crate::report::output;
 pub(crate) struct Resumed {
     token: u64,
     /// How it is named in a message.
-    name: String,
+    pub(super) name: String,
     key: String,
 }
 

@@ -1,14 +1,15 @@
 //! Results as JSON, and as lines of text: the library's `Display`.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use kvlock::store::Ttl;
 use kvlock::{Grant, Holder, Validity};
+use rustix::io::Errno;
 use serde::Serialize;
-use serde_json::json;
 use signal_hook::consts::SIGPIPE;
 
 use crate::options::tips;
@@ -28,34 +29,51 @@ pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
     bytes(format!("{}\n", one_line(text)).as_bytes())
 }
 
-/// Prints bytes. A reader that has gone ends us as SIGPIPE would, which Rust programs do not get.
+/// Prints bytes.
 pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    check_stdout()?;
     let mut stdout = std::io::stdout();
-    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| {
-        let code = if error.kind() == ErrorKind::BrokenPipe { exit::of_signal(SIGPIPE) } else { exit::SYSTEM };
-        Exit::new(code, format!("cannot write to stdout: {error}")).into()
-    })
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| not_written(&error))
 }
 
-/// Whether lines on stderr are JSON, too.
-static IS_JSON: AtomicBool = AtomicBool::new(false);
-
-/// Has all that is said from now on said as JSON.
-pub(crate) fn say_as_json() {
-    IS_JSON.store(true, Ordering::Relaxed);
+/// A reader that has gone ends us as SIGPIPE would, which Rust programs do not get.
+fn not_written(error: &std::io::Error) -> anyhow::Error {
+    let code = if error.kind() == ErrorKind::BrokenPipe { exit::of_signal(SIGPIPE) } else { exit::SYSTEM };
+    Exit::new(code, format!("cannot write to stdout: {error}")).into()
 }
 
-/// Says something on stderr, on a line of our own: a text, or a JSON object with a note.
-pub(crate) fn say(text: impl Display) {
-    match IS_JSON.load(Ordering::Relaxed) {
-        true => write_line(json!({ "note": { "message": text.to_string() } })),
-        false => write_line(format_args!("kvlock: {text}")),
+/// Fails if stdout was closed when kvlock was started: nobody would learn what is printed. A subcommand that changes
+/// something asks first.
+pub(crate) fn check_stdout() -> anyhow::Result<()> {
+    match WAS_CLOSED.load(Ordering::Relaxed) {
+        true => Err(Exit::new(exit::SYSTEM, "stdout is closed, and nobody would learn the result: redirect it").into()),
+        false => Ok(()),
     }
+}
+
+static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Looks at stdout among the C library's constructors: Rust's runtime opens /dev/null in the place of what is closed,
+/// before `main`.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOOK_AT_STDOUT: extern "C" fn() = {
+    extern "C" fn look() {
+        // SAFETY: a question about a number, which need not be a descriptor.
+        let stdout = unsafe { BorrowedFd::borrow_raw(1) };
+        WAS_CLOSED.store(rustix::io::fcntl_getfd(stdout) == Err(Errno::BADF), Ordering::Relaxed);
+    }
+    look
+};
+
+/// Says something on stderr, on a line of our own.
+pub(crate) fn say(text: impl Display) {
+    write_line(stderr::note(text));
 }
 
 /// Says why a subcommand failed.
 pub(crate) fn say_error(error: &anyhow::Error, exit_code: u8) {
-    match IS_JSON.load(Ordering::Relaxed) {
+    match stderr::speaks_json() {
         true => write_line(error::as_json(error, exit_code)),
         false => write_line(format_args!("kvlock: {}", message(error))),
     }
@@ -63,13 +81,30 @@ pub(crate) fn say_error(error: &anyhow::Error, exit_code: u8) {
 
 /// Says what is wrong with the command line, or gives the help that was asked for. Returns the exit code.
 pub(crate) fn say_usage(error: &clap::Error) -> u8 {
-    if error.use_stderr() && IS_JSON.load(Ordering::Relaxed) {
-        write_line(tips::as_json(error));
-    } else {
-        // Nothing sensible can be done where even stderr is gone.
-        let _ = error.print();
+    if !error.use_stderr() {
+        return match error.print() {
+            Ok(()) => 0,
+            Err(failure) => {
+                let failure = not_written(&failure);
+                say_error(&failure, exit::status_of(&failure).code());
+                exit::status_of(&failure).code()
+            }
+        };
     }
-    if error.use_stderr() { exit::USAGE } else { 0 }
+    match stderr::speaks_json() {
+        true => write_line(tips::as_json(error)),
+        // Not by `print`, which would wait for a reader that has stopped.
+        false if is_plain() => stderr::say(error.render().to_string().as_bytes()),
+        false => stderr::say(error.render().ansi().to_string().as_bytes()),
+    }
+    stderr::flush();
+    exit::USAGE
+}
+
+/// Whether stderr takes no colours.
+fn is_plain() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !std::io::stderr().is_terminal() || is_set("NO_COLOR") || std::env::var_os("TERM").is_none_or(|term| term == "dumb")
 }
 
 fn write_line(line: impl Display) {

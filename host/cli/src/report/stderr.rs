@@ -2,12 +2,15 @@
 //! lock, starts a command or ends one may wait for that.
 
 use std::collections::VecDeque;
+use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use serde_json::json;
 
 /// So many log lines wait to be written at most; more are dropped, and counted.
 const MOST_LOGGED: usize = 1000;
@@ -21,6 +24,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// How often it is looked whether stderr takes more.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Whether our own lines are JSON.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
 
 /// What is to be written to the one stderr that there is.
 static LINES: Lines = Lines { state: Mutex::new(State::EMPTY), changed: Condvar::new() };
@@ -53,6 +59,28 @@ impl Write for Log {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// Makes all further lines of our own JSON.
+pub(crate) fn speak_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
+/// Returns whether our own lines are JSON.
+pub(crate) fn speaks_json() -> bool {
+    IS_JSON.load(Ordering::Relaxed)
+}
+
+/// Returns a line that is no error: a text, or a JSON object with a note.
+pub(crate) fn note(text: impl Display) -> String {
+    rendered(text, speaks_json())
+}
+
+fn rendered(text: impl Display, as_json: bool) -> String {
+    match as_json {
+        true => json!({ "note": { "message": text.to_string() } }).to_string(),
+        false => format!("kvlock: {text}"),
     }
 }
 
@@ -158,17 +186,26 @@ impl State {
     }
 
     fn next(&mut self) -> Option<Vec<u8>> {
-        let dropped = |dropped| {
-            let lines = if dropped == 1 { "1 line was".to_string() } else { format!("{dropped} lines were") };
-            format!("kvlock: stderr was stuck: {lines} dropped\n").into_bytes()
-        };
-        self.waiting.pop_front().or_else(|| Some(std::mem::take(&mut self.dropped)).filter(|n| *n > 0).map(dropped))
+        let told = |lines| (dropped(lines, speaks_json()) + "\n").into_bytes();
+        self.waiting.pop_front().or_else(|| Some(std::mem::take(&mut self.dropped)).filter(|n| *n > 0).map(told))
     }
+}
+
+fn dropped(lines: u64, as_json: bool) -> String {
+    let lines = if lines == 1 { "1 line was".to_string() } else { format!("{lines} lines were") };
+    rendered(format_args!("stderr was stuck: {lines} dropped"), as_json)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn that_lines_were_dropped_is_json_where_all_else_is() {
+        let told: serde_json::Value = serde_json::from_str(&dropped(1, true)).unwrap();
+        assert_eq!(told["note"]["message"], "stderr was stuck: 1 line was dropped");
+        assert_eq!(dropped(2, false), "kvlock: stderr was stuck: 2 lines were dropped");
+    }
 
     #[test]
     fn lines_beyond_the_bound_are_dropped_and_counted_after_those_that_waited() {

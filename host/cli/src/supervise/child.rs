@@ -80,6 +80,7 @@ impl Child {
         unsafe {
             command.pre_exec(move || {
                 signals::may_stop_for_the_terminal()?;
+                signals::die_of_limits()?;
                 nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
                 if getppid() != parent {
                     return Err(io::ErrorKind::Interrupted.into());

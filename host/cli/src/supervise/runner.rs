@@ -9,14 +9,14 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use kvlock::clock::{BootClock, Clock};
 use kvlock::store::Ttl;
-use kvlock::{Grant, GrantError, Keep, Kept};
+use kvlock::{Grant, GrantError, Keep, Kept, Loss};
 use signal_hook::consts::SIGTSTP;
 
 use crate::options::args;
 use crate::options::global::Global;
 use crate::report::exit::{self, Exit, Status};
 use crate::report::output;
-use crate::signals::{Event, interrupts};
+use crate::signals::{Event, ends_a_wait};
 use crate::supervise::child::{self, Child, NotStarted, Variable};
 use crate::supervise::group::{Group, Refused};
 use crate::supervise::soft::Soft;
@@ -160,14 +160,14 @@ impl Runner<'_> {
         Instant::now().checked_add(self.command.max_hold?)
     }
 
-    /// A signal that asks to end, come before the command was started.
+    /// A signal that ends kvlock, come before the command was started.
     pub(crate) fn pending_interrupt(&self) -> Option<i32> {
         let signals: Vec<i32> = self.events.try_iter().filter_map(Event::signal).collect();
         if signals.contains(&SIGTSTP) {
             // We have the lock: the command is stopped first, and the lock looked at before it goes on.
             let _ = self.sender.send(Event::Signal(SIGTSTP));
         }
-        signals.into_iter().find(|signal| interrupts(*signal))
+        signals.into_iter().find(|signal| ends_a_wait(*signal))
     }
 
     /// Says something of the key on stderr, unless nothing but errors is to be said.
@@ -190,10 +190,12 @@ impl Runner<'_> {
                 std::thread::sleep(Duration::from_millis(5));
                 continue;
             }
-            let left = named(group);
-            self.note(format_args!(
-                "the command has ended and left running: {left}; to wait for it or end it: --linger"
-            ));
+            let advice = match self.command.linger {
+                Linger::Release => "; to wait for it or end it: --linger",
+                // It could not be ended, which was said.
+                Linger::Wait | Linger::Kill => "",
+            };
+            self.note(format_args!("the command has ended and left running: {}{advice}", named(group)));
             return;
         }
     }
@@ -237,7 +239,7 @@ impl Ran {
                 (None, Err(_)) if valid_until.is_some_and(|until| until <= BootClock.now()) => {
                     runner.note("not released: the store did not answer before the lease ended, and with it the lock");
                 }
-                (None, Err(error)) => return Err(lost(&key, error, refused).into()),
+                (None, Err(error)) => return Err(lost(&key, cause(error), refused).into()),
                 (None, Ok(())) => {}
             }
         }
@@ -287,6 +289,15 @@ fn release(
             Ok(())
         }
         other => other,
+    }
+}
+
+/// What a release says of a lock that was lost, without the key.
+fn cause(error: GrantError) -> String {
+    match error {
+        GrantError::Lost { holder, .. } => Loss::Gone(holder).to_string(),
+        GrantError::Component { text, .. } => Loss::Component(text).to_string(),
+        error => error.to_string(),
     }
 }
 

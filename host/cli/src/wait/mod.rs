@@ -17,7 +17,7 @@ use crate::options::args::{HoldArgs, Patience, ResizeArgs};
 use crate::options::global::Global;
 use crate::report::exit::Exit;
 use crate::report::output::{self, one_line};
-use crate::signals::{self, Event, interrupts};
+use crate::signals::{self, Event, ends_a_wait};
 use crate::supervise::child;
 
 /// How often the line counts down.
@@ -98,7 +98,7 @@ pub(crate) fn pause(pause: Duration, events: &Receiver<Event>) -> Option<i32> {
     let until = Instant::now() + pause;
     loop {
         match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(Event::Signal(signal)) if interrupts(signal) => return Some(signal),
+            Ok(Event::Signal(signal)) if ends_a_wait(signal) => return Some(signal),
             Ok(Event::Signal(SIGTSTP)) => signals::stop(),
             Ok(Event::Signal(SIGCHLD)) => child::reap_orphans(),
             Ok(_) => {}

@@ -106,6 +106,10 @@ fn permit(text: &str) -> Result<u32, String> {
 }
 
 impl Semaphore {
+    pub(crate) fn prints_what_it_changed(&self) -> bool {
+        !matches!(self.command, Command::Run(_) | Command::List | Command::Status { .. })
+    }
+
     pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
         match self.command {
             Command::Make { name, permits, resize } => {
