@@ -7,7 +7,7 @@ use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, Version, WriteOutc
 use crate::values::time::Time;
 
 /// How many writes it may take: somebody else may write the line at the same time.
-const WRITES: u8 = 4;
+const WRITES: u8 = 16;
 
 /// Takes the ticket of an acquisition that has ended without a grant out of the line. It never pauses, and ends after a
 /// few calls: what it leaves behind costs those who come later a moment.
