@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use kvlock::clock::{BootClock, Clock, VirtualClock};
 use kvlock::store::{DeleteOutcome, KvStore, Local, Machine, Severity, StoreError, Ttl, Version, WriteOutcome};
-use kvlock_tests::{Watch, process};
+use kvlock_testkit::process;
+use kvlock_tests::Watch;
 use rusqlite::Connection;
 
 const MINUTE: Ttl = Ttl::After(Duration::from_secs(60));

@@ -8,9 +8,10 @@ use std::sync::OnceLock;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use kvlock_testkit::process;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::{Watch, process};
+use crate::Watch;
 
 /// How long a command may take before the test is given up: much longer than any lease here, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(180);

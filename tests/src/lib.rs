@@ -1,17 +1,16 @@
-//! Support for the tests: servers to start and to mistreat.
+//! What only kvlock's own tests need; the rest is in `kvlock-testkit`.
 #![warn(missing_docs)]
 
 pub mod kvlock;
-pub mod memcached;
 pub mod postgres;
-pub mod process;
 pub mod proxy;
+pub mod table;
 pub mod terminal;
 pub mod watch;
 
 pub use kvlock::Kvlock;
-pub use memcached::MemcachedServer;
 pub use postgres::PostgresServer;
 pub use proxy::{Mode, Proxy};
+pub use table::Table;
 pub use terminal::Terminal;
 pub use watch::Watch;

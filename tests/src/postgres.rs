@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use kvlock_testkit::process;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
-
-use crate::process;
 
 /// How long a server may take to start; it takes a second unless the machine is busy.
 const START_TIMEOUT: Duration = Duration::from_secs(60);

@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use kvlock_testkit::process;
 use rustix::fs::{Mode, OFlags};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::kvlock::{Running, eventually};
-use crate::process;
 
 /// A pseudo-terminal on which one program runs as the leader of a session, like a shell in a window.
 #[derive(Debug)]

@@ -1,18 +1,13 @@
 //! How often the host allocates memory for an acquire and a release: a count that is the same on every machine, and
 //! that nobody may raise without noticing. The benchmarks count the same.
 
-#[allow(dead_code, reason = "a store that counts is for the benchmarks")]
-#[path = "../bench/src/stores.rs"]
-mod stores;
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use kvlock::Client;
 use kvlock::clock::VirtualClock;
-use kvlock_tests::MemcachedServer;
-
-use stores::Table;
+use kvlock_testkit::MemcachedServer;
+use kvlock_tests::Table;
 
 const PAIRS: u64 = 100;
 /// What a pair allocates, the store's share included. Whoever needs less lowers it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use kvlock::clock::VirtualClock;
 use kvlock::store::KvStore;
 use kvlock::{AcquireError, CallError, Client, Grant, Key, Locks};
-use kvlock_tests::{MemcachedServer, process};
+use kvlock_testkit::{MemcachedServer, process};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 

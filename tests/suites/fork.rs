@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use kvlock::store::{Fault, Memory};
 use kvlock::{AcquireError, Client, GrantError, Keep, KeyState, Loss, Poll, Released};
-use kvlock_tests::MemcachedServer;
+use kvlock_testkit::MemcachedServer;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use kvlock_tests::{MemcachedServer, process};
+use kvlock_testkit::{MemcachedServer, process};
 
 /// What every host prints: the same component, hence the same story.
 const STORY: &str = "\

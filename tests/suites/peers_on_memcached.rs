@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use kvlock::{AcquireError, Client, GrantError, Session};
-use kvlock_tests::MemcachedServer;
+use kvlock_testkit::MemcachedServer;
 
 const SECOND: Duration = Duration::from_secs(1);
 

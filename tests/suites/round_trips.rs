@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use kvlock::Client;
 use kvlock::clock::VirtualClock;
-use kvlock_tests::{MemcachedServer, Proxy};
+use kvlock_testkit::MemcachedServer;
+use kvlock_tests::Proxy;
 
 const PAIRS: usize = 500;
 

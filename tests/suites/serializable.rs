@@ -10,7 +10,8 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use kvlock::{Client, Session, Work};
-use kvlock_tests::{MemcachedServer, PostgresServer};
+use kvlock_testkit::MemcachedServer;
+use kvlock_tests::PostgresServer;
 use postgres::error::SqlState;
 use postgres::{IsolationLevel, NoTls};
 

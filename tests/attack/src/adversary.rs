@@ -5,7 +5,8 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kvlock_tests::{MemcachedServer, Mode, Proxy, process};
+use kvlock_testkit::{MemcachedServer, process};
+use kvlock_tests::{Mode, Proxy};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fill::fill;

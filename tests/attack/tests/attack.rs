@@ -95,7 +95,7 @@ fn two_holders_are_found_where_clients_rely_on_grants_for_as_long_as_they_like()
 
 #[test]
 fn the_command_ends_with_1_on_a_broken_promise_and_tells_how_to_repeat_it() {
-    let mut command = kvlock_tests::process::command(env!("CARGO_BIN_EXE_kvlock-attack"));
+    let mut command = kvlock_testkit::process::command(env!("CARGO_BIN_EXE_kvlock-attack"));
     let output = command.args("--budget 20s --length 20s --seed 3 --mix hasty".split(' ')).output().expect("it runs");
     let stdout = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{stdout}");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kvlock::Client;
-use kvlock_tests::MemcachedServer;
+use kvlock_testkit::MemcachedServer;
 
 use crate::Effort;
 use crate::fight::{Fight, fight};

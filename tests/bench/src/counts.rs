@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use kvlock::Client;
 use kvlock::clock::VirtualClock;
+use kvlock_tests::Table;
 
 use crate::results::{Figure, Goal, Results, Spread};
 use crate::servers;
-use crate::stores::Table;
 
 /// The shorter run is as long as it takes until everything is warm.
 const RUNS: [u64; 2] = [1000, 3000];

@@ -19,7 +19,7 @@ mod results;
 mod rivals;
 mod scale;
 mod servers;
-mod stores;
+mod count;
 mod turns;
 mod uncontended;
 
@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use kvlock_tests::process;
+use kvlock_testkit::process;
 
 use results::Results;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use kvlock::Client;
 use kvlock::store::{KvStore, Ttl, WriteOutcome};
+use kvlock_tests::Table;
 
 use crate::Effort;
 use crate::results::{Figure, Goal, Results, Spread};
-use crate::stores::Table;
 use crate::turns::{Contender, take_turns};
 
 const ROUNDS: usize = 200;

@@ -10,7 +10,7 @@ use kvlock::{AcquireError, Client, Session};
 use rslock::{LockError, LockManager};
 use rustix::fs::{FlockOperation, flock};
 
-use crate::stores::Counted;
+use crate::count::Count;
 
 pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
@@ -39,8 +39,8 @@ impl Rival {
     pub(crate) fn camp(&self) -> Result<Camp> {
         Ok(match self {
             Rival::Kvlock { server } => {
-                let store = Counted::new(Memcached::connect(server)?);
-                Camp::Kvlock { client: Client::with_store(store.clone()), store }
+                let count = Count::default();
+                Camp::Kvlock { client: Client::with_store(count.of(Memcached::connect(server)?)), count }
             }
             Rival::Rslock { port } => Camp::Rslock(*port),
             Rival::Flock { file } => Camp::Flock(file.clone()),
@@ -50,7 +50,7 @@ impl Rival {
 
 /// A process that fights.
 pub(crate) enum Camp {
-    Kvlock { client: Client, store: Counted<Memcached> },
+    Kvlock { client: Client, count: Count },
     Rslock(u16),
     Flock(PathBuf),
 }
@@ -67,7 +67,7 @@ impl Camp {
 
     /// How often the store was asked, where that is counted.
     pub(crate) fn operations(&self) -> u64 {
-        if let Camp::Kvlock { store, .. } = self { store.operations() } else { 0 }
+        if let Camp::Kvlock { count, .. } = self { count.operations() } else { 0 }
     }
 }
 

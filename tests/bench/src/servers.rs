@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kvlock_tests::MemcachedServer;
+use kvlock_testkit::MemcachedServer;
 use tempfile::TempDir;
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);

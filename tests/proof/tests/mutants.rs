@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use kvlock_tests::process;
+use kvlock_testkit::process;
 use syn::visit::Visit;
 
 /// Which mutant the checker is to run; none runs the machines as they are.

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use kvlock_tests::process;
+use kvlock_testkit::process;
 
 /// Becomes the program that follows, in a state that a CI runner, `nohup` or a strange login may leave: signals are
 /// ignored and blocked, limits are low, the environment misleads.

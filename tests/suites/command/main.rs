@@ -37,7 +37,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kvlock_tests::kvlock::{Output, Running, eventually};
-use kvlock_tests::{Kvlock, MemcachedServer};
+use kvlock_testkit::MemcachedServer;
+use kvlock_tests::Kvlock;
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -1,6 +1,6 @@
 //! Names that lead to several servers, by a hosts file of the test's own in a mount namespace of its own.
 
-use kvlock_tests::MemcachedServer;
+use kvlock_testkit::MemcachedServer;
 use kvlock_tests::kvlock::{Output, Running};
 
 use super::World;

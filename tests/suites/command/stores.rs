@@ -53,7 +53,7 @@ fn a_server_that_is_frozen_gives_69_in_bounded_time() {
 
 #[test]
 fn a_server_without_cas_gives_69() {
-    let server = kvlock_tests::MemcachedServer::start_with(&["-C"]);
+    let server = kvlock_testkit::MemcachedServer::start_with(&["-C"]);
     let folder = tempfile::tempdir().unwrap();
     let kvlock = Kvlock::on(&server.url(), folder.path());
     assert_all_give(69, &kvlock, "-C");
@@ -91,7 +91,7 @@ fn timeouts_are_set_in_the_url_and_what_is_no_parameter_gives_64() {
 #[test]
 fn two_servers_behind_one_address_are_unfit_for_doctor_which_names_both() {
     let world = World::local();
-    let (one, two) = (kvlock_tests::MemcachedServer::start(), kvlock_tests::MemcachedServer::start());
+    let (one, two) = (kvlock_testkit::MemcachedServer::start(), kvlock_testkit::MemcachedServer::start());
     let balancer = kvlock_tests::Proxy::balance(&[&one.addr(), &two.addr()]);
     let kvlock = world.kvlock.clone().with("KVLOCK_STORE", &format!("memcached://{}", balancer.addr()));
     let output = kvlock.run(["doctor"]);
@@ -203,7 +203,7 @@ fn the_servers_of_memcachedlock_servers_are_taken_where_no_store_is_named() {
 
 #[test]
 fn locks_on_several_servers_are_found_in_whatever_order_the_servers_are_named() {
-    let (one, two) = (World::memcached(), kvlock_tests::MemcachedServer::start());
+    let (one, two) = (World::memcached(), kvlock_testkit::MemcachedServer::start());
     let addresses = [one.server.as_ref().unwrap().addr(), two.addr()];
     let url = |a: usize, b: usize| format!("memcached://{},{}", addresses[a], addresses[b]);
     for key in ["a", "b", "c", "d"] {

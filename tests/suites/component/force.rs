@@ -5,8 +5,8 @@ use std::time::Duration;
 use kvlock::store::Op;
 use kvlock::{Broken, GrantError, Released, Validity};
 
-use crate::peers::{Meddled, assert_undisturbed};
-use crate::world::{World, busy, busy_with, refused, secs};
+use crate::peers::assert_undisturbed;
+use crate::world::{Meddler, World, busy, busy_with, refused, secs};
 
 #[test]
 fn breaking_frees_the_lock_and_tells_whose_it_was() {
@@ -40,7 +40,7 @@ fn breaking_with_a_token_ends_the_grant_that_was_seen_and_no_other() {
 #[test]
 fn a_successor_that_comes_while_a_break_looks_keeps_the_lock() {
     let world = World::new();
-    let (meddled, operator) = Meddled::session(&world, "operator");
+    let (meddled, operator) = Meddler::session(&world, "operator");
     let _seen = world.session("one").lock("k").lease(secs(30)).acquire().unwrap();
     let successor = meddled.successor_just_before(Op::Delete, &world);
     let broken = operator.break_lock("k").unwrap();

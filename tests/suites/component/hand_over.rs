@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use kvlock::clock::{BootClock, Clock};
-use kvlock::store::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, Memory, StoreError, Ttl, Version, WriteOutcome};
+use kvlock::store::StoreError;
 use kvlock::{Client, Poll, Released, Session};
+use kvlock_testkit::{Hook, Hooked, Memory, Op};
 use kvlock_tests::Watch;
 
 use crate::world::{World, millis, secs};
@@ -144,48 +145,22 @@ impl Clock for Deadly {
     }
 }
 
-/// A store during whose `replace` the heir dies.
+/// During whose `replace` the heir dies.
 struct Wicked {
-    inner: Memory,
     clock: Arc<Deadly>,
     /// How long the answer takes: long enough for the heir to be gone, or for it to be told first.
     answers_after: Duration,
 }
 
-impl KvStore for Wicked {
-    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        self.inner.get(key)
-    }
-
-    fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
-        self.inner.get_many(keys)
-    }
-
-    fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError> {
-        self.inner.add(key, value, ttl)
-    }
-
-    fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
-        let written = self.inner.replace(key, value, ttl, if_version);
+impl Hook for Wicked {
+    fn around<T>(&self, op: Op, key: &str, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let answer = call();
         // That of the lock, not of the line of those who wait for it.
-        if !key.contains(":lock:") {
-            return written;
+        if op == Op::Replace && key.contains(":lock:") {
+            self.clock.kills.store(true, Ordering::SeqCst);
+            std::thread::sleep(self.answers_after);
         }
-        self.clock.kills.store(true, Ordering::SeqCst);
-        std::thread::sleep(self.answers_after);
-        written
-    }
-
-    fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
-        self.inner.delete(key, if_version)
-    }
-
-    fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
-        self.inner.era(key)
-    }
-
-    fn diagnose(&self) -> Vec<Finding> {
-        Vec::new()
+        answer
     }
 }
 
@@ -193,8 +168,8 @@ impl KvStore for Wicked {
 fn given_back(answers_after: Duration) {
     let clock = Arc::new(Deadly::default());
     let memory = Memory::default();
-    let wicked = Wicked { inner: memory.clone(), clock: clock.clone(), answers_after };
-    let client = Client::with_store(wicked).with_clock(clock.clone());
+    let wicked = Wicked { clock: clock.clone(), answers_after };
+    let client = Client::with_store(Hooked::new(memory.clone(), wicked)).with_clock(clock.clone());
     let (one, two) = (acquainted(&client, "one"), acquainted(&client, "two"));
     let held = one.lock("k").acquire().unwrap();
     std::thread::scope(|scope| {

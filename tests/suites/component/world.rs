@@ -1,11 +1,12 @@
 //! The harness: a mock store, a virtual clock, and sessions that start where a test wants them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kvlock::clock::{Clock, VirtualClock};
-use kvlock::store::{Memory, Op};
+use kvlock::clock::Clock;
+use kvlock::store::StoreError;
 use kvlock::{AcquireError, Acquisition, Client, Grant, Holder, KeyState, Poll, Session, WaitingFor};
+use kvlock_testkit::{Hook, Hooked, Memory, Op, VirtualClock};
 
 /// A store, a clock, and a client on both.
 pub(crate) struct World {
@@ -83,6 +84,68 @@ impl World {
         assert_eq!(self.store.calls().len(), calls + 1, "a status is one call");
         assert!(!matches!(status.state, KeyState::Corrupt(_)), "{status:?}");
         status.state.holder().cloned()
+    }
+}
+
+/// Somebody who does something just before a certain request gets to the store: the moment of every race.
+#[derive(Clone, Default)]
+pub(crate) struct Meddler(Arc<Mutex<Option<(When, Action)>>>);
+
+type Action = Box<dyn FnOnce() + Send>;
+
+/// Before which request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    Next(Op),
+    /// After so many more, of any kind.
+    After(usize),
+}
+
+impl Meddler {
+    /// A session whose requests are meddled with, and whose clock and contents are the world's.
+    pub(crate) fn session(world: &World, owner: &str) -> (Meddler, Session) {
+        let meddler = Meddler::default();
+        let client = Client::with_store(Hooked::new(world.store.clone(), meddler.clone()));
+        (meddler, client.with_clock(world.clock.clone()).session().owner(owner).open().unwrap())
+    }
+
+    pub(crate) fn just_before(&self, op: Op, action: impl FnOnce() + Send + 'static) {
+        self.plan(When::Next(op), action);
+    }
+
+    pub(crate) fn plan(&self, when: When, action: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some((when, Box::new(action)));
+    }
+
+    /// Takes back what was planned and has not happened.
+    pub(crate) fn left(&self) -> Option<Action> {
+        self.0.lock().unwrap().take().map(|(_, action)| action)
+    }
+
+    /// Just before the request arrives, the lease of the lock `k` ends and somebody else gets it.
+    pub(crate) fn successor_just_before(&self, op: Op, world: &World) -> Arc<Mutex<Option<Grant>>> {
+        let (taken, clock, two) = (Arc::new(Mutex::new(None)), world.clock.clone(), world.session("two"));
+        let slot = taken.clone();
+        self.just_before(op, move || {
+            clock.advance(secs(30));
+            *slot.lock().unwrap() = Some(two.lock("k").wait(Duration::ZERO).acquire().unwrap());
+        });
+        taken
+    }
+}
+
+impl Hook for Meddler {
+    fn around<T>(&self, op: Op, _: &str, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut plan = self.0.lock().unwrap();
+        let due = plan.take_if(|(when, _)| matches!(when, When::After(0)) || *when == When::Next(op));
+        if let Some((When::After(calls), _)) = &mut *plan {
+            *calls -= 1;
+        }
+        drop(plan);
+        if let Some((_, action)) = due {
+            action();
+        }
+        call()
     }
 }
 

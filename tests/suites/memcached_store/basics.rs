@@ -4,7 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kvlock::store::{DeleteOutcome, KvStore, Memcached, StoreError, Ttl, Version, WriteOutcome};
-use kvlock_tests::{MemcachedServer, Proxy, Watch};
+use kvlock_testkit::MemcachedServer;
+use kvlock_tests::{Proxy, Watch};
 
 use crate::support::{SECOND, TTL, add, assert_rejected, assert_unavailable, get, replace, store};
 

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use kvlock::store::{DeleteOutcome, KvStore, Version, WriteOutcome};
-use kvlock_tests::MemcachedServer;
+use kvlock_testkit::MemcachedServer;
 
 use crate::support::{SECOND, TTL, add, get, replace, store, token};
 

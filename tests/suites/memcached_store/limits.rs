@@ -1,7 +1,7 @@
 //! Servers that are full, unfit or taken by others.
 
 use kvlock::store::{DeleteOutcome, KvStore, Severity, Version};
-use kvlock_tests::MemcachedServer;
+use kvlock_testkit::MemcachedServer;
 
 use crate::support::{TTL, add, assert_rejected, get, store};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::{Entry, KvStore, Memcached, StoreError, Ttl, Version, WriteOutcome};
-use kvlock_tests::MemcachedServer;
+use kvlock_testkit::MemcachedServer;
 
 pub(crate) const TTL: Ttl = Ttl::After(Duration::from_secs(30));
 pub(crate) const SECOND: Duration = Duration::from_secs(1);

@@ -20,7 +20,7 @@ const PORTS: usize = 10;
 /// Every method panics where it cannot do what it says: it is for tests.
 ///
 /// ```no_run
-/// let mut server = kvlock_tests::MemcachedServer::start();
+/// let mut server = kvlock_testkit::MemcachedServer::start();
 /// println!("{} {}", server.url(), server.command("version"));
 /// server.restart();
 /// ```

@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kvlock::store::{KvStore, Memcached};
 use kvlock::{Client, Session};
+use kvlock_tests::Table;
 use serde::{Deserialize, Serialize};
 
 use super::part;
@@ -12,7 +13,6 @@ use crate::Effort;
 use crate::cores::Server;
 use crate::results::{Figure, Goal, Group, Spread, thousands};
 use crate::servers;
-use crate::stores::Table;
 use crate::turns::{Contender, take_turns};
 
 /// How many keys are held while one more is acquired and released.

@@ -10,7 +10,7 @@ use crate::Effort;
 use crate::cores::Server;
 use crate::results::{Figure, Group, Spread, thousands};
 use crate::servers;
-use crate::stores::Counted;
+use crate::count::Count;
 use crate::turns::{Contender, take_turns};
 
 const SIZES: [u32; 2] = [10, 1_000];
@@ -24,22 +24,22 @@ const WAIT: Duration = Duration::from_secs(3);
 /// A semaphore of which some permits are held.
 struct Scene {
     size: u32,
-    store: Counted<Memcached>,
+    count: Count,
     session: Session,
     held: Vec<Grant>,
 }
 
 impl Scene {
     fn new(server: &str, size: u32, held: u32) -> Result<Scene> {
-        let store = Counted::new(Memcached::connect(server)?);
-        let client = Client::with_store(store.clone());
+        let count = Count::default();
+        let client = Client::with_store(count.of(Memcached::connect(server)?));
         let open = || client.session().quarantine(Duration::ZERO).open();
         let (session, holder) = (open()?, open()?);
         let name = name(size, held);
         holder.semaphore(&name).make(size).run()?;
         let hold = |_| Ok(holder.semaphore(&name).permit().lease(LEASE).acquire()?);
         let held = (0..held).map(hold).collect::<Result<_>>()?;
-        Ok(Scene { size, store, session, held })
+        Ok(Scene { size, count, session, held })
     }
 
     fn name(&self) -> String {
@@ -67,9 +67,9 @@ pub(super) fn measure(group: &mut Group, effort: Effort) -> Result<()> {
         let contenders = scenes.iter().map(|scene| Contender::new("permits", |times| scene.pairs(times)));
         let samples = take_turns(&mut contenders.collect::<Vec<_>>(), effort.rounds(ROUNDS), PAIRS)?;
         for (scene, of_scene) in scenes.iter().zip(&samples) {
-            let before = scene.store.operations();
+            let before = scene.count.operations();
             scene.pairs(PAIRS)?;
-            let operations = (scene.store.operations() - before) as f64 / PAIRS as f64;
+            let operations = (scene.count.operations() - before) as f64 / PAIRS as f64;
             let name = format!("{} of {} permits held", scene.held.len(), thousands(size.into()));
             let figure = Figure::new(format!("{name}: one more"), Spread::of(of_scene).scaled(1e6), "µs");
             group.add(figure.against("none held", Spread::of_ratios(of_scene, &samples[0])));
@@ -88,7 +88,7 @@ pub(super) fn measure(group: &mut Group, effort: Effort) -> Result<()> {
 
 /// Store operations a second of threads that wait for a permit when all are held.
 fn waiting(scene: &Scene) -> Result<f64> {
-    let before = scene.store.operations();
+    let before = scene.count.operations();
     let wait = || match scene.session.semaphore(scene.name()).permit().wait(WAIT).acquire() {
         Err(AcquireError::Busy { .. }) => Ok(()),
         Err(error) => Err(error.into()),
@@ -98,5 +98,5 @@ fn waiting(scene: &Scene) -> Result<f64> {
         let threads: Vec<_> = (0..WAITERS).map(|_| scope.spawn(wait)).collect();
         threads.into_iter().try_for_each(|thread| thread.join().expect("no thread panics"))
     })?;
-    Ok((scene.store.operations() - before) as f64 / WAIT.as_secs_f64())
+    Ok((scene.count.operations() - before) as f64 / WAIT.as_secs_f64())
 }

@@ -9,14 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use kvlock::store::{KvStore, Memcached};
 use kvlock::{Acquisition, Client, Lock, Poll};
+use kvlock_tests::Table;
 use serde::{Deserialize, Serialize};
 
 use super::part;
 use crate::Effort;
+use crate::count::Count;
 use crate::fight::cpu_seconds;
 use crate::results::{Figure, Goal, Group, Spread, thousands};
 use crate::servers;
-use crate::stores::{Counted, Table};
 
 const SESSIONS: usize = 10_000;
 const KEYS: usize = 100;
@@ -63,8 +64,8 @@ impl Wait {
     }
 
     fn wait(&self, store: impl KvStore) -> Result<Waited> {
-        let store = Counted::new(store);
-        let client = Client::with_store(store.clone());
+        let calls = Count::default();
+        let client = Client::with_store(calls.of(store));
         let open = || client.session().quarantine(Duration::ZERO).open();
         let key = |n: usize| format!("key-{}", n % self.keys);
         let holder = open()?;
@@ -77,12 +78,12 @@ impl Wait {
         let mut waiters = if self.threads { Waiters::block(locks) } else { Waiters::poll(locks)? };
         waiters.go_on(SETTLING)?;
         let bytes_per_session = (memory()? - before) / self.sessions as f64;
-        let (started, operations, cpu) = (Instant::now(), store.operations(), cpu_seconds());
+        let (started, operations, cpu) = (Instant::now(), calls.operations(), cpu_seconds());
         waiters.go_on(LENGTH)?;
         let a_second = |sum: f64| sum / started.elapsed().as_secs_f64();
         Ok(Waited {
             bytes_per_session,
-            operations_per_second: a_second((store.operations() - operations) as f64),
+            operations_per_second: a_second((calls.operations() - operations) as f64),
             seconds_per_second: a_second(cpu_seconds() - cpu),
         })
     }

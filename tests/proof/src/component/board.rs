@@ -8,6 +8,7 @@ use std::time::Duration;
 use kvlock::clock::{Clock, VirtualClock};
 use kvlock::store::{Entry, Fault, KvStore, Memory};
 use kvlock::{Client, Session};
+use kvlock_testkit::Hooked;
 
 use super::chaos::{self, Chaos};
 use super::dice::Dice;
@@ -109,7 +110,7 @@ impl Board {
         let clock = Arc::new(VirtualClock::new());
         let memory = Memory::new(clock.clone());
         let board = Arc::new_cyclic(|board| {
-            let chaos = Chaos { board: board.clone(), memory: memory.clone(), fit };
+            let chaos = Hooked::new(memory.clone(), Chaos { board: board.clone(), memory: memory.clone(), fit });
             let client = Client::with_store(chaos).with_clock(clock.clone());
             Board {
                 force,

@@ -4,15 +4,14 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use kvlock::store::{
-    DeleteOutcome, Entry, EraInfo, Fault, Finding, KvStore, Memory, StoreError, Ttl, Version, WriteOutcome,
-};
+use kvlock::store::{Entry, StoreError, Ttl};
+use kvlock_testkit::{Fault, Hook, Memory, Op};
 
 use super::board::Board;
 use crate::store::DRIFT;
 use crate::truth::Mark;
 
-/// A store between the board and the mock.
+/// Stands between the board and the mock.
 pub(crate) struct Chaos {
     pub(crate) board: Weak<Board>,
     pub(crate) memory: Memory,
@@ -26,9 +25,9 @@ pub(crate) fn mark(entry: &Entry) -> Option<Mark> {
     Mark::read(&entry.value, version)
 }
 
-impl Chaos {
+impl Hook for Chaos {
     /// One call: what others do before it arrives, what goes wrong, what it changes, what others do before the answer.
-    fn call<T>(&self, what: &str, key: &str, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn around<T>(&self, op: Op, key: &str, call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         let Some(board) = self.board.upgrade() else { return call() };
         board.meanwhile();
         let fault = board.fault();
@@ -40,8 +39,8 @@ impl Chaos {
         board.changed(key, before, self.memory.peek(key));
         let outcome = if answer.is_ok() { "answered" } else { "failed" };
         board.tell(|| match fault {
-            Some(fault) => format!("    {what} {key}: {outcome} ({fault})"),
-            None => format!("    {what} {key}: {outcome}"),
+            Some(fault) => format!("    {op} {key}: {outcome} ({fault})"),
+            None => format!("    {op} {key}: {outcome}"),
         });
         board.meanwhile();
         answer
@@ -53,38 +52,6 @@ impl Chaos {
         let shortest = if self.fit { length - length / DRIFT } else { length / 2 };
         let longer = board.roll(|dice| if dice.percent(50) { Duration::ZERO } else { dice.millis(3000) });
         Ttl::After(shortest + longer)
-    }
-}
-
-impl KvStore for Chaos {
-    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        self.call("get", key, || self.memory.get(key))
-    }
-
-    fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
-        self.call("get-many", keys.first().map_or("", String::as_str), || self.memory.get_many(keys))
-    }
-
-    fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError> {
-        let ttl = self.ttl(ttl);
-        self.call("add", key, || self.memory.add(key, value, ttl))
-    }
-
-    fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
-        let ttl = self.ttl(ttl);
-        self.call("replace", key, || self.memory.replace(key, value, ttl, if_version))
-    }
-
-    fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
-        self.call("delete", key, || self.memory.delete(key, if_version))
-    }
-
-    fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
-        self.call("era", key, || self.memory.era(key))
-    }
-
-    fn diagnose(&self) -> Vec<Finding> {
-        self.memory.diagnose()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What cannot be: each has its exit code and its message, and no two are the same.
 
-use kvlock_tests::{Kvlock, MemcachedServer};
+use kvlock_testkit::MemcachedServer;
+use kvlock_tests::Kvlock;
 
 use super::super::{World, assert_one_line, in_both};
 

@@ -7,8 +7,8 @@ use kvlock::clock::VirtualClock;
 use kvlock::store::{Fault, Op};
 use kvlock::{AcquireError, Client, GrantError, Released, Validity};
 
-use super::{Meddled, assert_undisturbed};
-use crate::world::{World, busy, busy_with, refused, secs};
+use super::assert_undisturbed;
+use crate::world::{Meddler, World, busy, busy_with, refused, secs};
 
 /// Bug 1: the lease is counted from before the wait, so that a long wait gives a lock that has ended already.
 #[test]
@@ -35,7 +35,7 @@ fn the_release_of_a_lost_lock_says_that_it_was_lost() {
 #[test]
 fn a_renewal_that_is_overtaken_by_a_theft_is_told_so() {
     let world = World::new();
-    let (meddled, one) = Meddled::session(&world, "one");
+    let (meddled, one) = Meddler::session(&world, "one");
     let mut grant = one.lock("k").acquire().unwrap();
     let successor = meddled.successor_just_before(Op::Replace, &world);
     assert!(matches!(refused(grant.renew()), GrantError::Lost { .. }));
@@ -56,7 +56,7 @@ fn a_lease_that_has_ended_is_not_revived() {
 #[test]
 fn who_finds_the_lock_taken_and_the_holder_gone_blames_nobody() {
     let world = World::new();
-    let (meddled, two) = Meddled::session(&world, "two");
+    let (meddled, two) = Meddler::session(&world, "two");
     let held = world.session("one").lock("k").acquire().unwrap();
     meddled.just_before(Op::Get, move || assert_eq!(held.release(), Ok(Released::Freed)));
     let error = refused(two.lock("k").wait(Duration::ZERO).acquire()).to_string();

@@ -6,8 +6,7 @@ use std::time::Duration;
 use kvlock::store::Op;
 use kvlock::{AcquireError, GrantError};
 
-use super::Meddled;
-use crate::world::{World, busy, refused, secs};
+use crate::world::{Meddler, World, busy, refused, secs};
 
 /// memcachelock: owners are numbered by a counter in memcached, and after it was evicted two have the same number.
 #[test]
@@ -38,7 +37,7 @@ fn an_acquire_that_fails_leaves_nothing_taken_in_its_session() {
 #[test]
 fn of_two_first_users_of_a_semaphore_of_one_permit_one_gets_it() {
     let world = World::new();
-    let (meddled, one) = Meddled::session(&world, "one");
+    let (meddled, one) = Meddler::session(&world, "one");
     let two = world.session("two");
     let theirs = Arc::new(Mutex::new(None));
     let slot = theirs.clone();

@@ -5,14 +5,14 @@ use std::time::Duration;
 use kvlock::store::{Fault, Op, Ttl};
 use kvlock::{AcquireError, GrantError, Released};
 
-use super::{Meddled, assert_undisturbed};
-use crate::world::{World, busy, millis, refused, secs};
+use super::assert_undisturbed;
+use crate::world::{Meddler, World, busy, millis, refused, secs};
 
 /// Bug 1: as tooz, a release deletes the lock of a successor.
 #[test]
 fn a_release_that_is_late_frees_no_successor() {
     let world = World::new();
-    let (meddled, one) = Meddled::session(&world, "one");
+    let (meddled, one) = Meddler::session(&world, "one");
     let grant = one.lock("k").lease(secs(30)).acquire().unwrap();
     let successor = meddled.successor_just_before(Op::Delete, &world);
     drop(grant);
@@ -23,7 +23,7 @@ fn a_release_that_is_late_frees_no_successor() {
 #[test]
 fn a_renewal_steals_no_lock() {
     let world = World::new();
-    let (meddled, one) = Meddled::session(&world, "one");
+    let (meddled, one) = Meddler::session(&world, "one");
     let mut grant = one.lock("k").acquire().unwrap();
     let successor = meddled.successor_just_before(Op::Replace, &world);
     match refused(grant.renew()) {

@@ -6,14 +6,14 @@ use std::time::Duration;
 use kvlock::store::Op;
 use kvlock::{Client, GrantError, Keep};
 
-use super::{Meddled, assert_undisturbed};
-use crate::world::{World, busy, millis, refused, secs};
+use super::assert_undisturbed;
+use crate::world::{Meddler, World, busy, millis, refused, secs};
 
 /// Bug 1: a release reads the record, finds its own, and deletes what is a successor's by then.
 #[test]
 fn a_release_overtaken_by_a_successor_deletes_nothing() {
     let world = World::new();
-    let (meddled, one) = Meddled::session(&world, "one");
+    let (meddled, one) = Meddler::session(&world, "one");
     let grant = one.lock("k").acquire().unwrap();
     let successor = meddled.successor_just_before(Op::Delete, &world);
     match refused(grant.release()) {
@@ -27,7 +27,7 @@ fn a_release_overtaken_by_a_successor_deletes_nothing() {
 #[test]
 fn a_renewal_does_not_lengthen_the_lease_of_a_successor() {
     let world = World::new();
-    let (meddled, one) = Meddled::session(&world, "one");
+    let (meddled, one) = Meddler::session(&world, "one");
     let mut grant = one.lock("k").lease(secs(30)).acquire().unwrap();
     let successor = meddled.successor_just_before(Op::Replace, &world);
     assert!(matches!(refused(grant.renew_for(secs(3600))), GrantError::Lost { .. }));

@@ -5,14 +5,14 @@ use std::time::Duration;
 use kvlock::store::{Op, Ttl};
 use kvlock::{AcquireError, GrantError, KeyState, Released, WithLockError, Work};
 
-use super::{Meddled, assert_undisturbed};
-use crate::world::{World, busy_with, refused, secs};
+use super::assert_undisturbed;
+use crate::world::{Meddler, World, busy_with, refused, secs};
 
 /// Bug 1: two clients read that the key is free, and both write that it is theirs.
 #[test]
 fn of_two_that_saw_the_key_free_one_gets_it() {
     let world = World::new();
-    let (meddled, one) = Meddled::session(&world, "one");
+    let (meddled, one) = Meddler::session(&world, "one");
     let two = world.session("two");
     assert_eq!([&one, &two].map(|session| session.status("k").unwrap().state), [KeyState::Free, KeyState::Free]);
     let theirs = std::sync::Arc::new(std::sync::Mutex::new(None));
@@ -26,7 +26,7 @@ fn of_two_that_saw_the_key_free_one_gets_it() {
 #[test]
 fn a_late_release_leaves_the_record_of_the_successor() {
     let world = World::new();
-    let (meddled, one) = Meddled::session(&world, "one");
+    let (meddled, one) = Meddler::session(&world, "one");
     let grant = one.lock("k").acquire().unwrap();
     let successor = meddled.successor_just_before(Op::Delete, &world);
     assert!(matches!(refused(grant.release()), GrantError::Lost { .. }));

@@ -1,67 +1,10 @@
 //! Somebody else acts between two calls of an acquisition: at each place, whatever it is.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kvlock::clock::VirtualClock;
-use kvlock::store::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, Memory, StoreError, Ttl, Version, WriteOutcome};
-use kvlock::{AcquireError, Client, Grant, ResizeError, Semaphore};
+use kvlock::{AcquireError, Grant, ResizeError, Semaphore};
 
-use crate::world::secs;
-
-type Action = Box<dyn FnOnce() + Send>;
-
-/// A store in front of which somebody waits for a call, and acts before it.
-struct Watched {
-    inner: Memory,
-    /// After how many more calls, and what.
-    plan: Arc<Mutex<Option<(usize, Action)>>>,
-}
-
-impl Watched {
-    fn store(&self) -> &Memory {
-        let mut plan = self.plan.lock().unwrap();
-        match plan.take() {
-            Some((0, action)) => {
-                drop(plan);
-                action();
-            }
-            Some((calls, action)) => *plan = Some((calls - 1, action)),
-            None => {}
-        }
-        &self.inner
-    }
-}
-
-impl KvStore for Watched {
-    fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
-        self.store().get(key)
-    }
-
-    fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
-        self.store().get_many(keys)
-    }
-
-    fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError> {
-        self.store().add(key, value, ttl)
-    }
-
-    fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
-        self.store().replace(key, value, ttl, if_version)
-    }
-
-    fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
-        self.store().delete(key, if_version)
-    }
-
-    fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
-        self.store().era(key)
-    }
-
-    fn diagnose(&self) -> Vec<Finding> {
-        self.inner.diagnose()
-    }
-}
+use crate::world::{Meddler, When, World, secs};
 
 /// What came of an acquisition and of what somebody else did before one of its calls.
 struct Met<T> {
@@ -75,13 +18,9 @@ struct Met<T> {
 
 /// Acquires one of two permits, of which one is held; `act` happens before the acquisition's call after `calls`.
 fn meet<T: Send + 'static>(calls: usize, act: impl FnOnce(&Semaphore) -> T + Send + 'static) -> Met<T> {
-    let clock = Arc::new(VirtualClock::new());
-    let inner = Memory::new(clock.clone());
-    let plan = Arc::default();
-    let watched = Watched { inner: inner.clone(), plan: Arc::clone(&plan) };
-    let client = Client::with_store(inner).with_clock(clock.clone());
-    let [one, holder] = ["one", "holder"].map(|owner| client.session().owner(owner).open().unwrap());
-    let two = Client::with_store(watched).with_clock(clock).session().owner("two").open().unwrap();
+    let world = World::new();
+    let [one, holder] = ["one", "holder"].map(|owner| world.fresh_session(owner));
+    let (meddler, two) = Meddler::session(&world, "two");
     let pool = one.semaphore("pool");
     pool.make(2).run().unwrap();
     holder.semaphore("pool").permit().lease(secs(3600)).acquire().unwrap().forget();
@@ -89,12 +28,11 @@ fn meet<T: Send + 'static>(calls: usize, act: impl FnOnce(&Semaphore) -> T + Sen
 
     let (sender, answer) = std::sync::mpsc::channel();
     let other = pool.clone();
-    let action: Action = Box::new(move || sender.send(act(&other)).unwrap());
-    *plan.lock().unwrap() = Some((calls, action));
+    meddler.plan(When::After(calls), move || sender.send(act(&other)).unwrap());
     let acquired = two.semaphore("pool").permit().wait(Duration::ZERO).acquire();
-    let left = plan.lock().unwrap().take();
+    let left = meddler.left();
     let happened = left.is_none();
-    if let Some((_, action)) = left {
+    if let Some(action) = left {
         action();
     }
     Met { acquired, other: answer.recv().unwrap(), pool, happened }
