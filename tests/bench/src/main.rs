@@ -7,6 +7,7 @@
 mod command;
 mod contended;
 mod cores;
+mod count;
 mod counts;
 mod fight;
 mod idle;
@@ -19,7 +20,6 @@ mod results;
 mod rivals;
 mod scale;
 mod servers;
-mod count;
 mod turns;
 mod uncontended;
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kvlock_machine::{AcquireError, Broken, Grant, GrantError, KeyError, Released, Request, StoreError, Ttl};
+use kvlock_store_model::{DRIFT, surely};
 
 use crate::line::is_line;
 use crate::news::News;
@@ -10,7 +11,6 @@ use crate::owner::{End, Op, Owner};
 use crate::plan::Scenario;
 use crate::promise::Promise;
 use crate::steps::key_of_request;
-use crate::store::{DRIFT, surely};
 use crate::truth::{Doing, Fate, Hold, Source};
 use crate::world::{Flight, World};
 

@@ -27,7 +27,6 @@ pub mod scenarios;
 mod shared;
 mod start;
 mod steps;
-mod store;
 mod story;
 mod truth;
 pub mod turns;

@@ -244,17 +244,6 @@ impl Owner {
     }
 }
 
-/// The answer of a store that fails.
-pub(crate) fn fail(request: &Request, error: StoreError) -> Reply {
-    match request {
-        Request::Get { .. } => Reply::Entry(Err(error)),
-        Request::GetMany { .. } => Reply::Entries(Err(error)),
-        Request::Add { .. } | Request::Replace { .. } => Reply::Write(Err(error)),
-        Request::Delete { .. } => Reply::Delete(Err(error)),
-        Request::Era { .. } => Reply::Era(Err(error)),
-    }
-}
-
 /// Whether a request changes anything.
 pub(crate) fn is_write(request: &Request) -> bool {
     matches!(request, Request::Add { .. } | Request::Replace { .. } | Request::Delete { .. })

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use kvlock_machine::{Acquire, Break, Event, Key, Namespace, Nonce, Release, Renew, Session, SessionOptions, Text};
+use kvlock_store_model::Store;
 
 use crate::owner::{Next, Op, Owner, Phase, Work, time};
 use crate::plan::{Deed, Plan, Scenario, Want};
-use crate::store::Store;
 use crate::truth::{Doing, Source};
 
 impl Op {

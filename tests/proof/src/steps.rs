@@ -6,11 +6,12 @@ use kvlock_machine::{
     Claim, DeleteOutcome, Event, HandedOver, Nonce, Release, Released, Reply, Request, StoreError, WaitingFor,
     WriteOutcome,
 };
+use kvlock_store_model::failed;
 
 use crate::judge;
 use crate::line::is_line;
 use crate::news::News;
-use crate::owner::{End, Lane, Next, Op, Owner, Phase, Work, fail, is_write, time};
+use crate::owner::{End, Lane, Next, Op, Owner, Phase, Work, is_write, time};
 use crate::plan::{Deed, Scenario};
 use crate::promise::Promise;
 use crate::shared::Shared;
@@ -229,7 +230,7 @@ impl World {
         let owner = self.owners[o].edit();
         let Some(mut op) = owner.lanes[l].op.take() else { return };
         let event = match (std::mem::replace(&mut op.phase, Phase::Fresh), failure) {
-            (Phase::Sent(request) | Phase::Answered(request, _), Some(error)) => Event::Reply(fail(&request, error)),
+            (Phase::Sent(request) | Phase::Answered(request, _), Some(error)) => Event::Reply(failed(&request, error)),
             (Phase::Answered(_, reply), None) => Event::Reply(reply),
             (Phase::Asleep(_), _) => match op.handed.take() {
                 Some(handed) => {
@@ -351,7 +352,7 @@ impl World {
         if self.truth.holds.iter().any(|hold| hold.fate == Fate::Standing) {
             self.news.note(News::FORGOTTEN);
         }
-        self.store.edit().lose_all(now);
+        self.store.edit().lose_all(now, 0);
         self.truth.edit().forget_all();
     }
 }

@@ -4,6 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use kvlock_machine::{Request, Version};
+use kvlock_store_model::Store;
 
 use crate::act::Ready;
 use crate::judge;
@@ -13,7 +14,6 @@ use crate::plan::{Scenario, Trouble};
 use crate::promise::Promise;
 use crate::shared::Shared;
 use crate::start::open;
-use crate::store::Store;
 use crate::truth::{Mark, Source, Truth};
 
 /// Everything there is at a moment.

@@ -169,23 +169,25 @@ impl Laboratory {
     fn set_up(mutants: &[Mutant]) -> Result<Self> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
         let workspace = workspace();
-        for part in ["guest/machine/src", "tests/proof/src"] {
+        for part in ["guest/machine/src", "tests/model/src", "tests/proof/src"] {
             let _ = fs::remove_dir_all(folder.join(part));
             copy(&workspace.join(part), &folder.join(part))?;
         }
-        for manifest in ["guest/machine/Cargo.toml", "tests/proof/Cargo.toml", "Cargo.lock"] {
+        for manifest in ["guest/machine/Cargo.toml", "tests/model/Cargo.toml", "tests/proof/Cargo.toml", "Cargo.lock"] {
             // Tests need more of the workspace than the copy has.
             let text = without_section(&fs::read_to_string(workspace.join(manifest))?, "[dev-dependencies]");
             fs::write(folder.join(manifest), text)?;
         }
-        // The checker does without the host; cargo wants to see its manifest all the same.
-        let stub = "[package]\nname = \"kvlock\"\nversion.workspace = true\nedition.workspace = true\n";
-        fs::create_dir_all(folder.join("host/src"))?;
-        fs::write(folder.join("host/Cargo.toml"), stub)?;
-        fs::write(folder.join("host/src/lib.rs"), "")?;
+        // The checker does without the host; cargo wants to see these manifests all the same.
+        for (part, name) in [("host", "kvlock"), ("tests/testkit", "kvlock-testkit")] {
+            let stub = format!("[package]\nname = \"{name}\"\nversion.workspace = true\nedition.workspace = true\n");
+            fs::create_dir_all(folder.join(part).join("src"))?;
+            fs::write(folder.join(part).join("Cargo.toml"), stub)?;
+            fs::write(folder.join(part).join("src/lib.rs"), "")?;
+        }
         let root = fs::read_to_string(workspace.join("Cargo.toml"))?;
         let shared = root.find("[workspace.package]").context("the workspace has settings")?;
-        let members = "[workspace]\nresolver = \"3\"\nmembers = [\"guest/machine\", \"tests/proof\", \"host\"]\n\n";
+        let members = "[workspace]\nresolver = \"3\"\nmembers = [\"guest/machine\", \"tests/*\", \"host\"]\n\n";
         fs::write(folder.join("Cargo.toml"), format!("{members}{}", &root[shared..]))?;
         let mut changed: BTreeMap<&str, Vec<(usize, &Mutant)>> = BTreeMap::new();
         for (index, mutant) in mutants.iter().enumerate() {

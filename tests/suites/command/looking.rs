@@ -1,8 +1,8 @@
 //! What shows: status, break, doctor, component, completions, help.
 
-use kvlock_tests::kvlock::eventually;
 use kvlock_testkit::{MemcachedServer, process};
 use kvlock_tests::Kvlock;
+use kvlock_tests::kvlock::eventually;
 use serde_json::Value;
 
 use super::{World, in_both};

@@ -36,9 +36,9 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kvlock_tests::kvlock::{Output, Running, eventually};
 use kvlock_testkit::MemcachedServer;
 use kvlock_tests::Kvlock;
+use kvlock_tests::kvlock::{Output, Running, eventually};
 
 const SECOND: Duration = Duration::from_secs(1);
 

@@ -25,7 +25,9 @@ impl World {
     /// Runs it as nobody, who is refused for this reason with one line. Soft work does not run either.
     #[track_caller]
     fn assert_refused(&self, part: &str) {
-        for arguments in [&["run", "k", "--", "echo", "ran"][..], &["run", "--soft", "k", "--", "echo", "ran"], &["doctor"]] {
+        for arguments in
+            [&["run", "k", "--", "echo", "ran"][..], &["run", "--soft", "k", "--", "echo", "ran"], &["doctor"]]
+        {
             let output = self.nobodys(arguments);
             assert_eq!((output.code, output.stdout.as_str()), (69, ""), "{arguments:?}: {output:?}");
             assert!(output.stderr.lines().count() == 1 && output.stderr.contains(part), "{arguments:?}: {output:?}");

@@ -4,8 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use kvlock::store::{KvStore, Memcached, Severity, WriteOutcome};
-use kvlock_tests::kvlock::eventually;
 use kvlock_testkit::MemcachedServer;
+use kvlock_tests::kvlock::eventually;
 use kvlock_tests::{Mode, Proxy, Watch};
 
 use crate::support::{SECOND, TTL, add, assert_unavailable, assert_unknown, get, store};

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kvlock::store::{Finding, KvStore, Memcached, Severity, StoreError};
-use kvlock_tests::kvlock::eventually;
 use kvlock_testkit::MemcachedServer;
+use kvlock_tests::kvlock::eventually;
 use kvlock_tests::{Mode, Proxy};
 
 use crate::support::{SECOND, TTL, add, assert_rejected, assert_unavailable, get, token};

@@ -1,8 +1,6 @@
 //! A store in front of another.
 
-use kvlock::store::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, Op, StoreError, Ttl, Version, WriteOutcome,
-};
+use kvlock::store::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, Op, StoreError, Ttl, Version, WriteOutcome};
 
 /// What stands between the callers of a [`Hooked`] store and the store itself.
 pub trait Hook: Send + Sync + 'static {

@@ -16,6 +16,7 @@ use kvlock_machine::{
     Resize, ResizeError, SemaphoreStatus, Session, SessionOptions, Size, Status, Step, StoreError, Text, Time, Ttl,
     Validity,
 };
+use kvlock_store_model::failed;
 use store::Servers;
 
 /// What goes wrong with a call.
@@ -355,7 +356,7 @@ impl<M: Machine> Op<M> {
 
     fn send(&mut self, world: &mut World, request: Request) {
         let fault = world.meet(&request);
-        let unknown = |request: &Request| fail(request, StoreError::UnknownOutcome("no answer".into()));
+        let unknown = |request: &Request| failed(request, StoreError::UnknownOutcome("no answer".into()));
         let (delay, event) = match fault {
             Fault::Fine => (Duration::ZERO, None),
             Fault::SlowRequest(delay) => {
@@ -365,9 +366,9 @@ impl<M: Machine> Op<M> {
             }
             Fault::SlowReply(delay) => (delay, None),
             Fault::Unavailable => {
-                (Duration::ZERO, Some(fail(&request, StoreError::Unavailable("connection refused".into()))))
+                (Duration::ZERO, Some(failed(&request, StoreError::Unavailable("connection refused".into()))))
             }
-            Fault::Rejected => (Duration::ZERO, Some(fail(&request, StoreError::Rejected("out of memory".into())))),
+            Fault::Rejected => (Duration::ZERO, Some(failed(&request, StoreError::Rejected("out of memory".into())))),
             Fault::LostRequest => (TIMEOUT, Some(unknown(&request))),
             Fault::LostReply => {
                 world.servers.execute(&request, world.now);
@@ -430,16 +431,6 @@ impl<M: Machine> Drive for Op<M> {
             }
             ended => self.state = ended,
         }
-    }
-}
-
-fn fail(request: &Request, error: StoreError) -> Reply {
-    match request {
-        Request::Get { .. } => Reply::Entry(Err(error)),
-        Request::GetMany { .. } => Reply::Entries(Err(error)),
-        Request::Add { .. } | Request::Replace { .. } => Reply::Write(Err(error)),
-        Request::Delete { .. } => Reply::Delete(Err(error)),
-        Request::Era { .. } => Reply::Era(Err(error)),
     }
 }
 

@@ -1,37 +1,22 @@
-//! A model of a store of several servers: exact ttl, versions per era, and contents that can be lost.
+//! A store of several servers, and a history of what was written there.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use kvlock_machine::{DeleteOutcome, Entry, EraInfo, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
+use kvlock_machine::{Entry, Reply, Request};
+use kvlock_store_model::{Keeping, Store};
 
 /// What an era's number begins with when the world's time is zero.
 const EPOCH: u64 = 1_790_000_000_000_000_000;
 
-/// One server, its era and its contents.
-#[derive(Debug, Clone)]
-pub(crate) struct Server {
-    pub(crate) era: u64,
-    lossless_since: Option<Duration>,
-    written: u64,
-    entries: HashMap<String, Stored>,
-}
-
-#[derive(Debug, Clone)]
-struct Stored {
-    value: Vec<u8>,
-    number: u64,
-    expires: Option<Duration>,
-}
-
 /// All servers. A key lives on the first unless it was placed elsewhere.
 #[derive(Debug, Clone)]
 pub(crate) struct Servers {
-    pub(crate) all: Vec<Server>,
+    all: Vec<Store>,
     places: HashMap<String, usize>,
     /// How much longer than asked for an entry is kept.
     pub(crate) slack: Duration,
-    /// Each write that was executed: when, the key, the value, whether it replaced one.
+    /// Each write that was executed, the oldest first.
     pub(crate) history: Vec<Write>,
 }
 
@@ -48,24 +33,28 @@ pub(crate) struct Write {
 
 impl Servers {
     pub(crate) fn new() -> Self {
-        Servers { all: vec![Server::old()], places: HashMap::new(), slack: Duration::ZERO, history: Vec::new() }
+        let mut servers =
+            Servers { all: Vec::new(), places: HashMap::new(), slack: Duration::ZERO, history: Vec::new() };
+        servers.add();
+        servers
     }
 
     /// Puts a key on a server of its own, whose era is as old as one can be; its number.
     pub(crate) fn place(&mut self, key: &str) -> usize {
-        self.all.push(Server { era: EPOCH - 1_000_000_000 * self.all.len() as u64, ..Server::old() });
-        self.places.insert(store_key(key), self.all.len() - 1);
+        let number = self.add();
+        self.places.insert(store_key(key), number);
+        number
+    }
+
+    fn add(&mut self) -> usize {
+        let era = EPOCH - 1_000_000_000 * (self.all.len() as u64).max(1);
+        self.all.push(Store::of_era(era, Keeping::Longer(Duration::ZERO)));
         self.all.len() - 1
     }
 
     /// A server loses everything, and a new era begins.
     pub(crate) fn lose(&mut self, server: usize, now: Duration) {
-        let server = &mut self.all[server];
-        let began = EPOCH + u64::try_from(now.as_nanos()).unwrap();
-        server.era = began.max(server.era + server.written + 1);
-        server.lossless_since = Some(now);
-        server.written = 0;
-        server.entries.clear();
+        self.all[server].lose_all(now, EPOCH + u64::try_from(now.as_nanos()).unwrap());
     }
 
     /// The store drops one entry.
@@ -80,20 +69,21 @@ impl Servers {
 
     /// Somebody else writes over what the store has under this key of its own.
     pub(crate) fn put(&mut self, store_key: &str, value: &[u8]) {
-        let server = self.server(store_key);
-        server.written += 1;
-        let number = server.written;
-        server.entries.insert(store_key.into(), Stored { value: value.to_vec(), number, expires: None });
+        self.server(store_key).put(store_key, value);
     }
 
     /// The store drops what it has under this key of its own.
     pub(crate) fn remove(&mut self, store_key: &str) {
-        self.server(store_key).entries.remove(store_key);
+        self.server(store_key).drop_entry(store_key);
     }
 
     /// What is there, as a reader sees it.
     pub(crate) fn entry(&mut self, key: &str, now: Duration) -> Option<Entry> {
-        self.read(&store_key(key), now)
+        let key = store_key(key);
+        match self.execute(&Request::Get { key: key.as_str().into() }, now) {
+            Reply::Entry(entry) => entry.expect("the model never fails to read"),
+            other => panic!("{other:?}"),
+        }
     }
 
     /// The value, as text.
@@ -101,75 +91,37 @@ impl Servers {
         self.entry(key, now).map(|entry| String::from_utf8(entry.value).unwrap())
     }
 
-    fn server(&mut self, store_key: &str) -> &mut Server {
+    fn server(&mut self, store_key: &str) -> &mut Store {
         let server = self.places.get(store_key).copied().unwrap_or(0);
         &mut self.all[server]
     }
 
-    fn read(&mut self, key: &str, now: Duration) -> Option<Entry> {
-        let server = self.server(key);
-        server.entries.retain(|_, stored| stored.expires.is_none_or(|expires| expires > now));
-        let stored = server.entries.get(key)?;
-        Some(Entry {
-            value: stored.value.clone(),
-            version: Version { era: server.era, number: stored.number },
-            time_left: Some(stored.expires.map_or(Ttl::Forever, |expires| Ttl::After(expires - now))),
-        })
-    }
-
-    fn write(&mut self, key: &str, value: &[u8], ttl: Ttl, now: Duration) -> WriteOutcome {
-        let before = self.read(key, now).map(|entry| entry.value);
-        let slack = self.slack;
-        let server = self.server(key);
-        server.written += 1;
-        let version = Version { era: server.era, number: server.written };
-        let expires = match ttl {
-            Ttl::After(length) => Some(now + length + slack),
-            Ttl::Forever => None,
-        };
-        let stored = Stored { value: value.to_vec(), number: version.number, expires };
-        server.entries.insert(key.into(), stored);
-        self.history.push(Write { at: now, key: key.into(), before, after: Some(value.to_vec()) });
-        WriteOutcome::Written(version)
-    }
-
     /// Does what a request asks for.
     pub(crate) fn execute(&mut self, request: &Request, now: Duration) -> Reply {
-        match request {
-            Request::Get { key } => Reply::Entry(Ok(self.read(key, now))),
-            Request::GetMany { keys } => Reply::Entries(Ok(keys.iter().map(|key| self.read(key, now)).collect())),
-            Request::Era { key } => {
-                let server = self.server(key);
-                let lossless_for = server.lossless_since.map_or(Duration::MAX, |since| now - since);
-                Reply::Era(Ok(EraInfo { id: server.era, lossless_for }))
+        let key = match request {
+            Request::Get { key } | Request::Add { key, .. } | Request::Era { key } => key,
+            Request::Replace { key, .. } | Request::Delete { key, .. } => key,
+            Request::GetMany { keys } => {
+                let one = |key: &std::sync::Arc<str>| match self.execute(&Request::Get { key: key.clone() }, now) {
+                    Reply::Entry(entry) => entry,
+                    other => panic!("{other:?}"),
+                };
+                return Reply::Entries(keys.iter().map(one).collect());
             }
-            Request::Add { key, value, ttl } => Reply::Write(Ok(match self.read(key, now) {
-                Some(entry) => WriteOutcome::Conflict(Some(entry.version)),
-                None => self.write(key, value, *ttl, now),
-            })),
-            Request::Replace { key, value, ttl, if_version } => Reply::Write(match self.read(key, now) {
-                _ if *ttl == Ttl::After(Duration::ZERO) => Err(StoreError::Invalid("a ttl of zero".into())),
-                None => Ok(WriteOutcome::Absent),
-                Some(entry) if entry.version == *if_version => Ok(self.write(key, value, *ttl, now)),
-                Some(entry) => Ok(WriteOutcome::Conflict(Some(entry.version))),
-            }),
-            Request::Delete { key, if_version } => Reply::Delete(Ok(match self.read(key, now) {
-                None => DeleteOutcome::Absent,
-                Some(entry) if entry.version == *if_version => {
-                    self.server(key).entries.remove(&**key);
-                    let before = Some(entry.value);
-                    self.history.push(Write { at: now, key: key.to_string(), before, after: None });
-                    DeleteOutcome::Deleted
-                }
-                Some(entry) => DeleteOutcome::Conflict(Some(entry.version)),
-            })),
+        };
+        let slack = self.slack;
+        let server = self.server(key);
+        server.keep(Keeping::Longer(slack));
+        server.end(now);
+        let value = |server: &Store| server.entry(key).map(|stored| (stored.number, stored.value.clone()));
+        let before = value(server);
+        let reply = server.execute(request, now);
+        let after = value(server);
+        if before != after {
+            let [before, after] = [before, after].map(|there| there.map(|(_, value)| value));
+            self.history.push(Write { at: now, key: key.to_string(), before, after });
         }
-    }
-}
-
-impl Server {
-    fn old() -> Self {
-        Server { era: EPOCH - 1_000_000_000, lossless_since: None, written: 0, entries: HashMap::new() }
+        reply
     }
 }
 

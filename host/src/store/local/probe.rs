@@ -150,7 +150,8 @@ pub(super) fn share_journal(path: &Path) -> Result<(), StoreError> {
     let opened = OpenOptions::new().write(true).create(true).truncate(false).custom_flags(no_link).open(&journal);
     let opened = opened.map_err(|error| {
         let advice = format!("it needs the owner, group and mode of `{}`", path.display());
-        let in_sticky = journal.parent().and_then(|folder| folder.metadata().ok()).is_some_and(|data| data.mode() & 0o1000 > 0);
+        let in_sticky =
+            journal.parent().and_then(|folder| folder.metadata().ok()).is_some_and(|data| data.mode() & 0o1000 > 0);
         let advice = if in_sticky { format!("{advice}, and a folder that is not sticky as /tmp is") } else { advice };
         refused(&journal, &format!("cannot be opened for writing ({error}): {advice}"))
     })?;
@@ -158,7 +159,9 @@ pub(super) fn share_journal(path: &Path) -> Result<(), StoreError> {
         && found.nlink() == 1
     {
         // Where we may not, it is the owner's to do.
-        if (found.uid(), found.gid()) != (file.uid(), file.gid()) && fchown(&opened, Some(file.uid()), Some(file.gid())).is_err() {
+        if (found.uid(), found.gid()) != (file.uid(), file.gid())
+            && fchown(&opened, Some(file.uid()), Some(file.gid())).is_err()
+        {
             let _ = fchown(&opened, None, Some(file.gid()));
         }
         if found.mode() & WHO != file.mode() & WHO {

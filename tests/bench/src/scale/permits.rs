@@ -8,9 +8,9 @@ use kvlock::{AcquireError, Client, Grant, Session};
 
 use crate::Effort;
 use crate::cores::Server;
+use crate::count::Count;
 use crate::results::{Figure, Group, Spread, thousands};
 use crate::servers;
-use crate::count::Count;
 use crate::turns::{Contender, take_turns};
 
 const SIZES: [u32; 2] = [10, 1_000];

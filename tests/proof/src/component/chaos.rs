@@ -5,10 +5,10 @@ use std::sync::Weak;
 use std::time::Duration;
 
 use kvlock::store::{Entry, StoreError, Ttl};
+use kvlock_store_model::DRIFT;
 use kvlock_testkit::{Fault, Hook, Memory, Op};
 
 use super::board::Board;
-use crate::store::DRIFT;
 use crate::truth::Mark;
 
 /// Stands between the board and the mock.

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kvlock::{AcquireError, Acquisition, Grant, GrantError, Poll, Released, Session, Validity};
+use kvlock_store_model::surely;
 
 use super::board::Board;
 use crate::promise::Promise;
-use crate::store::surely;
 
 /// The two keys of a schedule.
 pub(crate) const KEYS: [&str; 2] = ["k", "l"];

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kvlock_machine::{AcquireError, Grant, GrantError, NextTry, ResizeError, Validity, WaitingFor};
+use kvlock_store_model::surely;
 
 use super::Seen;
 use super::work::{End, Op, Work};
 use super::world::{RESERVE, World};
 use crate::owner::time;
 use crate::promise::Promise;
-use crate::store::surely;
 
 impl World {
     pub(super) fn ended(&mut self, m: usize, op: Op, end: End) {

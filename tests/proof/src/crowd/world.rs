@@ -8,12 +8,12 @@ use kvlock_machine::{
     Acquire, AcquirePermit, Event, Grant, Key, Lease, LockOptions, Namespace, Nonce, Release, Reply, Request, Resize,
     Retry, RetryOptions, Session, SessionOptions, Size, StoreError, Text, Try, Ttl, WriteOutcome,
 };
+use kvlock_store_model::{Store, failed};
 
 use super::work::{Next, Op, Work};
 use super::{Deed, Scenario, Seen};
-use crate::owner::{Phase, fail, is_write, time};
+use crate::owner::{Phase, is_write, time};
 use crate::promise::Promise;
-use crate::store::Store;
 
 /// What of the lease is sure, halved.
 const TICK: Duration = Duration::from_millis(14_970);
@@ -228,7 +228,7 @@ impl World {
             Act::LoseAll => {
                 self.losses -= 1;
                 self.lost = true;
-                self.store.lose_all(self.at());
+                self.store.lose_all(self.at(), 0);
                 self.note_size();
             }
         }
@@ -392,7 +392,7 @@ impl World {
         let Some(op) = &mut self.members[m].op else { return };
         op.doubtful = true;
         let Phase::Sent(request) = &op.phase else { return };
-        let reply = fail(request, StoreError::UnknownOutcome(String::new()));
+        let reply = failed(request, StoreError::UnknownOutcome(String::new()));
         self.go_on(m, Event::Reply(reply));
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kvlock_machine::{
     Acquire, Event, Grant, Key, Lease, LockOptions, Nonce, Release, Reply, Request, Session, Ttl, WriteOutcome,
 };
+use kvlock_store_model::Store;
 
 use super::Scenario;
 use crate::line::is_line;
@@ -12,7 +13,6 @@ use crate::owner::{End, Next, Work, time};
 use crate::promise::Promise;
 use crate::shared::Shared;
 use crate::start::{nonce, open_as, store_key};
-use crate::store::Store;
 use crate::story::{self, Story};
 
 /// A call there and back: a slow network, so that a run is short. No pause that the line asks for is longer than turns
