@@ -6,6 +6,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod table;
 pub mod terminal;
+pub mod tree;
 pub mod watch;
 
 pub use kvlock::Kvlock;

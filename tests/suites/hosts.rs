@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use kvlock_testkit::{MemcachedServer, process};
+use kvlock_tests::tree::workspace;
 
 /// What every host prints: the same component, hence the same story.
 const STORY: &str = "\
@@ -160,7 +161,7 @@ fn node_host(folder: &Path) -> PathBuf {
 }
 
 fn folder(host: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("hosts").join(host)
+    workspace().join("tests/hosts").join(host)
 }
 
 /// Runs a command and gives its output; where it fails, says what helps.

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use kvlock_testkit::process;
+use kvlock_tests::tree::workspace;
 use syn::visit::Visit;
 
 /// Which mutant the checker is to run; none runs the machines as they are.
@@ -238,10 +239,6 @@ fn without_section(manifest: &str, heading: &str) -> String {
 
 fn crate_folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn workspace() -> PathBuf {
-    crate_folder().ancestors().nth(2).expect("the crate lies in the workspace").to_path_buf()
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -86,7 +86,7 @@ fn fields(value: &Value, found: &mut BTreeSet<String>) {
 
 #[test]
 fn no_number_loses_digits_in_a_double_and_every_field_is_documented() {
-    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/json.md")).unwrap();
+    let page = kvlock_tests::tree::page("docs/json.md");
     in_both(|world| {
         let told = everything(world);
         assert!(told.len() > 30, "{}", told.len());

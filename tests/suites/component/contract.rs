@@ -1,9 +1,8 @@
 //! The built component and its WIT, read as an embedder's tools read them: what it imports and exports, how large it
 //! is, and that every item is documented.
 
-use std::path::Path;
-
 use kvlock::COMPONENT;
+use kvlock_tests::tree::workspace;
 use wit_component::DecodedWasm;
 use wit_parser::{Docs, Resolve, Stability, TypeDefKind, WorldItem, WorldKey};
 
@@ -57,7 +56,7 @@ fn the_component_is_small() {
 #[test]
 fn every_item_of_the_wit_is_documented_and_says_since_when() {
     let mut resolve = Resolve::default();
-    let (package, _) = resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
+    let (package, _) = resolve.push_dir(workspace().join("wit")).unwrap();
     let package = resolve.packages[package].name.clone();
     let (found, items) = undocumented(&resolve, &package.namespace);
     assert_eq!(found, [""; 0]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{page, sources, workspace};
+use kvlock_tests::tree::{page, sources, workspace};
 
 /// The feature rows: number, and the cells behind it.
 fn rows() -> Vec<(String, Vec<String>)> {
@@ -27,10 +27,7 @@ fn every_feature_of_the_seeds_has_its_row() {
 
 #[test]
 fn every_feature_that_works_names_a_test_that_exists() {
-    let mut code = String::new();
-    for folder in ["examples", "guest", "host", "tests"] {
-        sources(&workspace().join(folder), &mut code);
-    }
+    let code = ["examples", "guest", "host", "tests"].map(|folder| sources(&workspace().join(folder))).concat();
     for (number, cells) in rows() {
         let [_, how, test] = cells.as_slice() else { panic!("{number} has {} cells", cells.len()) };
         if how == "not yet" {

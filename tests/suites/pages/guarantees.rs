@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{page, sources, workspace};
+use kvlock_tests::tree::{page, sources, workspace};
 
 /// The commands in the text, as words; those in its tables and lists, not in its blocks of code.
 fn commands() -> Vec<Vec<String>> {
@@ -37,8 +37,7 @@ fn check_test(words: &[&str]) {
         }
         _ => panic!("cargo test {words:?}"),
     };
-    let mut code = String::new();
-    sources(&target, &mut code);
+    let code = sources(&target);
     assert!(code.contains("#[test]"), "{words:?}: {} has no tests", target.display());
     if let Some(name) = filter {
         assert!(code.contains(&format!("fn {name}(")), "{words:?}: no such test");

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::{page, pages, prose_lines, workspace};
+use kvlock_tests::tree::{page, workspace};
+
+use crate::{pages, prose_lines};
 
 /// Returns the targets of the links in a page.
 fn links(text: &str) -> Vec<String> {

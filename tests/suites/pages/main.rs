@@ -13,16 +13,8 @@ mod prose;
 mod shell;
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_path_buf()
-}
-
-/// Returns the text of a page, named from the workspace.
-fn page(name: &str) -> String {
-    fs::read_to_string(workspace().join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-}
+use kvlock_tests::tree::workspace;
 
 /// Returns the names of all pages: those beside the README and those in `docs`.
 fn pages() -> Vec<String> {
@@ -38,19 +30,6 @@ fn pages() -> Vec<String> {
     found.sort();
     assert!(found.len() > 10, "{found:?}");
     found
-}
-
-/// Appends the Rust sources in a file or folder.
-fn sources(path: &Path, found: &mut String) {
-    if path.is_file() {
-        found.push_str(&fs::read_to_string(path).expect("a source is text"));
-    }
-    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() && !path.ends_with("target") || path.extension().is_some_and(|extension| extension == "rs") {
-            sources(&path, found);
-        }
-    }
 }
 
 /// Returns the lines of a page that are no code, each with its number.

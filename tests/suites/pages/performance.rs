@@ -1,7 +1,8 @@
 //! The figures are those that `cargo xtask bench --readme` has kept.
 
+use kvlock_tests::tree::{page, workspace};
+
 use crate::results::Results;
-use crate::{page, workspace};
 
 #[test]
 fn the_figures_are_those_of_the_results_that_are_kept() {

@@ -1,6 +1,8 @@
 //! The pages keep to short sentences, which a reader does not stumble over.
 
-use crate::{page, pages, prose_lines};
+use kvlock_tests::tree::page;
+
+use crate::{pages, prose_lines};
 
 /// How many words a sentence may have.
 const MOST_WORDS: usize = 30;

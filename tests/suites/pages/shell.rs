@@ -7,7 +7,9 @@ use std::path::Path;
 use kvlock_tests::kvlock::Running;
 use kvlock_tests::{Kvlock, MemcachedServer};
 
-use crate::{page, pages};
+use kvlock_tests::tree::page;
+
+use crate::pages;
 
 /// What a page says beside `kvlock`, and a test has no use for.
 const STUBS: [&str; 7] = ["memcached", "git", "./backup.sh", "./report.sh", "./deploy.sh", "./encode.sh", "./serve"];
