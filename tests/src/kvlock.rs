@@ -28,6 +28,8 @@ pub struct Kvlock {
 /// What a command did.
 #[derive(Debug)]
 pub struct Output {
+    /// The arguments of the command.
+    pub command: String,
     /// The exit code; 128+n if it died of signal n.
     pub code: i32,
     /// What it wrote on stdout.
@@ -42,6 +44,7 @@ pub struct Output {
 /// A command that runs. It is killed when this value is dropped.
 #[derive(Debug)]
 pub struct Running {
+    command: String,
     child: Child,
     watch: Watch,
     readers: [Option<JoinHandle<Vec<u8>>>; 2],
@@ -109,6 +112,23 @@ impl Kvlock {
 }
 
 impl Output {
+    /// Fails unless it ended with this code and said one line, which begins with our name and has all of these parts.
+    #[track_caller]
+    pub fn assert_says(&self, code: i32, parts: &[&str]) {
+        let is_line = self.stderr.starts_with("kvlock: ") && self.stderr.lines().count() == 1;
+        assert!(self.code == code && is_line && self.stderr.ends_with('\n'), "{code}: {self:?}");
+        for part in parts {
+            assert!(self.stderr.contains(part), "`{part}`: {self:?}");
+        }
+    }
+
+    /// Does the same, and fails if it printed anything.
+    #[track_caller]
+    pub fn assert_refused(&self, code: i32, parts: &[&str]) {
+        self.assert_says(code, parts);
+        assert_eq!(self.stdout, "", "{self:?}");
+    }
+
     /// Fails if it took longer than it may on a machine that does nothing else.
     #[track_caller]
     pub fn assert_within(&self, bound: Duration) {
@@ -122,7 +142,8 @@ impl Running {
         let watch = Watch::start();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let readers = [child.stdout.take().map(read_all), child.stderr.take().map(read_all)];
-        Running { child, watch, readers }
+        let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+        Running { command: arguments.join(" "), child, watch, readers }
     }
 
     /// The process id.
@@ -153,11 +174,11 @@ impl Running {
 
     /// Waits for its end, and for what it wrote as text.
     #[track_caller]
-    pub fn wait(self) -> Output {
-        let watch = self.watch;
+    pub fn wait(mut self) -> Output {
+        let (watch, command) = (self.watch, std::mem::take(&mut self.command));
         let (code, took, [stdout, stderr]) = self.wait_bytes();
         let [stdout, stderr] = [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        Output { code, stdout, stderr, took, watch }
+        Output { command, code, stdout, stderr, took, watch }
     }
 
     /// Waits for its end, and for what it wrote, byte by byte: exit code, time taken, stdout and stderr.

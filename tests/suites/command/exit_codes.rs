@@ -27,9 +27,7 @@ fn what_cannot_be_run_gives_126_or_127_and_frees_the_lock() {
     std::fs::write(world.path("text"), "no program").unwrap();
     for (program, code) in [("./text", 126), ("/", 126), ("no-such-program", 127), ("./no-such-file", 127)] {
         let output = world.run(["run", "k", "--", program]);
-        assert_eq!(output.code, code, "{output:?}");
-        assert_one_line(&output.stderr);
-        assert!(output.stderr.contains(&format!("`{program}`")), "{output:?}");
+        output.assert_says(code, &[&format!("`{program}`")]);
         assert!(world.is_free("k"));
     }
 }
@@ -39,11 +37,7 @@ fn a_busy_lock_gives_75_or_what_was_asked_for() {
     in_both(|world| {
         let _holder = world.hold("k", &["--owner", "somebody"]);
         let output = world.run(["run", "k", "--wait", "0", "--", "true"]);
-        assert_eq!(output.code, 75, "{output:?}");
-        assert_one_line(&output.stderr);
-        for part in ["`k`", "somebody", "since", "until"] {
-            assert!(output.stderr.contains(part), "{part}: {output:?}");
-        }
+        output.assert_says(75, &["`k`", "somebody", "since", "until"]);
         assert_eq!(world.run(["acquire", "k", "--wait", "0"]).code, 75);
         for code in ["0", "3", "255"] {
             let options = ["run", "k", "--wait", "0", "--conflict-exit-code", code, "--", "sh", "-c", "echo ran"];
@@ -93,9 +87,7 @@ fn too_little_memory_is_no_bug_and_names_the_limit() {
     for command in ["run k -- true", "acquire k", "status k", "semaphore list"] {
         let script = format!("ulimit -v 2000000; \"$KVLOCK\" {command}");
         let output = kvlock_tests::kvlock::Running::start(world.command_of("sh".as_ref(), ["-c", &script])).wait();
-        assert_eq!((output.code, output.stdout.as_str()), (71, ""), "{output:?}");
-        assert_one_line(&output.stderr);
-        assert!(output.stderr.contains("ulimit -v"), "{output:?}");
+        output.assert_refused(71, &["ulimit -v"]);
     }
 }
 
@@ -122,9 +114,7 @@ fn wrong_values_are_named_on_one_line() {
     ];
     for (arguments, part) in cases {
         let output = world.run(arguments);
-        assert_eq!((output.code, output.stdout.as_str()), (64, ""), "{arguments:?}: {output:?}");
-        assert_one_line(&output.stderr);
-        assert!(output.stderr.contains(part), "{arguments:?}: {output:?}");
+        output.assert_refused(64, &[part]);
     }
 }
 

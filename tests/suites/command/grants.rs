@@ -25,8 +25,7 @@ fn a_grant_that_was_renewed_is_of_no_use_any_more() {
         let new = world.ok(["renew", &old]);
         for subcommand in ["release", "renew"] {
             let output = world.run([subcommand, &old]);
-            assert_eq!(output.code, 77, "{output:?}");
-            assert_one_line(&output.stderr);
+            output.assert_says(77, &[]);
         }
         assert!(!world.is_free("k"));
         assert_eq!(world.run(["release", &new]).code, 0);
@@ -42,9 +41,7 @@ fn an_expired_grant_does_nothing_to_the_next_holder() {
         let new = world.ok(["acquire", "k", "--owner", "late", "--wait", "10s"]);
         for subcommand in ["release", "renew"] {
             let output = world.run([subcommand, &old]);
-            assert_eq!(output.code, 77, "{output:?}");
-            assert_one_line(&output.stderr);
-            assert!(output.stderr.contains("`k`") && output.stderr.contains("late"), "{output:?}");
+            output.assert_says(77, &["`k`", "late"]);
         }
         assert!(world.ok(["status", "k"]).contains("held by late"));
         assert_eq!(world.run(["release", &new]).code, 0);
@@ -86,8 +83,7 @@ fn grants_are_told_as_json_on_request() {
 fn assert_useless(world: &World, word: &str, part: &str) {
     for subcommand in ["release", "renew"] {
         let output = world.run([subcommand, word]);
-        assert_eq!((output.code, output.stdout.as_str()), (77, ""), "{output:?}");
-        assert_one_line(&output.stderr);
+        output.assert_refused(77, &[]);
         assert!(output.stderr.contains(part) && output.stderr.contains('`'), "`{part}`: {output:?}");
         assert!(!output.stderr.contains("what it guarded"), "nobody knows whether it guarded anything: {output:?}");
     }

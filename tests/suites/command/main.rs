@@ -141,10 +141,3 @@ fn assert_waited(output: &Output) {
     let took = output.took.as_secs_f64() + 0.05;
     assert!(seconds.is_some_and(|seconds: f64| seconds >= 1.0 && seconds <= took), "{output:?}");
 }
-
-/// A message for people: one line, which begins with our name.
-#[track_caller]
-fn assert_one_line(stderr: &str) {
-    assert!(stderr.starts_with("kvlock: ") && stderr.ends_with('\n'), "{stderr:?}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr:?}");
-}

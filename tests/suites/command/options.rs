@@ -61,9 +61,7 @@ fn the_quarantine_stands_before_or_after_the_subcommand() {
     let kvlock = kvlock_tests::Kvlock::at_home(world.folder.path());
     let run = ["run", "k", "--wait", "0", "--", "true"];
     let fresh = kvlock.run(["--store", &url].iter().chain(&run));
-    assert_eq!(fresh.code, 75, "{fresh:?}");
-    assert!(fresh.stderr.contains("quarantine"), "{fresh:?}");
-    super::assert_one_line(&fresh.stderr);
+    fresh.assert_says(75, &["quarantine"]);
     assert_eq!(kvlock.run(["--quarantine", "0", "--store", &url].iter().chain(&run)).code, 0);
     let after = ["run", "--store", &url, "--quarantine", "0", "k", "--wait", "0", "--", "true"];
     assert_eq!(kvlock.run(after).code, 0);

@@ -155,14 +155,12 @@ fn what_is_left_in_the_group_is_said_and_the_lock_is_free() {
     let world = World::local();
     for (option, said) in [("--linger=release", true), ("-q", false)] {
         let output = world.script("k", &[option], LEAVES);
-        assert_eq!(output.code, 9, "{output:?}");
         let left: u32 = world.await_line("left").parse().unwrap();
         assert!(is_alive(left) && world.is_free("k"));
         if said {
-            super::assert_one_line(&output.stderr);
-            assert!(output.stderr.contains(&format!("left running: {left} (sh)")), "{output:?}");
+            output.assert_says(9, &[&format!("left running: {left} (sh)")]);
         } else {
-            assert_eq!(output.stderr, "");
+            assert_eq!((output.code, output.stderr.as_str()), (9, ""), "{output:?}");
         }
         std::fs::write(world.path("end"), "").unwrap();
         eventually("its end", || !is_alive(left));

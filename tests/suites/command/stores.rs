@@ -4,9 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 
 use kvlock_tests::Kvlock;
-use kvlock_tests::kvlock::Output;
 
-use super::{SECOND, World, assert_one_line};
+use super::{SECOND, World};
 
 /// What each way to use a store gives.
 #[track_caller]
@@ -19,15 +18,9 @@ fn assert_all_give(code: i32, kvlock: &Kvlock, part: &str) {
     ];
     for arguments in commands {
         let output = kvlock.run(arguments);
-        assert_eq!((output.code, output.stdout.as_str()), (code, ""), "{arguments:?}: {output:?}");
-        assert_says_once(&output, part);
+        output.assert_refused(code, &[part]);
+        assert_eq!(output.stderr.matches(part).count(), 1, "`{part}`: {output:?}");
     }
-}
-
-#[track_caller]
-fn assert_says_once(output: &Output, part: &str) {
-    assert_one_line(&output.stderr);
-    assert_eq!(output.stderr.matches(part).count(), 1, "`{part}`: {output:?}");
 }
 
 #[test]
@@ -45,9 +38,8 @@ fn a_server_that_is_frozen_gives_69_in_bounded_time() {
     let mut world = World::memcached();
     world.server().stop();
     let output = world.run(["run", "k", "--wait", "0", "--", "true"]);
-    assert_eq!(output.code, 69, "{output:?}");
+    output.assert_says(69, &[]);
     output.assert_within(5 * SECOND);
-    assert_one_line(&output.stderr);
     world.server().cont();
 }
 
@@ -138,10 +130,7 @@ fn a_record_that_is_not_ours_gives_64_and_is_left_as_it_is() {
     world.ok(["run", "other", "--", "true"]);
     world.server().command("set kvlock:lock:k 0 0 5\r\nhello");
     for arguments in [&["run", "k", "--", "true"][..], &["acquire", "k"], &["break", "k"]] {
-        let output = world.run(arguments);
-        assert_eq!((output.code, output.stdout.as_str()), (64, ""), "{arguments:?}: {output:?}");
-        assert_says_once(&output, "hello");
-        assert!(output.stderr.contains("`k`"), "{output:?}");
+        world.run(arguments).assert_refused(64, &["hello", "`k`"]);
     }
     let status = world.ok(["status", "k"]);
     assert!(status.contains("hello") && status.lines().count() == 1, "{status:?}");
@@ -161,8 +150,7 @@ fn with_nothing_configured_locks_live_in_a_local_file_and_that_is_said_once() {
     // Nobody has chosen that, and who wants quiet must know it all the same.
     for quiet in ["-q", "--quiet"] {
         let output = kvlock.run(["run", quiet, "k", "--", "true"]);
-        assert_one_line(&output.stderr);
-        assert!(output.stderr.contains("this machine only"), "{output:?}");
+        output.assert_says(0, &["this machine only"]);
     }
     let chosen = kvlock.with("KVLOCK_STORE", &format!("local:{}", file.display()));
     assert_eq!(chosen.run(["run", "k", "--", "true"]).stderr, "");
@@ -182,8 +170,7 @@ fn a_store_that_would_exclude_nobody_is_refused() {
         &["doctor"],
     ] {
         let output = kvlock.run(arguments);
-        assert_eq!((output.code, output.stdout.as_str()), (64, ""), "{arguments:?}: {output:?}");
-        assert_says_once(&output, "would exclude nobody");
+        output.assert_refused(64, &["would exclude nobody"]);
     }
     assert!(!world.path("ran").exists());
 }
@@ -220,9 +207,7 @@ fn a_lock_that_cannot_be_released_is_told_and_the_exit_code_is_the_commands() {
     world.server().kill();
     std::fs::write(world.path("end"), "").unwrap();
     let output = holder.wait();
-    assert_eq!(output.code, 4, "{output:?}");
-    assert_one_line(&output.stderr);
-    assert!(output.stderr.contains("not released: `k`") && output.stderr.contains("lease"), "{output:?}");
+    output.assert_says(4, &["not released: `k`", "lease"]);
 }
 
 #[test]

@@ -28,9 +28,7 @@ impl World {
         for arguments in
             [&["run", "k", "--", "echo", "ran"][..], &["run", "--soft", "k", "--", "echo", "ran"], &["doctor"]]
         {
-            let output = self.nobodys(arguments);
-            assert_eq!((output.code, output.stdout.as_str()), (69, ""), "{arguments:?}: {output:?}");
-            assert!(output.stderr.lines().count() == 1 && output.stderr.contains(part), "{arguments:?}: {output:?}");
+            self.nobodys(arguments).assert_refused(69, &[part]);
         }
     }
 

@@ -15,8 +15,7 @@ fn an_unknown_name_gives_64_and_says_what_to_do() {
             (&["destroy", "pond"], "nothing to destroy"),
         ] {
             let output = world.semaphore(arguments);
-            assert_eq!((output.code, output.stdout.as_str()), (64, ""), "{output:?}");
-            assert_one_line(&output.stderr);
+            output.assert_refused(64, &[]);
             assert_eq!(output.stderr, format!("kvlock: there is no semaphore `pond`: {next}\n"));
         }
     });
@@ -28,8 +27,7 @@ fn an_exhausted_semaphore_is_busy_and_not_unknown() {
         world.make("pool", 1);
         world.ok(["semaphore", "acquire", "pool"]);
         let output = world.semaphore(&["acquire", "pool", "--wait", "0"]);
-        assert_eq!((output.code, output.stdout.as_str()), (75, ""), "{output:?}");
-        assert_one_line(&output.stderr);
+        output.assert_refused(75, &[]);
         assert!(output.stderr.starts_with("kvlock: `pool` is busy: 1 of 1 permits are held"), "{output:?}");
     });
 }
@@ -70,9 +68,7 @@ fn names_out_of_range_give_64_on_one_line() {
             &["destroy", name],
         ] {
             let output = world.semaphore(arguments);
-            assert_eq!((output.code, output.stdout.as_str()), (64, ""), "{output:?}");
-            assert_one_line(&output.stderr);
-            assert!(output.stderr.contains(part), "{output:?}");
+            output.assert_refused(64, &[part]);
         }
     }
 }
@@ -123,8 +119,7 @@ fn a_store_that_is_down_gives_69_whatever_is_asked() {
         &["destroy", "pool", "--wait", "0"],
     ] {
         let output = world.semaphore(arguments);
-        assert_eq!((output.code, output.stdout.as_str()), (69, ""), "{output:?}");
-        assert_one_line(&output.stderr);
+        output.assert_refused(69, &[]);
     }
 }
 

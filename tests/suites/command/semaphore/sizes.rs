@@ -5,7 +5,7 @@ use std::time::Duration;
 use kvlock_tests::kvlock::{Running, eventually};
 use rustix::process::Signal;
 
-use super::super::{SECOND, World, assert_one_line, in_both};
+use super::super::{SECOND, World, in_both};
 use super::{end, json};
 
 /// Starts to give the semaphore `pool` a size, or to destroy it (0), and waits until that is begun.
@@ -136,13 +136,10 @@ fn a_shrinking_whose_time_is_up_gives_75_and_tells_whom_it_waits_for() {
         let holders = ["alice", "bob"].map(|owner| world.hold_permit("pool", &["--owner", owner]));
         for (wait, least) in [("0", Duration::ZERO), ("1s", SECOND)] {
             let output = world.semaphore(&["make", "pool", "1", "--wait", wait]);
-            assert_eq!((output.code, output.stdout.as_str()), (75, ""), "{output:?}");
+            let parts = ["`pool`", "2 held", "alice", "bob", "since", "asking again", "another size"];
+            output.assert_refused(75, &parts);
             assert!(output.took >= least, "{output:?}");
             output.assert_within(least + 2 * SECOND);
-            assert_one_line(&output.stderr);
-            for part in ["`pool`", "2 held", "alice", "bob", "since", "asking again", "another size"] {
-                assert!(output.stderr.contains(part), "{part}: {output:?}");
-            }
         }
         assert_eq!(world.standing("pool")["size"], 1);
         assert_eq!(world.ok(["semaphore", "make", "pool", "3"]), "pool: 3 permits, 1 before");
@@ -158,11 +155,8 @@ fn ctrl_c_ends_the_wait_of_a_shrinking_and_the_new_size_stands() {
         let shrinking = begin(world, 1);
         shrinking.signal(Signal::INT);
         let output = shrinking.wait();
-        assert_eq!((output.code, output.stdout.as_str()), (130, ""), "{output:?}");
-        assert_one_line(&output.stderr);
-        for part in ["`pool`: the wait was interrupted; the new size stands", "2 held", "alice", "bob"] {
-            assert!(output.stderr.contains(part), "{part}: {output:?}");
-        }
+        output
+            .assert_refused(130, &["`pool`: the wait was interrupted; the new size stands", "2 held", "alice", "bob"]);
         end(first);
         assert_eq!((world.try_permit("pool").code, &world.standing("pool")["size"]), (75, &1.into()));
     });
@@ -176,9 +170,7 @@ fn a_shrinking_that_somebody_overtakes_gives_75_and_says_so() {
         let shrinking = begin(world, 1);
         world.make("pool", 4);
         let output = shrinking.wait();
-        assert_eq!(output.code, 75, "{output:?}");
-        assert_one_line(&output.stderr);
-        assert!(output.stderr.contains("`pool` was given 4 permits by somebody else meanwhile"), "{output:?}");
+        output.assert_says(75, &["`pool` was given 4 permits by somebody else meanwhile"]);
     });
 }
 
@@ -188,11 +180,7 @@ fn destroying_lets_nobody_in_and_ends_when_all_permits_are_back() {
         world.make("pool", 2);
         let holder = world.hold_permit("pool", &["--owner", "alice"]);
         let refused = world.semaphore(&["destroy", "pool", "--wait", "0"]);
-        assert_eq!(refused.code, 75, "{refused:?}");
-        assert_one_line(&refused.stderr);
-        for part in ["`pool` is being destroyed, 1 held", "alice"] {
-            assert!(refused.stderr.contains(part), "{part}: {refused:?}");
-        }
+        refused.assert_says(75, &["`pool` is being destroyed, 1 held", "alice"]);
         let mut destroying = begin(world, 0);
         let closed = world.semaphore(&["run", "pool", "--", "true"]);
         assert_eq!(closed.code, 64, "{closed:?}");
