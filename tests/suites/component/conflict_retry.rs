@@ -39,8 +39,7 @@ fn never(session: &Session, options: impl Fn(ConflictRetry) -> ConflictRetry) ->
 
 #[test]
 fn work_that_commits_at_once_costs_an_add_and_a_delete() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let value = session.conflict_retry("k").run(|attempt| -> Work<_, ()> {
         assert_eq!((attempt.number(), attempt.key(), attempt.is_held()), (1, "k", true));
         assert!(attempt.valid_for().is_some_and(|left| left > secs(29)));
@@ -52,8 +51,7 @@ fn work_that_commits_at_once_costs_an_add_and_a_delete() {
 
 #[test]
 fn conflicts_are_retried_under_one_hold_until_the_work_commits() {
-    let world = World::new();
-    let (session, other) = (world.session("one"), world.session("two"));
+    let (world, [session, other]) = World::with(["one", "two"]);
     let (mut tokens, mut numbers) = (Vec::new(), Vec::new());
     let (value, took) = world.timed(|| {
         session.conflict_retry("k").run(|attempt| {
@@ -72,8 +70,7 @@ fn conflicts_are_retried_under_one_hold_until_the_work_commits() {
 
 #[test]
 fn the_next_try_finds_its_reservation_while_a_contender_waits() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let mut retrying = one.conflict_retry("k").reserve(secs(2)).begin().unwrap();
     let grant = granted(&mut retrying);
     let mut contender = two.lock("k").begin().unwrap();
@@ -95,8 +92,7 @@ fn the_next_try_finds_its_reservation_while_a_contender_waits() {
 
 #[test]
 fn the_reservation_of_a_retrier_that_never_comes_back_ends() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let mut retrying = one.conflict_retry("k").reserve(secs(1)).begin().unwrap();
     let grant = granted(&mut retrying);
     conflict(&mut retrying, grant).unwrap();
@@ -106,8 +102,7 @@ fn the_reservation_of_a_retrier_that_never_comes_back_ends() {
 
 #[test]
 fn the_last_conflict_is_given_to_the_caller_with_the_number_of_tries() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let outcome = session
         .conflict_retry("k")
         .tries(3)
@@ -119,8 +114,7 @@ fn the_last_conflict_is_given_to_the_caller_with_the_number_of_tries() {
 
 #[test]
 fn work_that_fails_is_not_tried_again() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let mut tries = 0;
     let outcome = session.conflict_retry("k").run(|_| -> Work<(), _> {
         tries += 1;
@@ -133,8 +127,7 @@ fn work_that_fails_is_not_tried_again() {
 
 #[test]
 fn a_lock_lost_while_the_work_ran_is_told_and_what_it_committed_is_given() {
-    let world = World::new();
-    let (session, operator) = (world.session("one"), world.session("operator"));
+    let (_, [session, operator]) = World::with(["one", "operator"]);
     let work = || {
         session.conflict_retry("k").run(|_| -> Work<_, ()> {
             operator.break_lock("k").unwrap();
@@ -151,8 +144,7 @@ fn a_lock_lost_while_the_work_ran_is_told_and_what_it_committed_is_given() {
 
 #[test]
 fn work_that_failed_hears_of_a_lost_lock_too() {
-    let world = World::new();
-    let (session, operator) = (world.session("one"), world.session("operator"));
+    let (_, [session, operator]) = World::with(["one", "operator"]);
     let outcome = session.conflict_retry("k").run(|_| -> Work<(), _> {
         operator.break_lock("k").unwrap();
         Work::Failed("broken")
@@ -164,8 +156,7 @@ fn work_that_failed_hears_of_a_lost_lock_too() {
 
 #[test]
 fn work_sees_that_its_lease_has_ended() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let outcome = session.conflict_retry("k").lease(secs(10)).run(|attempt| -> Work<_, ()> {
         world.clock.advance(secs(10));
         assert!(!attempt.is_held());
@@ -176,8 +167,7 @@ fn work_sees_that_its_lease_has_ended() {
 
 #[test]
 fn a_conflict_of_work_that_lost_its_lock_is_tried_again_under_a_new_one() {
-    let world = World::new();
-    let (session, operator) = (world.session("one"), world.session("operator"));
+    let (_, [session, operator]) = World::with(["one", "operator"]);
     let mut tokens = Vec::new();
     let outcome = session.conflict_retry("k").run(|attempt| {
         tokens.push(attempt.token());
@@ -193,8 +183,7 @@ fn a_conflict_of_work_that_lost_its_lock_is_tried_again_under_a_new_one() {
 
 #[test]
 fn work_that_panics_releases_the_lock() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let work = || session.conflict_retry("k").run(|_| -> Work<(), ()> { panic!("on purpose") });
     let outcome = catch_unwind(AssertUnwindSafe(work));
     assert_eq!(outcome.err().unwrap().downcast_ref::<&str>(), Some(&"on purpose"));
@@ -205,8 +194,7 @@ fn work_that_panics_releases_the_lock() {
 
 #[test]
 fn a_busy_lock_is_waited_for_as_long_as_asked_and_the_work_does_not_run_without_it() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").acquire().unwrap();
     for wait in [Duration::ZERO, secs(3)] {
         let (error, took) = world.timed(|| never(&two, |work| work.wait(wait)));
@@ -219,8 +207,7 @@ fn a_busy_lock_is_waited_for_as_long_as_asked_and_the_work_does_not_run_without_
 
 #[test]
 fn a_conflict_is_not_forgotten_when_the_next_try_finds_no_lock() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let mut held = None;
     let outcome = one.conflict_retry("k").wait(secs(3)).run(|_| -> Work<(), _> {
         two.break_lock("k").unwrap();
@@ -235,8 +222,7 @@ fn a_conflict_is_not_forgotten_when_the_next_try_finds_no_lock() {
 
 #[test]
 fn a_commit_whose_release_failed_keeps_its_value() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let outcome = session.conflict_retry("k").run(|_| -> Work<_, ()> {
         world.store.down();
         Work::Committed(42)
@@ -250,8 +236,7 @@ fn a_commit_whose_release_failed_keeps_its_value() {
 
 #[test]
 fn an_outage_between_two_tries_is_ridden_out() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let mut retrying = session.conflict_retry("k").begin().unwrap();
     let grant = granted(&mut retrying);
     world.store.down();
@@ -265,8 +250,7 @@ fn an_outage_between_two_tries_is_ridden_out() {
 
 #[test]
 fn a_retry_of_the_same_name_finds_the_reservation_from_another_session() {
-    let world = World::new();
-    let (first, namesake, other) = (world.session("worker"), world.session("worker"), world.session("other"));
+    let (_, [first, namesake, other]) = World::with(["worker", "worker", "other"]);
     let named = |name: &'static str| move |work: ConflictRetry| work.reservation(name).wait(Duration::ZERO);
     let mut retrying = named("request 7")(first.conflict_retry("k")).begin().unwrap();
     let grant = granted(&mut retrying);
@@ -286,8 +270,7 @@ fn a_retry_of_the_same_name_finds_the_reservation_from_another_session() {
 #[test]
 fn a_retry_that_is_dropped_gives_its_reservation_up_and_so_does_who_says_so() {
     for drops in [false, true] {
-        let world = World::new();
-        let (one, two) = (world.session("one"), world.session("two"));
+        let (world, [one, two]) = World::with(["one", "two"]);
         let mut retrying = one.conflict_retry("k").begin().unwrap();
         let grant = granted(&mut retrying);
         conflict(&mut retrying, grant).unwrap();
@@ -307,8 +290,7 @@ fn a_retry_that_is_dropped_gives_its_reservation_up_and_so_does_who_says_so() {
 
 #[test]
 fn a_try_that_is_dropped_unreported_gives_its_lock_back() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let mut retrying = session.conflict_retry("k").begin().unwrap();
     granted(&mut retrying).forget();
     drop(retrying);
@@ -318,8 +300,7 @@ fn a_try_that_is_dropped_unreported_gives_its_lock_back() {
 
 #[test]
 fn a_new_retry_of_the_session_finds_the_reservation_of_the_one_before() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let mut before = session.conflict_retry("k").begin().unwrap();
     let grant = granted(&mut before);
     let token = grant.token();
@@ -334,8 +315,7 @@ fn a_new_retry_of_the_session_finds_the_reservation_of_the_one_before() {
 
 #[test]
 fn who_comes_back_later_than_the_reservation_lasts_is_not_waited_for() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let mut retrying = one.conflict_retry("k").begin().unwrap();
     let grant = granted(&mut retrying);
     assert_eq!(retrying.report_conflict(grant, secs(2)), Ok(Verdict::RetryAfter(secs(2))));
@@ -349,8 +329,7 @@ fn who_comes_back_later_than_the_reservation_lasts_is_not_waited_for() {
 
 #[test]
 fn work_within_work_of_the_same_key_runs_and_its_conflict_is_the_outermosts() {
-    let world = World::new();
-    let (session, other) = (world.session("one"), world.session("two"));
+    let (world, [session, other]) = World::with(["one", "two"]);
     let mut tries = Vec::new();
     let outcome = session.conflict_retry("k").run(|outer| -> Work<_, String> {
         let inner = session.conflict_retry("k").run(|inner| {
@@ -371,8 +350,7 @@ fn work_within_work_of_the_same_key_runs_and_its_conflict_is_the_outermosts() {
 
 #[test]
 fn a_failure_after_a_try_within_that_committed_is_a_failure() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let outcome = session.conflict_retry("k").run(|_| -> Work<(), _> {
         session.conflict_retry("k").run(|_| -> Work<_, ()> { Work::Committed(()) }).unwrap();
         let _nested = session.lock("k").reentrant().acquire().unwrap();
@@ -384,8 +362,7 @@ fn a_failure_after_a_try_within_that_committed_is_a_failure() {
 
 #[test]
 fn another_thread_of_the_session_is_told_that_the_lock_is_held() {
-    let world = World::new();
-    let session = world.session("one");
+    let (_, [session]) = World::with(["one"]);
     let outcome = session.conflict_retry("k").run(|_| -> Work<_, ()> {
         let other = std::thread::scope(|scope| scope.spawn(|| never(&session, |work| work)).join().unwrap());
         assert!(matches!(other, AcquireError::AlreadyHeld { .. }), "{other}");
@@ -396,8 +373,7 @@ fn another_thread_of_the_session_is_told_that_the_lock_is_held() {
 
 #[test]
 fn nobody_waits_for_one_key_with_a_reservation_of_another() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let _held = two.lock("j").acquire().unwrap();
     let mut retrying = one.conflict_retry("k").begin().unwrap();
     let grant = granted(&mut retrying);
@@ -410,8 +386,7 @@ fn nobody_waits_for_one_key_with_a_reservation_of_another() {
 
 #[test]
 fn an_attempt_is_reported_when_its_transaction_has_ended() {
-    let world = World::new();
-    let session = world.session("one");
+    let (_, [session]) = World::with(["one"]);
     let mut retrying = session.conflict_retry("k").lease(secs(3)).begin().unwrap();
     let attempt = retrying.attempt().unwrap();
     assert_eq!((attempt.number(), attempt.is_overtaken(), attempt.is_held()), (1, false, true));
@@ -422,8 +397,7 @@ fn an_attempt_is_reported_when_its_transaction_has_ended() {
 
 #[test]
 fn wrong_options_are_named_and_nothing_is_sent() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     type Wrong = (&'static str, fn(ConflictRetry) -> ConflictRetry);
     let wrong: [Wrong; 7] = [
         ("tries", |work| work.tries(0)),
@@ -444,8 +418,7 @@ fn wrong_options_are_named_and_nothing_is_sent() {
 
 #[test]
 fn what_is_called_out_of_turn_is_refused_and_changes_nothing() {
-    let world = World::new();
-    let (session, other) = (world.session("one"), world.session("two"));
+    let (world, [session, other]) = World::with(["one", "two"]);
     let mut retrying = session.conflict_retry("k").begin().unwrap();
     let stranger = other.lock("other").acquire().unwrap();
     assert!(matches!(commit(&mut retrying, stranger), Err(GrantError::Invalid(_))), "no try runs");
@@ -461,16 +434,14 @@ fn what_is_called_out_of_turn_is_refused_and_changes_nothing() {
 
 #[test]
 fn a_session_that_holds_the_lock_otherwise_is_told_so() {
-    let world = World::new();
-    let session = world.session("one");
+    let (_, [session]) = World::with(["one"]);
     let _held = session.lock("k").acquire().unwrap();
     assert!(matches!(never(&session, |work| work), AcquireError::AlreadyHeld { .. }));
 }
 
 #[test]
 fn a_reservation_is_one_replace_and_finding_it_another() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let run = session
         .conflict_retry("k")
         .run(|attempt| if attempt.number() == 1 { Work::Conflict(()) } else { Work::Committed(()) });

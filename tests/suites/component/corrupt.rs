@@ -9,8 +9,7 @@ const FOREIGN: [&[u8]; 6] = [b"", b"1", b"\x80\x05\x95pickle", b"{\"owner\": \"m
 #[test]
 fn a_foreign_value_is_neither_waited_for_nor_written_over_nor_broken() {
     for value in FOREIGN {
-        let world = World::new();
-        let session = world.session("one");
+        let (world, [session]) = World::with(["one"]);
         world.store.put_foreign("kvlock:lock:k", value);
         let error = refused(session.lock("k").acquire());
         assert!(matches!(&error, AcquireError::Corrupt { key, .. } if key == "k"), "{error}");
@@ -38,8 +37,7 @@ fn a_grant_whose_record_was_written_over_is_lost_and_the_value_stays() {
 
 #[test]
 fn the_record_of_another_key_is_not_taken_for_the_holder() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let _held = session.lock("a").acquire().unwrap();
     let record = world.store.peek("kvlock:lock:a").unwrap().value;
     world.store.put_foreign("kvlock:lock:b", &record);

@@ -40,8 +40,7 @@ fn a_call_locks_its_key_while_it_runs_and_gives_the_value() {
 
 #[test]
 fn calls_of_equal_keys_exclude_each_other_and_calls_of_different_keys_do_not() {
-    let world = World::new();
-    let other = world.session("other");
+    let (world, [other]) = World::with(["other"]);
     let work = locks(&world).lock(key, double).named("work");
     let _held = other.lock("work:1").acquire().unwrap();
     match work.call(1) {
@@ -238,8 +237,7 @@ fn the_lock_is_released_if_the_function_fails() {
 
 #[test]
 fn the_value_comes_with_the_error_if_the_lock_was_lost_meanwhile() {
-    let world = World::new();
-    let operator = world.session("operator");
+    let (world, [operator]) = World::with(["operator"]);
     let work = |_: u32| {
         operator.break_lock("work:1").unwrap();
         42

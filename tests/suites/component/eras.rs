@@ -36,8 +36,7 @@ fn tokens_grow_over_grants_sessions_releases_expiries_and_restarts() {
 
 #[test]
 fn a_token_stays_the_same_while_the_lock_is_held() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let mut grant = session.lock("k").reentrant().acquire().unwrap();
     let token = grant.token();
     for _ in 0..3 {
@@ -48,8 +47,7 @@ fn a_token_stays_the_same_while_the_lock_is_held() {
 
 #[test]
 fn in_a_young_era_nothing_is_granted_until_the_quarantine_is_over() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").lease(secs(30)).acquire().unwrap();
     world.store.new_era(Duration::ZERO);
 
@@ -130,8 +128,7 @@ fn a_grant_of_an_era_that_has_ended_is_lost() {
 
 #[test]
 fn a_lock_nested_in_one_of_an_ended_era_is_lost() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let _outer = session.lock("k").reentrant().acquire().unwrap();
     world.store.new_era(secs(3600));
     let error = refused(session.lock("k").reentrant().acquire());

@@ -16,8 +16,7 @@ fn lost_to(error: GrantError) -> Option<String> {
 
 #[test]
 fn a_lease_that_is_not_renewed_ends_and_the_next_in_line_takes_over() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let first = one.lock("k").lease(secs(10)).acquire().unwrap();
     world.clock.advance(secs(10) - millis(1));
     busy(two.lock("k").wait(Duration::ZERO).acquire());
@@ -29,8 +28,7 @@ fn a_lease_that_is_not_renewed_ends_and_the_next_in_line_takes_over() {
 
 #[test]
 fn a_renewal_begins_the_lease_anew() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let mut grant = one.lock("k").lease(secs(10)).acquire().unwrap();
     for _ in 0..100 {
         world.clock.advance(secs(9));
@@ -42,8 +40,7 @@ fn a_renewal_begins_the_lease_anew() {
 
 #[test]
 fn a_renewal_may_change_the_length_of_the_lease() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let mut grant = one.lock("k").lease(secs(10)).acquire().unwrap();
     grant.renew_for(secs(100)).unwrap();
     world.clock.advance(secs(50));
@@ -57,8 +54,7 @@ fn a_renewal_may_change_the_length_of_the_lease() {
 
 #[test]
 fn a_grant_is_valid_for_a_little_less_than_its_lease_counted_from_the_request() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script_for(Op::Add, Fault::Slow(secs(4)));
     let grant = session.lock("k").lease(secs(10)).acquire().unwrap();
     let Ok(Validity::Valid(left)) = grant.validity() else { panic!("it is held") };
@@ -72,8 +68,7 @@ fn a_grant_is_valid_for_a_little_less_than_its_lease_counted_from_the_request() 
 
 #[test]
 fn past_its_deadline_a_grant_is_lost_and_sends_nothing() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let mut grant = session.lock("k").lease(secs(10)).acquire().unwrap();
     world.calls();
     world.clock.advance(secs(10));
@@ -85,8 +80,7 @@ fn past_its_deadline_a_grant_is_lost_and_sends_nothing() {
 
 #[test]
 fn a_loss_is_told_each_time_it_is_asked_about() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let mut old = one.lock("k").lease(secs(10)).acquire().unwrap();
     world.clock.advance(secs(10));
     let new = two.lock("k").acquire().unwrap();
@@ -102,8 +96,7 @@ fn a_loss_is_told_each_time_it_is_asked_about() {
 #[test]
 fn a_loss_that_the_store_tells_names_the_present_holder() {
     for renew in [true, false] {
-        let world = World::new();
-        let [one, two, observer] = ["one", "two", "observer"].map(|owner| world.session(owner));
+        let (world, [one, two, observer]) = World::with(["one", "two", "observer"]);
         let mut old = one.lock("k").acquire().unwrap();
         observer.break_lock("k").unwrap();
         let _new = two.lock("k").acquire().unwrap();
@@ -116,8 +109,7 @@ fn a_loss_that_the_store_tells_names_the_present_holder() {
 
 #[test]
 fn an_old_grant_of_the_same_session_does_not_touch_its_new_one() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let mut old = session.lock("k").lease(secs(10)).acquire().unwrap();
     world.clock.advance(secs(10));
     let new = session.lock("k").acquire().unwrap();
@@ -140,8 +132,7 @@ fn an_evicted_lock_is_lost_at_the_next_renewal_or_release() {
 
 #[test]
 fn a_lease_without_end_stays_until_it_is_released() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let mut grant = one.lock("k").lease(Ttl::Forever).acquire().unwrap();
     world.clock.advance(secs(100 * 365 * 24 * 3600));
     assert_eq!(grant.validity(), Ok(Validity::Unlimited));
@@ -163,8 +154,7 @@ fn a_broken_lease_without_end_is_lost_at_its_next_renewal() {
 
 #[test]
 fn a_lease_begins_at_the_try_that_succeeds() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let _first = one.lock("k").lease(secs(100)).acquire().unwrap();
     let second = two.lock("k").lease(secs(10)).acquire().unwrap();
     let Ok(Validity::Valid(left)) = second.validity() else { panic!("it is held") };
@@ -173,8 +163,7 @@ fn a_lease_begins_at_the_try_that_succeeds() {
 
 #[test]
 fn an_answer_slower_than_the_lease_makes_no_dead_grant() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script_for(Op::Add, Fault::Slow(secs(20)));
     let grant = session.lock("k").lease(secs(10)).acquire().unwrap();
     let Ok(Validity::Valid(left)) = grant.validity() else { panic!("it is held") };

@@ -10,8 +10,7 @@ use crate::world::{Meddler, World, busy, busy_with, refused, secs};
 
 #[test]
 fn breaking_frees_the_lock_and_tells_whose_it_was() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let grant = one.lock("k").acquire().unwrap();
     let broken = two.break_lock("k").unwrap().ended().unwrap();
     assert_eq!((broken.owner.as_str(), broken.token), ("one", grant.token()));
@@ -21,8 +20,7 @@ fn breaking_frees_the_lock_and_tells_whose_it_was() {
 
 #[test]
 fn breaking_with_a_token_ends_the_grant_that_was_seen_and_no_other() {
-    let world = World::new();
-    let (one, two, operator) = (world.session("one"), world.session("two"), world.session("operator"));
+    let (_, [one, two, operator]) = World::with(["one", "two", "operator"]);
     let seen = one.lock("k").acquire().unwrap();
     let token = seen.token();
     seen.release().unwrap();
@@ -57,8 +55,7 @@ fn breaking_a_free_lock_does_nothing() {
 
 #[test]
 fn a_waiter_takes_a_broken_lock_and_its_token_is_larger() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let mut old = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let mut waits = [two.lock("k").begin().unwrap()];
     assert!(matches!(waits[0].poll(), Ok(kvlock::Poll::Pending { .. })));
@@ -74,8 +71,7 @@ fn a_waiter_takes_a_broken_lock_and_its_token_is_larger() {
 
 #[test]
 fn a_restarted_worker_adopts_the_lock_of_its_name() {
-    let world = World::new();
-    let (before, after) = (world.session("worker"), world.session("worker"));
+    let (world, [before, after]) = World::with(["worker", "worker"]);
     let mut old = before.lock("k").lease(secs(3600)).acquire().unwrap();
     let (new, waited) = world.timed(|| after.lock("k").adopt().acquire().unwrap());
     assert_eq!(waited, Duration::ZERO);
@@ -88,8 +84,7 @@ fn a_restarted_worker_adopts_the_lock_of_its_name() {
 
 #[test]
 fn nobody_adopts_the_lock_of_another_name_or_without_asking() {
-    let world = World::new();
-    let [one, two, same] = ["one", "two", "one"].map(|owner| world.session(owner));
+    let (_, [one, two, same]) = World::with(["one", "two", "one"]);
     let _held = one.lock("k").acquire().unwrap();
     assert_eq!(busy_with(two.lock("k").adopt().wait(Duration::ZERO).acquire()).owner, "one");
     assert_eq!(busy_with(same.lock("k").wait(Duration::ZERO).acquire()).owner, "one");
@@ -97,8 +92,7 @@ fn nobody_adopts_the_lock_of_another_name_or_without_asking() {
 
 #[test]
 fn a_lock_with_a_minimum_hold_stays_taken_after_its_release() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let grant = one.lock("daily").lease(secs(10)).at_least(secs(3600)).acquire().unwrap();
     world.clock.advance(secs(5));
     let Ok(Released::Kept(left)) = grant.release() else { panic!("it is kept") };
@@ -114,8 +108,7 @@ fn a_lock_with_a_minimum_hold_stays_taken_after_its_release() {
 
 #[test]
 fn a_release_after_the_minimum_hold_frees_at_once() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let grant = session.lock("k").at_least(secs(5)).acquire().unwrap();
     world.clock.advance(secs(5));
     assert_eq!(grant.release(), Ok(Released::Freed));
@@ -124,8 +117,7 @@ fn a_release_after_the_minimum_hold_frees_at_once() {
 
 #[test]
 fn a_lock_kept_for_its_minimum_time_can_be_broken_but_not_adopted() {
-    let world = World::new();
-    let (one, same) = (world.session("one"), world.session("one"));
+    let (_, [one, same]) = World::with(["one", "one"]);
     one.lock("k").at_least(secs(3600)).acquire().unwrap().release().unwrap();
     busy(same.lock("k").adopt().wait(Duration::ZERO).acquire());
     assert_eq!(same.break_lock("k").unwrap().ended().unwrap().depth, 0);

@@ -50,8 +50,7 @@ fn a_lock_goes_to_a_blocked_thread_by_one_call_of_the_store() {
 
 #[test]
 fn who_is_polled_is_handed_nothing() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").acquire().unwrap();
     let mut wait = two.lock("k").begin().unwrap();
     assert!(matches!(wait.poll(), Ok(Poll::Pending { .. })));

@@ -28,8 +28,7 @@ fn run_in_order(world: &World, waits: &mut [(&mut Acquisition, Duration)]) -> Op
 
 #[test]
 fn a_wait_whose_write_arrived_late_finds_it_though_it_lost_its_place() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let mut first = one.lock("k").lease(Ttl::Forever).begin().unwrap();
     world.store.script_for(Op::Add, Fault::Late);
     pause(&mut first);
@@ -43,8 +42,7 @@ fn a_wait_whose_write_arrived_late_finds_it_though_it_lost_its_place() {
 
 #[test]
 fn a_wait_whose_write_arrives_late_finds_it_though_another_went_before_it() {
-    let world = World::new();
-    let (slow, quick) = (world.session("slow"), world.session("quick"));
+    let (world, [slow, quick]) = World::with(["slow", "quick"]);
     let holder = world.elsewhere().session().owner("holder").open().unwrap();
     let held = holder.lock("k").lease(secs(1_000_000)).acquire().unwrap();
     let mut patient = slow.lock("k").lease(Ttl::Forever).interval(secs(600)).begin().unwrap();
@@ -143,8 +141,7 @@ fn whoever_tries_once_in_a_line_and_cannot_withdraw_comes_to_an_end() {
 #[test]
 fn a_lock_that_could_not_be_given_back_is_when_the_session_locks_the_key_again() {
     for reentrant in [false, true] {
-        let world = World::new();
-        let (one, two) = (world.session("one"), world.session("two"));
+        let (world, [one, two]) = World::with(["one", "two"]);
         let lock = || if reentrant { one.lock("k").reentrant() } else { one.lock("k") };
         let grant = lock().acquire().unwrap();
         world.store.down();
@@ -157,8 +154,7 @@ fn a_lock_that_could_not_be_given_back_is_when_the_session_locks_the_key_again()
 
 #[test]
 fn a_nested_hold_that_could_not_be_given_back_leaves_the_outer_one_alone() {
-    let world = World::new();
-    let one = world.session("one");
+    let (world, [one]) = World::with(["one"]);
     let lock = || one.lock("k").reentrant().acquire().unwrap();
     let (outer, inner) = (lock(), lock());
     world.store.down();
@@ -170,8 +166,7 @@ fn a_nested_hold_that_could_not_be_given_back_leaves_the_outer_one_alone() {
 
 #[test]
 fn with_the_outermost_hold_all_are_given_back_that_could_not_be_before() {
-    let world = World::new();
-    let one = world.session("one");
+    let (world, [one]) = World::with(["one"]);
     let lock = || one.lock("k").reentrant().lease(Ttl::Forever).acquire().unwrap();
     let (outer, middle, inner) = (lock(), lock(), lock());
     world.store.down();

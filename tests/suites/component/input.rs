@@ -9,8 +9,7 @@ use crate::world::{World, busy, millis, refused, secs};
 
 #[test]
 fn bad_lock_options_are_refused_by_name_and_without_a_call() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let lock = || session.lock("k");
     let cases: [(&str, Lock, &str); 13] = [
         ("an empty key", session.lock(""), "the key is empty"),
@@ -64,8 +63,7 @@ fn bad_session_options_are_refused() {
 
 #[test]
 fn bad_keys_are_refused_by_status_and_break() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let long = "k".repeat(65_537);
     for key in ["", long.as_str()] {
         assert!(matches!(session.status(key), Err(KeyError::Invalid(_))));
@@ -100,8 +98,7 @@ fn odd_keys() -> Vec<String> {
 
 #[test]
 fn odd_keys_are_keys_and_do_not_collide() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let keys = odd_keys();
     // All are held at once: no two of them are one lock.
     let grants: Vec<_> = keys.iter().map(|key| one.lock(key.as_str()).try_acquire().unwrap().unwrap()).collect();
@@ -117,8 +114,7 @@ fn odd_keys_are_keys_and_do_not_collide() {
 
 #[test]
 fn messages_show_an_odd_key_on_one_line_of_bounded_length() {
-    let world = World::new();
-    let session = world.session("one");
+    let (_, [session]) = World::with(["one"]);
     for key in odd_keys() {
         let _held = session.lock(key.as_str()).acquire().unwrap();
         let text = refused(session.lock(key.as_str()).acquire()).to_string();

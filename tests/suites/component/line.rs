@@ -47,8 +47,7 @@ fn poll_all(world: &World, waits: &mut [Acquisition], length: Duration) {
 #[test]
 fn a_thousand_waiters_for_ten_keys_ask_as_often_as_ten_do() {
     let calls = |waiters: usize| {
-        let world = World::new();
-        let holder = world.session("holder");
+        let (world, [holder]) = World::with(["holder"]);
         let key = |n: usize| format!("k{}", n % 10);
         let held: Vec<_> = (0..10).map(|n| holder.lock(key(n)).lease(secs(7200)).acquire().unwrap()).collect();
         let sessions: Vec<_> = (0..waiters).map(|n| world.fresh_session(&format!("waiter {n}"))).collect();
@@ -66,8 +65,7 @@ fn a_thousand_waiters_for_ten_keys_ask_as_often_as_ten_do() {
 
 #[test]
 fn who_finds_others_waiting_asks_nobody_and_is_told_what_they_wait_for() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let _first = pending(two.lock("k"));
     world.calls();
@@ -79,8 +77,7 @@ fn who_finds_others_waiting_asks_nobody_and_is_told_what_they_wait_for() {
 
 #[test]
 fn lines_of_two_keys_two_namespaces_and_a_lock_and_a_semaphore_are_not_one() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let namespace = |owner: &str| world.client.session().namespace("other").owner(owner).open().unwrap();
     one.semaphore("k").make(1).run().unwrap();
     let _held = one.lock("k").acquire().unwrap();
@@ -93,8 +90,7 @@ fn lines_of_two_keys_two_namespaces_and_a_lock_and_a_semaphore_are_not_one() {
 
 #[test]
 fn they_are_granted_in_the_order_in_which_they_came() {
-    let world = World::new();
-    let holder = world.session("holder");
+    let (world, [holder]) = World::with(["holder"]);
     let sessions: Vec<_> = (0..5).map(|n| world.fresh_session(&format!("{n}"))).collect();
     let mut held = Some(holder.lock("k").acquire().unwrap());
     let mut waits: Vec<_> = sessions.iter().map(|session| pending(session.lock("k"))).collect();
@@ -110,8 +106,7 @@ fn they_are_granted_in_the_order_in_which_they_came() {
 
 #[test]
 fn a_try_without_waiting_stands_in_no_line() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let held = one.lock("k").acquire().unwrap();
     let _first = pending(two.lock("k"));
     held.release().unwrap();
@@ -122,8 +117,7 @@ fn a_try_without_waiting_stands_in_no_line() {
 
 #[test]
 fn the_next_asks_when_the_first_is_dropped() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let held = one.lock("k").acquire().unwrap();
     let first = pending(two.lock("k"));
     let mut next = pending(three.lock("k"));
@@ -135,8 +129,7 @@ fn the_next_asks_when_the_first_is_dropped() {
 
 #[test]
 fn the_next_asks_when_the_first_is_not_polled_and_that_one_comes_back_as_the_last() {
-    let world = World::new();
-    let [one, two, three, four] = ["one", "two", "three", "four"].map(|owner| world.session(owner));
+    let (world, [one, two, three, four]) = World::with(["one", "two", "three", "four"]);
     let held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let mut first = pending(two.lock("k").interval(millis(1)));
     let mut next = pending(three.lock("k"));
@@ -155,8 +148,7 @@ fn the_next_asks_when_the_first_is_not_polled_and_that_one_comes_back_as_the_las
 
 #[test]
 fn a_thread_that_blocks_passes_over_a_first_that_is_not_polled() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let held = one.lock("k").acquire().unwrap();
     let _first = pending(two.lock("k").interval(millis(1)));
     held.release().unwrap();
@@ -167,8 +159,7 @@ fn a_thread_that_blocks_passes_over_a_first_that_is_not_polled() {
 
 #[test]
 fn a_wait_that_is_over_in_line_counts_from_its_first_poll_and_names_the_holder() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let first = two.lock("k").begin().unwrap();
     let next = three.lock("k").wait(secs(7)).begin().unwrap();
@@ -183,8 +174,7 @@ fn a_wait_that_is_over_in_line_counts_from_its_first_poll_and_names_the_holder()
 
 #[test]
 fn a_wait_that_became_the_first_has_what_is_left_and_tells_all_of_it() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let first = pending(two.lock("k"));
     let mut next = pending(three.lock("k").wait(secs(7)));
@@ -198,8 +188,7 @@ fn a_wait_that_became_the_first_has_what_is_left_and_tells_all_of_it() {
 
 #[test]
 fn what_the_session_holds_already_is_told_at_once_though_others_wait() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").reentrant().acquire().unwrap();
     let mut behind = pending(two.lock("k"));
     let (outcome, waited) = world.timed(|| one.lock("k").acquire());
@@ -215,8 +204,7 @@ fn what_the_session_holds_already_is_told_at_once_though_others_wait() {
 
 #[test]
 fn what_the_session_got_while_it_stood_in_line_is_told_when_it_looks_again() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (_, [one, two, three]) = World::with(["one", "two", "three"]);
     let held = one.lock("k").acquire().unwrap();
     let _first = pending(two.lock("k"));
     let mut behind = pending(three.lock("k"));
@@ -228,8 +216,7 @@ fn what_the_session_got_while_it_stood_in_line_is_told_when_it_looks_again() {
 
 #[test]
 fn who_adopts_its_own_grant_does_not_wait_behind_others() {
-    let world = World::new();
-    let (before, other) = (world.session("worker"), world.session("other"));
+    let (world, [before, other]) = World::with(["worker", "other"]);
     let _lost = before.lock("k").lease(secs(3600)).acquire().unwrap();
     let _first = pending(other.lock("k"));
     let again = world.session("worker");
@@ -239,8 +226,7 @@ fn who_adopts_its_own_grant_does_not_wait_behind_others() {
 
 #[test]
 fn who_asks_more_often_is_not_slowed_down_by_who_is_before_it() {
-    let world = World::new();
-    let (two, three) = (world.session("two"), world.session("three"));
+    let (world, [two, three]) = World::with(["two", "three"]);
     let elsewhere = world.elsewhere().session().open().unwrap();
     let held = elsewhere.lock("k").lease(secs(7200)).acquire().unwrap();
     let mut slow = pending(two.lock("k").interval(secs(1800)));
@@ -266,8 +252,7 @@ fn a_quarantine_keeps_only_those_in_line_whom_it_concerns() {
 
 #[test]
 fn what_is_not_legal_is_told_at_once_by_those_in_line_too() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").acquire().unwrap();
     let _first = pending(two.lock("k"));
     assert!(matches!(refused(three.lock("k").lease(Duration::ZERO).acquire()), AcquireError::Invalid(_)));
@@ -281,8 +266,7 @@ fn what_is_not_legal_is_told_at_once_by_those_in_line_too() {
 
 #[test]
 fn those_in_line_ride_out_an_outage_as_long_as_each_wants() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let first = pending(two.lock("k"));
     let next = pending(three.lock("k").ride_out(secs(5)));
@@ -296,8 +280,7 @@ fn those_in_line_ride_out_an_outage_as_long_as_each_wants() {
 
 #[test]
 fn whoever_gives_up_in_line_is_told_who_of_the_process_got_the_lock_meanwhile() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let held = one.lock("k").acquire().unwrap();
     let mut first = pending(two.lock("k"));
     let _middle = pending(world.fresh_session("middle").lock("k"));
@@ -346,8 +329,7 @@ fn eight_threads_add_up_and_each_gets_its_share() {
 
 #[test]
 fn an_acquisition_that_is_dropped_leaves_the_line_of_the_key() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").acquire().unwrap();
     let wait = pending(two.lock("k"));
     world.calls();

@@ -8,8 +8,7 @@ use crate::world::{World, busy, busy_with, refused, secs};
 
 #[test]
 fn a_plain_lock_that_the_session_holds_is_refused_at_once_and_without_a_call() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let grant = session.lock("k").acquire().unwrap();
     world.calls();
     let (outcome, waited) = world.timed(|| session.lock("k").acquire());
@@ -22,8 +21,7 @@ fn a_plain_lock_that_the_session_holds_is_refused_at_once_and_without_a_call() {
 
 #[test]
 fn plain_and_reentrant_do_not_mix() {
-    let world = World::new();
-    let session = world.session("one");
+    let (_, [session]) = World::with(["one"]);
     let plain = session.lock("p").acquire().unwrap();
     assert!(matches!(session.lock("p").reentrant().acquire(), Err(AcquireError::AlreadyHeld { .. })));
     let nested = session.lock("r").reentrant().acquire().unwrap();
@@ -33,8 +31,7 @@ fn plain_and_reentrant_do_not_mix() {
 
 #[test]
 fn a_lock_that_was_released_can_be_acquired_again() {
-    let world = World::new();
-    let session = world.session("one");
+    let (_, [session]) = World::with(["one"]);
     for _ in 0..3 {
         session.lock("k").acquire().unwrap().release().unwrap();
     }
@@ -42,8 +39,7 @@ fn a_lock_that_was_released_can_be_acquired_again() {
 
 #[test]
 fn only_the_outermost_release_frees() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let lock = one.lock("k").reentrant();
     let grants = [(); 3].map(|()| lock.clone().acquire().unwrap());
     let mut left = 3;
@@ -60,8 +56,7 @@ fn only_the_outermost_release_frees() {
 
 #[test]
 fn nested_grants_have_one_token_and_one_lease() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let lock = session.lock("k").reentrant().lease(secs(10));
     let outer = lock.clone().acquire().unwrap();
     world.clock.advance(secs(9));
@@ -78,8 +73,7 @@ fn nested_grants_have_one_token_and_one_lease() {
 
 #[test]
 fn the_end_of_a_nested_hold_does_not_lengthen_the_lease() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let lock = one.lock("k").reentrant().lease(secs(10));
     let outer = lock.clone().acquire().unwrap();
     let inner = lock.acquire().unwrap();
@@ -92,8 +86,7 @@ fn the_end_of_a_nested_hold_does_not_lengthen_the_lease() {
 
 #[test]
 fn a_lost_lock_is_lost_at_every_depth() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let lock = one.lock("k").reentrant().lease(secs(10));
     let grants = [(); 2].map(|()| lock.clone().acquire().unwrap());
     world.clock.advance(secs(10));
@@ -106,8 +99,7 @@ fn a_lost_lock_is_lost_at_every_depth() {
 
 #[test]
 fn a_nested_acquire_that_finds_the_lock_lost_says_so() {
-    let world = World::new();
-    let [one, two, observer] = ["one", "two", "observer"].map(|owner| world.session(owner));
+    let (_, [one, two, observer]) = World::with(["one", "two", "observer"]);
     let lock = one.lock("k").reentrant();
     let outer = lock.clone().acquire().unwrap();
     observer.break_lock("k").unwrap();
@@ -121,8 +113,7 @@ fn a_nested_acquire_that_finds_the_lock_lost_says_so() {
 
 #[test]
 fn sessions_of_one_name_are_two_owners() {
-    let world = World::new();
-    let (one, same_name) = (world.session("one"), world.session("one"));
+    let (_, [one, same_name]) = World::with(["one", "one"]);
     let _held = one.lock("k").reentrant().acquire().unwrap();
     busy(same_name.lock("k").reentrant().wait(Duration::ZERO).acquire());
 }

@@ -22,8 +22,7 @@ fn sessions<const COUNT: usize>(client: &Client) -> [Session; COUNT] {
 /// A session that holds something asks before it stands in line, and then goes in front of a slower one.
 #[test]
 fn a_poller_that_stops_after_it_was_told_to_come_back_at_once_is_passed_over() {
-    let world = World::new();
-    let (slow, quick) = (world.session("slow"), world.session("quick"));
+    let (world, [slow, quick]) = World::with(["slow", "quick"]);
     let holder = world.elsewhere().session().owner("holder").open().unwrap();
     let held = holder.lock("k").lease(secs(1_000_000)).acquire().unwrap();
     let mut patient = slow.lock("k").interval(secs(1800)).begin().unwrap();
@@ -42,8 +41,7 @@ fn a_poller_that_stops_after_it_was_told_to_come_back_at_once_is_passed_over() {
 
 #[test]
 fn a_wait_that_ends_in_line_in_an_outage_tells_of_the_outage() {
-    let world = World::new();
-    let (one, two, three) = (world.session("one"), world.session("two"), world.session("three"));
+    let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").acquire().unwrap();
     let mut first = two.lock("k").begin().unwrap();
     pause(&mut first);

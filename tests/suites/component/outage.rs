@@ -44,8 +44,7 @@ fn who_tries_once_is_told_of_an_outage_at_once() {
 
 #[test]
 fn a_waiter_rides_out_the_outage_of_a_store_that_was_there() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").acquire().unwrap();
     let mut wait = two.lock("k").begin().unwrap();
     assert!(matches!(wait.poll(), Ok(Poll::Pending { waiting_for: WaitingFor::Holder(_), .. })));
@@ -68,8 +67,7 @@ fn a_waiter_rides_out_the_outage_of_a_store_that_was_there() {
 
 #[test]
 fn a_wait_that_ends_in_an_outage_says_that_the_store_failed() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.down();
     let (outcome, passed) = world.timed(|| session.lock("k").wait(secs(5)).acquire());
     assert!(matches!(refused(outcome), AcquireError::Store { error: StoreError::Unavailable(_), .. }));
@@ -78,8 +76,7 @@ fn a_wait_that_ends_in_an_outage_says_that_the_store_failed() {
 
 #[test]
 fn a_store_that_refuses_ends_the_wait() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script(Fault::Rejected);
     let (outcome, waited) = world.timed(|| session.lock("k").acquire());
     assert!(matches!(refused(outcome), AcquireError::Store { error: StoreError::Rejected(_), .. }));
@@ -105,8 +102,7 @@ fn a_grant_stands_through_an_outage_as_long_as_it_is_valid() {
 
 #[test]
 fn a_release_that_does_not_reach_the_store_is_told_and_is_not_repeated_by_the_drop() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let grant = session.lock("k").lease(secs(10)).acquire().unwrap();
     world.store.down();
     world.calls();
@@ -120,8 +116,7 @@ fn a_release_that_does_not_reach_the_store_is_told_and_is_not_repeated_by_the_dr
 
 #[test]
 fn looking_and_breaking_tell_of_an_outage() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.down();
     assert!(matches!(session.status("k"), Err(KeyError::Store(StoreError::Unavailable(_)))));
     assert!(matches!(session.break_lock("k"), Err(KeyError::Store(StoreError::Unavailable(_)))));

@@ -8,8 +8,7 @@ use crate::world::{World, secs};
 
 #[test]
 fn a_dropped_grant_is_released() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     drop(session.lock("k").acquire().unwrap());
     assert_eq!(world.calls(), ["add kvlock:lock:k -> written", "delete kvlock:lock:k -> deleted"]);
 }
@@ -25,8 +24,7 @@ fn a_grant_outlives_its_session_and_client() {
 
 #[test]
 fn a_released_grant_is_not_released_again_by_its_drop() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let grant = session.lock("k").acquire().unwrap();
     world.calls();
     grant.release().unwrap();
@@ -35,8 +33,7 @@ fn a_released_grant_is_not_released_again_by_its_drop() {
 
 #[test]
 fn a_forgotten_grant_is_not_released() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     one.lock("k").acquire().unwrap().forget();
     assert_eq!(world.holder("k").unwrap().owner, "one");
     let (_, waited) = world.timed(|| two.lock("k").acquire().unwrap());
@@ -45,8 +42,7 @@ fn a_forgotten_grant_is_not_released() {
 
 #[test]
 fn a_drop_after_the_loss_is_harmless() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let old = one.lock("k").lease(secs(10)).acquire().unwrap();
     world.clock.advance(secs(10));
     let new = two.lock("k").acquire().unwrap();
@@ -67,8 +63,7 @@ fn a_drop_while_the_store_is_down_is_harmless() {
 
 #[test]
 fn with_lock_gives_the_value_and_releases() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let value = session.lock("k").with_lock(|kept| {
         assert_eq!(kept.lost(), None);
         assert_eq!(world.holder("k").unwrap().token, kept.token());
@@ -80,8 +75,7 @@ fn with_lock_gives_the_value_and_releases() {
 
 #[test]
 fn with_lock_does_not_run_the_work_without_the_lock() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").acquire().unwrap();
     let outcome = two.lock("k").wait(secs(1)).with_lock(|_| panic!("it runs"));
     assert!(matches!(outcome, Err(WithLockError::Acquire(AcquireError::Busy { .. }))));
@@ -89,8 +83,7 @@ fn with_lock_does_not_run_the_work_without_the_lock() {
 
 #[test]
 fn with_lock_releases_if_the_work_panics() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let outcome = catch_unwind(AssertUnwindSafe(|| session.lock("k").with_lock(|_| panic!("on purpose"))));
     assert_eq!(outcome.err().unwrap().downcast_ref::<&str>(), Some(&"on purpose"));
     assert!(world.holder("k").is_none());
@@ -99,8 +92,7 @@ fn with_lock_releases_if_the_work_panics() {
 
 #[test]
 fn with_lock_tells_if_the_lock_was_lost_meanwhile_and_still_gives_the_value() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let operator = world.session("operator");
     let outcome = session.lock("k").with_lock(|_| {
         operator.break_lock("k").unwrap();
@@ -121,8 +113,7 @@ fn a_kept_grant_that_is_dropped_is_released() {
 
 #[test]
 fn a_session_may_have_more_grants_than_wasmtime_has_handles_by_itself() {
-    let world = World::new();
-    let session = world.session("one");
+    let (_, [session]) = World::with(["one"]);
     let grants: Vec<_> = (0..100_100).map(|number| session.lock(format!("k{number}")).acquire().unwrap()).collect();
     assert!(grants.into_iter().all(|grant| grant.release() == Ok(Released::Freed)));
 }

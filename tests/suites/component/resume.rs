@@ -11,8 +11,7 @@ use crate::world::{World, busy, refused, secs};
 
 #[test]
 fn a_grant_goes_from_session_to_session() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let grant = one.lock("k").acquire().unwrap();
     let token = grant.token();
     let written = grant.write_out().unwrap();
@@ -44,8 +43,7 @@ fn a_grant_goes_from_client_to_client_whose_clocks_have_nothing_in_common() {
 
 #[test]
 fn writing_out_gives_up_the_duty_to_release() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let written = one.lock("k").acquire().unwrap().write_out().unwrap();
     drop(one);
     busy(two.lock("k").wait(Duration::ZERO).acquire());
@@ -55,8 +53,7 @@ fn writing_out_gives_up_the_duty_to_release() {
 
 #[test]
 fn a_release_without_renewal_finds_out_that_the_lock_is_lost() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let written = one.lock("k").lease(secs(10)).acquire().unwrap().write_out().unwrap();
     world.clock.advance(secs(10));
     let _new = two.lock("k").acquire().unwrap();
@@ -69,8 +66,7 @@ fn a_release_without_renewal_finds_out_that_the_lock_is_lost() {
 
 #[test]
 fn a_release_without_renewal_whose_request_is_lost_is_not_told_to_have_freed_what_others_had_since() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let written = one.lock("k").lease(secs(10)).acquire().unwrap().write_out().unwrap();
     world.clock.advance(secs(10));
     two.lock("k").acquire().unwrap().release().unwrap();
@@ -92,8 +88,7 @@ fn a_confirmed_grant_whose_release_is_not_answered_is_freed_if_nothing_is_there(
 
 #[test]
 fn a_written_grant_is_of_no_use_after_a_renewal_elsewhere() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let written = one.lock("k").acquire().unwrap().write_out().unwrap();
     let mut current = two.resume(&written).unwrap();
     current.renew().unwrap();
@@ -105,8 +100,7 @@ fn a_written_grant_is_of_no_use_after_a_renewal_elsewhere() {
 
 #[test]
 fn a_nested_grant_is_resumed_at_its_depth() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let lock = one.lock("k").reentrant();
     let _outer = lock.clone().acquire().unwrap().write_out().unwrap();
     let written = lock.acquire().unwrap().write_out().unwrap();
@@ -118,8 +112,7 @@ fn a_nested_grant_is_resumed_at_its_depth() {
 
 #[test]
 fn a_resumed_grant_keeps_its_minimum_hold() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let written = one.lock("k").at_least(secs(3600)).acquire().unwrap().write_out().unwrap();
     let resumed = two.resume(&written).unwrap();
     assert!(matches!(resumed.release(), Ok(Released::Kept(left)) if left > secs(3500)));
@@ -165,8 +158,7 @@ fn a_renewal_of_unknown_outcome_is_given_a_lease_to_be_confirmed_in() {
 
 #[test]
 fn who_gave_a_grant_away_gets_the_lock_again_once_it_is_released_elsewhere() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let written = one.lock("k").acquire().unwrap().write_out().unwrap();
     assert_eq!(two.resume(&written).unwrap().release(), Ok(Released::Freed));
     one.lock("k").wait(Duration::ZERO).acquire().unwrap().release().unwrap();
@@ -174,8 +166,7 @@ fn who_gave_a_grant_away_gets_the_lock_again_once_it_is_released_elsewhere() {
 
 #[test]
 fn who_gave_a_grant_away_waits_for_whoever_has_it_like_anybody() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let mut resumed = two.resume(&one.lock("k").acquire().unwrap().write_out().unwrap()).unwrap();
     resumed.renew().unwrap();
     busy(one.lock("k").wait(Duration::ZERO).acquire());
@@ -185,8 +176,7 @@ fn who_gave_a_grant_away_waits_for_whoever_has_it_like_anybody() {
 
 #[test]
 fn a_grant_that_its_session_takes_up_again_and_renews_is_held() {
-    let world = World::new();
-    let one = world.session("one");
+    let (_, [one]) = World::with(["one"]);
     let mut again = one.resume(&one.lock("k").acquire().unwrap().write_out().unwrap()).unwrap();
     again.renew().unwrap();
     assert!(matches!(refused(one.lock("k").acquire()), AcquireError::AlreadyHeld { .. }));
@@ -195,8 +185,7 @@ fn a_grant_that_its_session_takes_up_again_and_renews_is_held() {
 
 #[test]
 fn a_grant_taken_up_twice_by_a_session_is_one_hold() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let written = one.lock("k").acquire().unwrap().write_out().unwrap();
     let (first, second) = (two.resume(&written).unwrap(), two.resume(&written).unwrap());
     assert_eq!(first.release().unwrap(), Released::Freed);
@@ -205,8 +194,7 @@ fn a_grant_taken_up_twice_by_a_session_is_one_hold() {
 
 #[test]
 fn a_session_that_holds_a_key_takes_up_no_other_grant_of_it() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let written = one.lock("k").acquire().unwrap().write_out().unwrap();
     two.break_lock("k").unwrap();
     let held = two.lock("k").acquire().unwrap();
@@ -216,8 +204,7 @@ fn a_session_that_holds_a_key_takes_up_no_other_grant_of_it() {
 
 #[test]
 fn what_is_no_written_grant_is_refused_with_a_reason() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let whole = session.lock("k").acquire().unwrap().write_out().unwrap();
     world.calls();
     let cut = whole[..whole.len() - 1].to_string();

@@ -12,8 +12,7 @@ use crate::world::{World, busy, millis, secs};
 
 #[test]
 fn an_uncontended_acquire_is_one_add_and_a_release_one_delete() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let grant = session.lock("k").acquire().unwrap();
     assert_eq!(world.calls(), ["add kvlock:lock:k -> written"]);
     grant.release().unwrap();
@@ -33,8 +32,7 @@ fn a_renewal_is_one_replace() {
 
 #[test]
 fn a_nested_acquire_and_its_release_are_one_replace_each() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let _outer = session.lock("k").reentrant().acquire().unwrap();
     world.calls();
     let inner = session.lock("k").reentrant().acquire().unwrap();
@@ -55,8 +53,7 @@ fn the_first_acquire_of_a_session_asks_for_the_era_once() {
 
 #[test]
 fn an_attempt_at_a_held_lock_is_an_add_and_a_look_at_the_holder() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").acquire().unwrap();
     world.calls();
     busy(two.lock("k").wait(secs(0)).acquire());
@@ -65,8 +62,7 @@ fn an_attempt_at_a_held_lock_is_an_add_and_a_look_at_the_holder() {
 
 #[test]
 fn a_waiter_makes_about_one_call_in_an_interval() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     world.calls();
     busy(two.lock("k").wait(secs(60)).interval(millis(500)).acquire());
@@ -77,8 +73,7 @@ fn a_waiter_makes_about_one_call_in_an_interval() {
 
 #[test]
 fn the_status_of_many_keys_is_one_call_and_one_for_the_era_of_each_server_that_is_not_known() {
-    let world = World::new();
-    let holder = world.session("holder");
+    let (world, [holder]) = World::with(["holder"]);
     let _held = ["a", "b"].map(|key| holder.lock(key).acquire().unwrap());
     world.calls();
     let read = "get-many kvlock:lock:a,kvlock:line:a,kvlock:lock:b,kvlock:line:b -> 2 found";
@@ -91,8 +86,7 @@ fn the_status_of_many_keys_is_one_call_and_one_for_the_era_of_each_server_that_i
 
 #[test]
 fn what_needs_no_store_makes_no_call() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let grant = session.lock("k").acquire().unwrap();
     world.calls();
     drop(session.lock("other").begin().unwrap());

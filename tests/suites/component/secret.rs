@@ -36,8 +36,7 @@ fn no_two_grants_share_a_nonce_and_all_its_bits_vary() {
 
 #[test]
 fn whoever_looks_at_a_lock_or_waits_for_it_learns_no_nonce() {
-    let world = World::new();
-    let (holder, other) = (world.session("a"), world.session("b"));
+    let (world, [holder, other]) = World::with(["a", "b"]);
     let _grant = holder.lock("k").acquire().unwrap();
     let nonce = nonce(&world, "k");
     let status = other.status("k").unwrap();

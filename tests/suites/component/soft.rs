@@ -9,8 +9,7 @@ use crate::world::{World, busy, millis, refused, secs};
 
 #[test]
 fn with_the_store_there_it_is_a_lock_like_any_other() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let value = one.lock("k").soft().with_lock(|guard| {
         assert_eq!(guard.token(), Some(world.holder("k").unwrap().token));
         assert_eq!(guard.lost(), None);
@@ -51,8 +50,7 @@ fn an_outcome_that_stays_unknown_is_an_outage() {
 
 #[test]
 fn a_session_that_knew_the_store_rides_out_a_moment_and_then_goes_on() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.down();
     let unguarded = |lock: kvlock::Lock| lock.soft().with_lock(|guard| guard.kept().is_none()).unwrap();
     let (outage, waited) = world.timed(|| unguarded(session.lock("k")));
@@ -67,8 +65,7 @@ fn a_session_that_knew_the_store_rides_out_a_moment_and_then_goes_on() {
 
 #[test]
 fn a_short_outage_makes_nobody_go_on_without_the_lock() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script(Fault::Unavailable);
     assert!(session.lock("k").soft().with_lock(|guard| guard.kept().is_some()).unwrap());
     assert_eq!(world.store.scripted(), 0);
@@ -76,8 +73,7 @@ fn a_short_outage_makes_nobody_go_on_without_the_lock() {
 
 #[test]
 fn a_lock_that_gives_up_on_an_outage_says_so_and_one_that_rides_it_out_does_not() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.down();
     let (outcome, waited) = world.timed(|| session.lock("k").ride_out(secs(3)).acquire());
     assert!(matches!(refused(outcome), AcquireError::Store { error: StoreError::Unavailable(_), .. }));
@@ -86,8 +82,7 @@ fn a_lock_that_gives_up_on_an_outage_says_so_and_one_that_rides_it_out_does_not(
 
 #[test]
 fn what_is_no_outage_is_an_error_as_ever() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let run = |lock: kvlock::Lock| refused(lock.soft().with_lock(|_| panic!("it runs")));
     let _held = one.lock("busy").acquire().unwrap();
     let error = run(two.lock("busy").wait(secs(1)));
@@ -135,8 +130,7 @@ fn in_quarantine_the_work_runs_at_once_and_can_tell() {
 
 #[test]
 fn a_store_that_loses_everything_while_the_work_runs_costs_nothing_unless_somebody_else_got_the_lock() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let run = |lock: kvlock::Lock| {
         lock.soft().with_lock(|_| {
             world.store.new_era(Duration::ZERO);
@@ -155,8 +149,7 @@ fn a_store_that_loses_everything_while_the_work_runs_costs_nothing_unless_somebo
 
 #[test]
 fn an_outage_while_the_work_runs_costs_nothing() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let run = |lock: kvlock::Lock| {
         lock.soft().with_lock(|_| {
             world.store.down();
@@ -187,8 +180,7 @@ fn an_outage_beyond_the_lease_is_told_to_the_work_and_costs_nothing() {
 
 #[test]
 fn a_lock_that_somebody_broke_is_told_also_in_soft_mode_and_with_the_value() {
-    let world = World::new();
-    let (session, operator) = (world.session("one"), world.session("operator"));
+    let (_, [session, operator]) = World::with(["one", "operator"]);
     let outcome = session.lock("k").soft().with_lock(|_| {
         operator.break_lock("k").unwrap();
         42

@@ -28,8 +28,7 @@ fn assert_held_by(world: &World, mut grant: Grant) {
 
 #[test]
 fn an_add_whose_reply_is_lost_is_found_to_be_ours() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script_for(Op::Add, Fault::LostReply);
     let grant = session.lock("k").acquire().unwrap();
     assert_eq!(world.ops(), [Op::Add, Op::GetMany, Op::Replace]);
@@ -39,8 +38,7 @@ fn an_add_whose_reply_is_lost_is_found_to_be_ours() {
 
 #[test]
 fn an_add_whose_request_is_lost_is_tried_again() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script_for(Op::Add, Fault::LostRequest);
     let grant = session.lock("k").acquire().unwrap();
     assert_eq!(world.ops(), [Op::Add, Op::GetMany, Op::Add]);
@@ -49,8 +47,7 @@ fn an_add_whose_request_is_lost_is_tried_again() {
 
 #[test]
 fn an_add_that_arrives_late_does_not_harm_the_grant_that_was_made_meanwhile() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script_for(Op::Add, Fault::Late);
     let grant = session.lock("k").acquire().unwrap();
     assert_held_by(&world, grant);
@@ -58,8 +55,7 @@ fn an_add_that_arrives_late_does_not_harm_the_grant_that_was_made_meanwhile() {
 
 #[test]
 fn an_add_that_arrives_late_while_we_wait_becomes_the_grant() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script_for(Op::Add, Fault::Late);
     let mut wait = session.lock("k").begin().unwrap();
     assert!(matches!(wait.poll(), Ok(kvlock::Poll::Pending { .. })));
@@ -71,8 +67,7 @@ fn an_add_that_arrives_late_while_we_wait_becomes_the_grant() {
 #[test]
 fn an_add_of_unknown_outcome_that_lost_to_somebody_else_waits_for_them() {
     for fault in UNKNOWN {
-        let world = World::new();
-        let (one, two) = (world.session("one"), world.session("two"));
+        let (world, [one, two]) = World::with(["one", "two"]);
         let held = two.lock("k").lease(secs(3600)).acquire().unwrap();
         world.store.script_for(Op::Add, fault);
         assert_eq!(busy_with(one.lock("k").wait(secs(5)).acquire()).owner, "two", "{fault}");
@@ -83,8 +78,7 @@ fn an_add_of_unknown_outcome_that_lost_to_somebody_else_waits_for_them() {
 
 #[test]
 fn an_add_of_unknown_outcome_with_no_time_to_wait_is_an_error_that_says_so() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script_for(Op::Add, Fault::LostRequest);
     let error = refused(session.lock("k").wait(Duration::ZERO).acquire());
     assert!(matches!(error, AcquireError::Store { .. }), "{error}");
@@ -153,8 +147,7 @@ fn a_release_of_unknown_outcome_leaves_the_lock_to_whoever_has_it_now() {
 #[test]
 fn a_nested_acquire_and_release_of_unknown_outcome_keep_the_depth_right() {
     for fault in UNKNOWN {
-        let world = World::new();
-        let session = world.session("one");
+        let (world, [session]) = World::with(["one"]);
         let outer = session.lock("k").reentrant().acquire().unwrap();
         world.store.script_for(Op::Replace, fault);
         let inner = session.lock("k").reentrant().acquire().unwrap();

@@ -11,8 +11,7 @@ use crate::world::{World, busy, busy_with, millis, refused, secs};
 
 #[test]
 fn ten_minutes_of_waiting_take_no_time() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").lease(secs(600)).acquire().unwrap();
     let started = Watch::start();
     let (grant, waited) = world.timed(|| two.lock("k").acquire().unwrap());
@@ -23,8 +22,7 @@ fn ten_minutes_of_waiting_take_no_time() {
 
 #[test]
 fn no_wait_tries_exactly_once() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").acquire().unwrap();
     world.calls();
     let (outcome, waited) = world.timed(|| two.lock("k").wait(Duration::ZERO).acquire());
@@ -38,8 +36,7 @@ fn no_wait_tries_exactly_once() {
 
 #[test]
 fn a_wait_ends_when_it_is_over_and_says_how_long_it_was() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let (outcome, passed) = world.timed(|| two.lock("k").wait(secs(7)).acquire());
     let (waited, _) = busy(outcome);
@@ -48,8 +45,7 @@ fn a_wait_ends_when_it_is_over_and_says_how_long_it_was() {
 
 #[test]
 fn the_limit_counts_from_the_first_poll_and_not_from_the_beginning() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let wait = two.lock("k").wait(secs(5)).begin().unwrap();
     world.clock.advance(secs(100));
@@ -59,8 +55,7 @@ fn the_limit_counts_from_the_first_poll_and_not_from_the_beginning() {
 
 #[test]
 fn the_limit_counts_the_time_in_calls_too() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     for _ in 0..3 {
         world.store.script(Fault::Slow(secs(2)));
@@ -93,8 +88,7 @@ fn a_busy_lock_names_its_owner_since_and_until() {
 
 #[test]
 fn a_wait_that_is_given_up_names_who_holds_the_lock_then() {
-    let world = World::new();
-    let [one, two, three] = ["one", "two", "three"].map(|owner| world.session(owner));
+    let (_, [one, two, three]) = World::with(["one", "two", "three"]);
     let held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let mut wait = three.lock("k").wait(secs(10)).begin().unwrap();
     assert!(matches!(wait.poll(), Ok(Poll::Pending { waiting_for: WaitingFor::Holder(h), .. }) if h.owner == "one"));
@@ -105,8 +99,7 @@ fn a_wait_that_is_given_up_names_who_holds_the_lock_then() {
 
 #[test]
 fn a_poll_before_its_time_answers_the_rest_of_the_pause_and_calls_nobody() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let mut wait = two.lock("k").interval(millis(1)).begin().unwrap();
     let Ok(Poll::Pending { pause, .. }) = wait.poll() else { panic!("it is held") };
@@ -142,8 +135,7 @@ fn many_sessions_wait_in_turn_on_one_thread_and_each_gets_its_turn() {
 
 #[test]
 fn one_session_waits_for_several_keys_at_a_time() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let _long = one.lock("long").lease(secs(50)).acquire().unwrap();
     let _short = one.lock("short").lease(secs(20)).acquire().unwrap();
     let mut waits = ["long", "short"].map(|key| two.lock(key).begin().unwrap());
@@ -155,8 +147,7 @@ fn one_session_waits_for_several_keys_at_a_time() {
 
 #[test]
 fn an_acquisition_that_has_ended_says_so() {
-    let world = World::new();
-    let session = world.session("one");
+    let (_, [session]) = World::with(["one"]);
     let mut wait = session.lock("k").begin().unwrap();
     let Ok(Poll::Ready(grant)) = wait.poll() else { panic!("it is free") };
     assert!(matches!(wait.poll(), Err(AcquireError::Invalid(text)) if text.contains("ended")));
@@ -165,8 +156,7 @@ fn an_acquisition_that_has_ended_says_so() {
 
 #[test]
 fn a_wait_that_is_dropped_leaves_nothing_behind() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (world, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").acquire().unwrap();
     let mut wait = two.lock("k").begin().unwrap();
     assert!(matches!(wait.poll(), Ok(Poll::Pending { .. })));

@@ -23,6 +23,13 @@ impl World {
         World { clock, store, client }
     }
 
+    /// A world with these owners' sessions, which know its store.
+    pub(crate) fn with<const N: usize>(owners: [&str; N]) -> (Self, [Session; N]) {
+        let world = World::new();
+        let sessions = owners.map(|owner| world.session(owner));
+        (world, sessions)
+    }
+
     /// What a process of its own has: its sessions stand in no line with those of the world's client.
     pub(crate) fn elsewhere(&self) -> Client {
         Client::with_store(self.store.clone()).with_clock(self.clock.clone())

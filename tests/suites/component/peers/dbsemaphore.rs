@@ -9,8 +9,7 @@ use crate::world::{World, busy, refused, secs};
 /// Bug 1: the scoped form hangs for ever if the store fails.
 #[test]
 fn the_scoped_permit_fails_at_once_if_the_store_does() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     session.semaphore("s").make(1).run().unwrap();
     world.store.down();
     let run = session.semaphore("s").permit().wait(Duration::ZERO).with_permit(|_| unreachable!("there is no permit"));
@@ -21,8 +20,7 @@ fn the_scoped_permit_fails_at_once_if_the_store_does() {
 #[test]
 fn shrinking_takes_the_free_permits_whichever_are_held() {
     for kept in 0..3 {
-        let world = World::new();
-        let session = world.session("one");
+        let (_, [session]) = World::with(["one"]);
         let semaphore = session.semaphore("s");
         semaphore.make(3).run().unwrap();
         let mut held: Vec<_> = (0..3).map(|_| semaphore.permit().acquire().unwrap()).collect();
@@ -38,16 +36,14 @@ fn shrinking_takes_the_free_permits_whichever_are_held() {
 /// Bug 3: a size below zero takes exactly one permit away.
 #[test]
 fn a_size_of_zero_is_refused() {
-    let world = World::new();
-    let session = world.session("one");
+    let (_, [session]) = World::with(["one"]);
     assert!(matches!(session.semaphore("s").make(0).run(), Err(ResizeError::Invalid(_))));
 }
 
 /// Bug 4: while one semaphore waits to shrink, no other can be made.
 #[test]
 fn a_semaphore_that_waits_to_shrink_keeps_nobody_from_another() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     one.semaphore("s").make(2).run().unwrap();
     let _held = [one.semaphore("s").permit().acquire().unwrap(), one.semaphore("s").permit().acquire().unwrap()];
     let mut shrinking = one.semaphore("s").make(1).begin().unwrap();
@@ -59,8 +55,7 @@ fn a_semaphore_that_waits_to_shrink_keeps_nobody_from_another() {
 /// Bug 5: a semaphore that does not exist is answered for as one that is exhausted.
 #[test]
 fn unknown_is_not_exhausted() {
-    let world = World::new();
-    let session = world.session("one");
+    let (_, [session]) = World::with(["one"]);
     let permit = |name: &str| session.semaphore(name).permit().wait(Duration::ZERO).acquire();
     session.semaphore("s").make(1).run().unwrap();
     let _held = permit("s").unwrap();
@@ -71,8 +66,7 @@ fn unknown_is_not_exhausted() {
 /// Bug 6: a holder that hangs keeps its permit for ever, and nobody can see who it is.
 #[test]
 fn the_permit_of_a_holder_that_hangs_comes_back_and_the_holder_is_named() {
-    let world = World::new();
-    let (one, two) = (world.session("hangs"), world.session("two"));
+    let (world, [one, two]) = World::with(["hangs", "two"]);
     one.semaphore("s").make(1).run().unwrap();
     let _hangs = one.semaphore("s").permit().lease(secs(10)).acquire().unwrap();
     assert_eq!(two.semaphore("s").status().unwrap().unwrap().holders[0].owner, "hangs");

@@ -66,8 +66,7 @@ fn who_finds_the_lock_taken_and_the_holder_gone_blames_nobody() {
 /// Bug 7: a lease of zero never ends.
 #[test]
 fn a_lease_of_zero_is_refused() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     assert!(matches!(refused(session.lock("k").lease(Duration::ZERO).acquire()), AcquireError::Invalid(_)));
     assert!(world.holder("k").is_none());
 }
@@ -97,8 +96,7 @@ fn a_session_of_the_same_name_releases_and_renews_nothing() {
 /// Bug 10: a client that does not wait for the answer to its write takes every write for a success.
 #[test]
 fn a_write_without_an_answer_is_no_grant() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script_for(Op::Add, Fault::LostRequest);
     let error = refused(session.lock("k").wait(Duration::ZERO).acquire());
     assert!(matches!(error, AcquireError::Store { .. }), "{error}");

@@ -11,8 +11,7 @@ use crate::world::{Meddler, World, busy, refused, secs};
 /// memcachelock: owners are numbered by a counter in memcached, and after it was evicted two have the same number.
 #[test]
 fn after_the_store_lost_everything_no_two_owners_are_taken_for_one() {
-    let world = World::new();
-    let (one, two) = (world.session("worker"), world.session("worker"));
+    let (world, [one, two]) = World::with(["worker", "worker"]);
     let mut before = one.lock("k").acquire().unwrap();
     world.store.new_era(Duration::MAX);
     let after = two.lock("k").acquire().unwrap();
@@ -25,8 +24,7 @@ fn after_the_store_lost_everything_no_two_owners_are_taken_for_one() {
 /// memcachelock: an acquire that fails in the network leaves the lock taken within the process.
 #[test]
 fn an_acquire_that_fails_leaves_nothing_taken_in_its_session() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.down();
     assert!(matches!(refused(session.lock("k").wait(Duration::ZERO).acquire()), AcquireError::Store { .. }));
     world.store.up();
@@ -53,8 +51,7 @@ fn of_two_first_users_of_a_semaphore_of_one_permit_one_gets_it() {
 /// suo: a refresh adds a permit again that was lost, and there is one too many.
 #[test]
 fn the_renewal_of_a_lost_permit_brings_nothing_back() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     one.semaphore("s").make(1).run().unwrap();
     let mut lost = one.semaphore("s").permit().acquire().unwrap();
     one.semaphore("s").break_permit(0).unwrap();
@@ -67,8 +64,7 @@ fn the_renewal_of_a_lost_permit_brings_nothing_back() {
 /// macgyver-lock: a lock that is got too late for its lease is an error that says "timed out".
 #[test]
 fn an_answer_that_is_slower_than_the_lease_costs_a_request_and_no_error() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.script_for(Op::Add, kvlock::store::Fault::Slow(secs(3)));
     let mut grant = session.lock("k").lease(secs(2)).acquire().unwrap();
     grant.renew().unwrap();

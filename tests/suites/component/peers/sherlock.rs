@@ -51,8 +51,7 @@ fn a_wait_counts_the_time_that_calls_take() {
 /// Bug 4: a second acquire of a lock that one has waits for oneself.
 #[test]
 fn a_session_does_not_wait_for_itself() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let _held = session.lock("k").acquire().unwrap();
     let (result, took) = world.timed(|| session.lock("k").wait(secs(60)).acquire());
     assert!(matches!(refused(result), AcquireError::AlreadyHeld { .. }));

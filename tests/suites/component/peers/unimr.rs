@@ -36,8 +36,7 @@ fn a_late_release_leaves_the_record_of_the_successor() {
 /// Bug 4: the lock that is not re-entrant lets its owner in again, and the inner release frees the outer section.
 #[test]
 fn a_plain_lock_is_not_entered_twice_and_nothing_frees_the_outer_section() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let outer = session.lock("k").acquire().unwrap();
     assert!(matches!(refused(session.lock("k").acquire()), AcquireError::AlreadyHeld { .. }));
     assert_eq!(world.holder("k").unwrap().token, outer.token());
@@ -47,8 +46,7 @@ fn a_plain_lock_is_not_entered_twice_and_nothing_frees_the_outer_section() {
 /// Bug 6: with memcached down the function runs as if it were locked.
 #[test]
 fn with_the_store_down_nothing_runs() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     world.store.down();
     let ran = session.lock("k").wait(Duration::ZERO).with_lock(|_| unreachable!("it ran without a lock"));
     assert!(matches!(ran, Err(WithLockError::<()>::Acquire(AcquireError::Store { .. }))));
@@ -69,8 +67,7 @@ fn a_conflict_retry_of_a_contended_lock_is_over_when_its_wait_is() {
 /// Bug 9: the end of a nested section begins the whole lease anew.
 #[test]
 fn the_end_of_a_nested_section_leaves_the_end_of_the_lease_where_it_was() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let lock = || session.lock("k").reentrant().lease(secs(30));
     let _outer = lock().acquire().unwrap();
     let inner = lock().acquire().unwrap();

@@ -27,6 +27,15 @@ fn made(world: &World, size: u32) -> Semaphore {
     pool
 }
 
+impl World {
+    /// A world with the semaphore of [`made`].
+    fn with_pool(size: u32) -> (Self, Semaphore) {
+        let world = World::new();
+        let pool = made(&world, size);
+        (world, pool)
+    }
+}
+
 /// So many permits, at once.
 #[track_caller]
 fn permits(semaphore: &Semaphore, count: usize) -> Vec<Grant> {

@@ -25,8 +25,8 @@ fn numbers(grants: &[Grant]) -> BTreeSet<u32> {
 
 #[test]
 fn as_many_permits_as_the_size_are_granted_and_the_next_is_told_how_many_are_held() {
-    let world = World::new();
-    let (one, two) = (made(&world, 3), pool(&world, "two"));
+    let (world, one) = World::with_pool(3);
+    let two = pool(&world, "two");
     let held: Vec<Grant> = permits(&one, 2).into_iter().chain(permits(&two, 1)).collect();
     assert_eq!(numbers(&held), BTreeSet::from([0, 1, 2]));
     assert!(held.iter().all(|grant| grant.key() == "pool"));
@@ -41,8 +41,8 @@ fn as_many_permits_as_the_size_are_granted_and_the_next_is_told_how_many_are_hel
 
 #[test]
 fn a_try_answers_at_once_whether_or_not_a_permit_is_free() {
-    let world = World::new();
-    let (one, two) = (made(&world, 1), pool(&world, "two"));
+    let (world, one) = World::with_pool(1);
+    let two = pool(&world, "two");
     let ((free, taken), passed) = world.timed(|| {
         let free = one.permit().try_acquire().unwrap();
         (free, two.permit().try_acquire().unwrap().is_none())
@@ -53,8 +53,8 @@ fn a_try_answers_at_once_whether_or_not_a_permit_is_free() {
 
 #[test]
 fn a_wait_takes_as_long_as_was_asked_for() {
-    let world = World::new();
-    let (one, two) = (made(&world, 1), pool(&world, "two"));
+    let (world, one) = World::with_pool(1);
+    let two = pool(&world, "two");
     let _held = one.permit().lease(secs(3600)).acquire().unwrap();
     let (outcome, passed) = world.timed(|| two.permit().wait(secs(5)).acquire());
     let (waited, waiting_for) = busy(outcome);
@@ -64,8 +64,8 @@ fn a_wait_takes_as_long_as_was_asked_for() {
 
 #[test]
 fn a_waiter_gets_the_permit_that_comes_back_in_an_interval() {
-    let world = World::new();
-    let (one, two) = (made(&world, 2), pool(&world, "two"));
+    let (world, one) = World::with_pool(2);
+    let two = pool(&world, "two");
     let mut held = permits(&one, 2);
     let mut wait = two.permit().interval(millis(200)).begin().unwrap();
     for _ in 0..50 {
@@ -87,8 +87,7 @@ fn a_waiter_gets_the_permit_that_comes_back_in_an_interval() {
 
 #[test]
 fn a_dropped_permit_is_released() {
-    let world = World::new();
-    let one = made(&world, 2);
+    let (_, one) = World::with_pool(2);
     let held = permits(&one, 2);
     drop(held);
     assert_eq!(standing(&one), (2, vec![]));
@@ -96,8 +95,7 @@ fn a_dropped_permit_is_released() {
 
 #[test]
 fn a_permit_outlives_its_session_and_its_semaphores_name() {
-    let world = World::new();
-    let one = made(&world, 1);
+    let (world, one) = World::with_pool(1);
     let grant = pool(&world, "two").permit().acquire().unwrap();
     assert_eq!(standing(&one), (1, vec!["two".into()]));
     drop(grant);
@@ -106,8 +104,7 @@ fn a_permit_outlives_its_session_and_its_semaphores_name() {
 
 #[test]
 fn with_permit_gives_the_value_and_releases() {
-    let world = World::new();
-    let one = made(&world, 2);
+    let (_, one) = World::with_pool(2);
     let value = one.permit().with_permit(|kept| {
         assert_eq!(kept.lost(), None);
         assert_eq!(standing(&one), (2, vec!["one".into()]));
@@ -119,8 +116,7 @@ fn with_permit_gives_the_value_and_releases() {
 
 #[test]
 fn with_permit_releases_if_the_work_panics() {
-    let world = World::new();
-    let one = made(&world, 1);
+    let (_, one) = World::with_pool(1);
     let outcome = catch_unwind(AssertUnwindSafe(|| one.permit().with_permit(|_| panic!("on purpose"))));
     assert_eq!(outcome.err().unwrap().downcast_ref::<&str>(), Some(&"on purpose"));
     assert_eq!(standing(&one), (1, vec![]));
@@ -129,8 +125,8 @@ fn with_permit_releases_if_the_work_panics() {
 
 #[test]
 fn with_permit_does_not_run_the_work_without_one() {
-    let world = World::new();
-    let (one, two) = (made(&world, 1), pool(&world, "two"));
+    let (world, one) = World::with_pool(1);
+    let two = pool(&world, "two");
     let _held = permits(&one, 1);
     let outcome = two.permit().wait(secs(1)).with_permit(|_| panic!("it runs"));
     assert!(matches!(outcome, Err(WithLockError::Acquire(AcquireError::Busy { .. }))));
@@ -152,8 +148,8 @@ fn with_permit_tells_if_the_permit_was_lost_meanwhile_and_still_gives_the_value(
 
 #[test]
 fn permits_of_one_session_are_renewed_and_released_each_by_itself() {
-    let world = World::new();
-    let (one, two) = (made(&world, 3), pool(&world, "two"));
+    let (world, one) = World::with_pool(3);
+    let two = pool(&world, "two");
     let mut held: Vec<_> = (0..3).map(|_| one.permit().lease(secs(10)).acquire().unwrap()).collect();
     world.clock.advance(secs(8));
     held[1].renew().unwrap();
@@ -169,8 +165,8 @@ fn permits_of_one_session_are_renewed_and_released_each_by_itself() {
 
 #[test]
 fn the_permit_of_a_crashed_holder_comes_back_when_its_lease_ends_and_not_before() {
-    let world = World::new();
-    let (one, two) = (made(&world, 1), pool(&world, "two"));
+    let (world, one) = World::with_pool(1);
+    let two = pool(&world, "two");
     one.permit().lease(secs(10)).acquire().unwrap().forget();
     world.clock.advance(secs(10) - millis(1));
     assert_eq!(exhausted(&two).2.owner, "one");
@@ -181,8 +177,8 @@ fn the_permit_of_a_crashed_holder_comes_back_when_its_lease_ends_and_not_before(
 
 #[test]
 fn a_permit_that_is_renewed_in_time_is_held_on_and_one_for_ever_needs_no_renewal() {
-    let world = World::new();
-    let (one, two) = (made(&world, 2), pool(&world, "two"));
+    let (world, one) = World::with_pool(2);
+    let two = pool(&world, "two");
     let mut renewed = one.permit().lease(secs(10)).acquire().unwrap();
     let endless = one.permit().lease(Ttl::Forever).acquire().unwrap();
     for _ in 0..100 {
@@ -196,8 +192,8 @@ fn a_permit_that_is_renewed_in_time_is_held_on_and_one_for_ever_needs_no_renewal
 
 #[test]
 fn an_expired_permit_is_lost_each_time_and_does_nothing_to_the_next_holder() {
-    let world = World::new();
-    let (one, two) = (made(&world, 1), pool(&world, "two"));
+    let (world, one) = World::with_pool(1);
+    let two = pool(&world, "two");
     let mut old = one.permit().lease(secs(10)).acquire().unwrap();
     world.clock.advance(secs(10));
     let new = permits(&two, 1).remove(0);
@@ -233,8 +229,7 @@ fn a_broken_permit_is_told_whose_it_was_and_its_holder_learns_of_it_at_the_next_
 
 #[test]
 fn a_written_permit_goes_from_session_to_session() {
-    let world = World::new();
-    let one = made(&world, 2);
+    let (world, one) = World::with_pool(2);
     let grant = one.permit().acquire().unwrap();
     let (number, token) = (grant.permit(), grant.token());
     let written = grant.write_out().unwrap();
@@ -255,8 +250,7 @@ fn a_written_permit_goes_from_session_to_session() {
 
 #[test]
 fn an_unknown_an_exhausted_and_a_wrongly_named_semaphore_are_different_errors() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     assert_unknown(&session.semaphore("pond"));
     let unknown = refused(session.semaphore("pond").permit().acquire()).to_string();
     assert_eq!(unknown, "there is no semaphore `pond`: make it first");
@@ -275,8 +269,7 @@ fn an_unknown_an_exhausted_and_a_wrongly_named_semaphore_are_different_errors() 
 
 #[test]
 fn a_semaphore_its_namesakes_elsewhere_and_a_lock_of_its_name_do_not_meet() {
-    let world = World::new();
-    let one = made(&world, 1);
+    let (world, one) = World::with_pool(1);
     let _held = permits(&one, 1);
     let elsewhere = world.client.session().owner("one").namespace("elsewhere").open().unwrap();
     assert_unknown(&elsewhere.semaphore("pool"));
@@ -288,8 +281,7 @@ fn a_semaphore_its_namesakes_elsewhere_and_a_lock_of_its_name_do_not_meet() {
 
 #[test]
 fn a_free_permit_is_three_calls_the_next_one_two_and_a_release_one_delete() {
-    let world = World::new();
-    let one = made(&world, 2);
+    let (world, one) = World::with_pool(2);
     let grant = one.permit().acquire().unwrap();
     let part = format!("kvlock:permit:{}:pool", grant.permit().unwrap());
     let look = "get kvlock:semaphore:pool -> found".to_owned();
@@ -306,8 +298,7 @@ fn a_free_permit_is_three_calls_the_next_one_two_and_a_release_one_delete() {
 
 #[test]
 fn a_thousand_permits_of_one_semaphore_cost_a_handful_of_calls_each() {
-    let world = World::new();
-    let one = made(&world, 1000);
+    let (world, one) = World::with_pool(1000);
     let held: Vec<Grant> = (0..1000).map(|_| one.permit().lease(secs(3600)).try_acquire().unwrap().unwrap()).collect();
     assert_eq!(numbers(&held).len(), 1000);
     let calls = world.calls().len();
@@ -326,8 +317,7 @@ fn a_thousand_permits_of_one_semaphore_cost_a_handful_of_calls_each() {
 
 #[test]
 fn a_permit_that_was_written_out_and_released_elsewhere_is_free_to_whoever_wrote_it_out() {
-    let world = World::new();
-    let (one, two) = (world.session("one"), world.session("two"));
+    let (_, [one, two]) = World::with(["one", "two"]);
     let pool = one.semaphore("pool");
     pool.make(1).run().unwrap();
     let written = pool.permit().lease(kvlock::store::Ttl::Forever).acquire().unwrap().write_out().unwrap();

@@ -71,8 +71,8 @@ fn what_stands_in_the_store_is_text_that_a_person_can_read() {
 
 #[test]
 fn a_semaphore_grows_at_once_and_lets_waiters_in() {
-    let world = World::new();
-    let (one, two) = (made(&world, 1), pool(&world, "two"));
+    let (world, one) = World::with_pool(1);
+    let two = pool(&world, "two");
     let _held = permits(&one, 1);
     let mut wait = two.permit().begin().unwrap();
     assert!(matches!(wait.poll(), Ok(kvlock::Poll::Pending { .. })));
@@ -84,8 +84,7 @@ fn a_semaphore_grows_at_once_and_lets_waiters_in() {
 
 #[test]
 fn making_the_same_size_again_writes_nothing() {
-    let world = World::new();
-    let one = made(&world, 2);
+    let (world, one) = World::with_pool(2);
     let _held = permits(&one, 2);
     world.calls();
     let (again, passed) = world.timed(|| pool(&world, "two").make(2).run());
@@ -95,8 +94,7 @@ fn making_the_same_size_again_writes_nothing() {
 
 #[test]
 fn a_free_semaphore_shrinks_at_once() {
-    let world = World::new();
-    let one = made(&world, 5);
+    let (world, one) = World::with_pool(5);
     let (shrunk, passed) = world.timed(|| one.make(2).run());
     assert_eq!((shrunk, passed), (Ok(Some(5)), Duration::ZERO));
     let _held = permits(&one, 2);
@@ -140,8 +138,7 @@ fn shrinking_from_five_to_two_while_four_are_held_ends_when_two_are_back_and_let
 
 #[test]
 fn a_shrinking_takes_the_free_permits_first() {
-    let world = World::new();
-    let one = made(&world, 4);
+    let (world, one) = World::with_pool(4);
     let mut held = permits(&one, 4);
     give_back(&mut held, &[0, 2]);
     let (shrunk, passed) = world.timed(|| one.make(2).run());
@@ -155,8 +152,8 @@ fn a_shrinking_takes_the_free_permits_first() {
 
 #[test]
 fn a_shrinking_whose_time_is_up_tells_whom_it_waits_for_and_the_new_size_stands() {
-    let world = World::new();
-    let (one, two) = (made(&world, 3), pool(&world, "two"));
+    let (world, one) = World::with_pool(3);
+    let two = pool(&world, "two");
     let mut held: Vec<Grant> = (0..3).map(|_| one.permit().lease(secs(3600)).acquire().unwrap()).collect();
     for wait in [Duration::ZERO, secs(5)] {
         let (outcome, passed) = world.timed(|| two.make(1).wait(wait).run());
@@ -175,8 +172,8 @@ fn a_shrinking_whose_time_is_up_tells_whom_it_waits_for_and_the_new_size_stands(
 
 #[test]
 fn a_shrinking_that_is_dropped_leaves_the_new_size_and_nothing_else() {
-    let world = World::new();
-    let (one, two) = (made(&world, 3), pool(&world, "two"));
+    let (world, one) = World::with_pool(3);
+    let two = pool(&world, "two");
     let mut held = permits(&one, 2);
     let mut shrinking = two.make(1).begin().unwrap();
     pending_for(&world, &mut shrinking, secs(1));
@@ -191,8 +188,8 @@ fn a_shrinking_that_is_dropped_leaves_the_new_size_and_nothing_else() {
 
 #[test]
 fn a_shrinking_is_taken_back_by_making_it_larger_again_and_says_so() {
-    let world = World::new();
-    let (one, two) = (made(&world, 3), pool(&world, "two"));
+    let (world, one) = World::with_pool(3);
+    let two = pool(&world, "two");
     let _held = permits(&one, 3);
     let mut shrinking = two.make(1).begin().unwrap();
     pending_for(&world, &mut shrinking, secs(1));
@@ -205,8 +202,8 @@ fn a_shrinking_is_taken_back_by_making_it_larger_again_and_says_so() {
 
 #[test]
 fn a_crashed_holder_delays_a_shrinking_until_its_lease_ends_and_no_longer() {
-    let world = World::new();
-    let (one, two) = (made(&world, 2), pool(&world, "two"));
+    let (world, one) = World::with_pool(2);
+    let two = pool(&world, "two");
     for _ in 0..2 {
         one.permit().lease(secs(20)).acquire().unwrap().forget();
     }
@@ -217,8 +214,8 @@ fn a_crashed_holder_delays_a_shrinking_until_its_lease_ends_and_no_longer() {
 
 #[test]
 fn destroying_waits_for_all_permits_and_lets_nobody_in() {
-    let world = World::new();
-    let (one, two) = (made(&world, 3), pool(&world, "two"));
+    let (world, one) = World::with_pool(3);
+    let two = pool(&world, "two");
     let mut held: Vec<Grant> = (0..2).map(|_| one.permit().lease(secs(3600)).acquire().unwrap()).collect();
     let error = two.destroy().wait(secs(3)).run().unwrap_err();
     assert!(matches!(&error, ResizeError::StillHeld { status } if status.size == 0), "{error}");
@@ -245,8 +242,8 @@ fn what_is_not_there_cannot_be_destroyed() {
 
 #[test]
 fn a_shrinking_of_what_somebody_else_destroys_says_so() {
-    let world = World::new();
-    let (one, two) = (made(&world, 3), pool(&world, "two"));
+    let (world, one) = World::with_pool(3);
+    let two = pool(&world, "two");
     let held = permits(&one, 2);
     let mut shrinking = two.make(1).begin().unwrap();
     pending_for(&world, &mut shrinking, secs(1));
@@ -260,8 +257,7 @@ fn a_shrinking_of_what_somebody_else_destroys_says_so() {
 
 #[test]
 fn sizes_and_names_out_of_range_are_refused_and_nothing_is_sent() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     for permits in [0, 1_000_001, u32::MAX] {
         let error = session.semaphore("pool").make(permits).run().unwrap_err();
         let text = format!("a semaphore of {permits} permits; 1 to 1000000 are possible");
@@ -289,8 +285,7 @@ fn a_resizing_that_has_ended_says_so() {
 
 #[test]
 fn all_semaphores_are_listed_by_name_with_their_sizes_and_holders() {
-    let world = World::new();
-    let session = world.session("one");
+    let (world, [session]) = World::with(["one"]);
     let names = ["a pool", "lake\nnorth", "Teich für Fische", "z", &"n".repeat(255)];
     for (size, name) in (1..).zip(names) {
         assert_eq!(session.semaphore(name).make(size).run(), Ok(None));

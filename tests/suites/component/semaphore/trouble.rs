@@ -46,8 +46,7 @@ fn making_is_right_whichever_reply_is_lost() {
 #[test]
 fn shrinking_is_right_whichever_reply_is_lost() {
     for (fault, call) in each_fault_at_each_of(5) {
-        let world = World::new();
-        let one = made(&world, 5);
+        let (world, one) = World::with_pool(5);
         let _held = permits(&one, 1);
         script_at(&world, fault, call);
         assert_eq!(one.make(2).wait(secs(5)).run(), Ok(Some(5)), "{fault} at call {call}");
@@ -63,8 +62,7 @@ fn acquiring_is_right_whichever_reply_is_lost() {
     let each = [(false, 3), (true, 2)];
     let each = each.into_iter().flat_map(|(again, calls)| each_fault_at_each_of(calls).map(move |at| (again, at)));
     for (again, (fault, call)) in each {
-        let world = World::new();
-        let one = made(&world, 2);
+        let (world, one) = World::with_pool(2);
         if again {
             one.permit().acquire().unwrap().release().unwrap();
         }
@@ -81,8 +79,7 @@ fn acquiring_is_right_whichever_reply_is_lost() {
 #[test]
 fn destroying_is_right_whichever_reply_is_lost() {
     for (fault, call) in each_fault_at_each_of(7) {
-        let world = World::new();
-        let one = made(&world, 2);
+        let (world, one) = World::with_pool(2);
         script_at(&world, fault, call);
         assert_eq!(one.destroy().wait(secs(5)).run(), Ok(Some(2)), "{fault} at call {call}");
         assert_happened(&world);
@@ -93,8 +90,7 @@ fn destroying_is_right_whichever_reply_is_lost() {
 #[test]
 fn a_renewal_and_a_release_of_a_permit_are_right_when_the_reply_is_lost() {
     for (fault, call) in each_fault_at_each_of(2) {
-        let world = World::new();
-        let one = made(&world, 1);
+        let (world, one) = World::with_pool(1);
         let mut grant = permits(&one, 1).remove(0);
         script_at(&world, fault, call);
         grant.renew().unwrap();
@@ -106,8 +102,8 @@ fn a_renewal_and_a_release_of_a_permit_are_right_when_the_reply_is_lost() {
 
 #[test]
 fn who_waits_for_a_permit_rides_out_an_outage_and_who_does_not_is_told() {
-    let world = World::new();
-    let (one, two) = (made(&world, 1), pool(&world, "two"));
+    let (world, one) = World::with_pool(1);
+    let two = pool(&world, "two");
     let held = one.permit().lease(secs(3600)).acquire().unwrap();
     let mut wait = two.permit().begin().unwrap();
     assert!(matches!(wait.poll(), Ok(Poll::Pending { waiting_for: WaitingFor::Exhausted { .. }, .. })));
@@ -132,8 +128,8 @@ fn who_waits_for_a_permit_rides_out_an_outage_and_who_does_not_is_told() {
 
 #[test]
 fn who_shrinks_rides_out_an_outage_and_who_does_not_wait_is_told() {
-    let world = World::new();
-    let (one, two) = (made(&world, 2), pool(&world, "two"));
+    let (world, one) = World::with_pool(2);
+    let two = pool(&world, "two");
     let mut held: Vec<_> = (0..2).map(|_| one.permit().lease(secs(3600)).acquire().unwrap()).collect();
     let mut shrinking = two.make(1).begin().unwrap();
     assert!(matches!(shrinking.poll(), Ok(ResizePoll::Pending { .. })));
@@ -167,8 +163,7 @@ numbers: 0
 ",
         &[0xff; 5000],
     ] {
-        let world = World::new();
-        let one = made(&world, 1);
+        let (world, one) = World::with_pool(1);
         world.store.put_foreign(DEFINITION, value);
         let acquired = refused(one.permit().acquire());
         assert!(matches!(&acquired, AcquireError::Corrupt { key, .. } if key == "pool"), "{acquired}");
@@ -192,8 +187,7 @@ numbers: 0
 
 #[test]
 fn a_foreign_value_in_the_place_of_a_permit_is_not_handed_out_and_stops_nobody_else() {
-    let world = World::new();
-    let one = made(&world, 2);
+    let (world, one) = World::with_pool(2);
     world.store.put_foreign("kvlock:permit:1:pool", b"7");
     let held = permits(&one, 1);
     assert_eq!(held[0].permit(), Some(0));
@@ -206,8 +200,7 @@ fn a_foreign_value_in_the_place_of_a_permit_is_not_handed_out_and_stops_nobody_e
 
 #[test]
 fn a_foreign_list_of_semaphores_is_left_as_it_is_and_stops_no_permit() {
-    let world = World::new();
-    let one = made(&world, 1);
+    let (world, one) = World::with_pool(1);
     world.store.put_foreign(LIST, b"7");
     assert!(matches!(world.session("two").semaphores(), Err(KeyError::Corrupt { .. })));
     assert!(matches!(world.session("two").semaphore("other").make(1).run(), Err(ResizeError::Corrupt { .. })));
@@ -217,8 +210,8 @@ fn a_foreign_list_of_semaphores_is_left_as_it_is_and_stops_no_permit() {
 
 #[test]
 fn a_definition_that_is_evicted_makes_the_semaphore_unknown_until_it_is_made_again() {
-    let world = World::new();
-    let (one, two) = (made(&world, 2), pool(&world, "two"));
+    let (world, one) = World::with_pool(2);
+    let two = pool(&world, "two");
     let _held = [permits(&one, 1), permits(&two, 1)];
     assert!(world.store.evict(DEFINITION));
     assert_unknown(&two);
@@ -231,8 +224,7 @@ fn a_definition_that_is_evicted_makes_the_semaphore_unknown_until_it_is_made_aga
 #[test]
 fn an_evicted_permit_is_lost_at_its_next_renewal_or_release() {
     for renew in [true, false] {
-        let world = World::new();
-        let one = made(&world, 1);
+        let (world, one) = World::with_pool(1);
         let mut grant = permits(&one, 1).remove(0);
         assert!(world.store.evict("kvlock:permit:0:pool"));
         let error = if renew { refused(grant.renew()) } else { refused(grant.release()) };
@@ -242,8 +234,7 @@ fn an_evicted_permit_is_lost_at_its_next_renewal_or_release() {
 
 #[test]
 fn an_evicted_permit_is_not_given_to_its_own_session_again_while_that_relies_on_it() {
-    let world = World::new();
-    let one = made(&world, 1);
+    let (world, one) = World::with_pool(1);
     let mut grant = permits(&one, 1).remove(0);
     assert!(world.store.evict("kvlock:permit:0:pool"));
     let (_, waiting_for) = busy(one.permit().wait(secs(5)).acquire());
@@ -254,8 +245,8 @@ fn an_evicted_permit_is_not_given_to_its_own_session_again_while_that_relies_on_
 
 #[test]
 fn after_the_store_lost_everything_no_permit_is_granted_before_its_holders_are_done() {
-    let world = World::new();
-    let (one, two) = (made(&world, 1), pool(&world, "two"));
+    let (world, one) = World::with_pool(1);
+    let two = pool(&world, "two");
     let mut held = one.permit().lease(secs(30)).acquire().unwrap();
     world.store.new_era(Duration::ZERO);
     assert_unknown(&two);
