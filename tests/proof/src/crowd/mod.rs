@@ -3,6 +3,7 @@
 //! The world is smaller than that of the locks, whose renewals, releases and records these machines are made of: what is
 //! asked here is whether a semaphore is ever above its size, and whether a reservation goes to whom it belongs.
 
+mod act;
 mod judge;
 mod scenarios;
 mod work;
@@ -17,7 +18,8 @@ use stateright::{Model, Property};
 use crate::explore::{About, explore};
 use crate::model::{Effort, Findings};
 use crate::promise::Promise;
-use world::{Act, World};
+use act::Act;
+use world::World;
 
 /// What a member does, one after the other.
 #[derive(Debug, Clone)]
