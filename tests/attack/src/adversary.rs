@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fill::fill;
 use crate::history::{Journal, What};
-use crate::mix::{Fault, Mix};
+use crate::mix::{Blow, Mix};
 use crate::worker::Task;
 
 /// The pause between two faults, in milliseconds. Most of them last longer, and so several are there at a time.
@@ -119,23 +119,23 @@ impl Adversary {
 
     /// Does one thing, and tells whether it could be done.
     fn strike(&mut self) -> Result<bool> {
-        let fault = *self.dice.choice(self.mix.faults).context("a mix has faults")?;
+        let blow = self.dice.choice(self.mix.all_blows()).context("a mix has blows")?;
         let lasts = self.millis(LASTS);
-        let told = match fault {
-            Fault::KillServer => self.kill_server()?,
-            Fault::Flush => self.flush(),
-            Fault::StopServer => self.stop_server(lasts),
-            Fault::Fill => self.fill()?,
-            Fault::StopWorker => self.stop_worker(lasts)?,
-            Fault::KillWorker => self.kill_worker()?,
-            Fault::Cut => self.network(Mode::CutBeforeRequest, lasts / 2),
-            Fault::DropReplies => self.network(Mode::DropReply, lasts / 2),
-            Fault::Once if self.dice.bool() => self.network(Mode::CutNextRequest, ONE),
-            Fault::Once => self.network(Mode::DropNextReply, ONE),
-            Fault::Blackhole => self.network(Mode::Blackhole, lasts),
-            Fault::Hold => self.network(Mode::Hold, lasts),
-            Fault::Late => self.network(Mode::DelayNext(lasts), ONE),
-            Fault::Slow => {
+        let told = match blow {
+            Blow::KillServer => self.kill_server()?,
+            Blow::Flush => self.flush(),
+            Blow::StopServer => self.stop_server(lasts),
+            Blow::Fill => self.fill()?,
+            Blow::StopWorker => self.stop_worker(lasts)?,
+            Blow::KillWorker => self.kill_worker()?,
+            Blow::Cut => self.network(Mode::CutBeforeRequest, lasts / 2),
+            Blow::DropReplies => self.network(Mode::DropReply, lasts / 2),
+            Blow::Once if self.dice.bool() => self.network(Mode::CutNextRequest, ONE),
+            Blow::Once => self.network(Mode::DropNextReply, ONE),
+            Blow::Blackhole => self.network(Mode::Blackhole, lasts),
+            Blow::Hold => self.network(Mode::Hold, lasts),
+            Blow::Late => self.network(Mode::DelayNext(lasts), ONE),
+            Blow::Slow => {
                 let by = self.millis(1..400);
                 self.network(Mode::Delay(by), lasts)
             }

@@ -1,10 +1,10 @@
-//! What goes wrong: the faults, and the mixes of them that go with a server and with the habits of its clients.
+//! What goes wrong: the blows, and the mixes of them that go with a server and with the habits of its clients.
 
 use serde::{Deserialize, Serialize};
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum Blow {
     /// The server is killed, and started again at once or after a while.
     KillServer,
     /// The server is emptied.
@@ -53,8 +53,8 @@ pub struct Mix {
     pub name: &'static str,
     /// memcached's options.
     pub server: &'static [&'static str],
-    /// What goes wrong; what is named twice, twice as often.
-    pub faults: &'static [Fault],
+    /// What goes wrong, and how often among the others.
+    pub blows: &'static [(Blow, usize)],
     /// What the clients do.
     pub habits: Habits,
     /// Whether the server may evict locks: then nobody promises that there is one holder only.
@@ -66,140 +66,82 @@ const RUDE: Habits = Habits { break_locks: true, adopt: true, ..PLAIN };
 /// Small, so that it is soon full.
 const SMALL: &str = "2";
 
-use Fault::{
+use Blow::{
     Blackhole, Cut, DropReplies, Fill, Flush, Hold, KillServer, KillWorker, Late, Once, Slow, StopServer, StopWorker,
 };
 
+const fn mix(name: &'static str, server: &'static [&'static str], blows: &'static [(Blow, usize)]) -> Mix {
+    Mix { name, server, blows, habits: PLAIN, evicts: false }
+}
+
+const BOUNDED: &[&str] = &["-m", SMALL, "-o", "temporary_ttl=61"];
+
 /// All mixes in which every promise is kept.
 pub const MIXES: [Mix; 8] = [
+    mix("crash", &[], &[(KillServer, 1), (Flush, 1), (KillWorker, 3), (StopWorker, 3), (Once, 2)]),
+    mix(
+        "network",
+        &[],
+        &[(Cut, 1), (DropReplies, 1), (Once, 4), (Blackhole, 1), (Hold, 1), (Late, 5), (Slow, 1), (StopWorker, 1)],
+    ),
+    mix("freeze", &[], &[(StopServer, 2), (StopWorker, 2), (Hold, 1), (Late, 1), (KillWorker, 1)]),
     Mix {
-        name: "crash",
-        server: &[],
-        faults: &[
-            KillServer, Flush, KillWorker, KillWorker, KillWorker, StopWorker, StopWorker, StopWorker, Once, Once,
-        ],
-        habits: PLAIN,
-        evicts: false,
-    },
-    Mix {
-        name: "network",
-        server: &[],
-        faults: &[
-            Cut,
-            DropReplies,
-            Once,
-            Once,
-            Once,
-            Once,
-            Blackhole,
-            Hold,
-            Late,
-            Late,
-            Late,
-            Late,
-            Late,
-            Slow,
-            StopWorker,
-        ],
-        habits: PLAIN,
-        evicts: false,
-    },
-    Mix {
-        name: "freeze",
-        server: &[],
-        faults: &[StopServer, StopServer, StopWorker, StopWorker, Hold, Late, KillWorker],
-        habits: PLAIN,
-        evicts: false,
-    },
-    Mix {
-        name: "force",
-        server: &[],
-        faults: &[
-            Late,
-            Late,
-            Late,
-            Late,
-            Once,
-            Once,
-            DropReplies,
-            StopWorker,
-            StopWorker,
-            KillWorker,
-            KillWorker,
-            KillServer,
-            StopServer,
-        ],
         habits: RUDE,
-        evicts: false,
+        ..mix(
+            "force",
+            &[],
+            &[
+                (Late, 4),
+                (Once, 2),
+                (DropReplies, 1),
+                (StopWorker, 2),
+                (KillWorker, 2),
+                (KillServer, 1),
+                (StopServer, 1),
+            ],
+        )
     },
+    mix("protected", BOUNDED, &[(Fill, 1), (StopWorker, 2), (KillWorker, 2), (Once, 2), (Late, 3)]),
+    mix("refusing", &["-m", SMALL, "-M"], &[(Fill, 3), (StopWorker, 2), (KillWorker, 1), (Once, 1), (Late, 2)]),
     Mix {
-        name: "protected",
-        server: &["-m", SMALL, "-o", "temporary_ttl=61"],
-        faults: &[Fill, StopWorker, StopWorker, KillWorker, KillWorker, Once, Once, Late, Late, Late],
-        habits: PLAIN,
-        evicts: false,
-    },
-    Mix {
-        name: "refusing",
-        server: &["-m", SMALL, "-M"],
-        faults: &[Fill, Fill, Fill, StopWorker, StopWorker, KillWorker, Once, Late, Late],
-        habits: PLAIN,
-        evicts: false,
-    },
-    Mix {
-        name: "unprotected",
-        server: &["-m", SMALL],
-        faults: &[Fill, Fill, StopWorker, StopWorker, KillWorker, Once, Once, Late, Late, Late, Late, KillServer],
-        habits: PLAIN,
         evicts: true,
+        ..mix(
+            "unprotected",
+            &["-m", SMALL],
+            &[(Fill, 2), (StopWorker, 2), (KillWorker, 1), (Once, 2), (Late, 4), (KillServer, 1)],
+        )
     },
-    Mix {
-        name: "everything",
-        server: &["-m", SMALL, "-o", "temporary_ttl=61"],
-        faults: &[
-            KillServer,
-            Flush,
-            StopServer,
-            Fill,
-            StopWorker,
-            StopWorker,
-            KillWorker,
-            KillWorker,
-            Cut,
-            DropReplies,
-            Once,
-            Once,
-            Blackhole,
-            Hold,
-            Late,
-            Late,
-            Late,
-            Slow,
-        ],
-        habits: RUDE,
-        evicts: false,
-    },
+    Mix { habits: RUDE, ..mix("everything", BOUNDED, EVERYTHING) },
+];
+
+const EVERYTHING: &[(Blow, usize)] = &[
+    (KillServer, 1),
+    (Flush, 1),
+    (StopServer, 1),
+    (Fill, 1),
+    (StopWorker, 2),
+    (KillWorker, 2),
+    (Cut, 1),
+    (DropReplies, 1),
+    (Once, 2),
+    (Blackhole, 1),
+    (Hold, 1),
+    (Late, 3),
+    (Slow, 1),
 ];
 
 /// Mixes in which a promise is broken on purpose, to see that the judge sees it.
 pub const PLANTED: [Mix; 2] = [
-    Mix {
-        name: "hasty",
-        server: &[],
-        faults: &[KillServer, Flush],
-        habits: Habits { hasty: true, ..PLAIN },
-        evicts: false,
-    },
-    Mix {
-        name: "reckless",
-        server: &[],
-        faults: &[StopWorker],
-        habits: Habits { reckless: true, ..PLAIN },
-        evicts: false,
-    },
+    Mix { habits: Habits { hasty: true, ..PLAIN }, ..mix("hasty", &[], &[(KillServer, 1), (Flush, 1)]) },
+    Mix { habits: Habits { reckless: true, ..PLAIN }, ..mix("reckless", &[], &[(StopWorker, 1)]) },
 ];
 
 impl Mix {
+    /// All blows, each as often as it is among the others.
+    pub(crate) fn all_blows(&self) -> Vec<Blow> {
+        self.blows.iter().flat_map(|(blow, times)| std::iter::repeat_n(*blow, *times)).collect()
+    }
+
     /// A mix by its name.
     pub fn named(name: &str) -> Option<Mix> {
         MIXES.iter().chain(&PLANTED).find(|mix| mix.name == name).copied()
