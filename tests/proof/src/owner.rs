@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kvlock_machine::{
     Acquire, AcquireError, Break, Broken, Claim, Event, Grant, GrantError, HandedOver, KeyError, Machine, Release,
-    Released, Renew, Reply, Request, Session, Step, StoreError, Time, Validity, WaitingFor,
+    Released, Renew, Reply, Request, Session, Step, Time, Validity, WaitingFor,
 };
 
 use crate::truth::Source;
@@ -116,17 +116,6 @@ pub(crate) enum End {
     Broke(Result<Broken, KeyError>),
 }
 
-/// What a machine does next.
-#[derive(Debug, Clone)]
-pub(crate) enum Next {
-    /// It calls.
-    Call(Request),
-    /// It sleeps.
-    Sleep(Duration),
-    /// It has ended.
-    End(End),
-}
-
 impl Op {
     fn is_inside(&self) -> bool {
         !matches!((&self.work, &self.phase), (Work::Acquire(_), Phase::Asleep(_)))
@@ -135,7 +124,7 @@ impl Op {
 
 impl Work {
     /// One step of the real machine.
-    pub(crate) fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Next {
+    pub(crate) fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<End> {
         match self {
             Work::Acquire(machine) => step(&mut **machine, session, now, event, End::Acquired),
             Work::Renew(machine, _) => step(&mut **machine, session, now, event, End::Renewed),
@@ -161,17 +150,18 @@ impl Work {
     }
 }
 
-fn step<M: Machine>(
+/// One step of a machine, whose end is told as one of several kinds.
+pub(crate) fn step<M: Machine, E>(
     machine: &mut M,
     session: &mut Session,
     now: Time,
     event: Event,
-    end: fn(M::Outcome) -> End,
-) -> Next {
+    end: fn(M::Outcome) -> E,
+) -> Step<E> {
     match machine.step(session, now, event) {
-        Step::Call(request) => Next::Call(request),
-        Step::Sleep(pause) => Next::Sleep(pause),
-        Step::Done(outcome) => Next::End(end(outcome)),
+        Step::Call(request) => Step::Call(request),
+        Step::Sleep(pause) => Step::Sleep(pause),
+        Step::Done(outcome) => Step::Done(end(outcome)),
     }
 }
 

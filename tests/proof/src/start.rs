@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use kvlock_machine::{Acquire, Break, Event, Key, Namespace, Nonce, Release, Renew, Session, SessionOptions, Text};
+use kvlock_machine::{
+    Acquire, Break, Event, Key, Namespace, Nonce, Release, Renew, Session, SessionOptions, Step, Text,
+};
 use kvlock_store_model::Store;
 
-use crate::owner::{Next, Op, Owner, Phase, Work, time};
+use crate::owner::{Op, Owner, Phase, Work, time};
 use crate::plan::{Deed, Plan, Scenario, Want};
 use crate::truth::{Doing, Source};
 
@@ -125,12 +127,12 @@ fn acquaint(session: &mut Session, now: Duration) {
     let mut event = Event::Start;
     for _ in 0..10 {
         match work.step(session, time(now), event) {
-            Next::Call(request) => event = Event::Reply(store.execute(&request, now)),
-            Next::End(crate::owner::End::Acquired(Ok(grant))) => {
+            Step::Call(request) => event = Event::Reply(store.execute(&request, now)),
+            Step::Done(crate::owner::End::Acquired(Ok(grant))) => {
                 work = Work::Release(Box::new(Release::new(grant.clone())), grant);
                 event = Event::Start;
             }
-            Next::Sleep(_) | Next::End(_) => return,
+            Step::Sleep(_) | Step::Done(_) => return,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock_machine::{
-    Claim, DeleteOutcome, Event, HandedOver, Nonce, Release, Released, Reply, Request, StoreError, WaitingFor,
+    Claim, DeleteOutcome, Event, HandedOver, Nonce, Release, Released, Reply, Request, Step, StoreError, WaitingFor,
     WriteOutcome,
 };
 use kvlock_store_model::failed;
@@ -11,7 +11,7 @@ use kvlock_store_model::failed;
 use crate::judge;
 use crate::line::is_line;
 use crate::news::News;
-use crate::owner::{End, Lane, Next, Op, Owner, Phase, Work, is_write, time};
+use crate::owner::{End, Lane, Op, Owner, Phase, Work, is_write, time};
 use crate::plan::{Deed, Scenario};
 use crate::promise::Promise;
 use crate::shared::Shared;
@@ -242,7 +242,7 @@ impl World {
             (Phase::Fresh | Phase::Sent(_), _) => Event::Start,
         };
         match op.work.step(&mut owner.session, time(now), event) {
-            Next::Call(request) => {
+            Step::Call(request) => {
                 story.line(|| format!("sends {}", crate::story::request(&request)));
                 op.calls += 1;
                 if op.calls > CALLS_WITHOUT_PAUSE {
@@ -255,7 +255,7 @@ impl World {
                 op.slow = false;
                 owner.lanes[l].op = Some(op);
             }
-            Next::Sleep(pause) => {
+            Step::Sleep(pause) => {
                 story.line(|| format!("sleeps {pause:?}"));
                 match op.work.waiting_for() {
                     Some(WaitingFor::Holder(_)) => self.news.note(News::WAITED),
@@ -272,7 +272,7 @@ impl World {
                 op.phase = Phase::Asleep(now + pause);
                 owner.lanes[l].op = Some(op);
             }
-            Next::End(end) => {
+            Step::Done(end) => {
                 story.line(|| crate::story::end(&end));
                 self.ended(scenario, o, op, &before, end);
             }

@@ -1,6 +1,6 @@
 //! Each way out has its number, and says on one line what happened.
 
-use super::{SECOND, World, assert_one_line, in_both};
+use super::{SECOND, World, in_both};
 
 #[test]
 fn the_exit_code_is_the_commands_own() {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{SECOND, World, assert_one_line, in_both};
+use super::{SECOND, World, in_both};
 
 #[test]
 fn what_one_process_acquires_another_renews_and_a_third_releases() {

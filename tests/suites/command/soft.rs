@@ -4,7 +4,7 @@ use kvlock_tests::Watch;
 use kvlock_tests::kvlock::{Output, eventually};
 use rustix::process::Signal;
 
-use super::{SECOND, World, assert_one_line};
+use super::{SECOND, World};
 
 /// A server that is not there.
 fn no_server() -> World {

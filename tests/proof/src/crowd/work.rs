@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, BeginTry, Event, Grant, GrantError, Machine, NextTry, Release, Released,
-    Report, Request, Resize, ResizeError, Session, Step, Time, Try, Unreported,
+    Acquire, AcquireError, AcquirePermit, BeginTry, Event, Grant, GrantError, NextTry, Release, Released, Report, Resize,
+    ResizeError, Session, Step, Time, Try, Unreported,
 };
 
-use crate::owner::Phase;
+use crate::owner::{Phase, step};
 
 /// A machine under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -54,16 +54,9 @@ pub(super) enum End {
     Reported(Result<NextTry, Unreported>),
 }
 
-/// What a machine does next.
-pub(super) enum Next {
-    Call(Request),
-    Sleep(Duration),
-    End(Box<End>),
-}
-
 impl Work {
     /// One step of the real machine.
-    pub(super) fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Next {
+    pub(super) fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<End> {
         match self {
             Work::Permit(machine) => step(&mut **machine, session, now, event, End::Granted),
             Work::Resize(machine, _) => step(&mut **machine, session, now, event, End::Resized),
@@ -80,19 +73,5 @@ impl Work {
             Work::GiveBack(_, grant) | Work::Report(_, grant) => Some(grant),
             _ => None,
         }
-    }
-}
-
-fn step<M: Machine>(
-    machine: &mut M,
-    session: &mut Session,
-    now: Time,
-    event: Event,
-    end: fn(M::Outcome) -> End,
-) -> Next {
-    match machine.step(session, now, event) {
-        Step::Call(request) => Next::Call(request),
-        Step::Sleep(pause) => Next::Sleep(pause),
-        Step::Done(outcome) => Next::End(Box::new(end(outcome))),
     }
 }

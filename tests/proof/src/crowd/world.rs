@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use kvlock_machine::{
     Acquire, AcquirePermit, Event, Grant, Key, Lease, LockOptions, Namespace, Nonce, Release, Reply, Request, Resize,
-    Retry, RetryOptions, Session, SessionOptions, Size, StoreError, Text, Try, Ttl, WriteOutcome,
+    Retry, RetryOptions, Session, SessionOptions, Size, Step, StoreError, Text, Try, Ttl, WriteOutcome,
 };
 use kvlock_store_model::{Store, failed};
 
 use super::act::Act;
-use super::work::{Next, Op, Work};
+use super::work::{Op, Work};
 use super::{Deed, Scenario, Seen};
 use crate::owner::{Phase, time};
 use crate::promise::Promise;
@@ -95,7 +95,7 @@ impl World {
         let mut session = member(99).session;
         let mut machine = Work::Resize(resize(size, Some(Duration::ZERO), 1), size);
         let mut event = Event::Start;
-        while let Next::Call(request) = machine.step(&mut session, time(Duration::ZERO), event) {
+        while let Step::Call(request) = machine.step(&mut session, time(Duration::ZERO), event) {
             event = Event::Reply(self.store.execute(&request, Duration::ZERO));
         }
     }
@@ -334,14 +334,14 @@ impl World {
         let Some(op) = &mut member.op else { return };
         op.slow = false;
         match op.work.step(&mut member.session, time(now), event) {
-            Next::Call(request) => {
+            Step::Call(request) => {
                 op.calls += 1;
                 op.phase = Phase::Sent(request);
                 if op.calls > CALLS_WITHOUT_PAUSE {
                     self.broken = Some(Promise::NoBusyLoop);
                 }
             }
-            Next::Sleep(pause) => {
+            Step::Sleep(pause) => {
                 (op.calls, op.paused) = (0, true);
                 // Whoever has a reservation waits for nobody.
                 let stands = member.reserved.is_some_and(|(_, until)| now < until);
@@ -350,9 +350,9 @@ impl World {
                 }
                 op.phase = Phase::Asleep(now + pause);
             }
-            Next::End(end) => {
+            Step::Done(end) => {
                 if let Some(op) = member.op.take() {
-                    self.ended(m, op, *end);
+                    self.ended(m, op, end);
                 }
             }
         }

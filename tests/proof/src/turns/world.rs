@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, Event, Grant, Key, Lease, LockOptions, Nonce, Release, Reply, Request, Session, Ttl, WriteOutcome,
+    Acquire, Event, Grant, Key, Lease, LockOptions, Nonce, Release, Reply, Request, Session, Step, Ttl, WriteOutcome,
 };
 use kvlock_store_model::Store;
 
 use super::Scenario;
 use crate::line::is_line;
-use crate::owner::{End, Next, Work, time};
+use crate::owner::{End, Work, time};
 use crate::promise::Promise;
 use crate::shared::Shared;
 use crate::start::{nonce, open_as, store_key};
@@ -231,7 +231,7 @@ impl World {
         let now = self.now;
         let member = self.members[who].edit();
         match work.step(&mut member.session, time(UNIT * now), event) {
-            Next::Call(request) => {
+            Step::Call(request) => {
                 story.line(|| format!("sends {}", story::request(&request)));
                 member.calls += 1;
                 if member.calls > CALLS_WITHOUT_PAUSE {
@@ -242,7 +242,7 @@ impl World {
                 member.doing = Doing::Working(work, Phase::Sent(request));
                 matches!(how, How::Promptly | How::SlowThere)
             }
-            Next::Sleep(pause) => {
+            Step::Sleep(pause) => {
                 story.line(|| format!("sleeps {pause:?}"));
                 let units = u32::try_from(pause.as_nanos().div_ceil(UNIT.as_nanos())).unwrap_or(u32::MAX / 2);
                 let late = if how == How::Late { scenario.late.1 } else { 0 };
@@ -252,7 +252,7 @@ impl World {
                 member.doing = Doing::Working(work, Phase::Asleep(Event::Woken));
                 matches!(how, How::Promptly | How::Late)
             }
-            Next::End(end) => {
+            Step::Done(end) => {
                 story.line(|| story::end(&end));
                 self.ended(scenario, who, end, how)
             }

@@ -6,7 +6,7 @@ use kvlock_tests::Watch;
 use kvlock_tests::kvlock::{await_listener, eventually, is_alive};
 use rustix::process::Signal;
 
-use super::super::{SECOND, World, assert_one_line, in_both};
+use super::super::{SECOND, World, in_both};
 use super::{end, json};
 
 #[test]

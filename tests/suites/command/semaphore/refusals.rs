@@ -3,7 +3,7 @@
 use kvlock_testkit::MemcachedServer;
 use kvlock_tests::Kvlock;
 
-use super::super::{World, assert_one_line, in_both};
+use super::super::{World, in_both};
 
 #[test]
 fn an_unknown_name_gives_64_and_says_what_to_do() {
