@@ -1,12 +1,34 @@
 //! A fork inherits nothing but names: neither a place in line, nor what its parent holds.
 
+use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kvlock::store::{Fault, Memory};
-use kvlock::{AcquireError, Client, GrantError, Keep, KeyState, Loss, Poll, Released};
+use kvlock::clock::VirtualClock;
+use kvlock::store::{Fault, KvStore, Memory};
+use kvlock::{AcquireError, CallError, Client, Grant, GrantError, Keep, KeyState, Locks, Loss, Poll, Released};
 use kvlock_testkit::MemcachedServer;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
+
+/// Forks, and makes these checks in the child, all of which must pass.
+macro_rules! in_child {
+    ($checks:expr) => {
+        // SAFETY: the child takes no lock that another thread of this process may have held when it was forked but those
+        // of the C library, which survive it, and ends without unwinding. Threads of these tests sleep then.
+        match unsafe { fork() }.unwrap() {
+            ForkResult::Child => end(&$checks),
+            ForkResult::Parent { child } => assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7))),
+        }
+    };
+}
+
+/// Ends the child of a fork, telling which of the checks failed first; 7 if none did.
+fn end(checks: &[bool]) -> ! {
+    let failed = checks.iter().position(|passed| !passed);
+    // SAFETY: it does nothing but end the process.
+    unsafe { nix::libc::_exit(failed.map_or(7, |check| 20 + i32::try_from(check).unwrap_or(0))) }
+}
 
 #[test]
 fn a_fork_waits_behind_nobody_of_its_parent() {
@@ -18,30 +40,15 @@ fn a_fork_waits_behind_nobody_of_its_parent() {
         let next = scope.spawn(|| session().lock("k").interval(20 * second).acquire().map(drop));
         // It asks, and pauses for longer and longer: when the process forks it is inside no call.
         std::thread::sleep(Duration::from_millis(300));
-        // SAFETY: the child takes no lock that another thread of this process may have held when it was forked but
-        // those of the C library, which survive it, and ends without unwinding.
-        match unsafe { fork() }.unwrap() {
-            ForkResult::Child => {
-                let began = Instant::now();
-                let own = session();
-                let free = own.break_lock("k").is_ok();
-                let granted = own.lock("k").interval(40 * second).wait(20 * second).acquire().is_ok();
-                let at_once = began.elapsed() < 15 * second;
-                // SAFETY: it does nothing but end the process.
-                unsafe { nix::libc::_exit(if free && granted && at_once { 7 } else { 1 }) }
-            }
-            ForkResult::Parent { child } => assert!(matches!(waitpid(child, None), Ok(WaitStatus::Exited(_, 7)))),
-        }
+        in_child!({
+            let (began, own) = (Instant::now(), session());
+            let free = own.break_lock("k").is_ok();
+            let granted = own.lock("k").interval(40 * second).wait(20 * second).acquire().is_ok();
+            [free, granted, began.elapsed() < 15 * second]
+        });
         held.release().unwrap();
         next.join().unwrap().unwrap();
     });
-}
-
-/// Ends the child of a fork, telling which of the checks failed first; 7 if none did.
-fn end(checks: &[bool]) -> ! {
-    let failed = checks.iter().position(|passed| !passed);
-    // SAFETY: it does nothing but end the process.
-    unsafe { nix::libc::_exit(failed.map_or(7, |check| 20 + i32::try_from(check).unwrap_or(0))) }
 }
 
 /// Also unimr.memcachedlock 0.1rc2, bug 7, for whoever goes on with a session by hand.
@@ -66,26 +73,21 @@ fn a_fork_holds_nothing_of_what_its_parent_holds(store: &str) {
     let begun = client.session().quarantine(Duration::ZERO).open().unwrap();
     let mut begun = begun.lock("k").begin().unwrap();
     assert!(matches!(begun.poll(), Ok(Poll::Pending { .. })));
-    // SAFETY: the child takes no lock that another thread of this process may have held when it was forked but those of
-    // the C library, which survive it, and ends without unwinding.
-    match unsafe { fork() }.unwrap() {
-        ForkResult::Child => {
-            let busy = |lock: kvlock::Lock| matches!(lock.acquire(), Err(AcquireError::Busy { .. }));
-            let lost = |error| matches!(error, Err(GrantError::Lost { .. }));
-            end(&[
-                busy(lock("k").reentrant()),
-                busy(lock("k")),
-                lost(grant.renew()),
-                lost(grant.release().map(drop)),
-                kept.lost() == Some(Loss::Forked),
-                lost(kept.release().map(drop)),
-                matches!(begun.poll(), Err(AcquireError::Invalid(_))),
-                lock("own").acquire().map(drop).is_ok(),
-                session.status("own").is_ok_and(|status| status.state == KeyState::Free),
-            ])
-        }
-        ForkResult::Parent { child } => assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7))),
-    }
+    in_child!({
+        let busy = |lock: kvlock::Lock| matches!(lock.acquire(), Err(AcquireError::Busy { .. }));
+        let lost = |error| matches!(error, Err(GrantError::Lost { .. }));
+        [
+            busy(lock("k").reentrant()),
+            busy(lock("k")),
+            lost(grant.renew()),
+            lost(grant.release().map(drop)),
+            kept.lost() == Some(Loss::Forked),
+            lost(kept.release().map(drop)),
+            matches!(begun.poll(), Err(AcquireError::Invalid(_))),
+            lock("own").acquire().map(drop).is_ok(),
+            session.status("own").is_ok_and(|status| status.state == KeyState::Free),
+        ]
+    });
     assert_eq!(grant.renew(), Ok(()));
     assert_eq!(grant.release(), Ok(Released::Freed));
     assert_eq!(kept.release(), Ok(Released::Freed));
@@ -101,15 +103,11 @@ fn a_fork_does_not_wait_for_a_thread_of_its_parent_that_is_inside_a_call() {
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| session.lock("slow").acquire().map(drop));
         std::thread::sleep(Duration::from_millis(300));
-        // SAFETY: as above; the thread sleeps.
-        match unsafe { fork() }.unwrap() {
-            ForkResult::Child => {
-                let began = Instant::now();
-                let answered = session.status("k").is_ok_and(|status| status.state == KeyState::Free);
-                end(&[answered, began.elapsed() < Duration::from_secs(6)])
-            }
-            ForkResult::Parent { child } => assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7))),
-        }
+        in_child!({
+            let began = Instant::now();
+            let answered = session.status("k").is_ok_and(|status| status.state == KeyState::Free);
+            [answered, began.elapsed() < Duration::from_secs(6)]
+        });
         slow.join().unwrap().unwrap();
     });
 }
@@ -122,17 +120,54 @@ fn a_fork_may_drop_what_it_has_of_its_parents_kept_grants() {
     let keep = |key: String| session.lock(key).acquire().unwrap().keep(Keep::default());
     let inherited: Vec<_> = (0..40).map(|number| keep(format!("parent's {number}"))).collect();
     std::thread::sleep(Duration::from_millis(100));
-    // SAFETY: as above; the threads sleep.
-    match unsafe { fork() }.unwrap() {
-        ForkResult::Child => {
-            let own = keep("own".to_string());
-            for _ in 0..3 {
-                let large = std::thread::Builder::new().stack_size(16 << 20).spawn(|| ()).map(|thread| thread.join());
-                assert!(matches!(large, Ok(Ok(()))));
-            }
-            drop(inherited);
-            end(&[matches!(own.release(), Ok(Released::Freed))])
+    in_child!({
+        let own = keep("own".to_string());
+        for _ in 0..3 {
+            let large = std::thread::Builder::new().stack_size(16 << 20).spawn(|| ()).map(|thread| thread.join());
+            assert!(matches!(large, Ok(Ok(()))));
         }
-        ForkResult::Parent { child } => assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 7))),
-    }
+        drop(inherited);
+        [matches!(own.release(), Ok(Released::Freed))]
+    });
+}
+
+/// unimr.memcachedlock 0.1rc2, bug 7: parent and child have one identity, and both own the lock.
+#[test]
+fn a_fork_is_another_owner_and_leaves_its_parents_lock_alone() {
+    let server = MemcachedServer::start();
+    let client = Client::connect(&server.url()).unwrap();
+    let locks = Locks::new(client.session().quarantine(Duration::ZERO)).wait(Duration::ZERO);
+    let inner = locks.rlock(|_: &()| "k", |()| ()).named("work");
+    let outer = |()| {
+        inner.call(()).expect("a call within a call of the thread");
+        in_child!({
+            // Each look at the number is a connection itself.
+            let before = server.stat("total_connections");
+            let busy = matches!(inner.call(()), Err(CallError::Acquire(AcquireError::Busy { .. })));
+            [busy, server.stat("total_connections") > before + 1]
+        });
+    };
+    let outer = locks.rlock(|_: &()| "k", outer).named("work");
+    outer.call(()).expect("the lock is still the parent's");
+    outer.call(()).expect("and so are its connections");
+}
+
+/// What an acquire is told by: the line of its record that no other has.
+fn nonce(store: &dyn KvStore, key: &str) -> String {
+    let record = store.get(&format!("kvlock:lock:{key}")).unwrap().expect("it is held");
+    let text = String::from_utf8(record.value).unwrap();
+    text.lines().find(|line| line.starts_with("nonce: ")).expect("a record has a nonce").to_string()
+}
+
+#[test]
+fn parent_and_child_of_a_fork_never_draw_the_same_nonce() {
+    let server = MemcachedServer::start();
+    // One and the same time for both, so that it is not time that makes the difference.
+    let client = Client::connect(&server.url()).unwrap().with_clock(Arc::new(VirtualClock::new()));
+    let session = client.session().quarantine(Duration::ZERO).open().unwrap();
+    session.lock("before").acquire().unwrap().forget();
+    in_child!([session.lock("child").acquire().map(Grant::forget).is_ok()]);
+    session.lock("parent").acquire().unwrap().forget();
+    let nonces: HashSet<_> = ["before", "child", "parent"].map(|key| nonce(client.store(), key)).into();
+    assert_eq!(nonces.len(), 3, "{nonces:?}");
 }

@@ -4,10 +4,14 @@
 //! has settled.
 
 mod basics;
+mod conformance;
 mod eras;
 mod failures;
+mod functions;
 mod hostile;
 mod limits;
 mod names;
+mod peers;
 mod strangers;
 mod support;
+mod wire;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kvlock_machine::{
     Acquire, AcquireError, AcquirePermit, Break, Broken, Claim, Event, Grant, GrantError, HandedOver, Holder, Key,
-    KeyError, KeyStatus, Lease, List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Reply, Request,
+    KeyError, KeyStatus, Lease, List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Request,
     Resize, ResizeError, SemaphoreStatus, Session, SessionOptions, Size, Status, Step, StoreError, Text, Time, Ttl,
     Validity,
 };

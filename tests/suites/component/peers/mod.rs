@@ -1,8 +1,7 @@
 //! The races of kvlock's forerunners and peers, replayed: each test does to kvlock what broke another lock, at the very
 //! moment at which it broke, and names the lock and what went wrong there.
 //!
-//! Races that only a real server shows are in `tests/peers_on_memcached.rs`, and that of a fork in
-//! `tests/decorators.rs`.
+//! Races that only a real server shows are in `memcached_store/peers.rs`, and that of a fork in `fork.rs`.
 
 mod dbsemaphore;
 mod dogpile;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kvlock::store::conformance::{self, Subject};
 use kvlock::store::{KvStore, Memcached};
-use kvlock_tests::memcached::MemcachedServer;
+use kvlock_testkit::MemcachedServer;
 
 struct Real {
     server: MemcachedServer,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use kvlock::{AcquireError, Client, GrantError, Session};
 use kvlock_testkit::MemcachedServer;
 
-const SECOND: Duration = Duration::from_secs(1);
+use crate::support::SECOND;
 
 fn session(url: &str) -> Session {
     Client::connect(url).unwrap().session().quarantine(Duration::ZERO).open().unwrap()
