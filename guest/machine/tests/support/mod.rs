@@ -249,9 +249,9 @@ impl World {
 
     pub(crate) fn break_lock(&mut self, owner: Owner, key: &str) -> Result<Option<Holder>, KeyError> {
         match self.break_if(owner, key, None)? {
-            Broken::Free => Ok(None),
             Broken::Ended(holder) => Ok(Some(holder)),
-            Broken::Other(holder) => panic!("nobody interferes: {holder:?}"),
+            // Late requests may change the record while the break looks.
+            Broken::Free | Broken::Other(_) => Ok(None),
         }
     }
 
