@@ -2,7 +2,7 @@
 
 use ahash::RandomState;
 
-use super::world::World;
+use super::world::{Member, World};
 use super::{Scenario, Seen};
 use crate::owner::{Phase, is_write};
 
