@@ -176,7 +176,10 @@ impl Owner {
 
     /// Drops a resource of the instance. One of an instance that trapped cannot be dropped, and need not be.
     pub(crate) fn drop_resource(&self, resource: impl Resource) {
-        let _ = self.call("", |guest| Ok::<_, SessionError>(guest.drop_resource(resource)));
+        let _ = self.call("", |guest| {
+            guest.drop_resource(resource);
+            Ok::<_, SessionError>(())
+        });
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use kvlock_testkit::MemcachedServer;
+use kvlock_tests::Kvlock;
 use kvlock_tests::kvlock::Running;
-use kvlock_tests::{Kvlock, MemcachedServer};
-
 use kvlock_tests::tree::page;
 
 use crate::pages;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, BeginTry, Event, Grant, GrantError, NextTry, Release, Released, Report, Resize,
-    ResizeError, Session, Step, Time, Try, Unreported,
+    Acquire, AcquireError, AcquirePermit, BeginTry, Event, Grant, GrantError, NextTry, Release, Released, Report,
+    Resize, ResizeError, Session, Step, Time, Try, Unreported,
 };
 
 use crate::owner::{Phase, step};

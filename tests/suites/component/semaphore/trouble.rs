@@ -5,7 +5,7 @@ use std::time::Duration;
 use kvlock::store::{Fault, StoreError};
 use kvlock::{AcquireError, GrantError, KeyError, Poll, Released, ResizeError, ResizePoll, WaitingFor};
 
-use super::{DEFINITION, LIST, assert_unknown, exhausted, made, permits, pool, standing};
+use super::{DEFINITION, LIST, assert_unknown, exhausted, permits, pool, standing};
 use crate::world::{World, busy, refused, secs};
 
 const UNKNOWN: [Fault; 3] = [Fault::LostReply, Fault::LostRequest, Fault::Late];
