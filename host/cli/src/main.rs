@@ -2,6 +2,7 @@
 
 mod commands;
 mod options;
+mod orphans;
 mod report;
 mod signals;
 mod supervise;
@@ -18,8 +19,8 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{acquire, break_lock, component, doctor, release, renew, run, semaphore, status};
 use crate::options::global::Global;
-use crate::options::{args, tips, variables};
-use crate::report::{exit, output, stderr};
+use crate::options::{args, duration, tips, variables};
+use crate::report::{error, output, stderr};
 
 const ABOUT: &str = "Run commands under a distributed lock";
 
@@ -87,7 +88,7 @@ fn main() -> ExitCode {
     }
     let cli = match parse(&words) {
         Ok(cli) => cli,
-        Err(error) => return output::say_usage(&error).into(),
+        Err(error) => return tips::say(&error).into(),
     };
     trace(cli.global.verbose);
     let is_quiet = cli.global.quiet;
@@ -97,14 +98,19 @@ fn main() -> ExitCode {
             code
         }
         Err(error) => {
-            let status = exit::status_of(&error);
+            let status = error::status_of(&error);
             // What is no error to whoever asked for that exit code is none of those that --quiet lets through.
             if status.code() != 0 || !is_quiet {
-                output::say_error(&error, status.code());
+                error::say(&error, status.code());
             }
             status.end()
         }
     }
+}
+
+/// The whole command line, as clap knows it.
+fn command_line() -> clap::Command {
+    duration::named(Cli::command())
 }
 
 /// Whether JSON is asked for, even by words that are wrong otherwise.
@@ -115,9 +121,9 @@ fn wants_json(words: &[OsString]) -> bool {
 
 /// The words of the command line, read with what the environment adds.
 fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
-    let mut command = variables::by_value(Cli::command());
+    let mut command = variables::by_value(command_line());
     let matches = command.try_get_matches_from_mut(words);
-    let matches = matches.map_err(|error| tips::explain(variables::by_value(Cli::command()), words, &error))?;
+    let matches = matches.map_err(|error| tips::explain(variables::by_value(command_line()), words, &error))?;
     if let Some((kind, text)) = variables::contradiction(&matches).or_else(|| args::no_word(&matches, words)) {
         return Err(asked(&mut command, &matches).error(kind, text));
     }
@@ -159,7 +165,7 @@ impl Cli {
             Command::Component(component) => component.run(),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
-                clap_complete::generate(shell, &mut Cli::command(), "kvlock", &mut script);
+                clap_complete::generate(shell, &mut command_line(), "kvlock", &mut script);
                 output::bytes(&script)?;
                 Ok(ExitCode::SUCCESS)
             }

@@ -5,9 +5,9 @@ use std::process::Command as Process;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory};
+use clap::Command;
 
-use super::Cli;
+use super::command_line;
 use crate::options::variables::{by_value, contradiction, count, is_on, is_switch};
 
 /// An option of a subcommand.
@@ -51,7 +51,7 @@ fn known() -> Vec<Known> {
             found.push(Known { subcommand: path.to_vec(), id, long, variable, is_switch });
         }
     }
-    let mut command = Cli::command();
+    let mut command = command_line();
     command.build();
     let mut found = Vec::new();
     walk(&command, &[], &mut found);
@@ -60,7 +60,7 @@ fn known() -> Vec<Known> {
 
 /// What a subcommand cannot do without: `1` is a key, a name and a number.
 fn required(subcommand: &[String]) -> Vec<String> {
-    let mut command = Cli::command();
+    let mut command = command_line();
     command.build();
     let command = subcommand.iter().fold(&command, |command, name| command.find_subcommand(name).unwrap());
     let mut words = Vec::new();
@@ -114,8 +114,8 @@ fn tells_the_outcome_of_every_option_on_request() {
         println!(
             "\ntold {}\t{}\t{}",
             option.name(),
-            outcome(Cli::command(), &option, &[]),
-            outcome(Cli::command(), &option, &option.on_the_line("1"))
+            outcome(command_line(), &option, &[]),
+            outcome(command_line(), &option, &option.on_the_line("1"))
         );
     }
 }
@@ -165,7 +165,7 @@ fn every_option_has_a_variable_of_its_name_and_is_what_the_variable_says() {
                     assert_eq!(by_variable, nothing.1, "{name}: {variable}={value} is as nothing");
                     continue;
                 }
-                let on_the_line = outcome(without_variables(Cli::command()), option, &option.on_the_line(value));
+                let on_the_line = outcome(without_variables(command_line()), option, &option.on_the_line(value));
                 // Of what is of use beside another option only, a variable is no mistake.
                 let is_at_rest = ["retries", "reserve", "unless_failed"].contains(&option.id.as_str());
                 let is_same = by_variable == on_the_line || (is_at_rest && on_the_line == "MissingRequiredArgument");
@@ -186,7 +186,7 @@ fn every_argument_is_explained_on_one_short_line() {
         }
         command.get_subcommands().for_each(walk);
     }
-    walk(&Cli::command());
+    walk(&command_line());
 }
 
 #[test]
@@ -205,7 +205,7 @@ fn switches_that_are_off_exclude_nothing_and_need_nothing() {
 fn a_minimum_hold_of_nothing_excludes_no_retry() {
     let outcome = |value: &str| {
         let words = ["kvlock", "run", "k", "--retry-on", "3", "--at-least", value, "--", "true"];
-        let matches = by_value(without_variables(Cli::command())).try_get_matches_from(words).unwrap();
+        let matches = by_value(without_variables(command_line())).try_get_matches_from(words).unwrap();
         contradiction(&matches).map(|(kind, _)| kind)
     };
     assert_eq!(outcome("0"), None);

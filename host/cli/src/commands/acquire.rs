@@ -9,8 +9,7 @@ use crate::options::args::LockArgs;
 use crate::options::global::Global;
 use crate::report::output::GrantJson;
 use crate::signals;
-use crate::wait;
-use crate::wait::Wanted;
+use crate::wait::WaitContext;
 
 /// Take a lock and print the grant, for `release` or `renew` in another process
 ///
@@ -27,8 +26,8 @@ impl Acquire {
         let (_, events) = signals::listen()?;
         let LockArgs { key, hold, .. } = &self.lock;
         let session = global.session(hold.owner.as_deref())?;
-        let acquisition = self.lock.apply(session.lock(&**key)).begin()?;
-        let grant = wait::acquire(acquisition, &Wanted { name: key, hold, global }, &events)?;
+        let mut acquisition = self.lock.apply(session.lock(&**key)).begin()?;
+        let grant = WaitContext::new(key, &hold.wait, global, &events).acquire(|| acquisition.poll(), hold)?;
         print(grant, global)
     }
 }

@@ -7,6 +7,7 @@ use anyhow::Result;
 use kvlock::store::{Finding, Severity};
 use serde_json::json;
 
+use crate::options::duration::HumanDuration;
 use crate::options::global::Global;
 use crate::report::exit;
 use crate::report::output;
@@ -17,7 +18,7 @@ const QUARANTINE: Duration = Duration::from_secs(30);
 /// Looks at the store as a place for locks; exits with 69 if it is not fit.
 pub(crate) fn run(global: &Global) -> Result<ExitCode> {
     let findings = global.client()?.store().diagnose();
-    let quarantine = global.quarantine.unwrap_or(QUARANTINE);
+    let quarantine = global.quarantine.map_or(QUARANTINE, |HumanDuration(quarantine)| quarantine);
     for finding in &findings {
         print(finding, None, global.json)?;
         let left = finding.lossless_for.map_or(Duration::ZERO, |lossless| quarantine.saturating_sub(lossless));

@@ -1,13 +1,12 @@
 //! `kvlock release`.
 
-use std::io::Read;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use kvlock::Released;
 use serde_json::json;
 
-use crate::commands::resumed::Resumed;
+use crate::commands::resumed::resume;
 use crate::options::global::Global;
 use crate::report::output;
 
@@ -22,10 +21,9 @@ pub(crate) struct Release {
 
 impl Release {
     pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
-        let client = global.client()?;
-        let grant = global.session_of(&client, None)?.resume(&word(self.grant)?)?;
-        let (key, resumed) = (grant.key().to_string(), Resumed::new(&grant));
-        let released = grant.release().map_err(|error| resumed.explain(error, &client, global))?;
+        let (grant, resumed) = resume(&self.grant, global)?;
+        let key = grant.key().to_string();
+        let released = grant.release().map_err(|error| resumed.explain(error))?;
         if global.json {
             let (what, kept, depth) = match released {
                 Released::Freed => ("freed", None, 0),
@@ -37,16 +35,4 @@ impl Release {
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// A grant given as an argument, or on stdin so that it does not show in the list of processes.
-pub(crate) fn word(argument: String) -> Result<String> {
-    if argument != "-" {
-        return Ok(argument);
-    }
-    /// Longest grant: that of the longest key, twice escaped.
-    const MOST: u64 = 1 << 20;
-    let mut word = String::new();
-    std::io::stdin().take(MOST).read_to_string(&mut word).context("cannot read the grant from stdin")?;
-    Ok(word.trim().to_string())
 }

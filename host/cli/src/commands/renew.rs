@@ -3,11 +3,9 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kvlock::store::Ttl;
 
-use crate::commands::release::word;
-use crate::commands::resumed::Resumed;
-use crate::options::args;
+use crate::commands::resumed::resume;
+use crate::options::duration::OrForever;
 use crate::options::global::Global;
 use crate::report::output::{self, GrantJson};
 
@@ -19,16 +17,13 @@ pub(crate) struct Renew {
     /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin
     grant: String,
     /// The new lease [default: as long as it was]
-    #[arg(long, env = "KVLOCK_LEASE", value_name = "DURATION", value_parser = args::lease, allow_negative_numbers = true)]
-    lease: Option<Ttl>,
+    #[arg(long, env = "KVLOCK_LEASE")]
+    lease: Option<OrForever>,
 }
 
 impl Renew {
     pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
-        let word = word(self.grant)?;
-        let client = global.client()?;
-        let mut grant = global.session_of(&client, None)?.resume(&word)?;
-        let resumed = Resumed::new(&grant);
+        let (mut grant, resumed) = resume(&self.grant, global)?;
         let renewed = match self.lease {
             Some(lease) => grant.renew_for(lease),
             None => grant.renew(),
@@ -36,7 +31,7 @@ impl Renew {
         if let Err(error) = renewed {
             // What could not be renewed is not to be released either.
             grant.forget();
-            return Err(resumed.explain(error, &client, global));
+            return Err(resumed.explain(error));
         }
         let grant = GrantJson::new(grant)?;
         if let Err(error) = grant.print(global.json) {

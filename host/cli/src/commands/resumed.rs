@@ -1,36 +1,53 @@
-//! A grant that was taken up from its word, and why it may be of no use.
+//! A grant that is taken up from its word, and why it may be of no use.
 
+use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context, Result};
 use kvlock::{Client, Grant, GrantError, Holder};
 
 use crate::options::global::Global;
 use crate::report::exit::{self, Exit};
 use crate::report::output;
 
-/// What is known of the grant from its word.
-pub(crate) struct Resumed {
+/// The longest word: that of the longest key, twice escaped.
+const LONGEST: u64 = 1 << 20;
+
+/// What is known of a grant from its word.
+pub(super) struct Resumed {
+    client: Client,
+    namespace: String,
     token: u64,
     /// How it is named in a message.
     pub(super) name: String,
     key: String,
 }
 
-impl Resumed {
-    pub(crate) fn new(grant: &Grant) -> Self {
-        let key = grant.key().to_string();
-        let name = match grant.permit() {
-            Some(permit) => format!("permit {permit} of `{}`", output::short(&key)),
-            None => format!("`{}`", output::short(&key)),
-        };
-        Resumed { token: grant.token(), name, key }
+/// Takes up a grant. Its word is an argument, or `-`: then it is read from stdin and does not show in the list of
+/// processes.
+pub(super) fn resume(argument: &str, global: &Global) -> Result<(Grant, Resumed)> {
+    let mut word = argument.to_string();
+    if argument == "-" {
+        word.clear();
+        std::io::stdin().take(LONGEST).read_to_string(&mut word).context("cannot read the grant from stdin")?;
+        word = word.trim().to_string();
     }
+    let client = global.client()?;
+    let grant = global.session_of(&client, None)?.resume(&word)?;
+    let (token, key, namespace) = (grant.token(), grant.key().to_string(), global.namespace.clone());
+    let name = match grant.permit() {
+        Some(permit) => format!("permit {permit} of `{}`", output::short(&key)),
+        None => format!("`{}`", output::short(&key)),
+    };
+    Ok((grant, Resumed { client, namespace, token, name, key }))
+}
 
+impl Resumed {
     /// Says what became of a grant that is not the lock's any more. Nobody knows whether it still guarded anything.
-    pub(crate) fn explain(&self, error: GrantError, client: &Client, global: &Global) -> anyhow::Error {
+    pub(super) fn explain(&self, error: GrantError) -> anyhow::Error {
         let text = match &error {
             GrantError::Lost { holder: Some(holder), .. } => self.beside(holder),
-            GrantError::Lost { holder: None, .. } if self.is_of_another_life(client, global) => format!(
+            GrantError::Lost { holder: None, .. } if self.is_of_another_life() => format!(
                 "{}: the store has nothing of this grant: it is not the store that the grant was made on, or it has \
                  lost its contents since",
                 self.name
@@ -60,11 +77,11 @@ impl Resumed {
 
     /// Whether the contents of the store begin after the grant, or too long before it for its token: a token is the
     /// moment, in Unix nanoseconds, at which the contents began, and the number of writes since.
-    fn is_of_another_life(&self, client: &Client, global: &Global) -> bool {
+    fn is_of_another_life(&self) -> bool {
         /// No store writes faster.
         const NANOS_PER_WRITE: u64 = 100;
         // Of several servers it is the key's; a key that the store spells otherwise may be another's.
-        let Ok(era) = client.store().era(&format!("{}:lock:{}", global.namespace, self.key)) else { return false };
+        let Ok(era) = self.client.store().era(&format!("{}:lock:{}", self.namespace, self.key)) else { return false };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         // Of a server whose clock is ahead of ours no age is known.
         let age = u64::try_from(now).ok().and_then(|now| now.checked_sub(era.id));

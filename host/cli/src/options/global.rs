@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::Once;
-use std::time::Duration;
 
 use anyhow::Result;
 use etcetera::BaseStrategy;
 use kvlock::{Client, Session};
 
-use crate::options::args;
+use crate::options::duration::HumanDuration;
 use crate::report::exit::Exit;
 use crate::report::output;
 
@@ -19,8 +18,8 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
     pub(crate) store: Option<String>,
     /// The longest lease in use: nothing is granted on younger contents [default: 30s, or a longer lease or hold]
-    #[arg(long, global = true, env = "KVLOCK_QUARANTINE", value_name = "DURATION", value_parser = args::duration, allow_negative_numbers = true)]
-    pub(crate) quarantine: Option<Duration>,
+    #[arg(long, global = true, env = "KVLOCK_QUARANTINE")]
+    pub(crate) quarantine: Option<HumanDuration>,
     /// Locks of other namespaces are other locks
     #[arg(long, global = true, env = "KVLOCK_NAMESPACE", value_name = "NAME", default_value = "kvlock")]
     pub(crate) namespace: String,
@@ -71,7 +70,7 @@ impl Global {
         if let Some(owner) = owner {
             builder = builder.owner(owner);
         }
-        if let Some(quarantine) = self.quarantine {
+        if let Some(HumanDuration(quarantine)) = self.quarantine {
             builder = builder.quarantine(quarantine);
         }
         Ok(builder.open()?)

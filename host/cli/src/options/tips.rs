@@ -1,14 +1,15 @@
 //! What to say to a word that cannot be used.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 
 use clap::builder::{Resettable, StyledStr};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error};
 use serde_json::{Value, json};
 
-use crate::report::error::Kind;
-use crate::report::exit;
+use crate::report::error::{self, Kind};
+use crate::report::{exit, output, stderr};
 
 /// What is meant by whoever gives a command and no subcommand.
 const RUN: &str = "to run a command under a lock: kvlock run KEY -- COMMAND";
@@ -32,7 +33,7 @@ pub(crate) fn explain(command: Command, words: &[OsString], error: &Error) -> Er
     built.build();
     let mut command = with_usage(command, &built);
     if !error.use_stderr() {
-        command = as_help(command);
+        command = for_reading(as_help(command));
     }
     let mut error = match command.try_get_matches_from(words) {
         Err(error) => error,
@@ -68,19 +69,25 @@ fn with_usage(command: Command, built: &Command) -> Command {
     })
 }
 
-/// All of the help at once, with each option on a line of its own, and first those that only the subcommand has.
+/// Gives all of the help at once, with each option on a line of its own.
 fn as_help(command: Command) -> Command {
     let about = command.get_long_about().cloned();
     let command = match about {
         Some(about) => command.about(about).long_about(Resettable::Reset),
         None => command,
     };
+    command.mut_subcommands(as_help)
+}
+
+/// Shows the arguments as a person reads of them: the options of every subcommand stand apart, and a word that an option
+/// may stand for is required.
+pub(crate) fn for_reading(command: Command) -> Command {
     let heading = |arg: Arg| if arg.is_global_set() { arg.help_heading(OF_ALL) } else { arg };
     let required = |arg: Arg| {
         let is_word = ["key", "keys", "name", "permits", "permit"].contains(&arg.get_id().as_str());
         if is_word && arg.is_positional() { arg.required_unless_present(Resettable::Reset).required(true) } else { arg }
     };
-    command.mut_args(heading).mut_args(required).mut_subcommands(as_help)
+    command.mut_args(heading).mut_args(required).mut_subcommands(for_reading)
 }
 
 /// A key or a name is required, though it may be given by an option.
@@ -112,8 +119,39 @@ fn takes_value(arg: &Arg) -> bool {
     arg.get_action().takes_values()
 }
 
+/// Says what is wrong with the command line, or prints the help that was asked for. Returns the exit code.
+pub(crate) fn say(error: &Error) -> u8 {
+    if !error.use_stderr() {
+        return match error.print() {
+            Ok(()) => 0,
+            Err(failure) => {
+                let failure = output::not_written(&failure);
+                let code = error::status_of(&failure).code();
+                error::say(&failure, code);
+                code
+            }
+        };
+    }
+    if stderr::speaks_json() {
+        output::write_line(as_json(error));
+    } else {
+        // `print` would wait for a reader that has stopped.
+        let text = error.render();
+        let text = if is_plain() { text.to_string() } else { text.ansi().to_string() };
+        stderr::say(text.as_bytes());
+    }
+    stderr::flush();
+    exit::USAGE
+}
+
+/// Returns true if stderr takes no colours.
+fn is_plain() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !std::io::stderr().is_terminal() || is_set("NO_COLOR") || std::env::var_os("TERM").is_none_or(|term| term == "dumb")
+}
+
 /// The error as one object.
-pub(crate) fn as_json(error: &Error) -> Value {
+fn as_json(error: &Error) -> Value {
     let text = error.render().to_string();
     let message = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error:");
     let message = message.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
-use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::options::duration::HumanDuration;
 
 /// Makes every option of a command, and of its subcommands, count by the value of its variable.
 ///
@@ -59,11 +60,11 @@ pub(crate) fn contradiction(matches: &ArgMatches) -> Option<(ErrorKind, String)>
         return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
     }
     let (_, last) = matches.subcommand()?;
-    if given("unless_failed") && one::<Duration>(last, "at_least").is_none_or(|at_least| at_least.is_zero()) {
+    if given("unless_failed") && one::<HumanDuration>(last, "at_least").is_none_or(|at_least| at_least.0.is_zero()) {
         let what = "--unless-failed wants an --at-least: how long the key stays taken if the command does not fail";
         return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
     }
-    if at_all("retry_on") && one::<Duration>(last, "at_least").is_some_and(|at_least| !at_least.is_zero()) {
+    if at_all("retry_on") && one::<HumanDuration>(last, "at_least").is_some_and(|at_least| !at_least.0.is_zero()) {
         let what = "--retry-on and --at-least exclude each other: the key is kept for the next try, not for a time";
         return Some((ErrorKind::ArgumentConflict, what.to_string()));
     }

@@ -6,8 +6,9 @@ use kvlock::{AcquireError, ConnectError, GrantError, Holder, KeyError, ResizeErr
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::report::exit::{self, Exit};
-use crate::report::output::{self, HolderJson};
+use crate::report::exit::{self, Exit, Status};
+use crate::report::output::{self, HolderJson, one_line};
+use crate::report::stderr;
 
 /// The kinds of errors. Programs rely on their names, as on the exit codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -185,9 +186,42 @@ struct ErrorJson<'a> {
     holder: Option<HolderJson<'a>>,
 }
 
+/// Says on stderr why a subcommand failed.
+pub(crate) fn say(error: &Error, exit_code: u8) {
+    if stderr::speaks_json() {
+        output::write_line(as_json(error, exit_code));
+    } else {
+        output::write_line(format_args!("kvlock: {}", message(error)));
+    }
+}
+
+/// Returns how kvlock ends after an error that ended a subcommand.
+pub(crate) fn status_of(error: &Error) -> Status {
+    match error.downcast_ref::<Exit>() {
+        Some(exit) => exit.status,
+        None => Status::Exited(Kind::of(error).code()),
+    }
+}
+
+/// An error with its causes. Some errors have their cause in their own text; it is not said again.
+fn message(error: &Error) -> String {
+    if let Some(exit) = error.downcast_ref::<Exit>() {
+        return one_line(exit);
+    }
+    let mut message = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if message.is_empty() {
+            message = cause;
+        } else if !message.ends_with(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    one_line(message)
+}
+
 /// The error as one object.
-pub(crate) fn as_json(error: &Error, exit_code: u8) -> Value {
-    let (kind, message) = (Kind::of(error), output::message(error));
+fn as_json(error: &Error, exit_code: u8) -> Value {
+    let (kind, message) = (Kind::of(error), message(error));
     let mut told =
         ErrorJson { kind, message: &message, exit_code, key: None, waited: None, waiting_for: None, holder: None };
     match find::<AcquireError>(error) {

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-use crate::report::error::Kind;
 use crate::report::stderr;
 use crate::signals;
 
@@ -68,7 +67,7 @@ impl Status {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct Exit {
-    status: Status,
+    pub(crate) status: Status,
     message: String,
     /// The error that it tells in words of its own, for those who read JSON.
     #[source]
@@ -96,13 +95,5 @@ impl Exit {
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Exit::new(USAGE, message)
-    }
-}
-
-/// How kvlock ends after an error that ended a subcommand.
-pub(crate) fn status_of(error: &anyhow::Error) -> Status {
-    match error.downcast_ref::<Exit>() {
-        Some(exit) => exit.status,
-        None => Status::Exited(Kind::of(error).code()),
     }
 }

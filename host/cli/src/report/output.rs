@@ -1,7 +1,7 @@
 //! Results as JSON, and as lines of text: the library's `Display`.
 
 use std::fmt::Display;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -12,8 +12,6 @@ use rustix::io::Errno;
 use serde::Serialize;
 use signal_hook::consts::SIGPIPE;
 
-use crate::options::tips;
-use crate::report::error;
 use crate::report::exit::{self, Exit};
 use crate::report::stderr;
 
@@ -37,7 +35,7 @@ pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 /// A reader that has gone ends us as SIGPIPE would, which Rust programs do not get.
-fn not_written(error: &std::io::Error) -> anyhow::Error {
+pub(crate) fn not_written(error: &std::io::Error) -> anyhow::Error {
     let code = if error.kind() == ErrorKind::BrokenPipe { exit::of_signal(SIGPIPE) } else { exit::SYSTEM };
     Exit::new(code, format!("cannot write to stdout: {error}")).into()
 }
@@ -45,10 +43,10 @@ fn not_written(error: &std::io::Error) -> anyhow::Error {
 /// Fails if stdout was closed when kvlock was started: nobody would learn what is printed. A subcommand that changes
 /// something asks first.
 pub(crate) fn check_stdout() -> anyhow::Result<()> {
-    match WAS_CLOSED.load(Ordering::Relaxed) {
-        true => Err(Exit::new(exit::SYSTEM, "stdout is closed, and nobody would learn the result: redirect it").into()),
-        false => Ok(()),
+    if WAS_CLOSED.load(Ordering::Relaxed) {
+        return Err(Exit::new(exit::SYSTEM, "stdout is closed, and nobody would learn the result: redirect it").into());
     }
+    Ok(())
 }
 
 static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
@@ -71,43 +69,8 @@ pub(crate) fn say(text: impl Display) {
     write_line(stderr::note(text));
 }
 
-/// Says why a subcommand failed.
-pub(crate) fn say_error(error: &anyhow::Error, exit_code: u8) {
-    match stderr::speaks_json() {
-        true => write_line(error::as_json(error, exit_code)),
-        false => write_line(format_args!("kvlock: {}", message(error))),
-    }
-}
-
-/// Says what is wrong with the command line, or gives the help that was asked for. Returns the exit code.
-pub(crate) fn say_usage(error: &clap::Error) -> u8 {
-    if !error.use_stderr() {
-        return match error.print() {
-            Ok(()) => 0,
-            Err(failure) => {
-                let failure = not_written(&failure);
-                say_error(&failure, exit::status_of(&failure).code());
-                exit::status_of(&failure).code()
-            }
-        };
-    }
-    match stderr::speaks_json() {
-        true => write_line(tips::as_json(error)),
-        // Not by `print`, which would wait for a reader that has stopped.
-        false if is_plain() => stderr::say(error.render().to_string().as_bytes()),
-        false => stderr::say(error.render().ansi().to_string().as_bytes()),
-    }
-    stderr::flush();
-    exit::USAGE
-}
-
-/// Whether stderr takes no colours.
-fn is_plain() -> bool {
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    !std::io::stderr().is_terminal() || is_set("NO_COLOR") || std::env::var_os("TERM").is_none_or(|term| term == "dumb")
-}
-
-fn write_line(line: impl Display) {
+/// Writes one line on stderr.
+pub(crate) fn write_line(line: impl Display) {
     stderr::say(format!("{line}\n").as_bytes());
 }
 
@@ -117,22 +80,6 @@ pub(crate) fn short(name: &str) -> String {
     let cut: String = name.chars().take(MOST).collect();
     let rest = if name.chars().nth(MOST).is_some() { "…" } else { "" };
     format!("{}{rest}", one_line(cut))
-}
-
-/// An error with its causes. Some errors have their cause in their own text; it is not said again.
-pub(crate) fn message(error: &anyhow::Error) -> String {
-    if let Some(exit) = error.downcast_ref::<Exit>() {
-        return one_line(exit);
-    }
-    let mut message = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if message.is_empty() {
-            message = cause;
-        } else if !message.ends_with(&cause) {
-            message = format!("{message}: {cause}");
-        }
-    }
-    one_line(message)
 }
 
 /// A text with its control characters written out: keys and names are anybody's, and the terminal is ours.

@@ -17,6 +17,7 @@ use nix::unistd::{Pid, getpgid, getpgrp, getpid, getppid};
 use rustix::process::{WaitIdOptions, WaitOptions, WaitStatus, geteuid};
 use signal_hook::consts::{SIGINT, SIGKILL, SIGQUIT};
 
+use crate::orphans;
 use crate::report::exit::Status;
 use crate::signals;
 use crate::supervise::group::{self, Group, Refused};
@@ -97,7 +98,7 @@ impl Child {
             .map_err(|error| NotStarted::Failed(io::Error::other(error)))?;
         // In a pipeline the terminal is the others' too: there it is given when the command asks for it.
         let wants_terminal = Cell::new(io::stdin().is_terminal() && io::stdout().is_terminal());
-        let (adopts, terminal) = (adopts_orphans(), Terminal::open());
+        let (adopts, terminal) = (orphans::are_ours(), Terminal::open());
         let (awaits_terminal, has_ended) = (Cell::new(false), Cell::new(false));
         let child = Child { pid, adopts, terminal, wants_terminal, awaits_terminal, has_ended };
         if until.is_some_and(|until| until <= BootClock.now()) && child.was_ended_before_it_began() {
@@ -273,24 +274,6 @@ fn last_look(until: Duration) -> io::Result<()> {
         std::mem::forget(timer);
     }
     Ok(())
-}
-
-/// Whether processes whose parent has ended become ours: as the first of a container, or by our own wish.
-fn adopts_orphans() -> bool {
-    getpid() == Pid::from_raw(1) || matches!(rustix::process::child_subreaper(), Ok(Some(_)))
-}
-
-/// Has processes whose parent has ended become ours.
-pub(crate) fn adopt_orphans() {
-    // Where that is not possible we learn later that they have ended.
-    let _ = rustix::process::set_child_subreaper(rustix_pid(getpid()));
-}
-
-/// Takes note of the ends of processes that became ours, while there is no command of ours.
-pub(crate) fn reap_orphans() {
-    if adopts_orphans() {
-        while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
-    }
 }
 
 fn rustix_pid(pid: Pid) -> Option<rustix::process::Pid> {

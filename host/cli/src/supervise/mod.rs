@@ -1,8 +1,9 @@
 //! A command that runs under a lock or a permit, and ends before the lease does.
 
-pub(crate) mod child;
-pub(crate) mod group;
+mod child;
+mod group;
+pub(crate) mod notes;
 pub(crate) mod runner;
 pub(crate) mod soft;
-pub(crate) mod supervisor;
+mod supervisor;
 mod terminal;

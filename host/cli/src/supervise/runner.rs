@@ -1,6 +1,5 @@
 //! Running a command under what it holds: a lock or a permit.
 
-use std::ffi::OsString;
 use std::fmt::Display;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender};
@@ -12,66 +11,25 @@ use kvlock::store::Ttl;
 use kvlock::{Grant, GrantError, Keep, Kept, Loss};
 use signal_hook::consts::SIGTSTP;
 
-use crate::options::args;
-use crate::options::global::Global;
+use crate::options::command::{CommandArgs, Linger};
+use crate::options::duration::HumanDuration;
+use crate::orphans;
 use crate::report::exit::{self, Exit, Status};
 use crate::report::output;
 use crate::signals::{Event, ends_a_wait};
-use crate::supervise::child::{self, Child, NotStarted, Variable};
+use crate::supervise::child::{Child, NotStarted, Variable};
 use crate::supervise::group::{Group, Refused};
+use crate::supervise::notes::{AS_ANOTHER_USER, Notes};
 use crate::supervise::soft::Soft;
-use crate::supervise::supervisor::{End, Times, Watch};
-
-/// How long a command has between TERM and KILL when its lock is lost, when nobody says otherwise.
-const DEFAULT_GRACE: &str = "5s";
-/// What ends so soon after the command is not worth a line.
-const SETTLES_WITHIN: Duration = Duration::from_millis(100);
-/// So many processes are named on a line.
-const NAMED: usize = 5;
-
-/// A command, and how it is ended.
-#[derive(clap::Args)]
-pub(crate) struct CommandArgs {
-    /// End the command after this long, as if the lock were lost
-    #[arg(long, env = "KVLOCK_MAX_HOLD", value_name = "DURATION", value_parser = args::duration, allow_negative_numbers = true)]
-    max_hold: Option<Duration>,
-    /// Time between TERM and KILL when the lock is lost; at most a quarter of the lease
-    #[arg(long, env = "KVLOCK_GRACE", value_name = "DURATION", default_value = DEFAULT_GRACE, value_parser = args::duration, allow_negative_numbers = true)]
-    grace: Duration,
-    /// What to do if the command has ended and left processes running in its group
-    #[arg(long, env = "KVLOCK_LINGER", value_name = "WHAT", default_value = "release")]
-    linger: Linger,
-    /// The command and its arguments; no shell is involved
-    #[arg(last = true, required = true, value_name = "COMMAND")]
-    command: Vec<OsString>,
-}
-
-/// What to do about what the command has left in its group.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Linger {
-    /// Release the lock, and say so
-    Release,
-    /// Keep the lock until they have ended, too
-    Wait,
-    /// End them: TERM, and KILL after the grace
-    Kill,
-}
-
-impl CommandArgs {
-    pub(crate) fn linger(&self) -> Linger {
-        self.linger
-    }
-}
+use crate::supervise::supervisor::{ChildEnd, KillSchedule, Supervisor};
 
 /// Runs a command, once or several times.
 pub(crate) struct Runner<'a> {
     pub(crate) command: &'a CommandArgs,
-    /// The key, or the semaphore.
-    pub(crate) key: &'a str,
     pub(crate) lease: Ttl,
     /// Whether a command that fails gives back the minimum hold.
     pub(crate) unless_failed: bool,
-    pub(crate) global: &'a Global,
+    pub(crate) notes: Notes<'a>,
     pub(crate) sender: Sender<Event>,
     pub(crate) events: &'a Receiver<Event>,
 }
@@ -79,7 +37,7 @@ pub(crate) struct Runner<'a> {
 /// The command has run under a lock.
 pub(crate) struct Ran {
     pub(crate) kept: Kept,
-    pub(crate) end: End,
+    pub(crate) end: ChildEnd,
     /// Its process group, if it was started.
     pub(crate) group: Option<Group>,
 }
@@ -98,14 +56,14 @@ impl Runner<'_> {
             // Nobody is there to be told once the main loop is over.
             let _ = sender.send(Event::Lost);
         });
-        if let Some(max_hold) = self.command.max_hold {
+        if let Some(HumanDuration(max_hold)) = self.command.max_hold {
             keep = keep.max_hold(max_hold);
         }
         // Begun before the command is, which then runs under a lock that is renewed from its first moment on.
         let kept = grant.keep(keep);
         if let Some(signal) = self.pending_interrupt() {
             waive_minimum(&kept);
-            return Ok(Ran { kept, end: End::interrupted(signal), group: None });
+            return Ok(Ran { kept, end: ChildEnd::interrupted(signal), group: None });
         }
         let until = kept.valid_for().map(|left| BootClock.now().saturating_add(left));
         let child = match self.spawn(&variables, until) {
@@ -113,15 +71,15 @@ impl Runner<'_> {
             Err(error) => {
                 waive_minimum(&kept);
                 // What is told is why the command did not run.
-                let _ = release(kept, |kept| kept.release().map(drop), self.global);
+                let _ = release(kept, |kept| kept.release().map(drop), self.notes);
                 return Err(error);
             }
         };
-        let mut watch = self.watch(&child, Some(&kept));
+        let mut supervisor = self.supervise(&child, Some(&kept));
         if let Some(soft) = soft {
-            watch = watch.softly(soft, self.end_at());
+            supervisor = supervisor.softly(soft, self.end_at());
         }
-        let end = watch.run()?;
+        let end = supervisor.run()?;
         Ok(Ran { kept, end, group: Some(child.group()) })
     }
 
@@ -129,12 +87,12 @@ impl Runner<'_> {
     pub(crate) fn spawn(&self, variables: &[Variable], until: Option<Duration>) -> Result<Child> {
         let command = &self.command.command;
         if self.command.linger != Linger::Release {
-            child::adopt_orphans();
+            orphans::adopt();
         }
         let child = Child::spawn(command, variables, until).map_err(|error| match error {
             NotStarted::TooLate => {
                 let text = "lock lost: its lease ended before the command could be started, which did not run";
-                Exit::new(exit::LOST, format!("`{}`: {text}", self.key))
+                Exit::new(exit::LOST, format!("`{}`: {text}", self.notes.key))
             }
             NotStarted::Failed(error) => {
                 let program = command.first().map(|program| program.to_string_lossy()).unwrap_or_default();
@@ -143,7 +101,7 @@ impl Runner<'_> {
             }
         })?;
         if let Some(uid) = child.other_user() {
-            self.note(format_args!(
+            self.notes.note(format_args!(
                 "the command runs as another user (uid {uid}), and kvlock may be unable to end it if the lock is lost \
                 or kvlock is killed: {AS_ANOTHER_USER}"
             ));
@@ -151,13 +109,15 @@ impl Runner<'_> {
         Ok(child)
     }
 
-    pub(crate) fn watch<'w>(&'w self, child: &'w Child, kept: Option<&'w Kept>) -> Watch<'w> {
-        Watch::new(child, self, kept, Times::of(self.lease, self.command.grace))
+    pub(crate) fn supervise<'w>(&'w self, child: &'w Child, kept: Option<&'w Kept>) -> Supervisor<'w> {
+        let CommandArgs { linger, grace, .. } = self.command;
+        let schedule = KillSchedule::of(self.lease, grace.0);
+        Supervisor::new(child, kept, schedule, *linger, self.notes, self.events)
     }
 
     /// When a command that runs without the lock is to end.
     pub(crate) fn end_at(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.command.max_hold?)
+        Instant::now().checked_add(self.command.max_hold?.0)
     }
 
     /// A signal that ends kvlock, come before the command was started.
@@ -170,50 +130,11 @@ impl Runner<'_> {
         signals.into_iter().find(|signal| ends_a_wait(*signal))
     }
 
-    /// Says something of the key on stderr, unless nothing but errors is to be said.
-    pub(crate) fn note(&self, text: impl Display) {
-        if !self.global.quiet {
-            self.say(text);
-        }
-    }
-
-    /// Says something of the key on stderr.
-    pub(crate) fn say(&self, text: impl Display) {
-        output::say(output::one_line(format_args!("`{}`: {text}", self.key)));
-    }
-
-    /// Says that the command has left something running in its group.
+    /// Says which processes the command has left running in its group, if any.
     pub(crate) fn note_left(&self, group: Group) {
-        let begun = Instant::now();
-        while !self.global.quiet && !group.is_empty() {
-            if begun.elapsed() < SETTLES_WITHIN {
-                std::thread::sleep(Duration::from_millis(5));
-                continue;
-            }
-            let advice = match self.command.linger {
-                Linger::Release => "; to wait for it or end it: --linger",
-                // It could not be ended, which was said.
-                Linger::Wait | Linger::Kill => "",
-            };
-            self.note(format_args!("the command has ended and left running: {}{advice}", named(group)));
-            return;
-        }
-    }
-
-    /// Says for whom the lock is kept, now that the command has ended.
-    pub(crate) fn note_waits_for(&self, group: Group) {
-        self.note(format_args!("the command has ended; waiting for what it left running: {}", named(group)));
+        self.notes.note_left(group, self.command.linger);
     }
 }
-
-/// Names the first processes of a group.
-fn named(group: Group) -> String {
-    let members: Vec<_> = group.members().map(|member| member.to_string()).take(NAMED).collect();
-    if members.is_empty() { "processes".to_string() } else { members.join(", ") }
-}
-
-/// What can be done about a command that is not ours to end.
-pub(crate) const AS_ANOTHER_USER: &str = "start kvlock itself as that user: sudo kvlock run …";
 
 impl Ran {
     /// Gives the lock back; how kvlock ends.
@@ -223,7 +144,7 @@ impl Ran {
         give_back: impl FnOnce(Kept) -> Result<(), GrantError>,
     ) -> Result<Status> {
         let Ran { kept, end, group } = self;
-        let End { status, loss, is_unguarded, refused, .. } = end;
+        let ChildEnd { status, loss, is_unguarded, refused, .. } = end;
         if is_unguarded {
             // That was told. If the lock is ours yet, this gives it back.
             drop(kept);
@@ -233,11 +154,13 @@ impl Ran {
                 waive_minimum(&kept);
             }
             let valid_until = kept.valid_for().map(|left| BootClock.now().saturating_add(left));
-            match (loss.or_else(|| kept.lost()), release(kept, give_back, runner.global)) {
+            match (loss.or_else(|| kept.lost()), release(kept, give_back, runner.notes)) {
                 (Some(loss), _) => return Err(lost(&key, loss, refused).into()),
                 // The command had ended by then: what is lost is the answer to the release.
                 (None, Err(_)) if valid_until.is_some_and(|until| until <= BootClock.now()) => {
-                    runner.note("not released: the store did not answer before the lease ended, and with it the lock");
+                    runner
+                        .notes
+                        .note("not released: the store did not answer before the lease ended, and with it the lock");
                 }
                 (None, Err(error)) => return Err(lost(&key, cause(error), refused).into()),
                 (None, Ok(())) => {}
@@ -279,11 +202,11 @@ fn waive_minimum(kept: &Kept) {
 fn release(
     kept: Kept,
     give_back: impl FnOnce(Kept) -> Result<(), GrantError>,
-    global: &Global,
+    notes: Notes<'_>,
 ) -> Result<(), GrantError> {
     match give_back(kept) {
         Err(error @ GrantError::Store { .. }) => {
-            if !global.quiet {
+            if !notes.quiet {
                 output::say(format_args!("not released: {}", output::one_line(&error)));
             }
             Ok(())

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 use std::io::IsTerminal;
-use std::sync::mpsc::RecvTimeoutError;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -10,11 +10,12 @@ use kvlock::store::Ttl;
 use kvlock::{Kept, Loss};
 use nix::sys::signal::Signal;
 
+use crate::options::command::Linger;
 use crate::report::exit::Status;
 use crate::signals::{Event, interrupts};
 use crate::supervise::child::{Change, Child};
 use crate::supervise::group::Refused;
-use crate::supervise::runner::{AS_ANOTHER_USER, Linger, Runner};
+use crate::supervise::notes::{AS_ANOTHER_USER, Notes};
 use crate::supervise::soft::{self, Soft};
 
 /// No more of a lease than this part is given to the grace: a short lease is for work, too.
@@ -32,27 +33,27 @@ const STOPS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long ending a command takes.
 #[derive(Clone, Copy)]
-pub(crate) struct Times {
+pub(crate) struct KillSchedule {
     /// Between TERM and KILL.
     grace: Duration,
     /// Between KILL and the end of the lease.
     margin: Duration,
 }
 
-impl Times {
+impl KillSchedule {
     pub(crate) fn of(lease: Ttl, grace: Duration) -> Self {
         match lease {
-            Ttl::After(lease) => Times {
+            Ttl::After(lease) => KillSchedule {
                 grace: grace.min(lease / GRACE_PER_LEASE),
                 margin: KILL_MARGIN.min(lease / KILL_MARGINS_PER_LEASE),
             },
-            Ttl::Forever => Times { grace, margin: KILL_MARGIN },
+            Ttl::Forever => KillSchedule { grace, margin: KILL_MARGIN },
         }
     }
 }
 
 /// How a command ended.
-pub(crate) struct End {
+pub(crate) struct ChildEnd {
     pub(crate) status: Status,
     /// The loss of the lock, if that is why.
     pub(crate) loss: Option<Loss>,
@@ -64,20 +65,22 @@ pub(crate) struct End {
     pub(crate) is_unguarded: bool,
 }
 
-impl End {
+impl ChildEnd {
     /// A signal that came before the command was started.
     pub(crate) fn interrupted(signal: i32) -> Self {
         let status = Status::Killed(signal);
-        End { status, loss: None, refused: None, interrupted: true, is_unguarded: false }
+        ChildEnd { status, loss: None, refused: None, interrupted: true, is_unguarded: false }
     }
 }
 
 /// Watches over a command: passes signals on, and ends it in time if the lock is lost.
-pub(crate) struct Watch<'a> {
+pub(crate) struct Supervisor<'a> {
     child: &'a Child,
-    runner: &'a Runner<'a>,
     kept: Option<&'a Kept>,
-    times: Times,
+    schedule: KillSchedule,
+    linger: Linger,
+    notes: Notes<'a>,
+    events: &'a Receiver<Event>,
     /// Whether the command goes on without the lock when the store goes down.
     soft: Option<&'a Soft>,
     /// It does go on without the lock.
@@ -102,13 +105,22 @@ struct Ending {
     is_killed: bool,
 }
 
-impl<'a> Watch<'a> {
-    pub(crate) fn new(child: &'a Child, runner: &'a Runner<'a>, kept: Option<&'a Kept>, times: Times) -> Self {
-        Watch {
+impl<'a> Supervisor<'a> {
+    pub(super) fn new(
+        child: &'a Child,
+        kept: Option<&'a Kept>,
+        schedule: KillSchedule,
+        linger: Linger,
+        notes: Notes<'a>,
+        events: &'a Receiver<Event>,
+    ) -> Self {
+        Supervisor {
             child,
-            runner,
             kept,
-            times,
+            schedule,
+            linger,
+            notes,
+            events,
             soft: None,
             is_unguarded: false,
             end_at: None,
@@ -122,17 +134,17 @@ impl<'a> Watch<'a> {
 
     /// Lets the command go on without the lock when the store goes down, until then.
     pub(crate) fn softly(self, soft: &'a Soft, end_at: Option<Instant>) -> Self {
-        Watch { soft: Some(soft), end_at, ..self }
+        Supervisor { soft: Some(soft), end_at, ..self }
     }
 
     /// Lets a command that runs without a lock go on until then.
     pub(crate) fn ending_at(self, end_at: Option<Instant>) -> Self {
-        Watch { is_unguarded: true, end_at, ..self }
+        Supervisor { is_unguarded: true, end_at, ..self }
     }
 
     /// Returns when the command has ended, and what it left in its group if that is to be seen to; the terminal is ours
     /// again then.
-    pub(crate) fn run(mut self) -> Result<End> {
+    pub(crate) fn run(mut self) -> Result<ChildEnd> {
         loop {
             match self.child.change().context("cannot wait for the command") {
                 Ok(Change::Ended(status)) => self.ended(status),
@@ -149,10 +161,10 @@ impl<'a> Watch<'a> {
                 let loss = self.ending.and_then(|ending| ending.loss);
                 let is_unguarded = self.is_unguarded && loss.is_none();
                 self.child.take_terminal(loss.is_some() || !matches!(status, Status::Exited(_)));
-                let Watch { refused, interrupted, .. } = self;
-                return Ok(End { status, loss, refused, interrupted, is_unguarded });
+                let Supervisor { refused, interrupted, .. } = self;
+                return Ok(ChildEnd { status, loss, refused, interrupted, is_unguarded });
             }
-            match self.runner.events.recv_timeout(self.pause()) {
+            match self.events.recv_timeout(self.pause()) {
                 Ok(Event::Signal(signal)) => self.forward(signal),
                 // What an earlier run of the command lost is told late; the present lock knows.
                 Ok(Event::Lost) => self.kept.and_then(Kept::lost).into_iter().for_each(|loss| self.end(loss)),
@@ -175,14 +187,14 @@ impl<'a> Watch<'a> {
         if self.ending.is_some() || self.child.group().is_empty() {
             return;
         }
-        match self.runner.command.linger() {
+        match self.linger {
             Linger::Release => {}
             Linger::Kill => self.ask_to_end(None),
             Linger::Wait => {
                 // A shell's jobs do not hear Ctrl-C: from here on it is ours.
                 self.child.take_terminal(false);
                 if std::io::stderr().is_terminal() {
-                    self.runner.note_waits_for(self.child.group());
+                    self.notes.note_waits_for(self.child.group());
                 }
             }
         }
@@ -191,7 +203,7 @@ impl<'a> Watch<'a> {
     /// Whether nothing more is waited for, once the command has ended.
     fn is_over(&self) -> bool {
         let gone = || self.child.group().is_empty();
-        match (&self.ending, self.runner.command.linger()) {
+        match (&self.ending, self.linger) {
             (Some(ending), _) if ending.loss.is_some() => ending.is_killed || gone(),
             (Some(_), _) => self.refused.is_some() || gone(),
             (None, Linger::Release) => true,
@@ -206,7 +218,7 @@ impl<'a> Watch<'a> {
         if let Err(refused) = sent
             && !matches!(signal, Signal::SIGWINCH | Signal::SIGTSTP)
         {
-            self.runner.say(format_args!("cannot pass {signal} on to the command: {refused}; {AS_ANOTHER_USER}"));
+            self.notes.say(format_args!("cannot pass {signal} on to the command: {refused}; {AS_ANOTHER_USER}"));
         }
         if interrupts(signal as i32) {
             // A stopped process does not hear the others.
@@ -256,7 +268,7 @@ impl<'a> Watch<'a> {
     }
 
     fn say_not_stopped(&self, refused: Refused) {
-        self.runner.say(format_args!("cannot stop the command, and goes on with it: {refused}; {AS_ANOTHER_USER}"));
+        self.notes.say(format_args!("cannot stop the command, and goes on with it: {refused}; {AS_ANOTHER_USER}"));
     }
 
     /// Ends the command if the lock was lost while we were stopped.
@@ -273,7 +285,7 @@ impl<'a> Watch<'a> {
     /// How long nothing needs to be done.
     fn pause(&self) -> Duration {
         let until = |moment: Instant| moment.saturating_duration_since(Instant::now());
-        let lease = || self.valid_for().map(|left| left.saturating_sub(self.times.grace + self.times.margin));
+        let lease = || self.valid_for().map(|left| left.saturating_sub(self.schedule.grace + self.schedule.margin));
         let next = match &self.ending {
             Some(Ending { loss: Some(_), kill_at, .. }) => until(*kill_at),
             Some(ending) => until(ending.kill_at).min(lease().unwrap_or(LOOK_EVERY)),
@@ -294,7 +306,7 @@ impl<'a> Watch<'a> {
     /// Asks the command to end when just enough of the lease is left, and ends it when the grace is over.
     fn end_in_time(&mut self) {
         if !self.is_ending_for_a_loss() {
-            if self.valid_for().is_some_and(|left| left <= self.times.grace + self.times.margin) {
+            if self.valid_for().is_some_and(|left| left <= self.schedule.grace + self.schedule.margin) {
                 let why = || Loss::Expired(self.kept.and_then(Kept::failure));
                 self.end(self.kept.and_then(Kept::lost).unwrap_or_else(why));
             } else if self.is_unguarded && self.end_at.is_some_and(|end| end <= Instant::now()) {
@@ -323,8 +335,8 @@ impl<'a> Watch<'a> {
     }
 
     fn ask_to_end(&mut self, loss: Option<Loss>) {
-        let left = self.valid_for().map_or(self.times.grace, |left| left.saturating_sub(self.times.margin));
-        self.ending = Some(Ending { loss, kill_at: Instant::now() + self.times.grace.min(left), is_killed: false });
+        let left = self.valid_for().map_or(self.schedule.grace, |left| left.saturating_sub(self.schedule.margin));
+        self.ending = Some(Ending { loss, kill_at: Instant::now() + self.schedule.grace.min(left), is_killed: false });
         let sent = self.child.signal(Signal::SIGTERM);
         // A stopped process does not hear TERM.
         self.child.go_on();
@@ -347,7 +359,7 @@ impl<'a> Watch<'a> {
     fn check_reach(&mut self, sent: Result<(), Refused>, what: impl Display) {
         if let Some(refused) = sent.err().or_else(|| self.child.group().out_of_reach()) {
             let beside = if self.is_ending_for_a_loss() { ", though others may get the lock" } else { "" };
-            self.runner.say(format_args!("{what}{beside}: {refused}; {AS_ANOTHER_USER}"));
+            self.notes.say(format_args!("{what}{beside}: {refused}; {AS_ANOTHER_USER}"));
             self.refused = Some(refused);
         }
     }
@@ -366,7 +378,7 @@ mod tests {
     fn ending_a_command_leaves_most_of_even_a_short_lease_to_it() {
         for millis in [1, 10, 100, 1000, 30_000] {
             let lease = Duration::from_millis(millis);
-            let Times { grace, margin } = Times::of(Ttl::After(lease), Duration::from_secs(5));
+            let KillSchedule { grace, margin } = KillSchedule::of(Ttl::After(lease), Duration::from_secs(5));
             // A renewal is due when a third has passed.
             assert!(grace + margin < lease * 2 / 3, "{lease:?}");
         }

@@ -7,13 +7,14 @@ use kvlock::{Grant, KeyError, KeyState, SOFT_PATIENCE, Session, WaitingFor};
 
 use crate::commands::run::retry::RetryArgs;
 use crate::options::args::LockArgs;
+use crate::options::command::CommandArgs;
 use crate::options::global::Global;
 use crate::report::exit::Status;
 use crate::signals;
-use crate::supervise::runner::{CommandArgs, Runner, lost};
+use crate::supervise::notes::Notes;
+use crate::supervise::runner::{Runner, lost};
 use crate::supervise::soft::{self, Soft};
-use crate::wait;
-use crate::wait::Wanted;
+use crate::wait::WaitContext;
 
 mod retry;
 
@@ -57,13 +58,19 @@ impl Run {
     pub(crate) fn run(self, global: &Global) -> Result<Status> {
         let (sender, events) = signals::listen()?;
         let LockArgs { key, hold, .. } = &self.lock;
-        let (command, events) = (&self.command, &events);
-        let unless_failed = self.unless_failed;
-        let runner = Runner { command, key, lease: hold.lease, unless_failed, global, sender, events };
+        let wait = WaitContext::new(key, &hold.wait, global, &events);
+        let runner = Runner {
+            command: &self.command,
+            lease: hold.lease.into(),
+            unless_failed: self.unless_failed,
+            notes: Notes { key, quiet: global.quiet },
+            sender,
+            events: &events,
+        };
         if self.retry.is_wanted() {
-            return self.retry(&runner, &global.session(hold.owner.as_deref())?);
+            return self.retry.run(&runner, &wait, &self.lock, &global.session(hold.owner.as_deref())?);
         }
-        match self.take(&runner) {
+        match self.take(&wait, global) {
             Ok(Taken::Now(session, grant)) => {
                 let soft = self.soft.then(|| Soft { session, key: key.to_string() });
                 runner.run(grant, soft.as_ref())
@@ -76,19 +83,15 @@ impl Run {
         }
     }
 
-    fn wanted<'a>(&'a self, global: &'a Global) -> Wanted<'a> {
-        Wanted { name: &self.lock.key, hold: &self.lock.hold, global }
-    }
-
-    fn take(&self, runner: &Runner<'_>) -> Result<Taken> {
+    fn take(&self, wait: &WaitContext<'_>, global: &Global) -> Result<Taken> {
         let LockArgs { key, hold, .. } = &self.lock;
-        let session = runner.global.session(hold.owner.as_deref())?;
-        let gives_up_softly = self.soft && !hold.says_how_long_to_ride_out();
+        let session = global.session(hold.owner.as_deref())?;
+        let gives_up_softly = self.soft && !hold.wait.says_how_long_to_ride_out();
         if self.reentrant {
-            let first = if gives_up_softly { Some(Duration::ZERO) } else { hold.patience().first };
-            let longest = first.into_iter().chain(hold.limit()).min();
+            let first = if gives_up_softly { Some(Duration::ZERO) } else { hold.wait.patience().first };
+            let longest = first.into_iter().chain(hold.wait.limit()).min();
             let look = || is_held_by_parent(&session, key);
-            if wait::look(look, longest, &self.wanted(runner.global), runner.events)? {
+            if wait.look(look, longest)? {
                 return Ok(Taken::ByParent);
             }
         }
@@ -103,7 +106,8 @@ impl Run {
         if self.soft {
             lock = lock.give_up_in_quarantine();
         }
-        let grant = wait::acquire(lock.begin()?, &self.wanted(runner.global), runner.events)?;
+        let mut acquisition = lock.begin()?;
+        let grant = wait.acquire(|| acquisition.poll(), hold)?;
         Ok(Taken::Now(session, grant))
     }
 
@@ -123,7 +127,7 @@ impl Run {
             ("KVLOCK_TRY", None),
         ];
         let child = runner.spawn(&variables, None)?;
-        let end = runner.watch(&child, None).ending_at(runner.end_at()).run()?;
+        let end = runner.supervise(&child, None).ending_at(runner.end_at()).run()?;
         if let Some(loss) = end.loss {
             return Err(lost(key, loss, end.refused).into());
         }
@@ -141,7 +145,7 @@ enum Taken {
 /// The lock is the parent's: it renews it, and ends this process group too should the lock be lost.
 fn run_nested(runner: &Runner<'_>) -> Result<Status> {
     let child = runner.spawn(&[], None)?;
-    let end = runner.watch(&child, None).run()?;
+    let end = runner.supervise(&child, None).run()?;
     runner.note_left(child.group());
     Ok(end.status)
 }

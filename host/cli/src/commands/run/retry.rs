@@ -1,17 +1,15 @@
 //! Running a command again that ran into a conflict.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use kvlock::{ConflictRetry, Retrying, Session, Verdict, Work};
+use kvlock::{Session, Verdict, Work};
 
-use crate::commands::run::Run;
-use crate::options::args;
+use crate::options::args::{LockArgs, waiting};
+use crate::options::duration::HumanDuration;
 use crate::report::exit::Status;
 use crate::supervise::runner::Runner;
-use crate::wait;
+use crate::wait::WaitContext;
 
-/// Whether, and how often.
+/// Whether a command that ran into a conflict runs again, and how often.
 #[derive(clap::Args)]
 pub(crate) struct RetryArgs {
     /// Run the command again if it exits with this code, or one of several: a conflict
@@ -21,8 +19,8 @@ pub(crate) struct RetryArgs {
     #[arg(long, env = "KVLOCK_RETRIES", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..1_000_000), allow_negative_numbers = true)]
     retries: u32,
     /// Keep the lock for the next try for this long at most
-    #[arg(long, env = "KVLOCK_RESERVE", value_name = "DURATION", default_value = "1s", value_parser = args::duration, allow_negative_numbers = true)]
-    reserve: Duration,
+    #[arg(long, env = "KVLOCK_RESERVE", default_value = "1s")]
+    reserve: HumanDuration,
 }
 
 impl RetryArgs {
@@ -30,24 +28,25 @@ impl RetryArgs {
         !self.retry_on.is_empty()
     }
 
-    fn apply(&self, work: ConflictRetry) -> ConflictRetry {
-        work.tries(self.retries + 1).reserve(self.reserve)
-    }
-}
-
-impl Run {
-    /// Runs the command until it ends otherwise than in a conflict, or has been run as often as it may.
-    pub(crate) fn retry(&self, runner: &Runner<'_>, session: &Session) -> Result<Status> {
-        let Run { lock, retry, .. } = self;
-        let mut retrying = retry.apply(lock.apply_retry(session.conflict_retry(&*lock.key))).begin()?;
+    /// Runs the command until it ends without a conflict, or has been run as often as it may.
+    pub(crate) fn run(
+        &self,
+        runner: &Runner<'_>,
+        wait: &WaitContext<'_>,
+        lock: &LockArgs,
+        session: &Session,
+    ) -> Result<Status> {
+        let work = session.conflict_retry(&*lock.key).lease(lock.hold.lease);
+        let work = work.tries(self.retries + 1).reserve(self.reserve.0);
+        let mut retrying = waiting!(work, lock.hold.wait).begin()?;
         loop {
-            let grant = wait::granted(|| retrying.poll(), &self.wanted(runner.global), runner.events)?;
+            let grant = wait.acquire(|| retrying.poll(), &lock.hold)?;
             let number = retrying.tries();
             let ran = runner.run_under(grant, Some(number), None)?;
             let (status, code) = (ran.end.status, ran.end.status.code());
             let is_interrupted = ran.end.interrupted || matches!(status, Status::KilledByKey(_));
             let may_go_on = !is_interrupted && ran.end.loss.is_none() && ran.kept.lost().is_none();
-            if !may_go_on || !retry.retry_on.contains(&code) {
+            if !may_go_on || !self.retry_on.contains(&code) {
                 let work = Work::<(), ()>::Committed(());
                 return ran.finish(runner, |kept| retrying.report(kept.stop(), &work).map(drop));
             }
@@ -58,7 +57,11 @@ impl Run {
             match verdict {
                 Verdict::RetryAfter(pause) => {
                     self.tell(runner, number, code, "trying again");
-                    self.pause(runner, &mut retrying, pause)?;
+                    if let Err(interrupted) = wait.pause_or_interrupted(pause) {
+                        // Nothing is left behind.
+                        retrying.give_up();
+                        return Err(interrupted);
+                    }
                 }
                 Verdict::Exhausted | Verdict::Finished | Verdict::Outermost => {
                     self.tell(runner, number, code, "giving up");
@@ -69,14 +72,7 @@ impl Run {
     }
 
     fn tell(&self, runner: &Runner<'_>, number: u32, code: u8, next: &str) {
-        let tries = self.retry.retries + 1;
-        runner.note(format_args!("try {number} of {tries} exited with {code}, a conflict: {next}"));
-    }
-
-    /// A signal ends the pause, and leaves nothing behind.
-    fn pause(&self, runner: &Runner<'_>, retrying: &mut Retrying, pause: Duration) -> Result<()> {
-        let Some(signal) = wait::pause(pause, runner.events) else { return Ok(()) };
-        retrying.give_up();
-        Err(wait::interrupted(&self.lock.key, signal))
+        let tries = self.retries + 1;
+        runner.notes.note(format_args!("try {number} of {tries} exited with {code}, a conflict: {next}"));
     }
 }

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use crate::commands::acquire;
 use crate::commands::break_lock;
-use crate::options::args::{Name, NameBefore, PermitArgs, ResizeArgs};
+use crate::options::args::{Name, NameBefore, PermitArgs, WaitArgs, waiting};
 use crate::options::global::Global;
 use crate::report::exit::Exit;
 use crate::report::output::{self, HolderJson};
 use crate::signals;
-use crate::wait::{self, Wanted};
+use crate::wait::WaitContext;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -53,7 +53,7 @@ enum Command {
         #[arg(required_unless_present = "spelled_name", allow_negative_numbers = true, value_parser = permits)]
         permits: Option<u32>,
         #[command(flatten)]
-        resize: ResizeArgs,
+        wait: WaitArgs,
     },
     /// Destroy a semaphore
     ///
@@ -63,7 +63,7 @@ enum Command {
         #[command(flatten)]
         name: Name,
         #[command(flatten)]
-        resize: ResizeArgs,
+        wait: WaitArgs,
     },
     /// Tell of all semaphores, how many permits they have and how many are held
     List,
@@ -112,11 +112,11 @@ impl Semaphore {
 
     pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
         match self.command {
-            Command::Make { name, permits, resize } => {
+            Command::Make { name, permits, wait } => {
                 let (name, permits) = name.with(permits, "<PERMITS>", self::permits)?;
-                make(&name, permits, &resize, global)
+                make(&name, permits, &wait, global)
             }
-            Command::Destroy { name, resize } => destroy(&name, &resize, global),
+            Command::Destroy { name, wait } => destroy(&name, &wait, global),
             Command::List => list(global),
             Command::Status { name } => status(&name, global),
             Command::Run(run) => Ok(run.run(global)?.end()),
@@ -124,8 +124,9 @@ impl Semaphore {
                 let (_, events) = signals::listen()?;
                 let PermitArgs { name, hold } = &permit;
                 let session = global.session(hold.owner.as_deref())?;
-                let acquisition = permit.apply(session.semaphore(&**name).permit()).begin()?;
-                acquire::print(wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?, global)
+                let mut acquisition = permit.apply(session.semaphore(&**name).permit()).begin()?;
+                let grant = WaitContext::new(name, &hold.wait, global, &events).acquire(|| acquisition.poll(), hold)?;
+                acquire::print(grant, global)
             }
             Command::Break { name, permit, if_token } => {
                 let (name, permit) = name.with(permit, "<PERMIT>", self::permit)?;
@@ -135,11 +136,11 @@ impl Semaphore {
     }
 }
 
-fn make(name: &str, permits: u32, resize: &ResizeArgs, global: &Global) -> Result<ExitCode> {
+fn make(name: &str, permits: u32, wait: &WaitArgs, global: &Global) -> Result<ExitCode> {
     let (_, events) = signals::listen()?;
     let session = global.session(None)?;
-    let resizing = resize.apply(session.semaphore(name).make(permits)).begin()?;
-    let before = wait::resized(resizing, name, resize, global, &events)?;
+    let resizing = waiting!(session.semaphore(name).make(permits), wait).begin()?;
+    let before = WaitContext::new(name, wait, global, &events).resize(resizing)?;
     if global.json {
         output::print_json(&json!({ "semaphore": name, "size": permits, "before": before }))?;
     } else {
@@ -153,11 +154,11 @@ fn make(name: &str, permits: u32, resize: &ResizeArgs, global: &Global) -> Resul
     Ok(ExitCode::SUCCESS)
 }
 
-fn destroy(name: &str, resize: &ResizeArgs, global: &Global) -> Result<ExitCode> {
+fn destroy(name: &str, wait: &WaitArgs, global: &Global) -> Result<ExitCode> {
     let (_, events) = signals::listen()?;
     let session = global.session(None)?;
-    let resizing = resize.apply(session.semaphore(name).destroy()).begin()?;
-    let before = wait::resized(resizing, name, resize, global, &events)?;
+    let resizing = waiting!(session.semaphore(name).destroy(), wait).begin()?;
+    let before = WaitContext::new(name, wait, global, &events).resize(resizing)?;
     if global.json {
         output::print_json(&json!({ "semaphore": name, "size": 0, "before": before }))?;
     } else {

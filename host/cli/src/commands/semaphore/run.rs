@@ -3,11 +3,13 @@
 use anyhow::Result;
 
 use crate::options::args::PermitArgs;
+use crate::options::command::CommandArgs;
 use crate::options::global::Global;
 use crate::report::exit::Status;
 use crate::signals;
-use crate::supervise::runner::{CommandArgs, Runner};
-use crate::wait::{self, Wanted};
+use crate::supervise::notes::Notes;
+use crate::supervise::runner::Runner;
+use crate::wait::WaitContext;
 
 /// Run a command while holding a permit
 ///
@@ -32,16 +34,14 @@ impl Run {
         let (sender, events) = signals::listen()?;
         let PermitArgs { name, hold } = &self.permit;
         let session = global.session(hold.owner.as_deref())?;
-        let acquisition = self.permit.apply(session.semaphore(&**name).permit()).begin()?;
-        let grant = wait::acquire(acquisition, &Wanted { name, hold, global }, &events)?;
-        // Permits have no minimum hold.
-        let unless_failed = false;
+        let mut acquisition = self.permit.apply(session.semaphore(&**name).permit()).begin()?;
+        let grant = WaitContext::new(name, &hold.wait, global, &events).acquire(|| acquisition.poll(), hold)?;
         let runner = Runner {
-            unless_failed,
             command: &self.command,
-            key: name,
-            lease: hold.lease,
-            global,
+            lease: hold.lease.into(),
+            // Permits have no minimum hold.
+            unless_failed: false,
+            notes: Notes { key: name, quiet: global.quiet },
             sender,
             events: &events,
         };
