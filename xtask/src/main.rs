@@ -1,6 +1,7 @@
-//! What a contributor of kvlock runs: `cargo xtask test`, `prove`, `lint`, `component`, `bench` and `fuzz`.
+//! What a contributor of kvlock runs: `cargo xtask test`, `prove`, `lint`, `component`, `dist`, `bench` and `fuzz`.
 
 mod component;
+mod dist;
 mod fuzz;
 #[path = "../../host/build/guest.rs"]
 mod guest;
@@ -37,6 +38,8 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Build the command as it is released, with its manual pages and completions, in target/dist.
+    Dist,
     /// Run the benchmarks beside their peers; install what they need (as root on Debian) or name it.
     Bench {
         /// Only draw the plot, from the results of the last run.
@@ -67,6 +70,7 @@ fn main() -> Result<()> {
         Task::Prove { budget, seed } => prove(workspace, budget, seed),
         Task::Component { check: false } => component::refresh(workspace),
         Task::Component { check: true } => component::check(workspace),
+        Task::Dist => dist::make(workspace),
         Task::Bench { plot: true, arguments, .. } => bench(workspace, "plot", &arguments),
         Task::Bench { readme: true, arguments, .. } => bench(workspace, "readme", &arguments),
         Task::Bench { arguments, .. } => bench(workspace, "run", &arguments),

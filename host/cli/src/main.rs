@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{acquire, break_lock, component, doctor, release, renew, run, semaphore, status};
+use crate::commands::{acquire, break_lock, component, doctor, man, release, renew, run, semaphore, status};
 use crate::options::global::Global;
 use crate::options::{args, duration, tips, variables};
 use crate::report::{error, output, stderr};
@@ -72,6 +72,7 @@ enum Command {
     /// Tell whether a store is fit to lock on
     Doctor,
     Component(component::Component),
+    Man(man::Man),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -162,7 +163,8 @@ impl Cli {
             Command::Break(break_lock) => break_lock.run(global),
             Command::Semaphore(semaphore) => semaphore.run(global),
             Command::Doctor => doctor::run(global),
-            Command::Component(component) => component.run(),
+            Command::Component(component) => component.run(global),
+            Command::Man(man) => man.run(command_line()),
             Command::Completions { shell } => {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut command_line(), "kvlock", &mut script);

@@ -1,13 +1,15 @@
 //! Tests of the whole command line, as clap knows it.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Command as Process;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
-use clap::Command;
+use clap::{Arg, Command};
 
 use super::command_line;
+use crate::commands::man::Man;
 use crate::options::variables::{by_value, contradiction, count, is_on, is_switch};
 
 /// An option of a subcommand.
@@ -218,4 +220,21 @@ fn a_variable_says_how_often_a_counted_switch_is_given() {
     for (value, times) in [("0", 0), ("1", 1), ("2", 2), ("true", 1), ("yes", 1), ("false", 0), ("300", 1)] {
         assert_eq!(count(value), Ok(times), "{value}");
     }
+}
+
+#[test]
+fn every_subcommand_has_a_manual_page_that_names_each_of_its_options() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(Man { folder: folder.path().join("man1") }.run(command_line()).is_ok());
+    fn check(command: &Command, folder: &Path) {
+        let name = command.get_display_name().unwrap_or("kvlock");
+        let page = std::fs::read_to_string(folder.join(format!("{name}.1"))).expect(name);
+        for long in command.get_arguments().filter(|arg| !arg.is_hide_set()).filter_map(Arg::get_long) {
+            assert!(page.contains(&format!("\\-\\-{}", long.replace('-', "\\-"))), "{name}: --{long}");
+        }
+        command.get_subcommands().for_each(|subcommand| check(subcommand, folder));
+    }
+    let mut command = command_line();
+    command.build();
+    check(&command, &folder.path().join("man1"));
 }

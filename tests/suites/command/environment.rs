@@ -99,7 +99,7 @@ fn an_empty_variable_is_none() {
 #[test]
 fn every_option_of_every_subcommand_has_a_variable() {
     let world = World::local();
-    let plain = ["run", "acquire", "release", "renew", "status", "break", "doctor", "component", "completions"];
+    let plain = ["run", "acquire", "release", "renew", "status", "break", "doctor", "component", "man", "completions"];
     let semaphore =
         ["make", "destroy", "list", "status", "run", "acquire", "break"].map(|name| format!("semaphore {name}"));
     for subcommand in plain.map(String::from).into_iter().chain(semaphore) {

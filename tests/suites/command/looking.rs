@@ -156,6 +156,17 @@ fn the_component_comes_out_byte_by_byte() {
 }
 
 #[test]
+fn the_component_tells_its_version_its_digest_and_its_size() {
+    let world = World::local();
+    let told = json(&world.ok(["component", "c.wasm", "--json"]));
+    let sum = process::command("sha256sum").arg(world.path("c.wasm")).output().unwrap();
+    let digest = String::from_utf8(sum.stdout).unwrap().split(' ').next().unwrap().to_string();
+    assert_eq!(told["sha256"], digest);
+    assert_eq!((&told["path"], &told["version"]), (&"c.wasm".into(), &env!("CARGO_PKG_VERSION").into()));
+    assert_eq!(told["size"], std::fs::metadata(world.path("c.wasm")).unwrap().len());
+}
+
+#[test]
 fn there_are_completions_for_every_shell() {
     let world = World::local();
     for shell in ["bash", "zsh", "fish"] {

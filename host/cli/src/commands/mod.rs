@@ -4,6 +4,7 @@ pub(crate) mod acquire;
 pub(crate) mod break_lock;
 pub(crate) mod component;
 pub(crate) mod doctor;
+pub(crate) mod man;
 pub(crate) mod release;
 pub(crate) mod renew;
 mod resumed;
