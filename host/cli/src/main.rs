@@ -29,10 +29,10 @@ Examples:
   Run a backup on one machine at a time, wherever it is started:
     kvlock --store memcached://cache1:11211 run backup -- ./backup.sh
 
-  Skip the run if another one is under way:
+  Skip the run if another one is still going:
     kvlock run report --wait 0 --conflict-exit-code 0 -- ./report.sh
 
-  At most once an hour, however often cron on however many machines starts it:
+  Run at most once an hour, on however many machines cron starts it:
     kvlock run hourly --wait 0 --at-least 1h -- ./job.sh
 
   Hold a lock over several commands of a script, which exits as the last one does:
@@ -41,16 +41,16 @@ Examples:
     trap 'exit 1' HUP INT TERM
     ./deploy.sh
 
-  Who has it, and is the server fit to lock on?
+  Who has the lock, and is the server fit for locks?
     kvlock status backup
     kvlock --store memcached://cache1:11211 doctor
 
-Exit codes: the command's own, 128+n if it died of signal n, and of kvlock itself:
+Exit codes: the command's own, 128+n if it died of signal n, and those of kvlock:
   64 usage   69 store unavailable or unfit   70 internal, a bug   71 no memory, no room
   74 lock lost while the command ran   75 busy or timed out   77 not the holder
   126/127 command cannot run / is not found";
 
-/// What the user asks for.
+/// The command line.
 #[derive(Parser)]
 #[command(name = "kvlock", version, about = ABOUT, after_help = EXAMPLES, disable_help_subcommand = true)]
 struct Cli {
@@ -69,7 +69,7 @@ enum Command {
     Status(status::Status),
     Break(break_lock::Break),
     Semaphore(semaphore::Semaphore),
-    /// Tell whether a store is fit to lock on
+    /// Check if a store is fit for locks
     Doctor,
     Component(component::Component),
     Man(man::Man),
@@ -80,7 +80,7 @@ enum Command {
     },
 }
 
-/// Runs the command; every way out of it is an exit code.
+/// Runs the command. Every way out of it is an exit code.
 fn main() -> ExitCode {
     signals::survive_limits();
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             let status = error::status_of(&error);
-            // What is no error to whoever asked for that exit code is none of those that --quiet lets through.
+            // --quiet lets errors through. An outcome for which the user chose exit code 0 is no error.
             if status.code() != 0 || !is_quiet {
                 error::say(&error, status.code());
             }
@@ -109,18 +109,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// The whole command line, as clap knows it.
+/// Returns the whole command line, as clap knows it.
 fn command_line() -> clap::Command {
     duration::named(Cli::command())
 }
 
-/// Whether JSON is asked for, even by words that are wrong otherwise.
+/// Returns true if the words or the environment ask for JSON. The words may be wrong otherwise.
 fn wants_json(words: &[OsString]) -> bool {
     let by_variable = || std::env::var_os("KVLOCK_JSON").is_some_and(|value| variables::is_on(&value));
     words.iter().take_while(|word| *word != "--").any(|word| word == "--json") || by_variable()
 }
 
-/// The words of the command line, read with what the environment adds.
+/// Reads the words of the command line, and the environment.
 fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = variables::by_value(command_line());
     let matches = command.try_get_matches_from_mut(words);
@@ -129,7 +129,7 @@ fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
         return Err(asked(&mut command, &matches).error(kind, text));
     }
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
-    // Of a switch and a variable that says the opposite, the switch is nearer to what is meant.
+    // A switch on the command line overrides a variable that says the opposite.
     match variables::is_given(&matches, "verbose") {
         true => cli.global.quiet = false,
         false if cli.global.quiet => cli.global.verbose = 0,
@@ -138,7 +138,7 @@ fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     Ok(cli)
 }
 
-/// The subcommand that was asked for.
+/// Returns the subcommand that the user asked for.
 fn asked<'a>(command: &'a mut clap::Command, matches: &ArgMatches) -> &'a mut clap::Command {
     match matches.subcommand() {
         Some((name, matches)) if command.find_subcommand(name).is_some() => {
@@ -185,7 +185,7 @@ impl Command {
     }
 }
 
-/// Turns the library's events into lines on stderr, for which none of its threads waits.
+/// Prints the library's events on stderr. None of its threads waits for that.
 fn trace(verbose: u8) {
     let level = match verbose {
         0 => return,
@@ -193,6 +193,6 @@ fn trace(verbose: u8) {
         _ => tracing::Level::TRACE,
     };
     let lines = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(|| stderr::Log);
-    // It would tell on stderr that it cannot write to stderr, and panic.
+    // Otherwise it would report on stderr that it cannot write to stderr, and panic.
     lines.log_internal_errors(false).init();
 }

@@ -1,4 +1,4 @@
-//! Signals and other events, in one queue for the main thread.
+//! Signals and other events, in one queue of the main thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -10,16 +10,16 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::signal::*;
 use signal_hook::iterator::Signals;
 
-/// What the main thread waits for.
+/// An event that the main thread waits for.
 pub(super) enum Event {
     /// A signal came.
     Signal(i32),
-    /// A lock is lost; it tells why.
+    /// A lock was lost; the lock tells why.
     Lost,
 }
 
 impl Event {
-    /// The signal, if it is one.
+    /// Returns the signal, if the event is one.
     pub(super) fn signal(self) -> Option<i32> {
         match self {
             Event::Signal(signal) => Some(signal),
@@ -28,30 +28,31 @@ impl Event {
     }
 }
 
-/// Signals that are passed on to the command; some end a wait.
+/// Signals that kvlock passes on to the command. Some of them end a wait.
 const FORWARDED: [i32; 9] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGALRM, SIGWINCH, SIGTSTP];
 
-/// Whether a signal asks a command to end.
+/// Returns true if a signal asks a command to end.
 pub(super) fn interrupts(signal: i32) -> bool {
     matches!(signal, SIGHUP | SIGINT | SIGQUIT | SIGTERM)
 }
 
-/// Whether a signal that comes while no command runs ends kvlock, as it ends a process that does not listen.
+/// Returns true if a signal ends kvlock while no command runs, as it ends a process that does not catch it.
 pub(super) fn ends_a_wait(signal: i32) -> bool {
     interrupts(signal) || matches!(signal, SIGUSR1 | SIGUSR2 | SIGALRM)
 }
 
-/// Whether SIGXFSZ was ignored when we were started.
+/// True if our parent had us ignore SIGXFSZ.
 static XFSZ_IS_IGNORED: AtomicBool = AtomicBool::new(false);
 
-/// Makes a file that reaches a limit an error of its write (EFBIG), rather than the end of a process that has a lock.
+/// Ignores SIGXFSZ. A file that reaches its limit is then an error of the write (EFBIG), and does not end a process
+/// that has a lock.
 pub(super) fn survive_limits() {
-    // SAFETY: nothing of ours is called for it.
+    // SAFETY: the kernel ignores the signal and calls no code of ours.
     let before = unsafe { nix::sys::signal::signal(Signal::SIGXFSZ, SigHandler::SigIgn) };
     XFSZ_IS_IGNORED.store(matches!(before, Ok(SigHandler::SigIgn)), Ordering::Relaxed);
 }
 
-/// Gives the command what whoever started us has set for it. Called between fork and exec.
+/// Gives the command the action for SIGXFSZ that our parent has set. Called between fork and exec.
 pub(super) fn die_of_limits() -> nix::Result<()> {
     if XFSZ_IS_IGNORED.load(Ordering::Relaxed) {
         return Ok(());
@@ -60,39 +61,39 @@ pub(super) fn die_of_limits() -> nix::Result<()> {
     unsafe { nix::sys::signal::signal(Signal::SIGXFSZ, SigHandler::SigDfl) }.map(drop)
 }
 
-/// Ends us by this signal, and leaves no core: that is the command's to leave. Returns where nothing can end us so, as
-/// the first process of a container.
+/// Ends kvlock by this signal. It leaves no core dump; the command may have left one. Returns if the signal cannot end
+/// us, as in the first process of a container.
 pub(super) fn die_of(signal: i32) {
     let no_core = Rlimit { current: Some(0), ..getrlimit(Resource::Core) };
     let _ = setrlimit(Resource::Core, no_core);
     let Ok(signal) = Signal::try_from(signal) else { return };
-    // SAFETY: nothing of ours is called by the default.
+    // SAFETY: the default action calls no code of ours.
     let _ = unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) };
     let _ = SigSet::from(signal).thread_unblock();
     let _ = raise(signal);
 }
 
-/// Ends us by this signal, and sends it to all that share our process group.
+/// Ends kvlock by this signal, and sends it to every process of our group.
 pub(super) fn die_with_our_group_of(signal: i32) {
     if let Ok(signal) = Signal::try_from(signal) {
-        // Before we end, so that a shell that waits for us has it by then.
+        // First, so that a shell that waits for us has received it when we end.
         let _ = killpg(getpgrp(), signal);
     }
     die_of(signal);
 }
 
-/// Stops the whole process, until it is continued from outside.
+/// Stops the whole process until something outside continues it.
 pub(super) fn stop() {
-    // The one signal that cannot be blocked or ignored; what can go wrong leaves us running.
+    // A process cannot block or ignore this signal. If sending it fails, we go on running.
     let _ = kill(getpid(), Signal::SIGSTOP);
 }
 
-/// Stops us and all that share our process group, as Ctrl-Z does.
+/// Stops every process of our group, as Ctrl-Z does.
 pub(super) fn stop_group() {
     let _ = killpg(getpgrp(), Signal::SIGSTOP);
 }
 
-/// Takes over the process's signals from now on, before it has more than one thread.
+/// Takes over the signals of this process. It must still have only one thread.
 pub(super) fn listen() -> Result<(Sender<Event>, Receiver<Event>)> {
     never_stop_for_the_terminal().context("cannot block signals")?;
     let (sender, receiver) = channel();
@@ -113,21 +114,23 @@ pub(super) fn listen() -> Result<(Sender<Event>, Receiver<Event>)> {
     Ok((sender, receiver))
 }
 
-/// Whoever else of our group uses the terminal while the command has it, as in `kvlock run … | less`, has the whole
-/// group stopped: the command would go on while nobody renews its lock. Threads inherit the mask.
+/// Blocks the signals that stop a background job for using the terminal. While the command has the terminal, another
+/// process of our group may use it, as in `kvlock run … | less`. The terminal would then stop the whole group, and
+/// nobody would renew the lock of the command, which goes on. Threads inherit the mask.
 fn never_stop_for_the_terminal() -> nix::Result<()> {
     terminal_signals().thread_block()
 }
 
-/// The command inherits the mask too, and is to be stopped until it has the terminal. Called between fork and exec.
+/// Unblocks these signals in the command, which inherits the mask. The terminal has to stop it until it has the
+/// terminal. Called between fork and exec.
 pub(super) fn may_stop_for_the_terminal() -> nix::Result<()> {
     terminal_signals().thread_unblock()
 }
 
-/// Stops our group as the terminal would, were it we who used it.
+/// Stops our group as the terminal would if we used it.
 pub(super) fn stop_for_the_terminal() {
     let _ = killpg(getpgrp(), Signal::SIGTTIN);
-    // It comes now: no other thread takes it.
+    // The signal arrives now: every other thread blocks it.
     if terminal_signals().thread_unblock().is_ok() {
         let _ = never_stop_for_the_terminal();
     }
@@ -137,8 +140,8 @@ fn terminal_signals() -> SigSet {
     SigSet::from_iter([Signal::SIGTTIN, Signal::SIGTTOU])
 }
 
-/// The signals that whoever started us has us ignore, as `nohup` does: they stay ignored, for the command too. Bit n-1
-/// is signal n; none where the system does not tell.
+/// Returns the signals that our parent has us ignore, as `nohup` does. The command ignores them, too. Bit n-1 stands
+/// for signal n. No bit is set if the system does not tell.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

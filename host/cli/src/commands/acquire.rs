@@ -13,8 +13,8 @@ use crate::wait::WaitContext;
 
 /// Take a lock and print the grant, for `release` or `renew` in another process
 ///
-/// The grant is one word on stdout. The lock lasts for --lease from now on, and nothing renews it but `kvlock renew`.
-/// Whoever has the word can release the lock.
+/// The grant is one word on stdout. The lease begins now, and only `kvlock renew` renews it. Anyone who has the word
+/// can release the lock.
 #[derive(clap::Args)]
 pub(crate) struct Acquire {
     #[command(flatten)]
@@ -32,12 +32,12 @@ impl Acquire {
     }
 }
 
-/// Prints a grant for another process to take up.
+/// Prints a grant that another process will take up.
 pub(crate) fn print(grant: Grant, global: &Global) -> Result<ExitCode> {
     let grant = GrantJson::new(grant)?;
     if let Err(error) = grant.print(global.json) {
-        // Nobody has the word now, and so nobody could release the lock.
-        // Another session, because to this one the word is its own grant.
+        // Nobody has the word, so nobody else can release the lock. This needs another session: to the first one, the
+        // word is its own grant.
         global.session(None)?.resume(&grant.grant)?.release()?;
         return Err(error);
     }

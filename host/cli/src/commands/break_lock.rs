@@ -11,16 +11,16 @@ use crate::options::global::Global;
 use crate::report::exit;
 use crate::report::output::{self, HolderJson};
 
-/// End somebody's lock by force, and tell whose it was
+/// End another holder's lock by force, and print whose it was
 ///
-/// The key is free at once. The holder learns it at its next renewal, and may be at work until then: the output tells
-/// until when at most. If its grant ends by itself meanwhile, its successor keeps the lock, and the exit code is 77. With
-/// --if-token the same holds for all who have got the lock since `status` told its token.
+/// The key is free at once. The holder notices at its next renewal and may be at work until then; the output says until
+/// when at most. If its grant ends by itself meanwhile, its successor keeps the lock, and the exit code is 77. With
+/// --if-token, the same holds for every holder that got the lock after `status` printed the token.
 #[derive(clap::Args)]
 pub(crate) struct Break {
     #[command(flatten)]
     key: Key,
-    /// End only the grant with this token, as `status` tells it
+    /// End only the grant with this token, as `status` prints it
     #[arg(long, value_name = "N", env = "KVLOCK_IF_TOKEN")]
     if_token: Option<u64>,
 }
@@ -41,7 +41,7 @@ impl Break {
     }
 }
 
-/// A grant that is left alone is not the one that was to be ended.
+/// Returns the exit code. A grant that was left alone is not the one that the user meant.
 pub(crate) fn code(broken: &Broken) -> ExitCode {
     match broken {
         Broken::Free | Broken::Ended(_) => ExitCode::SUCCESS,
@@ -49,7 +49,7 @@ pub(crate) fn code(broken: &Broken) -> ExitCode {
     }
 }
 
-/// What a break found, in words; `what` was to be broken.
+/// Returns in words what a break of `what` found.
 pub(crate) fn told(what: &str, broken: &Broken) -> String {
     match broken {
         Broken::Free => format!("{what}: free, nothing to break"),
@@ -67,7 +67,7 @@ pub(crate) fn told(what: &str, broken: &Broken) -> String {
     }
 }
 
-/// The same in JSON, added to what names it.
+/// Returns the same as JSON, added to the fields that name it.
 pub(crate) fn as_json(mut named: Value, broken: &Broken) -> Value {
     let [ended, other] = match broken {
         Broken::Free => [None, None],

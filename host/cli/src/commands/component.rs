@@ -18,7 +18,7 @@ use crate::report::output;
 /// With --json, also print its version, its SHA-256 digest and its size in bytes, unless it goes to stdout.
 #[derive(clap::Args)]
 pub(crate) struct Component {
-    /// Where to; `-` is stdout
+    /// The file to write; `-` is stdout
     #[arg(default_value = "kvlock.wasm")]
     path: PathBuf,
 }

@@ -12,10 +12,10 @@ use crate::options::global::Global;
 use crate::report::exit;
 use crate::report::output;
 
-/// How old a store's contents must be where neither a quarantine nor a longer lease is given.
+/// How old the contents of a store must be if neither a quarantine nor a longer lease is given.
 const QUARANTINE: Duration = Duration::from_secs(30);
 
-/// Looks at the store as a place for locks; exits with 69 if it is not fit.
+/// Checks the store. The exit code is 69 if it is not fit for locks.
 pub(crate) fn run(global: &Global) -> Result<ExitCode> {
     let findings = global.client()?.store().diagnose();
     let quarantine = global.quarantine.map_or(QUARANTINE, |HumanDuration(quarantine)| quarantine);

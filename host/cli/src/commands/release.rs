@@ -10,9 +10,9 @@ use crate::commands::resumed::resume;
 use crate::options::global::Global;
 use crate::report::output;
 
-/// Give back a lock that `acquire` took
+/// Release a lock that `acquire` took
 ///
-/// Exits with 77 if the grant does not hold the lock any more; whoever has it now keeps it.
+/// Exits with 77 if the grant does not hold the lock any more. Its present holder keeps it.
 #[derive(clap::Args)]
 pub(crate) struct Release {
     /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin

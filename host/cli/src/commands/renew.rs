@@ -9,14 +9,14 @@ use crate::options::duration::OrForever;
 use crate::options::global::Global;
 use crate::report::output::{self, GrantJson};
 
-/// Renew a grant, and print the word that counts from then on
+/// Renew a grant, and print the new word for it
 ///
-/// The old word is of no use any more. Exits with 77 if the grant does not hold the lock any more.
+/// The old word becomes invalid. Exits with 77 if the grant does not hold the lock any more.
 #[derive(clap::Args)]
 pub(crate) struct Renew {
     /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin
     grant: String,
-    /// The new lease [default: as long as it was]
+    /// The new lease [default: as long as the old one]
     #[arg(long, env = "KVLOCK_LEASE")]
     lease: Option<OrForever>,
 }
@@ -29,7 +29,7 @@ impl Renew {
             None => grant.renew(),
         };
         if let Err(error) = renewed {
-            // What could not be renewed is not to be released either.
+            // A grant that could not be renewed must not be released either.
             grant.forget();
             return Err(resumed.explain(error));
         }

@@ -1,4 +1,4 @@
-//! A grant that is taken up from its word, and why it may be of no use.
+//! A grant that another process printed, and why it may be invalid.
 
 use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -10,21 +10,20 @@ use crate::options::global::Global;
 use crate::report::exit::{self, Exit};
 use crate::report::output;
 
-/// The longest word: that of the longest key, twice escaped.
+/// The longest word: the longest key, escaped twice.
 const LONGEST: u64 = 1 << 20;
 
-/// What is known of a grant from its word.
+/// What the word of a grant says about it.
 pub(super) struct Resumed {
     client: Client,
     namespace: String,
     token: u64,
-    /// How it is named in a message.
+    /// The lock or the permit, as messages name it.
     pub(super) name: String,
     key: String,
 }
 
-/// Takes up a grant. Its word is an argument, or `-`: then it is read from stdin and does not show in the list of
-/// processes.
+/// Takes up a grant. If the argument is `-`, the word comes from stdin and does not show in the list of processes.
 pub(super) fn resume(argument: &str, global: &Global) -> Result<(Grant, Resumed)> {
     let mut word = argument.to_string();
     if argument == "-" {
@@ -43,7 +42,7 @@ pub(super) fn resume(argument: &str, global: &Global) -> Result<(Grant, Resumed)
 }
 
 impl Resumed {
-    /// Says what became of a grant that is not the lock's any more. Nobody knows whether it still guarded anything.
+    /// Returns the error of a grant that does not hold the lock any more. It says what is known of the reason.
     pub(super) fn explain(&self, error: GrantError) -> anyhow::Error {
         let text = match &error {
             GrantError::Lost { holder: Some(holder), .. } => self.beside(holder),
@@ -62,7 +61,7 @@ impl Resumed {
         Exit::new(exit::NOT_HOLDER, output::one_line(text)).about(error).into()
     }
 
-    /// The record of somebody, or of this very grant as it is now.
+    /// Tells of the record that the store has: that of another holder, or a later one of this very grant.
     fn beside(&self, holder: &Holder) -> String {
         let name = &self.name;
         match holder.token == self.token {

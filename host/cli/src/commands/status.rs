@@ -10,10 +10,10 @@ use crate::options::global::Global;
 use crate::report::exit;
 use crate::report::output::{self, HolderJson};
 
-/// Tell who has a lock, since when and until when
+/// Print who has a lock, since when and until when
 #[derive(clap::Args)]
 pub(crate) struct Status {
-    /// The keys; one that begins with `-` is given as --key=-x
+    /// The keys; give one that begins with `-` as --key=-x
     #[arg(required_unless_present = "spelled_key")]
     keys: Vec<String>,
     #[arg(id = "spelled_key", long = "key", value_name = "KEY", hide = true)]
@@ -42,7 +42,7 @@ fn print(key: &str, status: &KeyStatus, as_json: bool) -> Result<()> {
             (KeyState::Held(_), _) => "held",
             (KeyState::Kept(_), _) => "kept",
             (KeyState::Corrupt(_), _) => "corrupt",
-            // Taken, and nobody works under it.
+            // The key is taken, and nobody works under it.
             (_, Some(_)) => "reserved",
             (_, None) if quarantine.is_some() => "quarantine",
             (_, None) => "free",

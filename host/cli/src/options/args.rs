@@ -11,14 +11,14 @@ use kvlock::{Lock, Permit};
 use crate::options::duration::{HumanDuration, OrForever};
 use crate::report::exit::{self, Exit};
 
-/// How to lock.
+/// The arguments of a lock.
 #[derive(clap::Args)]
 pub(crate) struct LockArgs {
     #[command(flatten)]
     pub(crate) key: Key,
     #[command(flatten)]
     pub(crate) hold: HoldArgs,
-    /// Take the lock over from an earlier run with the same --owner
+    /// Take over the lock from an earlier run with the same --owner
     #[arg(long, env = "KVLOCK_ADOPT", requires = "owner")]
     adopt: bool,
     /// Keep the key taken for this long, even if it is released sooner
@@ -26,30 +26,30 @@ pub(crate) struct LockArgs {
     at_least: HumanDuration,
 }
 
-/// What to lock.
+/// The key of a lock.
 #[derive(clap::Args)]
 pub(crate) struct Key {
-    /// The key: any string; one that begins with `-` is given as --key=-x
+    /// The key: any string; give one that begins with `-` as --key=-x
     #[arg(value_name = "KEY", required_unless_present = "spelled_key")]
     key: Option<String>,
     #[arg(id = "spelled_key", long = "key", value_name = "KEY", hide = true, conflicts_with = "key")]
     spelled: Option<String>,
 }
 
-/// Which semaphore.
+/// The name of a semaphore.
 #[derive(clap::Args)]
 pub(crate) struct Name {
-    /// The semaphore's name; one that begins with `-` is given as --name=-x
+    /// The semaphore's name; give one that begins with `-` as --name=-x
     #[arg(value_name = "NAME", required_unless_present = "spelled_name")]
     name: Option<String>,
     #[arg(id = "spelled_name", long = "name", value_name = "NAME", hide = true, conflicts_with = "name")]
     spelled: Option<String>,
 }
 
-/// Which semaphore, where a number follows. With `--name` the number is the only word.
+/// The name of a semaphore, if a number follows. With `--name`, the number is the only word.
 #[derive(clap::Args)]
 pub(crate) struct NameBefore {
-    /// The semaphore's name; one that begins with `-` is given as --name=-x
+    /// The semaphore's name; give one that begins with `-` as --name=-x
     #[arg(value_name = "NAME", required_unless_present = "spelled_name")]
     name: Option<String>,
     #[arg(id = "spelled_name", long = "name", value_name = "NAME", hide = true)]
@@ -57,7 +57,7 @@ pub(crate) struct NameBefore {
 }
 
 impl NameBefore {
-    /// The name and the number, which is read from the first word if the name is no word.
+    /// Returns the name and the number. With `--name`, the first word is the number.
     pub(crate) fn with(
         self,
         number: Option<u32>,
@@ -92,7 +92,8 @@ impl Deref for Name {
     }
 }
 
-/// A word that is no key or name unless it stands behind `--`: where a grant is read, `-` is stdin.
+/// Returns the error of a `-` that is given as a key or a name. Other subcommands read a grant from stdin for it, so it
+/// counts only behind `--`.
 pub(crate) fn no_word(matches: &ArgMatches, words: &[OsString]) -> Option<(ErrorKind, String)> {
     let mut last = matches;
     while let Some((_, below)) = last.subcommand() {
@@ -106,7 +107,7 @@ pub(crate) fn no_word(matches: &ArgMatches, words: &[OsString]) -> Option<(Error
     stands_free.then(told)
 }
 
-/// How to acquire a permit.
+/// The arguments of a permit.
 #[derive(clap::Args)]
 pub(crate) struct PermitArgs {
     #[command(flatten)]
@@ -118,15 +119,15 @@ pub(crate) struct PermitArgs {
 /// How to wait for a lock or a permit, and how to hold it.
 #[derive(clap::Args)]
 pub(crate) struct HoldArgs {
-    /// How long it is held unless renewed, or `forever`
+    /// How long the lease lasts unless it is renewed, or `forever`
     #[arg(long, env = "KVLOCK_LEASE", default_value = "30s")]
     pub(crate) lease: OrForever,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
-    /// Your name, shown to whoever waits [default: host, process and thread]
+    /// Your name, shown to those who wait [default: host, process and thread]
     #[arg(long, env = "KVLOCK_OWNER", value_name = "NAME")]
     pub(crate) owner: Option<String>,
-    /// Exit with this code instead of 75 when it is busy
+    /// Exit with this code instead of 75 if it is busy
     #[arg(long, env = "KVLOCK_CONFLICT_EXIT_CODE", value_name = "CODE", default_value_t = exit::BUSY)]
     pub(crate) conflict_exit_code: u8,
 }
@@ -137,7 +138,7 @@ pub(crate) struct WaitArgs {
     /// How long to wait; 0 tries once [default: forever]
     #[arg(long, env = "KVLOCK_WAIT")]
     wait: Option<OrForever>,
-    /// How long to ride out an outage, or `forever`; 0: not at all [default: as long as the wait lasts]
+    /// How long to ride out an outage, or `forever`; 0 fails at once [default: as long as the wait lasts]
     #[arg(long, env = "KVLOCK_RIDE_OUT")]
     ride_out: Option<OrForever>,
     /// The longest pause between two tries
@@ -145,7 +146,7 @@ pub(crate) struct WaitArgs {
     pub(crate) interval: HumanDuration,
 }
 
-/// How long outages are ridden out; none: as long as the wait lasts.
+/// How long to ride out outages; none means as long as the wait lasts.
 #[derive(Clone, Copy)]
 pub(crate) struct Patience {
     /// An outage that the first try finds.
@@ -154,7 +155,7 @@ pub(crate) struct Patience {
     pub(crate) later: Option<Duration>,
 }
 
-/// How long a store that never answered is waited for if nobody says how long to wait: its address may be wrong.
+/// How long to wait for a store that never answered, if nobody says how long to wait. Its address may be wrong.
 const FIRST_CONTACT: Duration = Duration::from_secs(10);
 
 /// Has a request of the library wait as `WaitArgs` say: a lock, a permit, a conflict retry or a resize.
@@ -190,7 +191,7 @@ impl PermitArgs {
 }
 
 impl WaitArgs {
-    /// Returns how long to wait; none: for ever.
+    /// Returns how long to wait; none means for ever.
     pub(crate) fn limit(&self) -> Option<Duration> {
         self.wait?.0
     }
@@ -203,7 +204,7 @@ impl WaitArgs {
         }
     }
 
-    /// Whether the user said how long to ride out an outage.
+    /// Returns true if the user said how long to ride out an outage.
     pub(crate) fn says_how_long_to_ride_out(&self) -> bool {
         self.ride_out.is_some()
     }

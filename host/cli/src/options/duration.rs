@@ -50,8 +50,8 @@ impl From<OrForever> for Ttl {
     }
 }
 
-/// Shows every duration of a command line as DURATION. One that begins with `-` is read as a value, and refused in words
-/// of its own.
+/// Shows every duration of a command line as DURATION. One that begins with `-` is read as a value, and refused in
+/// words of its own.
 pub(crate) fn named(command: Command) -> Command {
     command.mut_subcommands(named).mut_args(|arg| {
         let read = arg.get_value_parser().type_id();

@@ -1,4 +1,4 @@
-//! Options of every subcommand, and the store and the session that they ask for.
+//! The options of every subcommand, and the store and the session that they select.
 
 use std::path::PathBuf;
 use std::sync::Once;
@@ -11,31 +11,31 @@ use crate::options::duration::HumanDuration;
 use crate::report::exit::Exit;
 use crate::report::output;
 
-/// Options that stand before or after the subcommand.
+/// Options that may stand before or after the subcommand.
 #[derive(clap::Args)]
 pub(crate) struct Global {
     /// Where the locks live: memcached://host:port[,host:port…][?timeout=1s] or local:PATH [default: a local file]
     #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
     pub(crate) store: Option<String>,
-    /// The longest lease in use: nothing is granted on younger contents [default: 30s, or a longer lease or hold]
+    /// The longest lease in use: younger contents grant nothing [default: 30s, or a longer lease or hold]
     #[arg(long, global = true, env = "KVLOCK_QUARANTINE")]
     pub(crate) quarantine: Option<HumanDuration>,
-    /// Locks of other namespaces are other locks
+    /// The namespace of the keys; each has locks of its own
     #[arg(long, global = true, env = "KVLOCK_NAMESPACE", value_name = "NAME", default_value = "kvlock")]
     pub(crate) namespace: String,
     /// Print results and errors as JSON, one object a line
     #[arg(long, global = true, env = "KVLOCK_JSON")]
     pub(crate) json: bool,
-    /// Tell on stderr what happens; twice for more
+    /// Log to stderr; give it twice for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "KVLOCK_VERBOSE")]
     pub(crate) verbose: u8,
-    /// Say nothing on stderr but errors and warnings
+    /// Print only errors and warnings on stderr
     #[arg(short, long, global = true, env = "KVLOCK_QUIET")]
     pub(crate) quiet: bool,
 }
 
 impl Global {
-    /// The store that was asked for; where nothing was configured, a local file, and a line that says so.
+    /// Opens the store. If none is configured, that is a local file, and a line says so.
     pub(crate) fn client(&self) -> Result<Client> {
         if let Some(url) = &self.store {
             if url.starts_with("memory:") {
@@ -49,7 +49,7 @@ impl Global {
             return Ok(Client::connect(&format!("memcached://{}", servers.to_string_lossy()))?);
         }
         let path = default_file()?;
-        // Not even --quiet keeps it back: nobody has chosen that.
+        // Even with --quiet, since nobody has chosen this store.
         static SAID: Once = Once::new();
         SAID.call_once(|| {
             let path = path.display();

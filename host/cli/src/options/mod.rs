@@ -1,4 +1,4 @@
-//! The command line: what its words mean, and what to say if they mean nothing.
+//! The command line: the arguments, their variables, and advice on mistakes.
 
 pub(crate) mod args;
 pub(crate) mod command;

@@ -1,4 +1,4 @@
-//! What to say to a word that cannot be used.
+//! Advice on a command line that cannot be used.
 
 use std::ffi::OsString;
 use std::io::IsTerminal;
@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use crate::report::error::{self, Kind};
 use crate::report::{exit, output, stderr};
 
-/// What is meant by whoever gives a command and no subcommand.
+/// The likely intention of a user who gives a command but no subcommand.
 const RUN: &str = "to run a command under a lock: kvlock run KEY -- COMMAND";
 
-/// The options that every subcommand has.
+/// The heading of the options that every subcommand has.
 const OF_ALL: &str = "Options of every subcommand";
 
-/// Options of other commands that lock, and what is meant by them here.
+/// Options of other lock commands, and the options that replace them here.
 const HABITS: [(&[&str], &str, &str); 5] = [
     (&["--nonblock", "--nb", "--try", "-n"], "wait", "to try once, give '--wait 0'"),
     (&["--timeout", "-w"], "wait", "to wait for so long, give '--wait DURATION'"),
@@ -26,8 +26,7 @@ const HABITS: [(&[&str], &str, &str); 5] = [
     (&["--command", "-c"], "command", "no shell is involved; for one, end with '-- sh -c \"COMMAND\"'"),
 ];
 
-/// The same error with what to do about it, or the help. The usage is that of the subcommand, whatever the environment
-/// sets.
+/// Returns the same error with tips, or the help. The usage is that of the subcommand, whatever the environment sets.
 pub(crate) fn explain(command: Command, words: &[OsString], error: &Error) -> Error {
     let mut built = command.clone();
     built.build();
@@ -37,7 +36,7 @@ pub(crate) fn explain(command: Command, words: &[OsString], error: &Error) -> Er
     }
     let mut error = match command.try_get_matches_from(words) {
         Err(error) => error,
-        // It was wrong a moment ago, and the usage does not matter to that.
+        // They were wrong a moment ago, and the changed usage does not affect that.
         Ok(_) => return built.error(ErrorKind::UnknownArgument, "these arguments do not go together"),
     };
     let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -58,8 +57,8 @@ pub(crate) fn explain(command: Command, words: &[OsString], error: &Error) -> Er
     error
 }
 
-/// Gives each subcommand its plain usage. By itself an error shows what is given as if it were required, and the
-/// environment gives much.
+/// Gives each subcommand its plain usage. By default an error shows every given argument as required, and the
+/// environment gives many.
 fn with_usage(command: Command, built: &Command) -> Command {
     command.override_usage(usage(built)).mut_subcommands(|subcommand| {
         match built.find_subcommand(subcommand.get_name()) {
@@ -79,8 +78,8 @@ fn as_help(command: Command) -> Command {
     command.mut_subcommands(as_help)
 }
 
-/// Shows the arguments as a person reads of them: the options of every subcommand stand apart, and a word that an option
-/// may stand for is required.
+/// Prepares the arguments for a reader: the options of every subcommand stand apart, and a word is required even if an
+/// option can replace it.
 pub(crate) fn for_reading(command: Command) -> Command {
     let heading = |arg: Arg| if arg.is_global_set() { arg.help_heading(OF_ALL) } else { arg };
     let required = |arg: Arg| {
@@ -90,7 +89,7 @@ pub(crate) fn for_reading(command: Command) -> Command {
     command.mut_args(heading).mut_args(required).mut_subcommands(for_reading)
 }
 
-/// A key or a name is required, though it may be given by an option.
+/// Returns the usage. It shows a key or a name as required, even if an option can replace it.
 fn usage(built: &Command) -> String {
     let usage = built.clone().render_usage().to_string();
     let required = |usage: String, what: &str| usage.replace(&format!("[{what}]"), &format!("<{what}>"));
@@ -109,7 +108,7 @@ fn subcommand_of<'a>(words: &[String], built: &'a Command) -> &'a Command {
     subcommand
 }
 
-/// The option that a word is, without a value.
+/// Returns the option that a word without a value is.
 fn option<'a>(subcommand: &'a Command, word: &str) -> Option<&'a Arg> {
     let long = word.strip_prefix("--")?;
     subcommand.get_arguments().find(|arg| arg.get_long() == Some(long))
@@ -150,7 +149,7 @@ fn is_plain() -> bool {
     !std::io::stderr().is_terminal() || is_set("NO_COLOR") || std::env::var_os("TERM").is_none_or(|term| term == "dumb")
 }
 
-/// The error as one object.
+/// Returns the error as one object.
 fn as_json(error: &Error) -> Value {
     let text = error.render().to_string();
     let message = text.split("\n\n").next().unwrap_or_default().trim_start_matches("error:");
@@ -170,7 +169,7 @@ fn tips_of(error: &Error) -> Vec<StyledStr> {
     }
 }
 
-/// What was written, of which subcommand.
+/// The words of a command line, and their subcommand.
 struct Words<'a> {
     subcommand: &'a Command,
     words: &'a [String],
@@ -196,7 +195,7 @@ impl Words<'_> {
         tips.into_iter().map(StyledStr::from).collect()
     }
 
-    /// Of a word that is no option, or one too many.
+    /// Returns tips on an unknown option, or a word too many.
     fn of_stray(&self, word: &str) -> Vec<String> {
         let takes_command = self.subcommand.get_positionals().any(Arg::is_last_set);
         let mut tips = Vec::new();
@@ -226,7 +225,7 @@ impl Words<'_> {
         tips
     }
 
-    /// Of a word that looks like an option, and was meant as the value of the one before it.
+    /// Returns the tip on a word that looks like an option but was meant as the value of the option before it.
     fn of_value(&self, word: &str) -> Option<String> {
         let at = self.options().position(|given| given == word)?;
         let before = self.words.get(at.checked_sub(1)?)?;
@@ -234,7 +233,7 @@ impl Words<'_> {
         Some(format!("a value that begins with '-' is given as '{before}={word}'"))
     }
 
-    /// Of an option that the environment gives.
+    /// Returns the tip on an option that comes from the environment.
     fn of_variable(&self, arg: &str) -> Option<String> {
         let option = arg.split(['=', ' ', '[', '<']).next()?;
         let arg = self::option(self.subcommand, option)?;
@@ -247,13 +246,13 @@ impl Words<'_> {
         (!is_on_the_line()).then(|| format!("'{option}' comes from the variable {}", variable.to_string_lossy()))
     }
 
-    /// The option that somebody means who is used to another command, or who wrote one dash for two.
+    /// Returns the tip on an option of another command, or on one dash in place of two.
     fn meant_by(&self, word: &str) -> Option<String> {
         let name = word.split('=').next().unwrap_or(word);
         let has = |id: &str| self.subcommand.get_arguments().any(|arg| arg.get_id() == id);
         let habit = HABITS.iter().find(|(words, id, _)| words.contains(&name) && has(id));
         let one_dash = || {
-            // All but the first letter of such a word is lost by now.
+            // By now, only the first letter of such a word is left.
             let is_it = |given: &&String| given.starts_with(name) && given.len() > 2 && !given.starts_with("--");
             let given = self.options().find(is_it)?.split('=').next()?.trim_start_matches('-');
             let long = self.subcommand.get_arguments().filter_map(Arg::get_long).find(|long| *long == given)?;
@@ -262,7 +261,7 @@ impl Words<'_> {
         one_dash().or_else(|| habit.map(|(_, _, tip)| tip.to_string()))
     }
 
-    /// How a key or name is given that looks like an option.
+    /// Returns the tip on a key or a name that looks like an option.
     fn spelled(&self, word: &str) -> Option<String> {
         let what = self.subject()?;
         if what == "grant" {
@@ -272,7 +271,7 @@ impl Words<'_> {
         Some(format!("a {what} that begins with '-' is given as '{option}={word}'"))
     }
 
-    /// What the first word of the subcommand is.
+    /// Returns what the first word of the subcommand stands for.
     fn subject(&self) -> Option<&'static str> {
         let first = self.subcommand.get_positionals().next()?.get_id();
         match first.as_str() {
@@ -291,7 +290,7 @@ impl Words<'_> {
         self.words.iter().any(|word| word == "--")
     }
 
-    /// The words that may be options.
+    /// Returns the words that may be options.
     fn options(&self) -> impl Iterator<Item = &String> {
         self.words.iter().take_while(|word| *word != "--")
     }

@@ -1,4 +1,4 @@
-//! Options by variable: which of them count, and what contradicts what.
+//! Options from environment variables, and contradictions between options.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -10,10 +10,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::options::duration::HumanDuration;
 
-/// Makes every option of a command, and of its subcommands, count by the value of its variable.
+/// Has every option of a command, and of its subcommands, follow the value of its variable.
 ///
-/// A variable that is set to nothing is not set: in unit files and crontabs that is how one is taken back. Nor is that
-/// of a switch which leaves the switch off: what a switch excludes or needs, it does only if it is on.
+/// An empty variable counts as unset: that is how unit files and crontabs take one back. So does the variable of a
+/// switch that leaves the switch off. A switch excludes or requires other options only if it is on.
 pub(crate) fn by_value(command: Command) -> Command {
     command.mut_subcommands(by_value).mut_args(|arg| {
         let value = arg.get_env().and_then(std::env::var_os);
@@ -27,8 +27,7 @@ pub(crate) fn by_value(command: Command) -> Command {
     })
 }
 
-/// Whether a switch is on whose variable has this value: `0`, `no`, `off`, `false` and nothing leave it off, all else
-/// turns it on.
+/// Returns true if this value of its variable turns a switch on. `0`, `no`, `off`, `false` and the empty string do not.
 pub(crate) fn is_on(value: &OsStr) -> bool {
     let value = value.to_string_lossy().trim().to_lowercase();
     !matches!(value.as_str(), "" | "0" | "no" | "off" | "false")
@@ -42,13 +41,13 @@ fn switch(value: &str) -> Result<bool, Infallible> {
     Ok(is_on(value.as_ref()))
 }
 
-/// How often a switch is given that counts.
+/// Returns how often a counted switch is given.
 pub(crate) fn count(value: &str) -> Result<u8, Infallible> {
     Ok(value.trim().parse().unwrap_or(is_on(value.as_ref()).into()))
 }
 
-/// What is wrong with arguments each of which is right. A variable is heeded where it applies: whoever sets it for many
-/// commands does not mean each of them.
+/// Returns the contradiction between arguments each of which is valid. A variable counts only if it applies: a user
+/// who sets it for many commands does not mean each of them.
 pub(crate) fn contradiction(matches: &ArgMatches) -> Option<(ErrorKind, String)> {
     let (given, at_all) = (|id| is_given(matches, id), |id| source(matches, id).is_some());
     if given("quiet") && given("verbose") {
@@ -56,12 +55,12 @@ pub(crate) fn contradiction(matches: &ArgMatches) -> Option<(ErrorKind, String)>
         return Some((ErrorKind::ArgumentConflict, what.to_string()));
     }
     if (given("retries") || given("reserve")) && !at_all("retry_on") {
-        let what = "--retries and --reserve want a --retry-on: the exit code that means a conflict";
+        let what = "--retries and --reserve need --retry-on: the exit code that means a conflict";
         return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
     }
     let (_, last) = matches.subcommand()?;
     if given("unless_failed") && one::<HumanDuration>(last, "at_least").is_none_or(|at_least| at_least.0.is_zero()) {
-        let what = "--unless-failed wants an --at-least: how long the key stays taken if the command does not fail";
+        let what = "--unless-failed needs --at-least: how long the key stays taken if the command does not fail";
         return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
     }
     if at_all("retry_on") && one::<HumanDuration>(last, "at_least").is_some_and(|at_least| !at_least.0.is_zero()) {
@@ -69,31 +68,31 @@ pub(crate) fn contradiction(matches: &ArgMatches) -> Option<(ErrorKind, String)>
         return Some((ErrorKind::ArgumentConflict, what.to_string()));
     }
     if adopts_by_inheritance(last) {
-        let what = "--adopt under `kvlock run` wants an --owner: KVLOCK_OWNER is the name of that run, which all that \
-            it starts has";
+        let what = "--adopt under `kvlock run` needs --owner: KVLOCK_OWNER is the name of that run, and everything it \
+            starts has that name";
         return Some((ErrorKind::MissingRequiredArgument, what.to_string()));
     }
     None
 }
 
-/// Whether an argument stands on the command line.
+/// Returns true if an argument stands on the command line.
 pub(crate) fn is_given(matches: &ArgMatches, id: &str) -> bool {
     source(matches, id) == Some(ValueSource::CommandLine)
 }
 
-/// Where an argument comes from; of a subcommand, the last one's.
+/// Returns the source of an argument of the innermost subcommand that has it.
 fn source(matches: &ArgMatches, id: &str) -> Option<ValueSource> {
     let below = matches.subcommand().and_then(|(_, matches)| source(matches, id));
     below.or_else(|| matches.try_contains_id(id).ok().filter(|there| *there).and_then(|_| matches.value_source(id)))
 }
 
-/// The value of an argument that the subcommand may not have.
+/// Returns the value of an argument, if the subcommand has it.
 fn one<T: Clone + Send + Sync + 'static>(matches: &ArgMatches, id: &str) -> Option<T> {
     matches.try_get_one(id).ok().flatten().cloned()
 }
 
-/// Whether a lock is to be taken over in the name of the run that started us: all that it started would take it from
-/// each other.
+/// Returns true if `--adopt` would take over a lock in the name of the run that started us. All the commands that the
+/// run started would take it from each other.
 fn adopts_by_inheritance(matches: &ArgMatches) -> bool {
     let under_another = std::env::var_os("KVLOCK_KEY").is_some_and(|key| !key.is_empty());
     let by_variable = || matches.value_source("owner") == Some(ValueSource::EnvVariable);

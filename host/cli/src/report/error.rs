@@ -1,4 +1,4 @@
-//! What went wrong, for programs: its kind, which decides the exit code, and what is known of it.
+//! Errors: their kinds, which decide the exit codes, and their details as JSON.
 
 use anyhow::Error;
 use kvlock::store::StoreError;
@@ -14,20 +14,20 @@ use crate::report::stderr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Kind {
-    /// The command line, or the environment.
+    /// The command line or the environment is wrong.
     Usage,
-    /// A value that is not legal; nothing was sent.
+    /// A value is not legal; nothing was sent.
     Invalid,
-    /// What the store has there is not kvlock's.
+    /// The value in the store is not kvlock's.
     Corrupt,
     UnknownSemaphore,
     /// The session holds the lock already.
     AlreadyHeld,
     /// The store does not answer.
     Unavailable,
-    /// The store got a request, and its answer did not come.
+    /// The store may have received a request, but no answer came.
     UnknownOutcome,
-    /// The store refuses, or is unfit to lock on.
+    /// The store refuses, or is unfit for locks.
     Rejected,
     /// A bug.
     Internal,
@@ -36,7 +36,7 @@ pub(crate) enum Kind {
     /// The lock was lost while the command ran.
     Lost,
     Busy,
-    /// Somebody else changed the semaphore meanwhile.
+    /// Another process changed the semaphore meanwhile.
     Superseded,
     NotHolder,
     CannotRun,
@@ -79,7 +79,7 @@ impl Kind {
     }
 }
 
-/// An error of this type among the error and its causes.
+/// Finds an error of this type among the error and its causes.
 fn find<E: std::error::Error + Send + Sync + 'static>(error: &Error) -> Option<&E> {
     error.chain().find_map(|cause| cause.downcast_ref())
 }
@@ -167,7 +167,7 @@ fn of_store(error: &StoreError) -> Kind {
     }
 }
 
-/// An error as a program reads it.
+/// An error, for programs.
 #[derive(Serialize)]
 struct ErrorJson<'a> {
     kind: Kind,
@@ -181,7 +181,7 @@ struct ErrorJson<'a> {
     waited: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     waiting_for: Option<Value>,
-    /// Who has it.
+    /// The holder.
     #[serde(skip_serializing_if = "Option::is_none")]
     holder: Option<HolderJson<'a>>,
 }
@@ -203,7 +203,7 @@ pub(crate) fn status_of(error: &Error) -> Status {
     }
 }
 
-/// An error with its causes. Some errors have their cause in their own text; it is not said again.
+/// Returns an error with its causes. Some errors name their cause in their own text; it is not repeated.
 fn message(error: &Error) -> String {
     if let Some(exit) = error.downcast_ref::<Exit>() {
         return one_line(exit);
@@ -219,7 +219,7 @@ fn message(error: &Error) -> String {
     one_line(message)
 }
 
-/// The error as one object.
+/// Returns the error as one object.
 fn as_json(error: &Error, exit_code: u8) -> Value {
     let (kind, message) = (Kind::of(error), message(error));
     let mut told =
@@ -278,7 +278,7 @@ fn holder_of(waiting_for: &WaitingFor) -> Option<&Holder> {
     }
 }
 
-/// What was waited for; the holder stands beside it.
+/// Returns the reason of a wait. The holder stands in a field of its own.
 fn waiting_for_json(waiting_for: &WaitingFor) -> Value {
     match waiting_for {
         WaitingFor::Turn => json!({ "kind": "turn" }),

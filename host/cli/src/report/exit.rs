@@ -1,4 +1,4 @@
-//! Exit codes: numbers that scripts may rely on, after BSD's sysexits and the shells' habits.
+//! Exit codes. Scripts may rely on the numbers, which follow BSD's sysexits and the habits of shells.
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use crate::signals;
 
 /// The arguments, or what they name, are wrong.
 pub(crate) const USAGE: u8 = 64;
-/// The store is unavailable, or unfit to lock on.
+/// The store is unavailable, or unfit for locks.
 pub(crate) const UNAVAILABLE: u8 = 69;
 /// A bug.
 pub(crate) const INTERNAL: u8 = 70;
@@ -25,24 +25,24 @@ pub(crate) const CANNOT_RUN: u8 = 126;
 /// The command is not found.
 pub(crate) const NOT_FOUND: u8 = 127;
 
-/// What a shell reports for a command that a signal ended.
+/// Returns the code that a shell reports for a command that a signal ended.
 pub(crate) fn of_signal(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-/// How a command ended, and how kvlock ends in its stead.
+/// How a command ended, and how kvlock ends in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     Exited(u8),
     /// A signal ended it.
     Killed(i32),
-    /// A key that was pressed at the terminal did, such as Ctrl-C. The command alone had the terminal: whoever pressed it
-    /// meant all who would have been told of it without us.
+    /// A key at the terminal ended it, such as Ctrl-C. Only the command had the terminal, but the user meant every
+    /// process that would have received the signal without us.
     KilledByKey(i32),
 }
 
 impl Status {
-    /// The exit code, as a shell tells it.
+    /// Returns the exit code, as a shell reports it.
     pub(crate) fn code(self) -> u8 {
         match self {
             Status::Exited(code) => code,
@@ -50,8 +50,8 @@ impl Status {
         }
     }
 
-    /// Ends kvlock by the signal, if it was one: whoever waits for us ends too where it would have, as a shell's script
-    /// after Ctrl-C. Else tells the exit code.
+    /// Ends kvlock by the signal, if one ended the command: a script in a shell then ends after Ctrl-C as it would
+    /// without us. Otherwise returns the exit code.
     pub(crate) fn end(self) -> ExitCode {
         stderr::flush();
         match self {
@@ -69,7 +69,7 @@ impl Status {
 pub(crate) struct Exit {
     pub(crate) status: Status,
     message: String,
-    /// The error that it tells in words of its own, for those who read JSON.
+    /// The error that the message describes; JSON has its details.
     #[source]
     about: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -79,12 +79,12 @@ impl Exit {
         Exit { status: Status::Exited(code), message: message.into(), about: None }
     }
 
-    /// A signal ended what we did.
+    /// Returns the error of a subcommand that a signal ended.
     pub(crate) fn interrupted(signal: i32, message: impl Into<String>) -> Self {
         Exit { status: Status::Killed(signal), message: message.into(), about: None }
     }
 
-    /// The same about an error, which is not told as well.
+    /// Adds the error that the message describes.
     pub(crate) fn about(self, error: impl Error + Send + Sync + 'static) -> Self {
         Exit { about: Some(Box::new(error)), ..self }
     }

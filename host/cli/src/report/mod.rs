@@ -1,4 +1,4 @@
-//! The answers: lines on stdout and stderr, errors and exit codes.
+//! Results: lines on stdout and stderr, errors and exit codes.
 
 pub(crate) mod error;
 pub(crate) mod exit;

@@ -1,4 +1,4 @@
-//! Results as JSON, and as lines of text: the library's `Display`.
+//! Results on stdout, and notes on stderr, as JSON or as lines of text.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write};
@@ -27,20 +27,21 @@ pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
     bytes(format!("{}\n", one_line(text)).as_bytes())
 }
 
-/// Prints bytes.
+/// Prints bytes on stdout.
 pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     check_stdout()?;
     let mut stdout = std::io::stdout();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(|error| not_written(&error))
 }
 
-/// A reader that has gone ends us as SIGPIPE would, which Rust programs do not get.
+/// Returns the error of a failed write. If the reader has gone, the exit code is that of SIGPIPE, which Rust programs
+/// ignore.
 pub(crate) fn not_written(error: &std::io::Error) -> anyhow::Error {
     let code = if error.kind() == ErrorKind::BrokenPipe { exit::of_signal(SIGPIPE) } else { exit::SYSTEM };
     Exit::new(code, format!("cannot write to stdout: {error}")).into()
 }
 
-/// Fails if stdout was closed when kvlock was started: nobody would learn what is printed. A subcommand that changes
+/// Fails if stdout was closed when kvlock started, because nobody would learn the result. A subcommand that changes
 /// something asks first.
 pub(crate) fn check_stdout() -> anyhow::Result<()> {
     if WAS_CLOSED.load(Ordering::Relaxed) {
@@ -51,8 +52,8 @@ pub(crate) fn check_stdout() -> anyhow::Result<()> {
 
 static WAS_CLOSED: AtomicBool = AtomicBool::new(false);
 
-/// Looks at stdout among the C library's constructors: Rust's runtime opens /dev/null in the place of what is closed,
-/// before `main`.
+/// Checks stdout in a constructor of the C library: before `main`, Rust's runtime opens /dev/null in place of a closed
+/// descriptor.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static LOOK_AT_STDOUT: extern "C" fn() = {
@@ -64,7 +65,7 @@ static LOOK_AT_STDOUT: extern "C" fn() = {
     look
 };
 
-/// Says something on stderr, on a line of our own.
+/// Prints a note on stderr.
 pub(crate) fn say(text: impl Display) {
     write_line(stderr::note(text));
 }
@@ -74,7 +75,7 @@ pub(crate) fn write_line(line: impl Display) {
     stderr::say(format!("{line}\n").as_bytes());
 }
 
-/// A key or name of which no more is shown than fits beside other words.
+/// Shortens a key or a name so that it fits on a line with other words.
 pub(crate) fn short(name: &str) -> String {
     const MOST: usize = 40;
     let cut: String = name.chars().take(MOST).collect();
@@ -82,23 +83,23 @@ pub(crate) fn short(name: &str) -> String {
     format!("{}{rest}", one_line(cut))
 }
 
-/// A text with its control characters written out: keys and names are anybody's, and the terminal is ours.
+/// Escapes control characters. Keys and names may come from anyone, and must not control our terminal.
 pub(crate) fn one_line(text: impl Display) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.to_string().chars().map(escape).collect()
 }
 
-/// Who has a key.
+/// The holder of a key.
 #[derive(Serialize)]
 pub(crate) struct HolderJson<'a> {
     owner: &'a str,
     host: &'a str,
     since: Option<String>,
     until: Option<String>,
-    /// Seconds; null for ever.
+    /// Seconds; null if it has no end.
     lease: Option<f64>,
     depth: u32,
-    /// Text, as no double holds all of its digits.
+    /// Text, because a double cannot hold all digits.
     token: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     permit: Option<u32>,
@@ -131,7 +132,7 @@ pub(crate) struct GrantJson {
     permit: Option<u32>,
     owner: String,
     token: String,
-    /// When the grant surely still stands; null for ever.
+    /// Until when the grant is certain to last; null if it has no end.
     deadline: Option<String>,
     pub(crate) grant: String,
 }
@@ -154,18 +155,18 @@ impl GrantJson {
     }
 }
 
-/// Adds to a line of text that nothing is granted yet, and for how long.
+/// Returns the end of a line about a store in quarantine.
 pub(crate) fn quarantine(left: Option<Duration>) -> String {
     left.map(|left| format!("; nothing is granted for {:.1} s more (quarantine)", left.as_secs_f64()))
         .unwrap_or_default()
 }
 
-/// A moment as RFC 3339 has it.
+/// Formats a moment after RFC 3339.
 pub(crate) fn moment(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
-/// A moment as whole Unix seconds, which a shell can reckon with. Never later than it is.
+/// Formats a moment as whole Unix seconds, rounded down. A shell can calculate with them.
 pub(crate) fn unix_seconds(time: SystemTime) -> String {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs().to_string()
 }

@@ -1,5 +1,5 @@
-//! Lines on stderr, written by a thread of their own: whoever reads them may have stopped to, and nothing that keeps a
-//! lock, starts a command or ends one may wait for that.
+//! Lines on stderr, written by a thread of their own. Their reader may have stopped reading, and code that keeps a
+//! lock, starts a command or ends one must not wait for it.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -12,28 +12,28 @@ use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::json;
 
-/// So many log lines wait to be written at most; more are dropped, and counted.
+/// How many log lines may wait to be written. More are dropped and counted.
 const MOST_LOGGED: usize = 1000;
-/// So many lines of any kind. What is no log line has room where they have none any more.
+/// How many lines of any kind may wait. Other lines still have room when log lines have none.
 const MOST: usize = MOST_LOGGED + 100;
-/// So many pictures of the live line.
+/// How many pictures of the live line may wait.
 const MOST_DRAWN: usize = 50;
-/// How long a stderr that takes nothing is waited for at the end.
+/// How long to wait at the end for a stderr that takes nothing.
 const PATIENCE: Duration = Duration::from_millis(200);
-/// One that takes what is written, however slowly, is waited for no longer than this.
+/// How long to wait at the end for a stderr that takes lines slowly.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// How often it is looked whether stderr takes more.
+/// How often to check if stderr takes more.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Whether our own lines are JSON.
+/// True if our own lines are JSON.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
 
-/// What is to be written to the one stderr that there is.
+/// The lines for the one stderr of the process.
 static LINES: Lines = Lines { state: Mutex::new(State::EMPTY), changed: Condvar::new() };
 
 struct Lines {
     state: Mutex<State>,
-    /// A line came, or was written.
+    /// Signalled when a line is added or written.
     changed: Condvar,
 }
 
@@ -41,12 +41,12 @@ struct State {
     waiting: VecDeque<Vec<u8>>,
     dropped: u64,
     written: u64,
-    /// Whether the thread is writing one that waits no more.
+    /// True while the thread writes a line that is no longer in `waiting`.
     is_writing: bool,
     has_thread: bool,
 }
 
-/// A writer of log lines, each in one piece.
+/// Takes log lines, each in one piece.
 pub(crate) struct Log;
 
 impl Write for Log {
@@ -67,7 +67,7 @@ pub(crate) fn speak_json() {
     IS_JSON.store(true, Ordering::Relaxed);
 }
 
-/// Returns whether our own lines are JSON.
+/// Returns true if our own lines are JSON.
 pub(crate) fn speaks_json() -> bool {
     IS_JSON.load(Ordering::Relaxed)
 }
@@ -84,7 +84,7 @@ fn rendered(text: impl Display, as_json: bool) -> String {
     }
 }
 
-/// Writes a line: before anything that the caller does next, unless stderr takes nothing now.
+/// Writes a line before it returns, unless stderr takes nothing now.
 pub(crate) fn say(line: &[u8]) {
     if !LINES.add(line, MOST) {
         LINES.lock().dropped += 1;
@@ -92,7 +92,7 @@ pub(crate) fn say(line: &[u8]) {
     flush_within(Duration::ZERO);
 }
 
-/// Draws a picture of the live line; one of many, none of which is missed.
+/// Draws a picture of the live line. Nobody misses one that is dropped.
 pub(crate) fn draw(picture: &[u8]) {
     LINES.add(picture, MOST_DRAWN);
 }
@@ -106,7 +106,7 @@ fn flush_within(patience: Duration) {
     let (begun, mut stuck_since) = (Instant::now(), None);
     let mut state = LINES.lock();
     if !state.has_thread {
-        // There can be none. Whoever has to say something writes it.
+        // No thread could be started. The caller writes the lines itself.
         while let Some(line) = state.next() {
             write(&line);
         }
@@ -123,13 +123,13 @@ fn flush_within(patience: Duration) {
     }
 }
 
-/// A line that cannot be written, on a full disk or to a reader that has gone, must not end us: the lock would be left
+/// Writes a line. A failure, such as a full disk or a reader that has gone, must not end us: it would leave the lock
 /// behind.
 fn write(line: &[u8]) {
     let _ = io::stderr().write_all(line);
 }
 
-/// Whether stderr takes something now, or fails at once.
+/// Returns true if stderr takes something now, or fails at once.
 fn takes_more() -> bool {
     let stderr = io::stderr();
     let mut stderr = [PollFd::new(&stderr, PollFlags::OUT)];
@@ -138,11 +138,11 @@ fn takes_more() -> bool {
 
 impl Lines {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is whole between any two statements that change it.
+        // A panic cannot leave the state half changed.
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Adds a line if fewer than that wait.
+    /// Adds a line if fewer than `most` wait.
     fn add(&'static self, line: &[u8], most: usize) -> bool {
         let mut state = self.lock();
         if state.waiting.len() >= most {
@@ -151,7 +151,7 @@ impl Lines {
         state.waiting.push_back(line.to_vec());
         if !state.has_thread {
             let thread = std::thread::Builder::new().name("kvlock-stderr".to_string());
-            // Where there can be none, the next line tries again.
+            // If no thread can be started, the next line tries again.
             state.has_thread = thread.spawn(|| self.write()).is_ok();
         }
         self.changed.notify_all();
@@ -159,7 +159,7 @@ impl Lines {
     }
 
     fn write(&self) {
-        // They are the main thread's, and none of them is to stop us for using the terminal.
+        // The main thread handles signals, and none must stop us for using the terminal.
         let _ = SigSet::all().thread_block();
         let mut state = self.lock();
         loop {

@@ -1,4 +1,4 @@
-//! The command that runs under the lock: a process group of its own, and the terminal if we have one.
+//! The command that runs under the lock. It has a process group of its own, and the terminal if we have one.
 
 use std::cell::Cell;
 use std::ffi::OsString;
@@ -23,23 +23,23 @@ use crate::signals;
 use crate::supervise::group::{self, Group, Refused};
 use crate::supervise::terminal::Terminal;
 
-/// A variable of the command's environment; none takes it out.
+/// A variable of the command's environment; none removes it.
 pub(crate) type Variable = (&'static str, Option<OsString>);
 
 /// A command that was started.
 pub(crate) struct Child {
     pid: Pid,
-    /// Whether processes whose parent has ended become ours.
+    /// True if orphans become our children.
     adopts: bool,
     terminal: Terminal,
-    /// Whether the command is to have the terminal, as a shell gives it to a job in the foreground.
+    /// True if the command should have the terminal, as a job in the foreground of a shell has it.
     wants_terminal: Cell<bool>,
-    /// Whether it is stopped until it has it.
+    /// True if the command is stopped until it has the terminal.
     awaits_terminal: Cell<bool>,
     has_ended: Cell<bool>,
 }
 
-/// What became of it.
+/// What happened to the command.
 pub(crate) enum Change {
     /// It goes on.
     None,
@@ -49,16 +49,16 @@ pub(crate) enum Change {
     Ended(Status),
 }
 
-/// Why it was not started.
+/// Why the command was not started.
 pub(crate) enum NotStarted {
-    /// It was too late for it.
+    /// The lease ended first.
     TooLate,
     Failed(io::Error),
 }
 
 impl Child {
-    /// Starts the command, with these variables changed in its environment, and not later than that by the clock that
-    /// leases are measured by.
+    /// Starts the command with these changes to its environment. It does not start after `until` by [`BootClock`],
+    /// which measures leases.
     pub(crate) fn spawn(
         command: &[OsString],
         variables: &[Variable],
@@ -77,7 +77,7 @@ impl Child {
         }
         let parent = getpid();
         // SAFETY: the closure runs in the forked child before exec, and makes a few system calls that are safe there;
-        // it allocates nothing. Where kvlock is killed, and can end nothing any more, the kernel ends the command.
+        // it allocates nothing. If kvlock is killed, the kernel ends the command.
         unsafe {
             command.pre_exec(move || {
                 signals::may_stop_for_the_terminal()?;
@@ -96,7 +96,7 @@ impl Child {
         let pid = i32::try_from(child.id())
             .map(Pid::from_raw)
             .map_err(|error| NotStarted::Failed(io::Error::other(error)))?;
-        // In a pipeline the terminal is the others' too: there it is given when the command asks for it.
+        // In a pipeline, others need the terminal, too. There the command gets it when it asks.
         let wants_terminal = Cell::new(io::stdin().is_terminal() && io::stdout().is_terminal());
         let (adopts, terminal) = (orphans::are_ours(), Terminal::open());
         let (awaits_terminal, has_ended) = (Cell::new(false), Cell::new(false));
@@ -108,7 +108,7 @@ impl Child {
         Ok(child)
     }
 
-    /// All that the command started and that made no group of its own.
+    /// Returns the process group of the command.
     pub(crate) fn group(&self) -> Group {
         Group::of(self.pid)
     }
@@ -118,7 +118,7 @@ impl Child {
         self.group().signal(signal)
     }
 
-    /// Returns the user that the command runs as, if that is another than ours, who may not signal it.
+    /// Returns the user that the command runs as, if we may not signal processes of that user.
     pub(crate) fn other_user(&self) -> Option<u32> {
         let own = geteuid();
         if own.is_root() {
@@ -127,8 +127,8 @@ impl Child {
         group::uid(self.pid).filter(|uid| *uid != own.as_raw())
     }
 
-    /// Asks what became of the command, without waiting. Once it has ended, what is told is of others in its group whom
-    /// we adopted.
+    /// Returns what happened to the command, without waiting. After its end, returns what happened to orphans of its
+    /// group.
     pub(crate) fn change(&self) -> io::Result<Change> {
         let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
         loop {
@@ -150,7 +150,7 @@ impl Child {
                 }
                 _ if !self.has_ended.get() => {}
                 Change::Stopped(signal) if getpgid(Some(pid)) == Ok(self.pid) => return Ok(Change::Stopped(signal)),
-                // Whoever pressed that key meant all of the group.
+                // The user meant the whole group with that key.
                 change @ Change::Ended(Status::KilledByKey(_)) => return Ok(change),
                 _ => {}
             }
@@ -169,27 +169,28 @@ impl Child {
         })
     }
 
-    /// Whether it was ended for being too late before it was the command; of a command nothing is taken away.
+    /// Returns true if the timer killed our fork before it became the command. The end of a command stays to be waited
+    /// for.
     fn was_ended_before_it_began(&self) -> bool {
         let peek = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let Some(pid) = rustix_pid(self.pid) else { return false };
         let status = rustix::process::waitid(rustix::process::WaitId::Pid(pid), peek);
         let is_killed = matches!(status, Ok(Some(status)) if status.terminating_signal() == Some(SIGKILL));
         if is_killed {
-            // It has ended, so this does not wait.
+            // The process has ended, so this does not wait.
             let _ = self.change();
         }
         is_killed
     }
 
-    /// Stops kvlock with the stopped command, so that the shell takes over. Returns when we are continued; the command
-    /// stays stopped until [`resume`](Self::resume). One that cannot be stopped goes on, and so do we.
+    /// Stops kvlock with the stopped command, so that the shell takes over. Returns when we are continued. The command
+    /// stays stopped until [`resume`](Self::resume). If the command cannot be stopped, we go on, too.
     pub(crate) fn stop_along(&self) -> Result<(), Refused> {
-        // What else is in its group may have been left running, and nobody renews the lock now.
+        // Others in its group may still run, and nobody renews the lock while we are stopped.
         self.signal(Signal::SIGSTOP)?;
         if self.has_terminal() {
             self.take_terminal(false);
-            // Ctrl-Z stopped the command's group only: a shell waits for all of ours, a whole pipeline or script.
+            // Ctrl-Z stopped only the group of the command. A shell waits for all of ours: a whole pipeline or script.
             signals::stop_group();
         } else {
             signals::stop();
@@ -203,7 +204,7 @@ impl Child {
         self.go_on();
     }
 
-    /// Continues all in its group who are stopped. Whoever could be stopped can be continued.
+    /// Continues all stopped processes of the group. Those that could be stopped can be continued.
     pub(crate) fn go_on(&self) {
         let _ = self.signal(Signal::SIGCONT);
     }
@@ -212,34 +213,34 @@ impl Child {
         self.terminal.foreground() == Some(self.pid)
     }
 
-    /// Whether the command has the terminal, or is to have it and we have it yet.
+    /// Returns true if the command has the terminal, or will get it and we still have it.
     pub(crate) fn is_in_foreground(&self) -> bool {
         let foreground = self.terminal.foreground();
         self.wants_terminal.get() && (foreground == Some(self.pid) || foreground == Some(getpgrp()))
     }
 
-    /// Whether the command is stopped until it has the terminal.
+    /// Returns true if the command is stopped until it has the terminal.
     pub(crate) fn awaits_terminal(&self) -> bool {
         self.awaits_terminal.get()
     }
 
-    /// The command was stopped because it used the terminal, which is not its own, or was not yet.
+    /// Notes that the command was stopped because it used a terminal that it does not have.
     pub(crate) fn await_terminal(&self) {
         self.wants_terminal.set(true);
         self.awaits_terminal.set(self.terminal.is_there());
         self.offer_terminal();
     }
 
-    /// Asks whoever started us for the terminal, by being stopped as a command of its own that uses it. Returns when we
-    /// are continued; the command stays stopped until it has the terminal.
+    /// Asks our parent for the terminal: we stop as a job that uses the terminal from the background. Returns when we
+    /// are continued. The command stays stopped until it has the terminal.
     pub(crate) fn ask_for_terminal(&self) -> Result<(), Refused> {
         self.signal(Signal::SIGSTOP)?;
         signals::stop_for_the_terminal();
         Ok(())
     }
 
-    /// Gives the command the terminal that it is to have, if that is ours now: a shell may have put us into the
-    /// background, and takes us out of it without telling.
+    /// Gives the command the terminal if it should have it and we have it now. A shell may have put us into the
+    /// background, and takes us out of it without notice.
     pub(crate) fn offer_terminal(&self) {
         if !self.wants_terminal.get() {
             return;
@@ -251,23 +252,23 @@ impl Child {
         }
     }
 
-    /// Takes the terminal back, and with it the modes that it had before if they are to be restored.
+    /// Takes the terminal back, and restores its modes if asked to.
     pub(crate) fn take_terminal(&self, restores_modes: bool) {
         self.wants_terminal.set(false);
         self.terminal.take_back(self.pid, getpgrp(), restores_modes);
     }
 }
 
-/// What tells that it is too late; no exec fails so.
+/// The error of a start that came too late. No exec fails with it.
 const TOO_LATE: Errno = Errno::ETIME;
 
-/// Looks at the clock, and has the kernel do so until the command is executed: that takes the timer away.
+/// Checks the clock, and sets a timer that kills this process. The exec of the command removes the timer.
 fn last_look(until: Duration) -> io::Result<()> {
     if until <= BootClock.now() {
         return Err(TOO_LATE.into());
     }
     let kill = SigEvent::new(SigevNotify::SigevSignal { signal: Signal::SIGKILL, si_value: 0 });
-    // Where there are no such timers, the look that was made is all.
+    // On a system without such timers, only the check protects us.
     if let Ok(mut timer) = Timer::new(ClockId::CLOCK_BOOTTIME, kill) {
         let at = Expiration::OneShot(TimeSpec::from_duration(until));
         let _ = timer.set(at, TimerSetTimeFlags::TFD_TIMER_ABSTIME);

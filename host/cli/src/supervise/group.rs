@@ -1,4 +1,4 @@
-//! The command's process group: all that it started and that made no group of its own.
+//! The process group of the command: every process that it started and that made no group of its own.
 
 use std::fmt;
 
@@ -16,20 +16,20 @@ pub(crate) struct Member {
     name: String,
 }
 
-/// Nobody in the group may be signalled by us.
+/// We may signal no process of the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// The user that it runs as, where the system tells.
+    /// The user that it runs as, if the system tells.
     uid: Option<u32>,
 }
 
 impl Group {
-    /// The group that this process leads.
+    /// Returns the group that this process leads.
     pub(crate) fn of(leader: Pid) -> Self {
         Group(leader)
     }
 
-    /// Sends a signal to all in the group whom we may signal. One that has ended needs none.
+    /// Sends a signal to every process of the group that we may signal. A group that has ended needs none.
     pub(crate) fn signal(self, signal: Signal) -> Result<(), Refused> {
         match killpg(self.0, signal) {
             Err(Errno::EPERM) => self.refused().map_or(Ok(()), Err),
@@ -37,22 +37,23 @@ impl Group {
         }
     }
 
-    /// Tells of somebody in the group whom we may not signal.
+    /// Finds a process of the group that we may not signal.
     pub(crate) fn out_of_reach(self) -> Option<Refused> {
         let member = self.members().find(|member| kill(member.pid, None) == Err(Errno::EPERM))?;
         Some(Refused { uid: uid(member.pid) })
     }
 
-    /// Returns the processes in the group that have not ended; none where the system does not tell.
+    /// Returns the processes of the group that have not ended; none if the system does not tell.
     pub(crate) fn members(self) -> impl Iterator<Item = Member> {
         self.processes().filter(|(_, is_alive)| *is_alive).map(|(member, _)| member)
     }
 
-    /// Whether all in the group have ended.
+    /// Returns true if every process of the group has ended.
     pub(crate) fn is_empty(self) -> bool {
         match killpg(self.0, None) {
             Err(Errno::ESRCH) => true,
-            // What has ended and was not waited for is in the group yet. Who forks and ends may slip past one look.
+            // A process that has ended is in the group until its parent waits for it. One that forks and ends may slip
+            // past a single look.
             _ => !self.is_anybody_alive() && !self.is_anybody_alive(),
         }
     }
@@ -65,7 +66,7 @@ impl Group {
             }
             nobody = false;
         }
-        // There is somebody, whom the system does not show us.
+        // The group has a process that the system does not show us.
         nobody
     }
 
@@ -73,7 +74,7 @@ impl Group {
         self.out_of_reach().or_else(|| self.is_anybody_alive().then_some(Refused { uid: None }))
     }
 
-    /// The processes in the group, and whether they have not ended.
+    /// Returns the processes of the group, each with true if it has not ended.
     fn processes(self) -> impl Iterator<Item = (Member, bool)> {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).map(Pid::from_raw);
@@ -105,7 +106,7 @@ impl fmt::Display for Refused {
     }
 }
 
-/// The user whose rights a process has.
+/// Returns the user whose rights a process has.
 pub(crate) fn uid(pid: Pid) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;

@@ -7,36 +7,36 @@ use crate::options::command::Linger;
 use crate::report::output;
 use crate::supervise::group::Group;
 
-/// What ends so soon after the command is not worth a line.
+/// A process that ends this soon after the command is not worth a line.
 const SETTLES_WITHIN: Duration = Duration::from_millis(100);
 /// How many processes a line names.
 const NAMED: usize = 5;
 
-/// What can be done about a command that is not ours to end.
+/// The advice on a command that we may not end.
 pub(super) const AS_ANOTHER_USER: &str = "start kvlock itself as that user: sudo kvlock run …";
 
-/// Says things about a key, or a semaphore.
+/// Prints lines about a key, or a semaphore.
 #[derive(Clone, Copy)]
 pub(crate) struct Notes<'a> {
     pub(crate) key: &'a str,
-    /// Whether to say nothing but errors and warnings.
+    /// True if only errors and warnings are printed.
     pub(crate) quiet: bool,
 }
 
 impl Notes<'_> {
-    /// Says something, unless `--quiet` is given.
+    /// Prints a line, unless `--quiet` is given.
     pub(crate) fn note(self, text: impl Display) {
         if !self.quiet {
             self.say(text);
         }
     }
 
-    /// Says something in any case.
+    /// Prints a line in any case.
     pub(super) fn say(self, text: impl Display) {
         output::say(output::one_line(format_args!("`{}`: {text}", self.key)));
     }
 
-    /// Says that the command has left something running in its group.
+    /// Says which processes the command has left running in its group, if any.
     pub(super) fn note_left(self, group: Group, linger: Linger) {
         let begun = Instant::now();
         while !self.quiet && !group.is_empty() {
@@ -46,7 +46,7 @@ impl Notes<'_> {
             }
             let advice = match linger {
                 Linger::Release => "; to wait for it or end it: --linger",
-                // It could not be ended, which was said.
+                // A line has said already that it could not be ended.
                 Linger::Wait | Linger::Kill => "",
             };
             self.note(format_args!("the command has ended and left running: {}{advice}", named(group)));

@@ -1,4 +1,4 @@
-//! Running a command under what it holds: a lock or a permit.
+//! Runs a command under a lock or a permit.
 
 use std::fmt::Display;
 use std::io;
@@ -27,14 +27,14 @@ use crate::supervise::supervisor::{ChildEnd, KillSchedule, Supervisor};
 pub(crate) struct Runner<'a> {
     pub(crate) command: &'a CommandArgs,
     pub(crate) lease: Ttl,
-    /// Whether a command that fails gives back the minimum hold.
+    /// True if a command that fails waives the minimum hold.
     pub(crate) unless_failed: bool,
     pub(crate) notes: Notes<'a>,
     pub(crate) sender: Sender<Event>,
     pub(crate) events: &'a Receiver<Event>,
 }
 
-/// The command has run under a lock.
+/// A command that has run under a lock.
 pub(crate) struct Ran {
     pub(crate) kept: Kept,
     pub(crate) end: ChildEnd,
@@ -43,23 +43,23 @@ pub(crate) struct Ran {
 }
 
 impl Runner<'_> {
-    /// Runs the command while the grant is renewed, and releases it; how the command ended, or why it did not run.
+    /// Runs the command, renews the grant meanwhile, and releases it. Returns how the command ended.
     pub(crate) fn run(&self, grant: Grant, soft: Option<&Soft>) -> Result<Status> {
         self.run_under(grant, None, soft)?.finish(self, |kept| kept.release().map(drop))
     }
 
-    /// Runs the command while the grant is renewed. The lock is released if it did not run.
+    /// Runs the command, and renews the grant meanwhile. Releases the lock only if the command did not run.
     pub(crate) fn run_under(&self, grant: Grant, number: Option<u32>, soft: Option<&Soft>) -> Result<Ran> {
         let variables = variables(&grant, number)?;
         let sender = self.sender.clone();
         let mut keep = Keep::default().on_lost(move |_| {
-            // Nobody is there to be told once the main loop is over.
+            // After the main loop, nobody receives it.
             let _ = sender.send(Event::Lost);
         });
         if let Some(HumanDuration(max_hold)) = self.command.max_hold {
             keep = keep.max_hold(max_hold);
         }
-        // Begun before the command is, which then runs under a lock that is renewed from its first moment on.
+        // Renewal begins before the command does, so the lock is renewed from its first moment on.
         let kept = grant.keep(keep);
         if let Some(signal) = self.pending_interrupt() {
             waive_minimum(&kept);
@@ -70,7 +70,7 @@ impl Runner<'_> {
             Ok(child) => child,
             Err(error) => {
                 waive_minimum(&kept);
-                // What is told is why the command did not run.
+                // The reason why the command did not run matters more.
                 let _ = release(kept, |kept| kept.release().map(drop), self.notes);
                 return Err(error);
             }
@@ -83,7 +83,7 @@ impl Runner<'_> {
         Ok(Ran { kept, end, group: Some(child.group()) })
     }
 
-    /// Starts the command, unless that moment has passed.
+    /// Starts the command, unless `until` has passed.
     pub(crate) fn spawn(&self, variables: &[Variable], until: Option<Duration>) -> Result<Child> {
         let command = &self.command.command;
         if self.command.linger != Linger::Release {
@@ -115,16 +115,16 @@ impl Runner<'_> {
         Supervisor::new(child, kept, schedule, *linger, self.notes, self.events)
     }
 
-    /// When a command that runs without the lock is to end.
+    /// Returns when a command that runs without the lock has to end.
     pub(crate) fn end_at(&self) -> Option<Instant> {
         Instant::now().checked_add(self.command.max_hold?.0)
     }
 
-    /// A signal that ends kvlock, come before the command was started.
+    /// Returns a signal that ends kvlock and came before the command was started.
     pub(crate) fn pending_interrupt(&self) -> Option<i32> {
         let signals: Vec<i32> = self.events.try_iter().filter_map(Event::signal).collect();
         if signals.contains(&SIGTSTP) {
-            // We have the lock: the command is stopped first, and the lock looked at before it goes on.
+            // We have the lock. The command is stopped first, and the lock checked before it goes on.
             let _ = self.sender.send(Event::Signal(SIGTSTP));
         }
         signals.into_iter().find(|signal| ends_a_wait(*signal))
@@ -137,7 +137,7 @@ impl Runner<'_> {
 }
 
 impl Ran {
-    /// Gives the lock back; how kvlock ends.
+    /// Releases the lock. Returns how kvlock ends.
     pub(crate) fn finish(
         self,
         runner: &Runner<'_>,
@@ -146,7 +146,7 @@ impl Ran {
         let Ran { kept, end, group } = self;
         let ChildEnd { status, loss, is_unguarded, refused, .. } = end;
         if is_unguarded {
-            // That was told. If the lock is ours yet, this gives it back.
+            // The user knows that. If the lock is still ours, this releases it.
             drop(kept);
         } else {
             let key = kept.key().to_string();
@@ -156,7 +156,7 @@ impl Ran {
             let valid_until = kept.valid_for().map(|left| BootClock.now().saturating_add(left));
             match (loss.or_else(|| kept.lost()), release(kept, give_back, runner.notes)) {
                 (Some(loss), _) => return Err(lost(&key, loss, refused).into()),
-                // The command had ended by then: what is lost is the answer to the release.
+                // The command had ended by then. Only the answer to the release is lost.
                 (None, Err(_)) if valid_until.is_some_and(|until| until <= BootClock.now()) => {
                     runner
                         .notes
@@ -173,7 +173,7 @@ impl Ran {
     }
 }
 
-/// What the command is told; what is none is not there, even if we have it of a lock that we run under.
+/// Returns the variables of the command. A variable that is none is removed, even if our own parent has set it.
 fn variables(grant: &Grant, number: Option<u32>) -> Result<Vec<Variable>> {
     let deadline = match grant.validity()? {
         kvlock::Validity::Valid(left) => {
@@ -192,13 +192,13 @@ fn variables(grant: &Grant, number: Option<u32>) -> Result<Vec<Variable>> {
     ])
 }
 
-/// Has the lock free once it is released: what did not run, or failed, does not use up its time. A grant that this
-/// cannot be asked of any more keeps nothing.
+/// Frees the lock with its release: a command that did not run, or failed, does not use up the minimum hold. If the
+/// grant is lost, it keeps nothing.
 fn waive_minimum(kept: &Kept) {
     let _ = kept.waive_minimum();
 }
 
-/// Gives the lock back; a store that fails is worth a line, not the command's exit code.
+/// Releases the lock. If the store fails, a line says so; the exit code is still that of the command.
 fn release(
     kept: Kept,
     give_back: impl FnOnce(Kept) -> Result<(), GrantError>,
@@ -215,7 +215,7 @@ fn release(
     }
 }
 
-/// What a release says of a lock that was lost, without the key.
+/// Returns the reason for a lost lock that a release reports, without the key.
 fn cause(error: GrantError) -> String {
     match error {
         GrantError::Lost { holder, .. } => Loss::Gone(holder).to_string(),
@@ -224,7 +224,7 @@ fn cause(error: GrantError) -> String {
     }
 }
 
-/// The error of a lock that was lost; and if the command could not be ended for it, why.
+/// Returns the error of a lost lock. If the command could not be ended, it says why.
 pub(crate) fn lost(key: &str, why: impl Display, refused: Option<Refused>) -> Exit {
     let not_ended = refused.map(|refused| format!("; the command could not be ended: {refused}")).unwrap_or_default();
     Exit::new(exit::LOST, format!("`{key}`: lock lost while the command ran: {why}{not_ended}"))

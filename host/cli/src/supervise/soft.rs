@@ -1,23 +1,23 @@
-//! `--soft`: the command runs although the store is down, or grants nothing because it lost its contents.
+//! `--soft`: the command runs even if the store is down, or grants nothing because it lost its contents.
 
 use kvlock::store::StoreError;
 use kvlock::{AcquireError, ConnectError, KeyError, Loss, Session, WaitingFor};
 
 use crate::report::output::{self, one_line};
 
-/// What an outage is asked about while the command runs.
+/// The lock to ask about when it is lost while the command runs.
 pub(crate) struct Soft {
     pub(crate) session: Session,
     pub(crate) key: String,
 }
 
 impl Soft {
-    /// The outage or the quarantine that a loss comes of, if it does: then nobody is known to have the lock, and the
-    /// command goes on.
+    /// Returns the outage or the quarantine that caused a loss, if one did. Then nobody is known to have the lock, and
+    /// the command goes on.
     pub(crate) fn cause(&self, loss: &Loss) -> Option<WaitingFor> {
         match loss {
-            // The lease may have ended while a renewal waits for its answer, or while this machine was suspended. And
-            // the record may be gone because all are.
+            // The lease may have ended while a renewal waited for its answer, or while this machine was suspended. The
+            // record may be gone because the store lost all records.
             Loss::Expired(None) | Loss::Gone(None) => match self.session.status(&self.key) {
                 Err(KeyError::Store(error)) => Some(error).filter(StoreError::is_outage).map(WaitingFor::Outage),
                 Ok(status) => status.quarantine.map(WaitingFor::Quarantine),
@@ -28,7 +28,7 @@ impl Soft {
     }
 }
 
-/// The outage or the quarantine that is why there is no lock, if that is why.
+/// Returns the outage or the quarantine that is the reason for an error, if one is.
 pub(crate) fn cause(error: &anyhow::Error) -> Option<WaitingFor> {
     match error.chain().find_map(|cause| cause.downcast_ref()) {
         Some(AcquireError::Busy { waiting_for: waiting_for @ WaitingFor::Quarantine(_), .. }) => {
@@ -54,7 +54,7 @@ fn outage(error: &anyhow::Error) -> Option<&StoreError> {
     connect().or_else(look).or_else(acquire).filter(|error| error.is_outage())
 }
 
-/// Says that the command runs without a lock, on one line; not even `--quiet` keeps that back.
+/// Says on one line that the command runs without a lock, even with `--quiet`.
 pub(crate) fn say(key: &str, what: &str, cause: &WaitingFor) {
     output::say(one_line(format!("`{key}`: {what} (--soft), maybe at the same time as others: {cause}")));
 }

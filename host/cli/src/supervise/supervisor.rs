@@ -1,4 +1,4 @@
-//! Watching over a command that runs under a lock.
+//! Supervises a command that runs under a lock.
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -18,17 +18,17 @@ use crate::supervise::group::Refused;
 use crate::supervise::notes::{AS_ANOTHER_USER, Notes};
 use crate::supervise::soft::{self, Soft};
 
-/// No more of a lease than this part is given to the grace: a short lease is for work, too.
+/// The grace takes at most this part of a lease: a short lease is for work, too.
 const GRACE_PER_LEASE: u32 = 4;
-/// The command is dead this long before the lease could end: time for the kernel to deliver KILL.
+/// The command is killed this long before the lease can end: time for the kernel to deliver KILL.
 const KILL_MARGIN: Duration = Duration::from_millis(100);
-/// No more of a short lease than this part.
+/// The margin takes at most this part of a short lease.
 const KILL_MARGINS_PER_LEASE: u32 = 10;
-/// How often KILL is sent to what does not die of it at once.
+/// The pause before KILL is sent again.
 const KILL_AGAIN: Duration = Duration::from_millis(100);
-/// The longest sleep of the main loop. Timers stand still while the machine is suspended, the lease does not.
+/// The longest sleep of the main loop. Timers stand still while the machine is suspended, but the lease runs on.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A command that stops this soon after it was asked to stops because of that; one that takes longer goes on.
+/// If a command stops this soon after a request to stop, the request is the reason.
 const STOPS_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long ending a command takes.
@@ -55,25 +55,25 @@ impl KillSchedule {
 /// How a command ended.
 pub(crate) struct ChildEnd {
     pub(crate) status: Status,
-    /// The loss of the lock, if that is why.
+    /// The loss of the lock, if that is the reason.
     pub(crate) loss: Option<Loss>,
-    /// Why the command, or a part of it, could not be ended for that.
+    /// Why the command, or a part of it, could not be ended.
     pub(crate) refused: Option<Refused>,
-    /// Whether a signal was passed on to it that asks to end.
+    /// True if it was sent a signal that asks it to end.
     pub(crate) interrupted: bool,
-    /// Whether it went on without the lock, to its own end.
+    /// True if it went on without the lock to its own end.
     pub(crate) is_unguarded: bool,
 }
 
 impl ChildEnd {
-    /// A signal that came before the command was started.
+    /// Returns the end of a command that a signal kept from starting.
     pub(crate) fn interrupted(signal: i32) -> Self {
         let status = Status::Killed(signal);
         ChildEnd { status, loss: None, refused: None, interrupted: true, is_unguarded: false }
     }
 }
 
-/// Watches over a command: passes signals on, and ends it in time if the lock is lost.
+/// Supervises a command: passes signals on to it, and ends it in time if the lock is lost.
 pub(crate) struct Supervisor<'a> {
     child: &'a Child,
     kept: Option<&'a Kept>,
@@ -81,11 +81,11 @@ pub(crate) struct Supervisor<'a> {
     linger: Linger,
     notes: Notes<'a>,
     events: &'a Receiver<Event>,
-    /// Whether the command goes on without the lock when the store goes down.
+    /// If this is set, the command goes on without the lock when the store goes down.
     soft: Option<&'a Soft>,
-    /// It does go on without the lock.
+    /// True if it goes on without the lock.
     is_unguarded: bool,
-    /// When to end a command that runs without the lock; of the lock that moment is told as a loss.
+    /// When to end a command that runs without the lock. A lock reports that moment as a loss.
     end_at: Option<Instant>,
     ending: Option<Ending>,
     /// Why the command could not be ended.
@@ -97,9 +97,9 @@ pub(crate) struct Supervisor<'a> {
     status: Option<Status>,
 }
 
-/// All in the command's group have been asked to end.
+/// The group of the command has been asked to end.
 struct Ending {
-    /// Because the lock is lost; else because the command has ended and left them.
+    /// The loss of the lock. If there is none, the command has ended and left the others.
     loss: Option<Loss>,
     kill_at: Instant,
     is_killed: bool,
@@ -132,17 +132,17 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Lets the command go on without the lock when the store goes down, until then.
+    /// Lets the command go on without the lock until `end_at` if the store goes down.
     pub(crate) fn softly(self, soft: &'a Soft, end_at: Option<Instant>) -> Self {
         Supervisor { soft: Some(soft), end_at, ..self }
     }
 
-    /// Lets a command that runs without a lock go on until then.
+    /// Lets a command that runs without a lock go on until `end_at`.
     pub(crate) fn ending_at(self, end_at: Option<Instant>) -> Self {
         Supervisor { is_unguarded: true, end_at, ..self }
     }
 
-    /// Returns when the command has ended, and what it left in its group if that is to be seen to; the terminal is ours
+    /// Returns when the command has ended, and, depending on --linger, the rest of its group. The terminal is ours
     /// again then.
     pub(crate) fn run(mut self) -> Result<ChildEnd> {
         loop {
@@ -166,20 +166,20 @@ impl<'a> Supervisor<'a> {
             }
             match self.events.recv_timeout(self.pause()) {
                 Ok(Event::Signal(signal)) => self.forward(signal),
-                // What an earlier run of the command lost is told late; the present lock knows.
+                // The event may be about the lock of an earlier try. The present lock knows.
                 Ok(Event::Lost) => self.kept.and_then(Kept::lost).into_iter().for_each(|loss| self.end(loss)),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }
     }
 
-    /// The command has ended, or one that it left behind has, by a key that was meant for all of them.
+    /// Notes the end of the command, or that a key ended a process that it left behind and was meant for all.
     fn ended(&mut self, status: Status) {
         if self.status.replace(status).is_some() {
             return;
         }
         match (&self.ending, self.kept.and_then(Kept::lost)) {
-            // What it left behind in its group would go on without the lock.
+            // Processes that it left in its group would go on without the lock.
             (Some(_), _) => self.kill(),
             (None, Some(loss)) => _ = self.goes_on_after(&loss),
             (None, None) => {}
@@ -191,7 +191,7 @@ impl<'a> Supervisor<'a> {
             Linger::Release => {}
             Linger::Kill => self.ask_to_end(None),
             Linger::Wait => {
-                // A shell's jobs do not hear Ctrl-C: from here on it is ours.
+                // Background jobs of a shell ignore Ctrl-C. From here on, we receive it.
                 self.child.take_terminal(false);
                 if std::io::stderr().is_terminal() {
                     self.notes.note_waits_for(self.child.group());
@@ -200,7 +200,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Whether nothing more is waited for, once the command has ended.
+    /// Returns true if nothing is left to wait for once the command has ended.
     fn is_over(&self) -> bool {
         let gone = || self.child.group().is_empty();
         match (&self.ending, self.linger) {
@@ -221,9 +221,9 @@ impl<'a> Supervisor<'a> {
             self.notes.say(format_args!("cannot pass {signal} on to the command: {refused}; {AS_ANOTHER_USER}"));
         }
         if interrupts(signal as i32) {
-            // A stopped process does not hear the others.
+            // A stopped process does not receive other signals.
             self.child.go_on();
-            // Whoever ends what the command left means all of it, and a shell's jobs do not hear Ctrl-C.
+            // The user means every process that the command left, and background jobs of a shell ignore Ctrl-C.
             if self.status.is_some() {
                 self.status = Some(Status::Killed(signal as i32));
                 if self.ending.is_none() {
@@ -233,13 +233,14 @@ impl<'a> Supervisor<'a> {
         } else if signal == Signal::SIGTSTP {
             self.asked_to_stop = Some(Instant::now());
             if self.child.awaits_terminal() {
-                // It is stopped, and will not be so once more.
+                // It is stopped already and will not report that again.
                 self.stop_along();
             }
         }
     }
 
-    /// The command was stopped: for want of the terminal, or with us, or alone by somebody who will continue it alone.
+    /// Notes that the command was stopped: because it needs the terminal, with us, or alone. In the last case, the one
+    /// that stopped it will continue it.
     fn stopped(&mut self, signal: Signal) {
         if matches!(signal, Signal::SIGTTIN | Signal::SIGTTOU) {
             self.child.await_terminal();
@@ -256,7 +257,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// After we have been continued, the command goes on only if the lock is still ours.
+    /// Stops with the command. After we are continued, it goes on only if the lock is still ours.
     fn stop_along(&mut self) {
         self.asked_to_stop = None;
         if let Err(refused) = self.child.stop_along() {
@@ -271,7 +272,7 @@ impl<'a> Supervisor<'a> {
         self.notes.say(format_args!("cannot stop the command, and goes on with it: {refused}; {AS_ANOTHER_USER}"));
     }
 
-    /// Ends the command if the lock was lost while we were stopped.
+    /// Ends the command if the lock was lost while we were stopped. Returns true if so.
     fn end_if_lost(&mut self) -> bool {
         match self.kept.and_then(Kept::lost) {
             Some(loss) if !self.goes_on_after(&loss) => {
@@ -282,7 +283,7 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// How long nothing needs to be done.
+    /// Returns how long nothing needs to be done.
     fn pause(&self) -> Duration {
         let until = |moment: Instant| moment.saturating_duration_since(Instant::now());
         let lease = || self.valid_for().map(|left| left.saturating_sub(self.schedule.grace + self.schedule.margin));
@@ -318,10 +319,10 @@ impl<'a> Supervisor<'a> {
         }
     }
 
-    /// Whether the command goes on although the lock is lost: in soft mode, if that comes of an outage.
+    /// Returns true if the command goes on without the lost lock: in soft mode, if an outage is the cause.
     fn goes_on_after(&mut self, loss: &Loss) -> bool {
         let Some((soft, cause)) = self.soft.and_then(|soft| Some((soft, soft.cause(loss)?))) else { return false };
-        // Told twice, it is said once.
+        // The loss may be reported twice, but is printed once.
         if !std::mem::replace(&mut self.is_unguarded, true) {
             soft::say(&soft.key, "the lock cannot be renewed, and the command goes on without it", &cause);
         }
@@ -338,7 +339,7 @@ impl<'a> Supervisor<'a> {
         let left = self.valid_for().map_or(self.schedule.grace, |left| left.saturating_sub(self.schedule.margin));
         self.ending = Some(Ending { loss, kill_at: Instant::now() + self.schedule.grace.min(left), is_killed: false });
         let sent = self.child.signal(Signal::SIGTERM);
-        // A stopped process does not hear TERM.
+        // A stopped process does not receive TERM.
         self.child.go_on();
         self.check_reach(sent, "cannot end the command");
     }
@@ -346,7 +347,7 @@ impl<'a> Supervisor<'a> {
     fn kill(&mut self) {
         let sent = self.child.signal(Signal::SIGKILL);
         if let Some(ending) = &mut self.ending {
-            // The kernel tells when it is dead; to ask again now and then does no harm.
+            // The kernel reports its end. Until then, KILL is sent again and again.
             ending.kill_at = Instant::now() + KILL_AGAIN;
             if std::mem::replace(&mut ending.is_killed, true) {
                 return;
@@ -355,7 +356,7 @@ impl<'a> Supervisor<'a> {
         self.check_reach(sent, "cannot kill the command, which goes on");
     }
 
-    /// Says that there is somebody in the command's group who is not ours to end.
+    /// Says so if the group of the command has a process that we may not end.
     fn check_reach(&mut self, sent: Result<(), Refused>, what: impl Display) {
         if let Some(refused) = sent.err().or_else(|| self.child.group().out_of_reach()) {
             let beside = if self.is_ending_for_a_loss() { ", though others may get the lock" } else { "" };
@@ -365,7 +366,8 @@ impl<'a> Supervisor<'a> {
     }
 }
 
-/// Whether another `kvlock run` has started us: it has the terminal to give, and learns only of a stop that we want it.
+/// Returns true if another `kvlock run` has started us. It can give us the terminal, and notices that we want it only
+/// if we stop.
 fn is_under_another() -> bool {
     std::env::var_os("KVLOCK_KEY").is_some_and(|key| !key.is_empty())
 }
@@ -379,7 +381,7 @@ mod tests {
         for millis in [1, 10, 100, 1000, 30_000] {
             let lease = Duration::from_millis(millis);
             let KillSchedule { grace, margin } = KillSchedule::of(Ttl::After(lease), Duration::from_secs(5));
-            // A renewal is due when a third has passed.
+            // A renewal is due after a third of the lease.
             assert!(grace + margin < lease * 2 / 3, "{lease:?}");
         }
     }

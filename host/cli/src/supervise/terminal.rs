@@ -1,4 +1,4 @@
-//! The terminal that controls us: who may use it, and its modes.
+//! The controlling terminal: the group that may use it, and its modes.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -6,10 +6,10 @@ use std::fs::File;
 use nix::sys::termios::{SetArg, Termios, tcgetattr, tcsetattr};
 use nix::unistd::{Pid, tcgetpgrp, tcsetpgrp};
 
-/// The terminal that controls us, if one does, whatever stdin is.
+/// The controlling terminal, if there is one, whatever stdin is.
 pub(crate) struct Terminal {
     file: Option<File>,
-    /// Its modes before it was first given away.
+    /// Its modes before we first gave it away.
     modes: OnceCell<Termios>,
 }
 
@@ -19,7 +19,7 @@ impl Terminal {
         Terminal { file, modes: OnceCell::new() }
     }
 
-    /// Whether there is one.
+    /// Returns true if there is a terminal.
     pub(crate) fn is_there(&self) -> bool {
         self.file.is_some()
     }
@@ -29,24 +29,24 @@ impl Terminal {
         tcgetpgrp(self.file.as_ref()?).ok()
     }
 
-    /// Gives it from one process group to another. If it is neither's, somebody else has given it away.
+    /// Gives it from one process group to another, unless it was with neither.
     pub(crate) fn give(&self, from: Pid, to: Pid) {
         if let Some(terminal) = self.had_by(from) {
             if let (None, Ok(modes)) = (self.modes.get(), tcgetattr(terminal)) {
-                // It is empty: this is the only thread that uses it.
+                // This cannot fail: only this thread uses the cell.
                 let _ = self.modes.set(modes);
             }
             hand_over(terminal, to);
         }
     }
 
-    /// Takes it back from the process group that it was given to, with its modes as they were before if those are to
-    /// be restored: whoever was ended could not do so itself.
+    /// Takes it back from the process group that has it. Restores its modes if asked to: a process that was ended could
+    /// not do so itself.
     pub(crate) fn take_back(&self, from: Pid, to: Pid, restores_modes: bool) {
         if let Some(terminal) = self.had_by(from) {
             hand_over(terminal, to);
             if let Some(modes) = self.modes.get().filter(|_| restores_modes) {
-                // At once: output that is stuck is not waited for.
+                // This does not wait for output that is stuck.
                 let _ = tcsetattr(terminal, SetArg::TCSANOW, modes);
             }
         }
@@ -57,7 +57,8 @@ impl Terminal {
     }
 }
 
-/// A group that has ended needs none. That we may be in the background stops nobody: SIGTTOU is blocked.
+/// Gives the terminal to a group. A group that has ended needs none. SIGTTOU is blocked, so this works from the
+/// background, too.
 fn hand_over(terminal: &File, to: Pid) {
     let _ = tcsetpgrp(terminal, to);
 }

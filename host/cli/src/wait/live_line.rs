@@ -1,4 +1,4 @@
-//! The line that tells what a wait waits for, and its way to the terminal, which may take nothing: Ctrl-S stops it.
+//! The live line that shows the reason of a wait. It never waits for the terminal, which Ctrl-S may have stopped.
 
 use std::fmt::{Display, Write};
 use std::io::{self, IsTerminal};
@@ -12,7 +12,7 @@ use crate::options::global::Global;
 use crate::report::output::{self, one_line};
 use crate::report::stderr;
 
-/// How soon a wait becomes worth a line.
+/// A wait shorter than this is not worth a line.
 const QUIET_FOR: Duration = Duration::from_millis(300);
 /// How often the spinner turns.
 const TICK: Duration = Duration::from_millis(200);
@@ -68,7 +68,7 @@ impl Drop for LiveLine {
     }
 }
 
-/// What is drawn, collected until it is a whole picture. Drawing it never waits for the terminal.
+/// Collects what is drawn until it is a whole picture.
 #[derive(Debug, Default)]
 struct Picture(Mutex<String>);
 

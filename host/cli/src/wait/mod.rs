@@ -1,4 +1,4 @@
-//! Waiting for a lock as a person at a terminal sees it: one live line, and Ctrl-C ends it.
+//! Waits, as a person at a terminal sees them: one live line, and Ctrl-C ends the wait.
 
 mod live_line;
 mod outage;
@@ -24,14 +24,14 @@ const COUNT_EVERY: Duration = Duration::from_millis(200);
 /// The pause between two looks during an outage.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// What a subcommand waits for, how long, and who is told.
+/// What a subcommand waits for, how long, and where it is shown.
 pub(crate) struct WaitContext<'a> {
     /// The key, or the semaphore.
     name: &'a str,
     args: &'a WaitArgs,
     global: &'a Global,
     events: &'a Receiver<Event>,
-    /// Whether the store has answered one of the waits.
+    /// True if the store has answered one of the waits.
     reached: Cell<bool>,
 }
 
@@ -73,7 +73,7 @@ impl<'a> WaitContext<'a> {
         }
     }
 
-    /// Looks at something, and rides out an outage as a wait for the lock does, for `longest` at most.
+    /// Calls `look` until the store answers, for `longest` at most.
     pub(crate) fn look<T>(
         &self,
         mut look: impl FnMut() -> Result<T, KeyError>,
@@ -142,7 +142,7 @@ impl<'a> WaitContext<'a> {
     }
 }
 
-/// Pauses, and returns the signal that ended the pause. Ctrl-Z stops us, as it would if we did not listen for it.
+/// Pauses. Returns the signal that ended the pause, if one did. Ctrl-Z stops us, as it would if we did not catch it.
 fn pause(length: Duration, events: &Receiver<Event>) -> Option<i32> {
     let until = Instant::now() + length;
     loop {

@@ -1,4 +1,4 @@
-//! An outage that a wait rides out, told when it begins and when it ends.
+//! An outage that a wait rides out. Lines tell when it begins and when it ends.
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use crate::options::global::Global;
 use crate::report::output::{self, one_line};
 use crate::wait::live_line::LiveLine;
 
-/// What a wait has seen of its store.
+/// The outage of a store, as a wait sees it.
 pub(super) struct Outage<'a> {
     name: &'a str,
     patience: Patience,
@@ -18,7 +18,7 @@ pub(super) struct Outage<'a> {
     /// When the first try began.
     begun: Instant,
     since: Option<Instant>,
-    /// Whether the store has answered.
+    /// True if the store has answered.
     reached: &'a Cell<bool>,
 }
 
@@ -66,7 +66,7 @@ impl<'a> Outage<'a> {
     }
 }
 
-/// How long ago that was.
+/// Formats the time that has passed.
 fn passed(since: Instant) -> String {
     format!("{:.1} s", since.elapsed().as_secs_f64())
 }

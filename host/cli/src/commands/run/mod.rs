@@ -20,32 +20,33 @@ mod retry;
 
 /// Run a command while holding a lock
 ///
-/// The lease is renewed in the background for as long as the command runs. If the lock is lost all the same, the
-/// command's process group gets TERM, and KILL before the lease could have ended; the exit code is then 74. What has
-/// made itself a group or session of its own (setsid, timeout, a nested kvlock run) is not reached.
+/// kvlock renews the lease in the background as long as the command runs. If the lock is lost nevertheless, the
+/// command's process group gets TERM, and KILL before the lease can have ended; the exit code is then 74. Processes
+/// with a group or session of their own (setsid, timeout, a nested kvlock run) are not reached.
 ///
-/// The command finds KVLOCK_KEY, KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token) and KVLOCK_DEADLINE (whole Unix seconds,
-/// until which the first lease surely stands) in its environment. Signals are passed on to its process group;
-/// stdin, stdout and stderr are its own. kvlock exits with its exit code, or dies of the signal that it died of. What
-/// it leaves running in its process group is said, and seen to by --linger.
+/// The environment of the command has KVLOCK_KEY, KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token) and KVLOCK_DEADLINE
+/// (the Unix time in whole seconds until which the first lease is certain to last). kvlock passes signals on to its
+/// process group; stdin, stdout and stderr are its own. kvlock exits with its exit code, or dies of the signal that it
+/// died of. If the command leaves processes running in its group, kvlock says so, and --linger decides what happens to
+/// them.
 ///
-/// With --soft the command runs without the lock if the store is down or in quarantine, and goes on if the store goes
-/// down or loses everything. It never does because the lock is busy or somebody else got it. Without the lock there is
-/// no KVLOCK_TOKEN.
+/// With --soft, the command runs without the lock if the store is down or in quarantine, and goes on if the store goes
+/// down or loses everything. It does not run if the lock is busy, nor go on if another holder got the lock. Without the
+/// lock there is no KVLOCK_TOKEN.
 ///
-/// With --retry-on the command is one that may run into a conflict of its own, with somebody who asks for no lock: it
-/// tells so by its exit code, the lock stays reserved for it, and it is run again, KVLOCK_TRY telling how often by now.
+/// With --retry-on, the command may run into a conflict with somebody who takes no lock, and says so by its exit code.
+/// The lock then stays reserved for it and kvlock runs it again. KVLOCK_TRY is the number of the try.
 #[derive(clap::Args)]
 pub(crate) struct Run {
     #[command(flatten)]
     lock: LockArgs,
-    /// Run at once if this command runs under `kvlock run` of the same key already
+    /// Run at once if kvlock itself runs under `kvlock run` of the same key
     #[arg(long, env = "KVLOCK_REENTRANT")]
     reentrant: bool,
     /// Run without the lock while the store is down or in quarantine, but never because it is busy
     #[arg(long, env = "KVLOCK_SOFT", conflicts_with = "retry_on")]
     soft: bool,
-    /// Do not keep the key taken (--at-least) if the command fails
+    /// Free the key at once, despite --at-least, if the command fails
     #[arg(long, env = "KVLOCK_UNLESS_FAILED")]
     unless_failed: bool,
     #[command(flatten)]
@@ -100,7 +101,7 @@ impl Run {
             lock = lock.reentrant();
         }
         if gives_up_softly {
-            // A store that never answered is down at once.
+            // A store that never answered counts as down at once.
             lock = lock.ride_out(SOFT_PATIENCE).ride_out_first(Duration::ZERO);
         }
         if self.soft {
@@ -111,7 +112,7 @@ impl Run {
         Ok(Taken::Now(session, grant))
     }
 
-    /// The store is down or in quarantine, and nobody has a lock.
+    /// Runs the command without a lock, because the store is down or in quarantine.
     fn run_unguarded(&self, runner: &Runner<'_>, cause: &WaitingFor) -> Result<Status> {
         if let Some(signal) = runner.pending_interrupt() {
             return Ok(Status::Killed(signal));
@@ -136,13 +137,14 @@ impl Run {
     }
 }
 
-/// Who has taken the lock that the command runs under.
+/// The holder of the lock that the command runs under.
 enum Taken {
     Now(Session, Grant),
     ByParent,
 }
 
-/// The lock is the parent's: it renews it, and ends this process group too should the lock be lost.
+/// Runs the command under the lock of our parent. The parent renews it, and ends this process group, too, if the lock
+/// is lost.
 fn run_nested(runner: &Runner<'_>) -> Result<Status> {
     let child = runner.spawn(&[], None)?;
     let end = runner.supervise(&child, None).run()?;
@@ -150,7 +152,7 @@ fn run_nested(runner: &Runner<'_>) -> Result<Status> {
     Ok(end.status)
 }
 
-/// Whether `kvlock run` of this key started us and still holds it: the token in our environment is the holder's.
+/// Returns true if `kvlock run` of this key started us and still holds it: the holder has the token of our environment.
 fn is_held_by_parent(session: &Session, key: &str) -> Result<bool, KeyError> {
     let variable = |name| std::env::var(name).unwrap_or_default();
     if variable("KVLOCK_KEY") != key {

@@ -12,13 +12,13 @@ use crate::wait::WaitContext;
 /// Whether a command that ran into a conflict runs again, and how often.
 #[derive(clap::Args)]
 pub(crate) struct RetryArgs {
-    /// Run the command again if it exits with this code, or one of several: a conflict
+    /// Run the command again if it exits with this code, or one of these: a conflict
     #[arg(long, env = "KVLOCK_RETRY_ON", value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..), conflicts_with_all = ["reentrant", "adopt"])]
     retry_on: Vec<u8>,
-    /// Run it again at most so often
+    /// Run it again at most this often
     #[arg(long, env = "KVLOCK_RETRIES", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..1_000_000), allow_negative_numbers = true)]
     retries: u32,
-    /// Keep the lock for the next try for this long at most
+    /// Reserve the lock for the next try for this long at most
     #[arg(long, env = "KVLOCK_RESERVE", default_value = "1s")]
     reserve: HumanDuration,
 }
@@ -58,7 +58,7 @@ impl RetryArgs {
                 Verdict::RetryAfter(pause) => {
                     self.tell(runner, number, code, "trying again");
                     if let Err(interrupted) = wait.pause_or_interrupted(pause) {
-                        // Nothing is left behind.
+                        // This leaves nothing behind.
                         retrying.give_up();
                         return Err(interrupted);
                     }

@@ -24,7 +24,7 @@ Examples:
     kvlock semaphore make encoders 4
     kvlock semaphore run encoders -- ./encode.sh
 
-  One more, or two fewer once they are done:
+  One more at a time, or two fewer once they are done:
     kvlock semaphore make encoders 5
     kvlock semaphore make encoders 2
 
@@ -32,7 +32,7 @@ Examples:
     kvlock semaphore list
     kvlock semaphore status encoders";
 
-/// Semaphores: at most so many holders at a time
+/// Semaphores: locks with a limited number of holders
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Semaphore {
@@ -44,8 +44,9 @@ pub(crate) struct Semaphore {
 enum Command {
     /// Make a semaphore, or give it another size
     ///
-    /// It grows at once, and shrinks as permits come back, the free ones first: from the start nobody gets in while
-    /// more than the new size are held. If the wait for that is given up, the new size stands, and the exit code is 75.
+    /// It grows at once. When it shrinks, no new permits are granted until at most the new number are held, and --wait
+    /// limits how long the command waits for that. If the wait ends first, the new size stands, and the exit code is
+    /// 75.
     Make {
         #[command(flatten)]
         name: NameBefore,
@@ -57,7 +58,7 @@ enum Command {
     },
     /// Destroy a semaphore
     ///
-    /// Nobody gets in any more, and it is gone when all permits are back. If the wait for that is given up, it stays
+    /// No permits are granted from now on, and the semaphore is gone when all are back. If --wait ends first, it stays
     /// closed, and the exit code is 75.
     Destroy {
         #[command(flatten)]
@@ -65,9 +66,9 @@ enum Command {
         #[command(flatten)]
         wait: WaitArgs,
     },
-    /// Tell of all semaphores, how many permits they have and how many are held
+    /// Print all semaphores, with the numbers of their permits and of those held
     List,
-    /// Tell of one semaphore, and who holds its permits
+    /// Print one semaphore, and who holds its permits
     Status {
         #[command(flatten)]
         name: Name,
@@ -75,34 +76,34 @@ enum Command {
     Run(run::Run),
     /// Take a permit and print the grant, for `kvlock release` or `renew` in another process
     ///
-    /// The grant is one word on stdout. The permit is held for --lease from now on, and nothing renews it but `kvlock
-    /// renew`. Whoever has the word can release it.
+    /// The grant is one word on stdout. The lease begins now, and only `kvlock renew` renews it. Anyone who has the
+    /// word can release the permit.
     Acquire(PermitArgs),
-    /// End somebody's permit by force, and tell whose it was
+    /// End another holder's permit by force, and print whose it was
     ///
-    /// The holder learns it at its next renewal, and may be at work until then: the permit is free at once.
+    /// The permit is free at once. The holder notices at its next renewal and may be at work until then.
     Break {
         #[command(flatten)]
         name: NameBefore,
-        /// The permit's number, as `status` tells it
+        /// The permit's number, as `status` prints it
         #[arg(required_unless_present = "spelled_name", allow_negative_numbers = true, value_parser = permit)]
         permit: Option<u32>,
-        /// End only the grant with this token, as `status` tells it
+        /// End only the grant with this token, as `status` prints it
         #[arg(long, value_name = "N", env = "KVLOCK_IF_TOKEN")]
         if_token: Option<u64>,
     },
 }
 
-/// Most permits of a semaphore; the component refuses more, and this is for the help.
+/// The most permits that a semaphore can have, for the help. The component refuses more.
 const MAX_PERMITS: u32 = 1_000_000;
 
 fn permits(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (1..=MAX_PERMITS).contains(number));
-    number.ok_or_else(|| format!("give a name, and how many permits it is to have, in 1..={MAX_PERMITS}"))
+    number.ok_or_else(|| format!("give a name, and the number of its permits, in 1..={MAX_PERMITS}"))
 }
 
 fn permit(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "give a name, and the number of one of its permits, as `status` tells it".to_string())
+    text.parse().map_err(|_| "give a name, and the number of one of its permits, as `status` prints it".to_string())
 }
 
 impl Semaphore {
@@ -203,7 +204,7 @@ fn status(name: &str, global: &Global) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Nobody has made it, or the store forgot it a short while ago.
+/// Returns the error of a semaphore that nobody has made, or that the store has just lost.
 fn unknown(name: &str, quarantine: &str) -> Exit {
     let error = AcquireError::UnknownSemaphore { name: name.to_string() };
     Exit::usage(format!("{error}{quarantine}")).about(error)
@@ -217,7 +218,7 @@ fn headline(SemaphoreStatus { name, size, holders, quarantine, .. }: &SemaphoreS
     }
 }
 
-/// So many owners are named on a line; of more, their number is told.
+/// How many owners a line names. Of the others, it gives the number.
 const NAMED: usize = 5;
 
 fn owners(SemaphoreStatus { holders, .. }: &SemaphoreStatus) -> String {

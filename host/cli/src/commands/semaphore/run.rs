@@ -13,14 +13,14 @@ use crate::wait::WaitContext;
 
 /// Run a command while holding a permit
 ///
-/// The lease is renewed in the background for as long as the command runs. If the permit is lost all the same, the
-/// command's process group gets TERM, and KILL before the lease could have ended; the exit code is then 74. What has
-/// made itself a group or session of its own (setsid, timeout, a nested kvlock run) is not reached.
+/// kvlock renews the lease in the background as long as the command runs. If the permit is lost nevertheless, the
+/// command's process group gets TERM, and KILL before the lease can have ended; the exit code is then 74. Processes
+/// with a group or session of their own (setsid, timeout, a nested kvlock run) are not reached.
 ///
-/// The command finds KVLOCK_KEY (the semaphore), KVLOCK_PERMIT (the permit's number, from 0), KVLOCK_OWNER, KVLOCK_TOKEN
-/// (the fencing token, of this permit number) and KVLOCK_DEADLINE in its environment, as under `kvlock run`. kvlock exits
-/// with its exit code, or dies of the signal that it died of. What it leaves running in its process group is said, and
-/// seen to by --linger.
+/// The environment of the command has KVLOCK_KEY (the semaphore), KVLOCK_PERMIT (the permit's number, from 0),
+/// KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token of this permit number) and KVLOCK_DEADLINE, as under `kvlock run`.
+/// kvlock exits with its exit code, or dies of the signal that it died of. If the command leaves processes running in
+/// its group, kvlock says so, and --linger decides what happens to them.
 #[derive(clap::Args)]
 pub(crate) struct Run {
     #[command(flatten)]
