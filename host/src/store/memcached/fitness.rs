@@ -16,7 +16,7 @@ use super::super::StoreError;
 use super::connection::Connection;
 use super::dial::Dialing;
 use super::failure::Failure;
-use super::known::Known;
+use super::known::{Known, Unfit};
 use super::link::{Likeness, Link};
 use super::server::{Server, State};
 
@@ -26,13 +26,6 @@ const RECHECK: Duration = Duration::from_secs(3);
 /// How often a name is looked up and its addresses are dialed, to find out whether they lead to one server: a balancer
 /// that chooses at random between two is missed once in 128 times.
 const ROUNDS: usize = 8;
-
-/// Two servers were found under the name.
-#[derive(Debug)]
-pub(super) struct Unfit {
-    text: String,
-    checked: Instant,
-}
 
 /// What a look through several connections found.
 #[derive(Debug, Default)]

@@ -62,6 +62,13 @@ impl Known {
     }
 }
 
+/// Two servers were found under the name.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    pub(super) text: String,
+    pub(super) checked: Instant,
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
