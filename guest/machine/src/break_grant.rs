@@ -6,13 +6,10 @@ use core::ops::ControlFlow;
 
 use crate::error::KeyError;
 use crate::machine::{Event, Machine, Step};
-use crate::records::holder::Holder;
-use crate::records::record::Record;
+use crate::records::{Holder, Record};
 use crate::session::Session;
-use crate::values::kv::{Entry, Reply, Request, StoreError};
-use crate::values::name::{Key, RecordKey};
-use crate::values::time::Time;
-use crate::write::conditional::{Action, ConditionalWrite, WriteEnd};
+use crate::values::{Entry, Key, RecordKey, Reply, Request, StoreError, Time};
+use crate::write::{Action, ConditionalWrite, WriteEnd};
 
 /// How often `break` starts again because the holder wrote its record in between. A holder does so a few times per
 /// lease; a record that changes more often is changed by something else.
@@ -29,7 +26,7 @@ pub enum Broken {
     Other(Holder),
 }
 
-/// Ends somebody's grant, and tells whose.
+/// Ends somebody's grant, and names the holder.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Break {
     place: RecordKey,
@@ -89,8 +86,7 @@ impl Break {
         let write = ConditionalWrite::new(self.store_key.clone(), Action::Delete, entry.version, nonce, None);
         let mut write = Box::new(write.of_whoever_has(holder.token));
         let ask = write.start(now, None);
-        self.state = State::Deleting { write, holder: Box::new(holder) };
-        ask.into()
+        ask.within(&mut self.state, State::Deleting { write, holder: Box::new(holder) })
     }
 
     fn on_deleted(&mut self, session: &mut Session, holder: Holder, end: WriteEnd) -> Step<Outcome> {
@@ -126,10 +122,7 @@ impl Machine for Break {
             (State::Looking, Event::Reply(Reply::Entry(Err(error)))) => Step::Done(Err(error.into())),
             (State::Deleting { mut write, holder }, event) => match write.step(now, event) {
                 ControlFlow::Break(end) => self.on_deleted(session, *holder, end),
-                ControlFlow::Continue(ask) => {
-                    self.state = State::Deleting { write, holder };
-                    ask.into()
-                }
+                ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Deleting { write, holder }),
             },
             _ => Step::Done(Err(KeyError::OutOfOrder)),
         }

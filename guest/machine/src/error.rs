@@ -1,30 +1,29 @@
-//! What can go wrong, one type per operation. Outcomes that a caller plans for are values, not errors.
+//! Errors, one type per operation. Outcomes that a caller plans for are values, not errors.
 
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::time::Duration;
 
-use crate::records::holder::Holder;
-use crate::values::invalid::Invalid;
-use crate::values::kv::StoreError;
+use crate::records::Holder;
+use crate::values::{Invalid, StoreError};
 
-/// What an acquisition waits for.
+/// What a waiter waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum WaitingFor {
-    /// Its turn: the lock is free as far as is known.
+    /// Its turn: as far as is known the lock is free.
     Turn,
-    /// Somebody has the lock.
+    /// Another holder has the lock.
     Holder(Box<Holder>),
-    /// All permits of the semaphore are held, or more than are to be left of one that shrinks.
+    /// All permits of the semaphore are held; or it shrinks, and more are held than are to be left.
     Exhausted {
         /// How many permits it has.
         size: u32,
         /// How many are held.
         held: u32,
-        /// Somebody who holds one.
+        /// One of the holders.
         holder: Option<Box<Holder>>,
     },
-    /// The store's contents are too young to grant anything on, for this long.
+    /// The store's contents are too young to grant anything, for this long.
     Quarantine(Duration),
     /// The store does not answer.
     Outage(StoreError),
@@ -33,24 +32,24 @@ pub enum WaitingFor {
 /// Why there is no grant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum AcquireError {
-    /// Not free in the time allowed.
+    /// The wait is over.
     #[error("busy")]
     Busy {
-        /// How long it was waited.
+        /// How long the wait was.
         waited: Duration,
-        /// What stood in the way at the last try.
+        /// The obstacle at the last try.
         waiting_for: WaitingFor,
     },
-    /// The session holds the lock and did not ask for a re-entrant one.
+    /// The session holds the lock, and one of the two requests was not re-entrant.
     #[error("this session holds the lock already")]
     AlreadyHeld,
-    /// The session held the lock, acquired it once more, and found it lost.
+    /// The session held the lock, acquired it again, and found it lost.
     #[error("the lock was lost")]
     Lost(Option<Box<Holder>>),
-    /// It would have to be waited for while the session keeps this other key reserved.
+    /// The lock is held, and the session keeps this other key reserved: nobody waits with a reservation.
     #[error("this session keeps `{0}` reserved, and nobody waits with a reservation")]
     ReservesAnother(String),
-    /// The key's value is not a kvlock record; its beginning.
+    /// The key's value is not a kvlock record. This is its beginning.
     #[error("not a kvlock record: {0}")]
     Corrupt(String),
     /// There is no semaphore of the name, or it is being destroyed.
@@ -62,7 +61,7 @@ pub enum AcquireError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The driver answered a step with something else than it asked for, or went on after the end.
+    /// The driver answered a step with something else than the step asked for, or continued after the end.
     #[error("the machine was driven out of order")]
     OutOfOrder,
 }
@@ -70,14 +69,14 @@ pub enum AcquireError {
 /// Why a grant could not be renewed or released.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum GrantError {
-    /// The lock is not ours any more; who has it, where known.
+    /// The lock is no longer ours. This is the holder, if known.
     #[error("the lock was lost")]
     Lost(Option<Box<Holder>>),
     /// An argument is not legal.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// The store failed; the grant stands until its deadline, and the call can be tried again. After a release of
-    /// unknown outcome the grant is not to be relied on: it is unconfirmed.
+    /// The store failed. The grant stands until its deadline, and the call can be tried again. After a release of
+    /// unknown outcome the grant is unconfirmed: do not rely on it.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// See [`AcquireError::OutOfOrder`].
@@ -96,10 +95,10 @@ impl From<GrantError> for AcquireError {
     }
 }
 
-/// Why a key could not be looked at or broken.
+/// Why the status of a key could not be read, or its grant not be broken.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum KeyError {
-    /// The value is not a kvlock record, and is left as it is.
+    /// The value is not a kvlock record, and stays as it is.
     #[error("not a kvlock record: {0}")]
     Corrupt(String),
     /// A key is not legal.

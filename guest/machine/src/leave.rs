@@ -1,16 +1,15 @@
-//! Leaving the line: whoever gives up takes its ticket away, so that nobody waits for it.
+//! Leaving the wait list: a waiter that gives up takes its ticket out, so that nobody waits for it.
 
 use crate::machine::{Event, Machine, Step};
-use crate::records::wait_list::{ListedTicket, WaitList};
+use crate::records::{ListedTicket, WaitList};
 use crate::session::Session;
-use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, Version, WriteOutcome};
-use crate::values::time::Time;
+use crate::values::{DeleteOutcome, Entry, Reply, Request, Time, Version, WriteOutcome};
 
-/// How many writes it may take: somebody else may write the line at the same time.
+/// How many writes it may take: somebody else may write the list at the same time.
 const WRITES: u8 = 16;
 
-/// Takes the ticket of an acquisition that has ended without a grant out of the line. It never pauses, and ends after a
-/// few calls: what it leaves behind costs those who come later a moment.
+/// Takes the ticket of a wait that ended without a grant out of the wait list. It never pauses, and ends after a few
+/// calls: a ticket that stays behind costs later waiters a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Leave {
     listed: ListedTicket,
@@ -68,7 +67,7 @@ impl Machine for Leave {
             (State::Reading, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_read(entry),
             (State::Writing, Event::Reply(Reply::Write(Ok(WriteOutcome::Conflict(_)))))
             | (State::Writing, Event::Reply(Reply::Delete(Ok(DeleteOutcome::Conflict(_))))) => self.read(),
-            // Gone, or not to be had.
+            // The list is gone, or the store does not answer.
             _ => Step::Done(()),
         }
     }

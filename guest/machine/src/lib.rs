@@ -1,25 +1,61 @@
 //! The state machines of kvlock: what it means to hold a lock, and nothing else.
 //!
 //! A machine is a value that is fed [`Event`]s and answers with the next [`Step`]: make this call, sleep this long, or
-//! done. It has no I/O, no clock and no randomness: whoever drives it supplies all three, be it the component, a test
-//! on a virtual clock, or a model checker that tries every order of events. [`Machine`] shows the whole driver.
+//! done. It has no I/O, no clock and no randomness. Its driver supplies all three: the component, a test on a virtual
+//! clock, or a model checker that tries every order of events. [`Machine`] shows the whole driver.
 //!
-//! A [`Session`] is an owner and what it holds. [`Acquire`] makes a [`Grant`], [`Renew`] and [`Release`] use it,
-//! [`Release`] may hand it over by a [`Claim`], [`Status`] and [`Break`] look at anybody's. A [`Retry`] is work that may conflict, tried under a lock: [`BeginTry`]
-//! makes a [`Try`], [`Report`] tells what it came to.
+//! # The order of calls
+//!
+//! - [`Session::open`] makes an owner. It holds what the owner holds, and goes into every step.
+//! - [`Acquire`] waits for a lock and makes a [`Grant`]. [`Renew`] begins the grant's lease again, [`Release`] ends it.
+//!   [`Leave`] takes a dropped wait out of the wait list; [`Discard`] gives a dropped grant back.
+//! - A waiter's [`Acquire::claim`] lets the holder of the same process end its grant with [`Release::to`]: the lock is
+//!   handed over, and the waiter goes on with [`Event::HandedOver`].
+//! - [`Session::write_out`] and [`Session::resume`] carry a grant to another process.
+//! - [`Resize`] makes, resizes or destroys a semaphore, [`AcquirePermit`] waits for one of its permits, [`List`] tells
+//!   how semaphores stand. The grant of a permit is renewed and released like that of a lock.
+//! - A [`Retry`] is work that may conflict. [`Retry::begin`] makes it a [`Try`] that runs under the lock, and
+//!   [`Try::report`] makes it a `Retry` again, or ends it.
+//! - [`Status`] tells how keys stand, [`Break`] ends somebody's grant by force.
+//!
+//! # The rooms
+//!
+//! Each uses only those below it.
+//!
+//! ```text
+//! conflict_retry   semaphore                       machines that are made of machines
+//! acquire   discard                                a lock is waited for, a dropped grant given back
+//! release   renew   break_grant   status           one operation each
+//! write   leave   turn                             conditional writes; the wait list; when a waiter tries
+//! machine                                          Machine, Step, Event
+//! session                                          an owner and what it holds
+//! error   wait                                     errors; limited waits and their pauses
+//! records                                          what stands in the store
+//! values                                           keys, options, times, requests and replies
+//! ```
 //!
 //! # Invariants
 //!
-//! Each holds whatever the store answers and however late; the tests named show it, and `tests/random.rs` looks for
-//! a schedule that breaks one.
+//! Each holds whatever the store answers and however late. The tests named show it. `tests/random.rs`,
+//! `tests/semaphore_random.rs` and `tests/conflict_retry_random.rs` look for a schedule that breaks one.
 //!
-//! - **No read-then-write.** A record is made by `add`, and changed or removed only under the version it is known to
-//!   have: `tests/acquire.rs`, `tests/grant.rs`.
+//! - **No read-then-write.** A record is made by `add`, and changed or removed only under the version that it is known
+//!   to have: `tests/acquire.rs`, `tests/grant.rs`.
 //! - **A grant is valid for less than its lease**, counted from before the request left:
 //!   `a_grant_is_valid_from_before_its_request_left_and_less_a_margin`.
 //! - **Success is what the store confirmed**, or what was read back after an answer was lost: `tests/doubt.rs`.
 //! - **Nothing is granted in an era younger than the quarantine**: `tests/era.rs`.
 //! - **A value that is not ours is never written over**: `a_foreign_value_is_corrupt_and_left_alone`.
+//! - **A lock that is handed over is never free in between**: `a_lock_is_handed_over_by_one_write_and_is_never_free`.
+//! - **A semaphore never has more holders than its size**: `as_many_permits_as_the_size_are_granted_and_no_more`,
+//!   `a_permit_added_while_the_semaphore_shrinks_is_not_granted`.
+//! - **Waiters get the lock in order, within a bound**, and those that crashed delay the others only briefly:
+//!   `tests/fairness.rs`, `tests/line.rs`, `those_who_crash_while_they_wait_do_not_hold_up_the_others`.
+//! - **After a conflict the lock stays reserved for the next try, and no longer than it was to**:
+//!   `after_a_conflict_the_next_try_goes_first_while_others_wait`,
+//!   `a_reservation_nobody_takes_up_ends_when_it_was_to_although_the_store_keeps_it_longer`.
+//! - **A try that somebody else may have overtaken says so**:
+//!   `a_try_is_overtaken_if_somebody_had_the_lock_while_it_waited_or_while_its_reservation_was_gone`.
 #![no_std]
 #![forbid(unsafe_code)]
 extern crate alloc;

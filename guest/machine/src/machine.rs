@@ -3,10 +3,8 @@
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use crate::session::Session;
-use crate::session::hand_over::HandedOver;
-use crate::values::kv::{Reply, Request};
-use crate::values::time::Time;
+use crate::session::{HandedOver, Session};
+use crate::values::{Reply, Request, Time};
 
 /// What the driver is to do next.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -15,15 +13,29 @@ pub enum Step<O> {
     Call(Request),
     /// Come back with [`Event::Woken`] after this long; sooner is harmless.
     Sleep(Duration),
-    /// Nothing more: the machine has ended, and any further step is out of order.
+    /// The machine has ended. Any further step is out of order.
     Done(O),
 }
 
-/// A step of an inner machine that goes on.
+/// A session at one moment: what a step works with.
+pub(crate) struct Cx<'s> {
+    pub(crate) session: &'s mut Session,
+    pub(crate) now: Time,
+}
+
+/// A step of an inner machine that continues.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum InnerStep {
     Call(Request),
     Sleep(Duration),
+}
+
+impl InnerStep {
+    /// Makes it the step of the outer machine, which waits in this state.
+    pub(crate) fn within<S, O>(self, state: &mut S, waiting: S) -> Step<O> {
+        *state = waiting;
+        self.into()
+    }
 }
 
 impl<O> From<InnerStep> for Step<O> {
@@ -36,7 +48,7 @@ impl<O> From<InnerStep> for Step<O> {
 }
 
 impl<O> Step<O> {
-    /// For a machine that is made of others: what an inner one asks for, or what it came to.
+    /// Splits the step of an inner machine: what it asks for, or its outcome.
     pub(crate) fn split(self) -> ControlFlow<O, InnerStep> {
         match self {
             Step::Call(request) => ControlFlow::Continue(InnerStep::Call(request)),
@@ -53,9 +65,9 @@ pub enum Event {
     Start,
     /// The answer to the call.
     Reply(Reply),
-    /// The pause is over, or the driver looks in early.
+    /// The pause is over, or the driver wakes the machine early.
     Woken,
-    /// What an acquisition waits for was handed over to it, by its claim: in the pause, or before the first step.
+    /// The lock was handed over by the claim of this wait: during a pause, or before the first step.
     HandedOver(HandedOver),
 }
 
@@ -85,14 +97,14 @@ pub enum Event {
 /// }
 /// ```
 pub trait Machine {
-    /// What it comes to.
+    /// The result.
     type Outcome;
 
-    /// Goes on. `now` must not go back between steps of one session.
+    /// Continues. `now` must not go back between steps of one session.
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Self::Outcome>;
 
-    /// Whether a driver for which reading the clock is dear must read it for the step that takes this reply. If not,
-    /// nothing that is promised depends on how long the call took, and the time of the step before will do.
+    /// Returns true if the step that takes this reply needs a fresh reading of the clock. If not, no promise depends on
+    /// how long the call took: a driver to which the clock is expensive may pass the time of the step before.
     fn needs_fresh_time(&self, _reply: &Reply) -> bool {
         true
     }

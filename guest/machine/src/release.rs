@@ -1,4 +1,4 @@
-//! Release: conditional on the version that we wrote, so that nobody else's grant is ever touched.
+//! Releasing a grant, conditional on the version that we wrote: no other grant is ever touched.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -7,28 +7,22 @@ use core::time::Duration;
 
 use crate::error::GrantError;
 use crate::leave::Leave;
-use crate::machine::{Event, Machine, Step};
-use crate::records::record::Record;
-use crate::records::wait_list::{Ticket, WaitList, corrected, rounded};
-use crate::session::Session;
-use crate::session::grant::Grant;
-use crate::session::hand_over::{Claim, HandOverChain, HandedOver, MAX_CHAIN_LENGTH};
-use crate::session::hold::{Deadline, Doubt, Hold};
-use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl};
-use crate::values::name::RecordKey;
-use crate::values::options::to_trust;
-use crate::values::time::Time;
-use crate::write::conditional::{Action, ConditionalWrite, WriteEnd};
-use crate::write::rewrite::{HoldSnapshot, RecordRewrite, holder};
+use crate::machine::{Cx, Event, Machine, Step};
+use crate::records::{Record, Ticket, WaitList, corrected, rounded};
+use crate::session::{Claim, Deadline, Doubt, Grant, HandOverChain, HandedOver, Hold, MAX_CHAIN_LENGTH, Session};
+use crate::values::{DeleteOutcome, Entry, RecordKey, Reply, Request, StoreError, Time, Ttl, to_trust};
+use crate::write::{Action, ConditionalWrite, HoldSnapshot, RecordRewrite, WriteEnd, holder};
 
-/// What is told when the answer to the release of a grant that was never confirmed is lost, and nothing is there.
+/// The text of the error if the reply to the release of an unconfirmed grant is lost and no record is there.
 const UNCONFIRMED: &str = "the lock is free now, but may have been lost before it was released";
 
-/// Gives a lock back.
+type Outcome = Result<Released, GrantError>;
+
+/// Ends one hold of a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Release {
     grant: Grant,
-    /// To whom it goes, if it can be handed over.
+    /// The successor, if the lock can be handed over.
     successor: Option<Box<Claim>>,
     state: State,
 }
@@ -40,7 +34,7 @@ enum State {
         write: Box<RecordRewrite>,
         outcome: Released,
     },
-    /// Reading the line of those who wait elsewhere.
+    /// Reading the list of those who wait elsewhere.
     Looking {
         claim: Box<Claim>,
         line: Arc<str>,
@@ -53,7 +47,7 @@ enum State {
         before: HoldSnapshot,
         chain: HandOverChain,
     },
-    /// Taking the ticket of who was served out of the line.
+    /// Taking the ticket of the grant out of the list.
     Leaving {
         leave: Box<Leave>,
         outcome: Released,
@@ -66,11 +60,11 @@ enum State {
 pub enum Released {
     /// The lock is free.
     Freed,
-    /// A nested hold ended; it is still held so many times.
+    /// A nested hold ended; this many are left.
     Nested(u32),
-    /// Released, and taken for this long yet for its minimum time.
+    /// Released; the key stays taken this much longer, for its minimum hold.
     Kept(Duration),
-    /// It is the successor's now, which is to be told.
+    /// The lock is the successor's now. Pass this on to the successor.
     HandedOver(HandedOver),
 }
 
@@ -80,42 +74,42 @@ impl Release {
         Release { grant, successor: None, state: State::Fresh }
     }
 
-    /// Releases one hold, and if that frees the lock hands it over; unless the claim is for another key, or the lock
-    /// was handed over [`MAX_IN_A_ROW`] times in a row and others wait for it elsewhere: then the successor stands
-    /// behind them.
+    /// Releases one hold. If that would free the lock, the same write hands it over to the successor. The lock is
+    /// released normally instead if the claim is for another key, or after [`MAX_CHAIN_LENGTH`] consecutive hand-overs
+    /// while others wait elsewhere. In the latter case the successor joins the wait list behind them.
     pub fn to(grant: Grant, successor: Claim) -> Self {
         Release { grant, successor: Some(Box::new(successor)), state: State::Fresh }
     }
 
-    fn start(&mut self, session: &mut Session, now: Time) -> Step<Result<Released, GrantError>> {
-        let Some(hold) = session.valid_hold(&self.grant, now) else {
-            return Step::Done(Err(session.lost(&self.grant)));
+    fn start(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
+        let Some(hold) = cx.session.valid_hold(&self.grant, cx.now) else {
+            return Step::Done(Err(cx.session.lost(&self.grant)));
         };
-        let kept = hold.taken_until.map(|until| now.until(until)).unwrap_or_default();
+        let kept = hold.taken_until.map(|until| cx.now.until(until)).unwrap_or_default();
         let depth = hold.record.depth.saturating_sub(1);
         let record = |hold: &Hold| Record { depth, ..hold.record.clone() };
         if depth > 0 {
             // The end of a nested hold does not lengthen the lease.
             let ttl = match hold.deadline {
-                Deadline::At(deadline) => Ttl::After(to_trust(now.until(deadline))),
+                Deadline::At(deadline) => Ttl::After(to_trust(cx.now.until(deadline))),
                 Deadline::Never | Deadline::Unconfirmed => hold.record.lease.ttl(),
             };
             let (record, at_most) = (record(hold), hold.deadline);
-            return self.rewrite(hold, (record, ttl, Doubt::Rewritten, at_most), Released::Nested(depth), now);
+            return self.rewrite(hold, (record, ttl, Doubt::Rewritten, at_most), Released::Nested(depth), cx.now);
         }
         if !kept.is_zero() {
             let write = (record(hold), Ttl::After(kept), Doubt::GivenUp, Deadline::Unconfirmed);
-            return self.rewrite(hold, write, Released::Kept(kept), now);
+            return self.rewrite(hold, write, Released::Kept(kept), cx.now);
         }
         let (key, place) = (&self.grant.store_key, &hold.record.place);
         let claim = self.successor.take().filter(|claim| *claim.store_key == **key && claim.record.place == *place);
         match claim {
             Some(claim) if hold.chain.length >= MAX_CHAIN_LENGTH => {
-                let line = session.namespace().line(&claim.record.place.key);
+                let line = cx.session.namespace().line(&claim.record.place.key);
                 self.state = State::Looking { claim, line: line.clone() };
                 Step::Call(Request::Get { key: line })
             }
-            claim => self.give_up_hold(hold, now, claim),
+            claim => self.give_up_hold(hold, cx.now, claim),
         }
     }
 
@@ -128,20 +122,18 @@ impl Release {
         now: Time,
     ) -> Step<O> {
         let (write, ask) = RecordRewrite::start(&self.grant.store_key, hold, record, ttl, doubt, at_most, now);
-        self.state = State::Replacing { write: Box::new(write), outcome };
-        ask.into()
+        ask.within(&mut self.state, State::Replacing { write: Box::new(write), outcome })
     }
 
-    /// The line of those who wait elsewhere. Where there are any, the successor is to stand behind them.
+    /// Takes in the list of those who wait elsewhere. If there are any, the successor is to stand behind them.
     fn on_line(
         &mut self,
-        session: &mut Session,
-        now: Time,
+        cx: &mut Cx<'_>,
         (claim, line): (Box<Claim>, Arc<str>),
         reply: Result<Option<Entry>, StoreError>,
-    ) -> Step<Result<Released, GrantError>> {
-        let (Ok(entry), Some(hold)) = (reply, session.hold_of_mut(&self.grant)) else {
-            return self.give_up(session, now, None);
+    ) -> Step<Outcome> {
+        let (Ok(entry), Some(hold)) = (reply, cx.session.hold_of_mut(&self.grant)) else {
+            return self.give_up(cx, None);
         };
         let RecordKey { key, .. } = &claim.record.place;
         let mut waiting = entry.as_ref().map(|entry| WaitList::decode(key, &entry.value)).unwrap_or_default();
@@ -150,38 +142,28 @@ impl Release {
         let successor = Ticket::of(claim.record.nonce);
         let alone = waiting.len() == waiting.place(successor).map_or(0, |_| 1);
         let Some(entry) = entry.filter(|_| !alone) else {
-            // Who was first in the row stands there yet, and is not to pass for somebody who waits at the next look.
+            // The ticket of the first holder of the chain may still stand there: the next look must not count it.
             hold.chain.length = 0;
-            return self.give_up(session, now, Some(claim));
+            return self.give_up(cx, Some(claim));
         };
         if waiting.place(successor).is_none() {
             waiting.join(successor);
         }
-        // Those who are written into the line write nothing there themselves.
-        waiting.turn = Some(rounded(corrected(waiting.turn, now.since(hold.since))));
+        // A successor that is written into the list does not write its own turn length there.
+        waiting.turn = Some(rounded(corrected(waiting.turn, cx.now.since(hold.since))));
         self.state = State::LiningUp;
         Step::Call(waiting.rewrite(key, &line, entry.version))
     }
 
     /// Frees the lock, or writes what the claim says.
-    fn give_up(
-        &mut self,
-        session: &mut Session,
-        now: Time,
-        claim: Option<Box<Claim>>,
-    ) -> Step<Result<Released, GrantError>> {
-        match session.valid_hold(&self.grant, now) {
-            Some(hold) => self.give_up_hold(hold, now, claim),
-            None => Step::Done(Err(session.lost(&self.grant))),
+    fn give_up(&mut self, cx: &mut Cx<'_>, claim: Option<Box<Claim>>) -> Step<Outcome> {
+        match cx.session.valid_hold(&self.grant, cx.now) {
+            Some(hold) => self.give_up_hold(hold, cx.now, claim),
+            None => Step::Done(Err(cx.session.lost(&self.grant))),
         }
     }
 
-    fn give_up_hold(
-        &mut self,
-        hold: &mut Hold,
-        now: Time,
-        claim: Option<Box<Claim>>,
-    ) -> Step<Result<Released, GrantError>> {
+    fn give_up_hold(&mut self, hold: &mut Hold, now: Time, claim: Option<Box<Claim>>) -> Step<Outcome> {
         let action = match claim {
             Some(claim) => Action::HandOver { value: claim.value(), ttl: claim.record.lease.ttl() },
             None => Action::Delete,
@@ -191,64 +173,44 @@ impl Release {
         let mut write = write.of_hold(hold.record.token);
         let ask = write.start(now, None);
         let chain = hold.chain.next(hold.record.nonce);
-        self.state = State::GivingUp { write: Box::new(write), before: HoldSnapshot::of(hold, Doubt::GivenUp), chain };
-        ask.into()
+        ask.within(
+            &mut self.state,
+            State::GivingUp { write: Box::new(write), before: HoldSnapshot::of(hold, Doubt::GivenUp), chain },
+        )
     }
 
-    /// The lock is released: who was the last of the line takes its ticket out.
-    fn leave(
-        &mut self,
-        session: &mut Session,
-        now: Time,
-        outcome: Result<Released, GrantError>,
-    ) -> Step<Result<Released, GrantError>> {
-        match (outcome, session.contention.leave(&self.grant.store_key)) {
+    /// Ends the release. A grant that was the last of the wait list takes its ticket out first.
+    fn leave(&mut self, cx: &mut Cx<'_>, outcome: Result<Released, GrantError>) -> Step<Outcome> {
+        match (outcome, cx.session.contention.leave(&self.grant.store_key)) {
             (Ok(outcome @ Released::Freed), Some(listed)) => {
-                self.leaving(session, now, Event::Start, Box::new(Leave::new(*listed)), outcome)
+                self.leaving(cx, Event::Start, Box::new(Leave::new(*listed)), outcome)
             }
             (outcome, _) => Step::Done(outcome),
         }
     }
 
-    fn leaving(
-        &mut self,
-        session: &mut Session,
-        now: Time,
-        event: Event,
-        mut leave: Box<Leave>,
-        outcome: Released,
-    ) -> Step<Result<Released, GrantError>> {
-        match leave.step(session, now, event).split() {
+    fn leaving(&mut self, cx: &mut Cx<'_>, event: Event, mut leave: Box<Leave>, outcome: Released) -> Step<Outcome> {
+        match leave.step(cx.session, cx.now, event).split() {
             ControlFlow::Break(()) => Step::Done(Ok(outcome)),
-            ControlFlow::Continue(ask) => {
-                self.state = State::Leaving { leave, outcome };
-                ask.into()
-            }
+            ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Leaving { leave, outcome }),
         }
     }
 
-    fn on_replaced(&self, session: &mut Session, now: Time, outcome: Released) -> Result<Released, GrantError> {
+    fn on_replaced(&self, cx: &mut Cx<'_>, outcome: Released) -> Outcome {
         match outcome {
-            Released::Nested(_) => session.still_held(&self.grant, now)?,
-            Released::Kept(_) | Released::Freed | Released::HandedOver(_) => session.forget(&self.grant.store_key),
+            Released::Nested(_) => cx.session.still_held(&self.grant, cx.now)?,
+            Released::Kept(_) | Released::Freed | Released::HandedOver(_) => cx.session.forget(&self.grant.store_key),
         }
         Ok(outcome)
     }
 
-    fn on_given_up(
-        &self,
-        session: &mut Session,
-        now: Time,
-        before: HoldSnapshot,
-        chain: HandOverChain,
-        end: WriteEnd,
-    ) -> Result<Released, GrantError> {
+    fn on_given_up(&self, cx: &mut Cx<'_>, before: HoldSnapshot, chain: HandOverChain, end: WriteEnd) -> Outcome {
         let hold = match &end {
-            // It is not over.
+            // The hold is not over.
             WriteEnd::Failed { .. } | WriteEnd::OutOfOrder => None,
-            _ => session.freed(&self.grant, now),
+            _ => cx.session.freed(&self.grant, cx.now),
         };
-        let expired = hold.as_ref().is_none_or(|hold| hold.deadline.has_passed(now));
+        let expired = hold.as_ref().is_none_or(|hold| hold.deadline.has_passed(cx.now));
         let shared = hold.as_ref().is_none_or(|hold| hold.is_shared());
         match end {
             WriteEnd::Deleted => Ok(Released::Freed),
@@ -259,12 +221,12 @@ impl Release {
             // While the lease runs, only our own write ends the record; or a `break` or a loss of everything, and then
             // it is free of us too.
             WriteEnd::Vanished if !expired && !shared => Ok(Released::Freed),
-            // Or somebody else's who had the grant too, and it may have ended long before.
+            // It may as well be the write of another process that had the grant, too: the lock may have ended long ago.
             WriteEnd::Vanished if !expired => Err(StoreError::UnknownOutcome(UNCONFIRMED.into()).into()),
             WriteEnd::Vanished => Err(GrantError::Lost(None)),
             WriteEnd::Gone(entry) => Err(GrantError::Lost(holder(entry))),
             WriteEnd::Failed { error, in_doubt } => {
-                if let Some(hold) = session.hold_of_mut(&self.grant).filter(|_| !in_doubt) {
+                if let Some(hold) = cx.session.hold_of_mut(&self.grant).filter(|_| !in_doubt) {
                     before.restore(hold);
                 }
                 Err(error.into())
@@ -275,40 +237,35 @@ impl Release {
 }
 
 impl Machine for Release {
-    type Outcome = Result<Released, GrantError>;
+    type Outcome = Outcome;
 
-    fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Self::Outcome> {
+    fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
+        let cx = &mut Cx { session, now };
         match (core::mem::replace(&mut self.state, State::Ended), event) {
-            (State::Fresh, Event::Start) => self.start(session, now),
-            (State::Replacing { mut write, outcome }, event) => match write.step(session, now, event) {
-                ControlFlow::Break(Ok(())) => Step::Done(self.on_replaced(session, now, outcome)),
+            (State::Fresh, Event::Start) => self.start(cx),
+            (State::Replacing { mut write, outcome }, event) => match write.step(cx.session, cx.now, event) {
+                ControlFlow::Break(Ok(())) => Step::Done(self.on_replaced(cx, outcome)),
                 ControlFlow::Break(Err(error)) => Step::Done(Err(error)),
-                ControlFlow::Continue(ask) => {
-                    self.state = State::Replacing { write, outcome };
-                    ask.into()
-                }
+                ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Replacing { write, outcome }),
             },
             (State::Looking { claim, line }, Event::Reply(Reply::Entry(reply))) => {
-                self.on_line(session, now, (claim, line), reply)
+                self.on_line(cx, (claim, line), reply)
             }
-            // The line is advice: where it cannot be written it is done without.
-            (State::LiningUp, Event::Reply(Reply::Write(_))) => self.give_up(session, now, None),
-            (State::GivingUp { mut write, before, chain }, event) => match write.step(now, event) {
+            // The list is advice: if it cannot be written, the release goes on without it.
+            (State::LiningUp, Event::Reply(Reply::Write(_))) => self.give_up(cx, None),
+            (State::GivingUp { mut write, before, chain }, event) => match write.step(cx.now, event) {
                 ControlFlow::Break(end) => {
-                    let outcome = self.on_given_up(session, now, before, chain, end);
-                    self.leave(session, now, outcome)
+                    let outcome = self.on_given_up(cx, before, chain, end);
+                    self.leave(cx, outcome)
                 }
-                ControlFlow::Continue(ask) => {
-                    self.state = State::GivingUp { write, before, chain };
-                    ask.into()
-                }
+                ControlFlow::Continue(ask) => ask.within(&mut self.state, State::GivingUp { write, before, chain }),
             },
-            (State::Leaving { leave, outcome }, event) => self.leaving(session, now, event, leave, outcome),
+            (State::Leaving { leave, outcome }, event) => self.leaving(cx, event, leave, outcome),
             _ => Step::Done(Err(GrantError::OutOfOrder)),
         }
     }
 
-    /// What was deleted is given back, however late it is.
+    /// Returns false for a delete that happened: it counts, however late it is.
     fn needs_fresh_time(&self, reply: &Reply) -> bool {
         !matches!(reply, Reply::Delete(Ok(DeleteOutcome::Deleted)))
     }

@@ -1,18 +1,14 @@
-//! Renew: conditional on the version that we wrote, so that nobody else's grant is ever touched.
+//! Renewing a grant, conditional on the version that we wrote: no other grant is ever touched.
 
 use alloc::boxed::Box;
 use core::ops::ControlFlow;
 
 use crate::error::GrantError;
-use crate::machine::{Event, Machine, Step};
-use crate::records::record::{Record, Reserved};
-use crate::session::Session;
-use crate::session::grant::Grant;
-use crate::session::hold::{Deadline, Doubt};
-use crate::values::name::Text;
-use crate::values::options::Lease;
-use crate::values::time::Time;
-use crate::write::rewrite::RecordRewrite;
+use crate::machine::{Cx, Event, Machine, Step};
+use crate::records::{Record, Reserved};
+use crate::session::{Deadline, Doubt, Grant, Session};
+use crate::values::{Lease, Text, Time};
+use crate::write::RecordRewrite;
 
 type Outcome = Result<(), GrantError>;
 
@@ -33,7 +29,7 @@ enum State {
 }
 
 impl Renew {
-    /// Renews with the lease that the grant has, or with another.
+    /// Renews with this lease, or else with the grant's own.
     pub fn new(grant: Grant, lease: Option<Lease>) -> Self {
         Renew { grant, lease, reserved: None, state: State::Fresh }
     }
@@ -43,16 +39,16 @@ impl Renew {
         Renew { reserved: Some(Reserved { unit }), ..Renew::new(grant, Some(length)) }
     }
 
-    fn start(&mut self, session: &mut Session, now: Time) -> Step<Outcome> {
-        let Some(hold) = session.valid_hold(&self.grant, now) else {
-            return Step::Done(Err(session.lost(&self.grant)));
+    fn start(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
+        let Some(hold) = cx.session.valid_hold(&self.grant, cx.now) else {
+            return Step::Done(Err(cx.session.lost(&self.grant)));
         };
         let lease = self.lease.unwrap_or(hold.record.lease);
         let record = Record { lease, reserved: self.reserved.clone(), ..hold.record.clone() };
         let (doubt, at_most) = (Doubt::Rewritten, Deadline::Unconfirmed);
-        let (write, ask) = RecordRewrite::start(&self.grant.store_key, hold, record, lease.ttl(), doubt, at_most, now);
-        self.state = State::Replacing(Box::new(write));
-        ask.into()
+        let (write, ask) =
+            RecordRewrite::start(&self.grant.store_key, hold, record, lease.ttl(), doubt, at_most, cx.now);
+        ask.within(&mut self.state, State::Replacing(Box::new(write)))
     }
 }
 
@@ -60,15 +56,13 @@ impl Machine for Renew {
     type Outcome = Outcome;
 
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
+        let cx = &mut Cx { session, now };
         match (core::mem::replace(&mut self.state, State::Ended), event) {
-            (State::Fresh, Event::Start) => self.start(session, now),
-            (State::Replacing(mut write), event) => match write.step(session, now, event) {
-                ControlFlow::Break(Ok(())) => Step::Done(session.still_held(&self.grant, now)),
+            (State::Fresh, Event::Start) => self.start(cx),
+            (State::Replacing(mut write), event) => match write.step(cx.session, cx.now, event) {
+                ControlFlow::Break(Ok(())) => Step::Done(cx.session.still_held(&self.grant, cx.now)),
                 ControlFlow::Break(Err(error)) => Step::Done(Err(error)),
-                ControlFlow::Continue(ask) => {
-                    self.state = State::Replacing(write);
-                    ask.into()
-                }
+                ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Replacing(write)),
             },
             _ => Step::Done(Err(GrantError::OutOfOrder)),
         }

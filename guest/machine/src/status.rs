@@ -1,51 +1,46 @@
-//! Telling how keys stand: who has each, how many wait for it, and whether anything is granted yet.
+//! The status of keys: the holder of each, its waiters, and the quarantine.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::KeyError;
-use crate::machine::{Event, Machine, Step};
-use crate::records::holder::Holder;
-use crate::records::record::Record;
-use crate::records::wait_list::{Ticket, WaitList};
+use crate::machine::{Cx, Event, Machine, Step};
+use crate::records::{Holder, Record, Ticket, WaitList};
 use crate::session::Session;
-use crate::values::kv::{Entry, Reply, Request};
-use crate::values::name::{Key, RecordKey};
-use crate::values::time::Time;
+use crate::values::{Entry, Key, RecordKey, Reply, Request, Time};
 
-/// How a key stands.
+/// The status of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyStatus {
-    /// Who has it.
+    /// Its holder.
     pub state: KeyState,
-    /// How much longer nothing is granted, by the session's own rules; none if the store's contents are old enough.
+    /// How much longer nothing is granted, by the session's own rules. None if the store's contents are old enough.
     pub quarantine: Option<Duration>,
-    /// How many stand in its line.
+    /// How many stand in its wait list.
     pub waiters: u32,
 }
 
-/// Who has a key.
+/// The holder of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum KeyState {
     /// Nobody.
     Free,
     /// Somebody.
     Held(Holder),
-    /// Nobody works under it: it is reserved for the next try of a conflict retry.
+    /// Reserved for the next try of a conflict retry; nobody works under it.
     Reserved(Holder),
-    /// Somebody released it, and it is kept for its minimum time.
+    /// Released, and kept for its minimum hold.
     Kept(Holder),
-    /// Its value is not a kvlock record; its beginning.
+    /// Its value is not a kvlock record. This is its beginning.
     Corrupt(String),
 }
 
-/// Tells how keys stand: one call reads them all, and another asks each server that the session does not know for its
-/// era.
+/// Reads the status of keys: all by one call, and then the era of each server that the session does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Status {
     places: Vec<RecordKey>,
-    /// What was read of each, and the era in which it was written.
+    /// The status of each, and the era in which its entry was written.
     read: Vec<(KeyStatus, Option<u64>)>,
     state: State,
 }
@@ -67,25 +62,25 @@ impl Status {
         Status { places: keys.iter().map(RecordKey::lock).collect(), read: Vec::new(), state: State::Fresh }
     }
 
-    fn on_entries(&mut self, session: &Session, now: Time, entries: Vec<Option<Entry>>) -> Step<Outcome> {
+    fn on_entries(&mut self, cx: &mut Cx<'_>, entries: Vec<Option<Entry>>) -> Step<Outcome> {
         let mut entries = entries.into_iter();
         for place in &self.places {
             let (entry, line) = (entries.next().flatten(), entries.next().flatten());
             let era = entry.as_ref().or(line.as_ref()).map(|entry| entry.version.era);
             self.read.push((status(place, entry, line), era));
         }
-        self.tell(session, now, 0)
+        self.tell(cx, 0)
     }
 
-    /// Finds out for how long nothing is granted, from this key on.
-    fn tell(&mut self, session: &Session, now: Time, from: usize) -> Step<Outcome> {
+    /// Adds the quarantine of each key, from this one on.
+    fn tell(&mut self, cx: &mut Cx<'_>, from: usize) -> Step<Outcome> {
         for (index, (place, (status, era))) in self.places.iter().zip(&mut self.read).enumerate().skip(from) {
-            match session.quarantined(*era, now) {
+            match cx.session.quarantined(*era, cx.now) {
                 Some(left) => status.quarantine = left,
-                // Who has no entry may be on any server.
+                // A key without an entry may be on any server.
                 None => {
                     self.state = State::AskingEra(index);
-                    return Step::Call(Request::Era { key: session.store_key(place) });
+                    return Step::Call(Request::Era { key: cx.session.store_key(place) });
                 }
             }
         }
@@ -97,25 +92,26 @@ impl Machine for Status {
     type Outcome = Outcome;
 
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
+        let cx = &mut Cx { session, now };
         match (core::mem::replace(&mut self.state, State::Ended), event) {
             (State::Fresh, Event::Start) => {
                 self.state = State::Reading;
                 let mut keys = Vec::with_capacity(self.places.len() * 2);
                 for place in &self.places {
-                    keys.push(session.store_key(place));
-                    keys.push(session.namespace().line(&place.key));
+                    keys.push(cx.session.store_key(place));
+                    keys.push(cx.session.namespace().line(&place.key));
                 }
                 Step::Call(Request::GetMany { keys })
             }
             (State::Reading, Event::Reply(Reply::Entries(Ok(entries)))) if entries.len() == self.places.len() * 2 => {
-                self.on_entries(session, now, entries)
+                self.on_entries(cx, entries)
             }
             (State::AskingEra(index), Event::Reply(Reply::Era(Ok(era)))) => {
-                session.note(era, now);
+                cx.session.note(era, cx.now);
                 if let Some((_, known)) = self.read.get_mut(index) {
                     *known = Some(era.id);
                 }
-                self.tell(session, now, index)
+                self.tell(cx, index)
             }
             (State::Reading, Event::Reply(Reply::Entries(Err(error))))
             | (State::AskingEra(_), Event::Reply(Reply::Era(Err(error)))) => Step::Done(Err(error.into())),
@@ -130,7 +126,7 @@ fn status(place: &RecordKey, entry: Option<Entry>, line: Option<Entry>) -> KeySt
         None => KeyState::Free,
         Some((Err(excerpt), _)) => KeyState::Corrupt(excerpt),
         Some((Ok(record), entry)) => {
-            // Whoever writes the line next takes out who was served last.
+            // The next writer of the list takes out the one that was served last.
             line.serve(Ticket::of(record.nonce));
             match Holder::new(record, &entry) {
                 holder if holder.reserved => KeyState::Reserved(holder),

@@ -1,4 +1,4 @@
-//! Ending without the lock: the ticket is taken out of the line.
+//! Ending without the lock: the ticket is taken out of the wait list.
 
 use alloc::boxed::Box;
 use core::ops::ControlFlow;
@@ -7,46 +7,40 @@ use core::time::Duration;
 use super::state::{Acquire, Outcome, State};
 use crate::error::{AcquireError, WaitingFor};
 use crate::leave::Leave;
-use crate::machine::{Event, Machine, Step};
-use crate::session::Session;
-use crate::values::time::Time;
+use crate::machine::{Cx, Event, Machine, Step};
 
-/// Whoever learns so long after its wait was over that it gets nothing waits for no more answers.
+/// A waiter that gives up this long after its wait was over makes no more calls.
 const LATEST_LEAVE: Duration = Duration::from_millis(100);
 
 impl Acquire {
-    /// What takes its place in the line away when the wait is dropped; none if it has no place there, or the store does
-    /// not answer. The acquisition is over then.
+    /// Ends a wait that is dropped, and returns what takes its ticket out of the wait list. None if it has no place
+    /// there, or the store does not answer.
     pub fn leave(&mut self) -> Option<Leave> {
         let ended = matches!(core::mem::replace(&mut self.state, State::Ended), State::Ended | State::Leaving { .. });
         let there = !ended && !matches!(self.waiting_for, WaitingFor::Outage(_));
-        self.queue.take().filter(|_| there)?.listed().map(Leave::new)
+        self.member.take().filter(|_| there)?.listed().map(Leave::new)
     }
 
-    /// Ends, and leaves the line first if it stands there and the store answers, and soon.
-    pub(super) fn leave_with(&mut self, session: &mut Session, now: Time, outcome: Outcome) -> Step<Outcome> {
+    /// Ends. If it stands in the wait list and the store answers, and soon, it leaves the list first.
+    pub(super) fn leave_with(&mut self, cx: &mut Cx<'_>, outcome: Outcome) -> Step<Outcome> {
         let failed = matches!(outcome, Err(AcquireError::Store(_) | AcquireError::OutOfOrder));
-        let answers = !failed && self.wait.overrun(now) <= LATEST_LEAVE;
-        match self.queue.take().filter(|_| answers).and_then(|queue| queue.listed()) {
-            Some(listed) => self.leaving(session, now, Event::Start, Box::new(Leave::new(listed)), Box::new(outcome)),
+        let answers = !failed && self.wait.overrun(cx.now) <= LATEST_LEAVE;
+        match self.member.take().filter(|_| answers).and_then(|member| member.listed()) {
+            Some(listed) => self.leaving(cx, Event::Start, Box::new(Leave::new(listed)), Box::new(outcome)),
             None => Step::Done(outcome),
         }
     }
 
     pub(super) fn leaving(
         &mut self,
-        session: &mut Session,
-        now: Time,
+        cx: &mut Cx<'_>,
         event: Event,
         mut leave: Box<Leave>,
         outcome: Box<Outcome>,
     ) -> Step<Outcome> {
-        match leave.step(session, now, event).split() {
+        match leave.step(cx.session, cx.now, event).split() {
             ControlFlow::Break(()) => Step::Done(*outcome),
-            ControlFlow::Continue(ask) => {
-                self.state = State::Leaving { leave, outcome };
-                ask.into()
-            }
+            ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Leaving { leave, outcome }),
         }
     }
 }

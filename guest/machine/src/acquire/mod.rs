@@ -1,8 +1,8 @@
-//! Acquire: an `add` of a record with our nonce, tried until it succeeds or the wait is over.
+//! Waiting for a lock: an `add` of a record with our nonce, tried until it succeeds or the wait is over.
 //!
-//! What else may happen on the way: the lock is nested in one that the session holds; the record there is a late
-//! write of ours, or one to adopt; the store's contents are too young to grant anything on (quarantine); the store
-//! does not answer. Each is a state; the wait limit counts through all of them.
+//! On the way the session may turn out to hold the lock itself. The record there may be a late write of ours, or one to
+//! adopt. The store's contents may be too young to grant anything (quarantine), or the store does not answer. Each is a
+//! state; the limit of the wait counts through all of them.
 
 mod confirm;
 mod leave;

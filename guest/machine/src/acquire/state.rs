@@ -7,18 +7,12 @@ use core::time::Duration;
 use crate::error::{AcquireError, WaitingFor};
 use crate::leave::Leave;
 use crate::machine::Step;
-use crate::records::record::{Nonce, Record};
-use crate::session::Session;
-use crate::session::grant::Grant;
-use crate::session::hand_over::HandOverChain;
-use crate::turn::{AfterPause, Queue};
-use crate::values::kv::{EraInfo, StoreError, Version, WriteOutcome};
-use crate::values::name::{Key, RecordKey};
-use crate::values::options::LockOptions;
-use crate::values::time::Time;
+use crate::records::{Nonce, Record};
+use crate::session::{Grant, HandOverChain, Session};
+use crate::turn::{AfterPause, Member};
+use crate::values::{EraInfo, Key, LockOptions, RecordKey, StoreError, Time, Version, WriteOutcome};
 use crate::wait::{OUTAGE_PAUSE, Wait};
-use crate::write::conditional::ConditionalWrite;
-use crate::write::rewrite::RecordRewrite;
+use crate::write::{ConditionalWrite, RecordRewrite};
 
 pub(super) type Outcome = Result<Grant, AcquireError>;
 pub(super) type AddReply = Result<WriteOutcome, StoreError>;
@@ -32,20 +26,17 @@ pub struct Acquire {
     pub(super) options: LockOptions,
     pub(super) nonce: Nonce,
     pub(super) wait: Wait,
-    /// Whether it stands in the line while it waits.
-    pub(super) lines_up: bool,
-    /// What it knows of the line since it looked.
-    pub(super) queue: Option<Box<Queue>>,
+    /// Whether it stands in the wait list while it waits.
+    pub(super) joins_list: bool,
+    /// Its place in the wait list, since it looked.
+    pub(super) member: Option<Box<Member>>,
     pub(super) tries_since_look: u32,
     /// Whether it tried at all.
     pub(super) tried: bool,
     pub(super) waiting_for: WaitingFor,
-    /// A write was sent of which it is not known whether it happened, or may happen yet.
+    /// Whether a write of unknown outcome may have happened, or may still happen.
     pub(super) in_doubt: bool,
-    /// The lease was begun anew, because an answer took longer than it, and there was no pause since.
-    pub(super) begun_anew: bool,
-    /// It tried because a look found the lock free, and there was no pause since.
-    pub(super) hurried: bool,
+    pub(super) since_pause: SincePause,
     pub(super) met: Met,
     /// A reservation of somebody else that the last look found, and until when it is respected.
     pub(super) reservation: Option<(Version, Time)>,
@@ -54,13 +45,22 @@ pub struct Acquire {
     pub(super) state: State,
 }
 
+/// What happened since the last pause: each at most once, so that a wait that never pauses ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub(super) struct SincePause {
+    /// It tried because a look found the lock free.
+    pub(super) tried_on_look: bool,
+    /// It wrote the record again, because the answer had taken longer than the lease.
+    pub(super) renewed_on_arrival: bool,
+}
+
 /// What an acquisition has met since it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Met {
     Nothing,
     /// The lock was free when it looked.
     Free,
-    /// Somebody else has had the lock, or may have; the version that was met before all else, where it is known.
+    /// Somebody else has had the lock, or may have: the version that was met first, if it is known.
     Others(Option<Version>),
 }
 
@@ -72,9 +72,9 @@ pub(super) enum State {
         sent: Time,
     },
     Looking,
-    /// Writing itself into the line.
+    /// Writing its ticket into the wait list.
     Joining,
-    /// Taking away a line in which nobody is left.
+    /// Taking away a wait list in which nobody is left.
     Clearing,
     AskingEra {
         written: Box<Unconfirmed>,
@@ -90,8 +90,8 @@ pub(super) enum State {
         write: Box<ConditionalWrite>,
         record: Box<Record>,
     },
-    /// Taking back what was written into an era that is too young or could not be asked about, or what was answered
-    /// when the lease had no time left, and the wait none either or the store no better answer before.
+    /// Deleting our own record because it must not become a grant: its era is too young or unknown, or the lease had
+    /// expired when the reply arrived. The latter only if the wait is over, or the same happened to the previous try.
     Withdrawing {
         write: Box<ConditionalWrite>,
         then: WithdrawReason,
@@ -100,7 +100,7 @@ pub(super) enum State {
         until: Time,
         then: AfterPause,
     },
-    /// Leaving the line, because it ends without the lock.
+    /// Leaving the wait list, because it ends without the lock.
     Leaving {
         leave: Box<Leave>,
         outcome: Box<Outcome>,
@@ -133,18 +133,18 @@ pub(super) struct OuterHold {
 }
 
 impl Acquire {
-    /// A wait for `key`. The nonce must be 128 bits from a secure generator, new for each acquisition.
+    /// Waits for `key`. The nonce must be 128 bits from a secure generator, new for each acquisition.
     pub fn new(session: &Session, key: Key, options: LockOptions, nonce: Nonce) -> Self {
         Acquire::at(session, RecordKey::lock(&key), options, nonce)
     }
 
-    /// A wait for a lock or for one permit.
+    /// Waits for a lock or for one permit.
     pub(crate) fn at(session: &Session, place: RecordKey, options: LockOptions, nonce: Nonce) -> Self {
-        // Who tries once does not wait; a permit is as good as another.
-        let lines_up = options.line && place.permit.is_none() && options.wait != Some(Duration::ZERO);
+        // A single try does not wait; and one permit is as good as another.
+        let joins_list = options.line && place.permit.is_none() && options.wait != Some(Duration::ZERO);
         Acquire {
-            lines_up,
-            queue: None,
+            joins_list,
+            member: None,
             store_key: session.store_key(&place),
             wait: Wait::new(options.wait, options.interval, nonce.0),
             place,
@@ -154,8 +154,7 @@ impl Acquire {
             tried: false,
             waiting_for: WaitingFor::Turn,
             in_doubt: false,
-            begun_anew: false,
-            hurried: false,
+            since_pause: SincePause::default(),
             met: Met::Nothing,
             reservation: None,
             claimed: None,
@@ -163,12 +162,12 @@ impl Acquire {
         }
     }
 
-    /// Whether a record of ours may be in the store, or may get there yet.
+    /// Returns true if a record of ours may be in the store, or may still arrive there.
     pub(crate) fn is_in_doubt(&self) -> bool {
         self.in_doubt
     }
 
-    /// Whether somebody else may have had the lock since it began to be acquired.
+    /// Returns true if somebody else may have had the lock since the wait began.
     pub(crate) fn is_overtaken(&self) -> bool {
         matches!(self.met, Met::Others(_))
     }
@@ -182,19 +181,19 @@ impl Acquire {
         };
     }
 
-    /// It takes over a reservation. If that was there when this began, nobody has been at work since.
+    /// Notes that it takes over a reservation. If that stood there when the wait began, nobody has worked since.
     pub(super) fn meet_nobody_but(&mut self, reservation: Version) {
         if self.met == Met::Others(Some(reservation)) {
             self.met = Met::Nothing;
         }
     }
 
-    /// What is waited for at present.
+    /// Returns what it waits for at present.
     pub fn waiting_for(&self) -> &WaitingFor {
         &self.waiting_for
     }
 
-    /// The store does not answer, or refuses. An outage is ridden out as long as the wait lasts, from the first try on.
+    /// Rides an outage out as long as the wait lasts, from the first try on. A refusal ends the wait.
     pub(super) fn on_outage(&mut self, now: Time, error: StoreError) -> Step<Outcome> {
         if !error.is_outage() || self.wait.is_over(now) {
             return self.fail(error);
@@ -211,9 +210,9 @@ impl Acquire {
                 waiting_for => self.end(Err(AcquireError::Busy { waited: self.wait.waited(now), waiting_for })),
             };
         }
-        (self.begun_anew, self.hurried) = (false, false);
-        let (pause, then) = match &mut self.queue {
-            Some(queue) if at_least.is_zero() => queue.pause(now, &mut self.wait),
+        self.since_pause = SincePause::default();
+        let (pause, then) = match &mut self.member {
+            Some(member) if at_least.is_zero() => member.pause(now, &mut self.wait),
             _ => (at_least.saturating_add(self.wait.next_pause()), AfterPause::Try),
         };
         let pause = self.reservation.map_or(pause, |(_, until)| pause.min(now.until(until)));
@@ -226,7 +225,7 @@ impl Acquire {
 
     pub(super) fn fail(&mut self, error: StoreError) -> Step<Outcome> {
         self.end(Err(AcquireError::Store(match error {
-            // What failed since does not undo that a write may have happened.
+            // A later failure does not undo that a write may have happened.
             StoreError::Unavailable(text) if self.in_doubt => StoreError::UnknownOutcome(text),
             error => error,
         })))

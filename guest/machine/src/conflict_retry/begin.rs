@@ -7,27 +7,22 @@ use super::retry::{Retry, Try};
 use crate::acquire::Acquire;
 use crate::error::{AcquireError, GrantError, WaitingFor};
 use crate::leave::Leave;
-use crate::machine::{Event, Machine, Step};
-use crate::records::record::Nonce;
+use crate::machine::{Cx, Event, Machine, Step};
+use crate::records::Nonce;
 use crate::renew::Renew;
 use crate::session::Session;
-use crate::values::name::RecordKey;
-use crate::values::options::LockOptions;
-use crate::values::time::Time;
+use crate::values::{LockOptions, RecordKey, Time};
 use crate::wait::OUTAGE_PAUSE;
 
 type Begun = Result<Try, AcquireError>;
-/// What an inner machine is fed with.
-type Fed<'s> = (&'s mut Session, Time, Event);
-
 /// Begins a try: within one that runs, by its reservation, or by acquiring the lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BeginTry {
     tries: u32,
     nonce: Nonce,
-    /// What a renewal of the reservation waits for.
+    /// The obstacle of a renewal of the reservation.
     waiting_for: WaitingFor,
-    /// The lock was lost since, or its reservation is gone: somebody else may have had it.
+    /// Whether somebody else may have had the lock: it was lost, or its reservation is gone.
     overtaken: bool,
     state: Beginning,
 }
@@ -59,7 +54,7 @@ impl Try {
 }
 
 impl BeginTry {
-    /// What is waited for at present.
+    /// Returns what it waits for at present.
     pub fn waiting_for(&self) -> &WaitingFor {
         match &self.state {
             Beginning::Acquiring(_, acquire) => acquire.waiting_for(),
@@ -67,12 +62,12 @@ impl BeginTry {
         }
     }
 
-    /// How many tries have begun; this one has not.
+    /// Returns how many tries have begun; this one has not.
     pub fn tries(&self) -> u32 {
         self.tries
     }
 
-    /// What takes its place in the line away when the wait is dropped; see [`Acquire::leave`].
+    /// Ends a wait that is dropped; see [`Acquire::leave`].
     pub fn leave(&mut self) -> Option<Leave> {
         match &mut self.state {
             Beginning::Acquiring(_, acquire) => acquire.leave(),
@@ -80,7 +75,7 @@ impl BeginTry {
         }
     }
 
-    /// The work as it was before, for one that is not gone on with.
+    /// Returns the work as it was before, if the wait is dropped.
     pub fn into_retry(self) -> Option<Box<Retry>> {
         match self.state {
             Beginning::Fresh(retry) => Some(retry),
@@ -93,81 +88,75 @@ impl BeginTry {
         }
     }
 
-    /// Whoever runs within another try, or has a reservation, goes at once.
-    fn start(&mut self, mut retry: Box<Retry>, session: &mut Session, now: Time) -> Step<Begun> {
-        retry.wait.start(now);
+    /// Begins at once within another try, or with a reservation; otherwise acquires the lock.
+    fn start(&mut self, mut retry: Box<Retry>, cx: &mut Cx<'_>) -> Step<Begun> {
+        retry.wait.start(cx.now);
         (retry.reserved, retry.lost) = (None, false);
-        let store_key = session.store_key(&RecordKey::lock(&retry.key));
-        if let Some(grant) = session.running_try(&store_key, now) {
-            return Try::new(retry, grant, true, false).begun(session);
+        let store_key = cx.session.store_key(&RecordKey::lock(&retry.key));
+        if let Some(grant) = cx.session.running_try(&store_key, cx.now) {
+            return Try::new(retry, grant, true, false).begun(cx.session);
         }
-        match session.reservation(&store_key, &retry.options.lock.unit) {
-            Some(grant) => self.renew(Box::new(Try::new(retry, grant, false, false)), session, now),
-            None => self.acquire(retry, session, now),
+        match cx.session.reservation(&store_key, &retry.options.lock.unit) {
+            Some(grant) => self.renew(Box::new(Try::new(retry, grant, false, false)), cx),
+            None => self.acquire(retry, cx),
         }
     }
 
-    fn renew(&mut self, held: Box<Try>, session: &mut Session, now: Time) -> Step<Begun> {
+    fn renew(&mut self, held: Box<Try>, cx: &mut Cx<'_>) -> Step<Begun> {
         let renew = Renew::new(held.grant.clone(), Some(held.retry.options.lock.lease));
-        self.renewing(held, Box::new(renew), (session, now, Event::Start))
+        self.renewing(held, Box::new(renew), cx, Event::Start)
     }
 
-    fn renewing(&mut self, held: Box<Try>, mut renew: Box<Renew>, (session, now, event): Fed) -> Step<Begun> {
-        match renew.step(session, now, event).split() {
-            ControlFlow::Break(outcome) => self.on_renewed(session, now, held, outcome),
-            ControlFlow::Continue(ask) => {
-                self.state = Beginning::Renewing(held, renew);
-                ask.into()
-            }
+    fn renewing(&mut self, held: Box<Try>, mut renew: Box<Renew>, cx: &mut Cx<'_>, event: Event) -> Step<Begun> {
+        match renew.step(cx.session, cx.now, event).split() {
+            ControlFlow::Break(outcome) => self.on_renewed(cx, held, outcome),
+            ControlFlow::Continue(ask) => ask.within(&mut self.state, Beginning::Renewing(held, renew)),
         }
     }
 
-    fn on_renewed(
-        &mut self,
-        session: &mut Session,
-        now: Time,
-        mut held: Box<Try>,
-        outcome: Result<(), GrantError>,
-    ) -> Step<Begun> {
+    fn on_renewed(&mut self, cx: &mut Cx<'_>, mut held: Box<Try>, outcome: Result<(), GrantError>) -> Step<Begun> {
         match outcome {
-            Ok(()) => held.begun(session),
+            Ok(()) => held.begun(cx.session),
             Err(GrantError::Lost(_)) => {
                 self.overtaken = true;
-                self.acquire(held.retry, session, now)
+                self.acquire(held.retry, cx)
             }
-            Err(GrantError::Store(error)) if error.is_outage() && !held.retry.wait.is_over(now) => {
-                let pause = held.retry.wait.pause(now, OUTAGE_PAUSE);
+            Err(GrantError::Store(error)) if error.is_outage() && !held.retry.wait.is_over(cx.now) => {
+                let pause = held.retry.wait.pause(cx.now, OUTAGE_PAUSE);
                 self.waiting_for = WaitingFor::Outage(error);
-                self.state = Beginning::Pausing { held, until: now.after(pause) };
+                self.state = Beginning::Pausing { held, until: cx.now.after(pause) };
                 Step::Sleep(pause)
             }
             Err(error) => {
-                session.forsake(&held.grant);
+                cx.session.forsake(&held.grant);
                 Step::Done(Err(error.into()))
             }
         }
     }
 
-    fn acquire(&mut self, retry: Box<Retry>, session: &mut Session, now: Time) -> Step<Begun> {
-        let options = LockOptions { wait: retry.wait.left(now), ..retry.options.lock.clone() };
-        let acquire = Acquire::new(session, retry.key.clone(), options, self.nonce);
-        self.acquiring(retry, Box::new(acquire), (session, now, Event::Start))
+    fn acquire(&mut self, retry: Box<Retry>, cx: &mut Cx<'_>) -> Step<Begun> {
+        let options = LockOptions { wait: retry.wait.left(cx.now), ..retry.options.lock.clone() };
+        let acquire = Acquire::new(cx.session, retry.key.clone(), options, self.nonce);
+        self.acquiring(retry, Box::new(acquire), cx, Event::Start)
     }
 
-    fn acquiring(&mut self, retry: Box<Retry>, mut acquire: Box<Acquire>, (session, now, event): Fed) -> Step<Begun> {
-        match acquire.step(session, now, event).split() {
+    fn acquiring(
+        &mut self,
+        retry: Box<Retry>,
+        mut acquire: Box<Acquire>,
+        cx: &mut Cx<'_>,
+        event: Event,
+    ) -> Step<Begun> {
+        match acquire.step(cx.session, cx.now, event).split() {
             ControlFlow::Break(Ok(grant)) => {
-                Try::new(retry, grant, false, self.overtaken || acquire.is_overtaken()).begun(session)
+                Try::new(retry, grant, false, self.overtaken || acquire.is_overtaken()).begun(cx.session)
             }
-            // The wait counts over all tries.
+            // The wait counts through all tries.
             ControlFlow::Break(Err(AcquireError::Busy { waiting_for, .. })) => {
-                Step::Done(Err(AcquireError::Busy { waited: retry.wait.waited(now), waiting_for }))
+                Step::Done(Err(AcquireError::Busy { waited: retry.wait.waited(cx.now), waiting_for }))
             }
             ControlFlow::Break(Err(error)) => Step::Done(Err(error)),
-            ControlFlow::Continue(ask) => {
-                self.state = Beginning::Acquiring(retry, acquire);
-                ask.into()
-            }
+            ControlFlow::Continue(ask) => ask.within(&mut self.state, Beginning::Acquiring(retry, acquire)),
         }
     }
 }
@@ -176,15 +165,16 @@ impl Machine for BeginTry {
     type Outcome = Begun;
 
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Begun> {
+        let cx = &mut Cx { session, now };
         match (core::mem::replace(&mut self.state, Beginning::Ended), event) {
-            (Beginning::Fresh(retry), Event::Start) => self.start(retry, session, now),
-            (Beginning::Renewing(held, renew), event) => self.renewing(held, renew, (session, now, event)),
-            (Beginning::Acquiring(retry, acquire), event) => self.acquiring(retry, acquire, (session, now, event)),
-            (Beginning::Pausing { held, until }, Event::Woken) if now < until => {
+            (Beginning::Fresh(retry), Event::Start) => self.start(retry, cx),
+            (Beginning::Renewing(held, renew), event) => self.renewing(held, renew, cx, event),
+            (Beginning::Acquiring(retry, acquire), event) => self.acquiring(retry, acquire, cx, event),
+            (Beginning::Pausing { held, until }, Event::Woken) if cx.now < until => {
                 self.state = Beginning::Pausing { held, until };
-                Step::Sleep(now.until(until))
+                Step::Sleep(cx.now.until(until))
             }
-            (Beginning::Pausing { held, .. }, Event::Woken) => self.renew(held, session, now),
+            (Beginning::Pausing { held, .. }, Event::Woken) => self.renew(held, cx),
             _ => Step::Done(Err(AcquireError::OutOfOrder)),
         }
     }

@@ -4,12 +4,12 @@
 //! `Retry` again, or ends it: nobody can report what does not run, or begin while a try runs. Both machines are made
 //! of [`Acquire`], [`Renew`] and [`Release`].
 //!
-//! A reservation is a hold that nobody relies on. Its record says so, and for how long: whoever has seen it for that
-//! long takes it over, and the next try finds out whether it stands by one write under its version. It belongs to the
-//! session that made it, or to whoever has the name of the work.
+//! A reservation is a hold that nobody relies on. Its record says so, and for how long. A waiter that has seen it for
+//! that long takes it over; the next try finds out by one write under its version if it still stands. It belongs to the
+//! session that made it, or to every session that knows the name of the work.
 //!
-//! Work that ran into a conflict has changed nothing, by its own concurrency control. So nothing that becomes of the
-//! lock then is an error: the next try finds out, and acquires it anew where it must.
+//! Work that ran into a conflict has changed nothing, by its own concurrency control. So no loss of the lock is an
+//! error then: the next try finds out, and acquires the lock again if it must.
 
 mod begin;
 mod options;

@@ -1,30 +1,27 @@
-//! How to retry work that may conflict: options that were checked once, and cannot be wrong after.
+//! How to retry work that may conflict: options that are checked once, and cannot be wrong afterwards.
 
 use alloc::format;
 use core::time::Duration;
 
-use crate::values::invalid::Invalid;
-use crate::values::kv::Ttl;
-use crate::values::name::Text;
-use crate::values::options::{Lease, LockOptions, MIN_DURATION, within};
+use crate::values::{Invalid, Lease, LockOptions, MIN_DURATION, Text, Ttl, within};
 
-/// Most tries: more is a slip of the pen.
+/// The most tries: more is a slip of the pen.
 pub const MAX_TRIES: u32 = 1_000_000;
-/// Longest reservation: everybody else waits for whoever has one and may be dead.
+/// The longest reservation: all others wait for its owner, which may be dead.
 pub const MAX_RESERVE: Duration = Duration::from_secs(3600);
 /// The longest pause before the next try: all others wait meanwhile.
 const MAX_PAUSE: Duration = Duration::from_millis(100);
-/// The pause is no more than this part of the reservation, so that the next try finds it.
+/// The pause is at most this part of the reservation, so that the next try finds it.
 const PAUSES_PER_RESERVE: u32 = 4;
-/// How often work is tried when nobody says otherwise.
+/// The number of tries by default.
 const DEFAULT_TRIES: u32 = 11;
-/// How long a lock stays reserved after a conflict if nobody says otherwise: time to begin again, no more.
+/// How long a lock stays reserved after a conflict by default: time to begin again, no more.
 const DEFAULT_RESERVE: Lease = Lease::SECOND;
 
 /// How to retry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RetryOptions {
-    /// How to acquire the lock: plain, and without a minimum hold, which would keep it from those who come next.
+    /// How to acquire the lock: plain, and without a minimum hold, which would keep it from the next waiters.
     pub(crate) lock: LockOptions,
     pub(crate) tries: u32,
     pub(crate) reserve: Lease,
@@ -33,18 +30,19 @@ pub struct RetryOptions {
 }
 
 impl RetryOptions {
-    /// Eleven tries under this lease, a reservation of 1 s between them; waits for ever, looking at least every 50 ms.
+    /// Asks for eleven tries under this lease, with a reservation of 1 s between them. Waits for ever, and looks at
+    /// least every 50 ms.
     pub fn new(lease: Lease) -> Self {
         RetryOptions { lock: LockOptions::new(lease), tries: DEFAULT_TRIES, reserve: DEFAULT_RESERVE, pause: MAX_PAUSE }
     }
 
-    /// How long to wait for the lock over all tries: zero never waits, none waits for ever.
+    /// Sets how long to wait for the lock over all tries: zero never waits, none waits for ever.
     pub fn wait(mut self, wait: Option<Duration>) -> Result<Self, Invalid> {
         self.lock = self.lock.wait(wait)?;
         Ok(self)
     }
 
-    /// The longest pause between two looks at a busy lock, 1 ms to an hour.
+    /// Sets the longest pause between two looks at a busy lock, 1 ms to an hour.
     pub fn interval(mut self, interval: Duration) -> Result<Self, Invalid> {
         self.lock = self.lock.interval(interval)?;
         Ok(self)
@@ -56,7 +54,7 @@ impl RetryOptions {
         Ok(self)
     }
 
-    /// How many tries in all, 1 to a million.
+    /// Sets how many tries there are in all, 1 to a million.
     pub fn tries(mut self, tries: u32) -> Result<Self, Invalid> {
         if !(1..=MAX_TRIES).contains(&tries) {
             return Err(Invalid::new(format!("{tries} tries; 1 to {MAX_TRIES} are possible")));
@@ -65,7 +63,7 @@ impl RetryOptions {
         Ok(self)
     }
 
-    /// How long the lock stays ours after a conflict, 1 ms to an hour.
+    /// Sets how long the lock stays ours after a conflict, 1 ms to an hour.
     pub fn reserve(mut self, reserve: Duration) -> Result<Self, Invalid> {
         within("reservation", reserve, MIN_DURATION, MAX_RESERVE)?;
         self.reserve = Lease::new(Ttl::After(reserve))?;

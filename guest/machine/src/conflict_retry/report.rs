@@ -6,19 +6,13 @@ use core::ops::ControlFlow;
 use super::options::RetryOptions;
 use super::retry::{NextTry, Retry, Try, Unreported, WorkOutcome};
 use crate::error::GrantError;
-use crate::machine::{Event, Machine, Step};
+use crate::machine::{Cx, Event, Machine, Step};
 use crate::release::{Release, Released};
 use crate::renew::Renew;
-use crate::session::Session;
-use crate::session::grant::Validity;
-use crate::values::kv::Ttl;
-use crate::values::options::LockOptions;
-use crate::values::time::Time;
+use crate::session::{Session, Validity};
+use crate::values::{LockOptions, Time, Ttl};
 
 type Reported = Result<NextTry, Unreported>;
-
-/// What an inner machine is fed with.
-type Fed<'s> = (&'s mut Session, Time, Event);
 
 /// Ends a try: reserves the lock, or gives it back.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -36,32 +30,32 @@ enum Reporting {
 }
 
 impl Try {
-    /// Tells what its work came to.
+    /// Reports the outcome of its work.
     pub fn report(self, work: WorkOutcome) -> Report {
         Report { work, state: Reporting::Fresh(Box::new(self)) }
     }
 }
 
 impl Report {
-    fn start(&mut self, running: Box<Try>, session: &mut Session, now: Time) -> Step<Reported> {
+    fn start(&mut self, running: Box<Try>, cx: &mut Cx<'_>) -> Step<Reported> {
         if running.nested {
-            return Step::Done(self.end_within(session.validity(&running.grant, now)));
+            return Step::Done(self.end_within(cx.session.validity(&running.grant, cx.now)));
         }
-        let Some(back_in) = running.retry.goes_on(self.work) else { return self.release(running, session, now) };
+        let Some(back_in) = running.retry.goes_on(self.work) else { return self.release(running, cx) };
         let RetryOptions { reserve, lock: LockOptions { unit, .. }, .. } = &running.retry.options;
         let (reserve, unit) = (*reserve, unit.clone());
-        let Some(grant) = session.reserve(&running.grant, unit.clone()) else {
+        let Some(grant) = cx.session.reserve(&running.grant, unit.clone()) else {
             return Step::Done(Ok(Retry { lost: true, ..*running.retry }.after(None, back_in)));
         };
         let running = Box::new(Try { grant: grant.clone(), ..*running });
         if back_in.is_some_and(|back_in| Ttl::After(back_in) > reserve.ttl()) {
-            return self.release(running, session, now);
+            return self.release(running, cx);
         }
         let renew = Renew::reserving(grant, reserve, unit);
-        self.reserving(running, Box::new(renew), (session, now, Event::Start))
+        self.reserving(running, Box::new(renew), cx, Event::Start)
     }
 
-    /// The lock is the outer try's, and stays it.
+    /// Ends a try within another one, whose lock it is.
     fn end_within(&self, validity: Validity) -> Reported {
         match (self.work, validity) {
             (WorkOutcome::Conflict(_), _) => Ok(NextTry::Outermost),
@@ -70,24 +64,23 @@ impl Report {
         }
     }
 
-    fn release(&mut self, running: Box<Try>, session: &mut Session, now: Time) -> Step<Reported> {
+    fn release(&mut self, running: Box<Try>, cx: &mut Cx<'_>) -> Step<Reported> {
         let release = Release::new(running.grant.clone());
-        self.releasing(running, Box::new(release), (session, now, Event::Start))
+        self.releasing(running, Box::new(release), cx, Event::Start)
     }
 
-    fn reserving(&mut self, running: Box<Try>, mut renew: Box<Renew>, (session, now, event): Fed) -> Step<Reported> {
-        let outcome = match renew.step(session, now, event).split() {
+    fn reserving(&mut self, running: Box<Try>, mut renew: Box<Renew>, cx: &mut Cx<'_>, event: Event) -> Step<Reported> {
+        let outcome = match renew.step(cx.session, cx.now, event).split() {
             ControlFlow::Break(outcome) => outcome,
             ControlFlow::Continue(ask) => {
-                self.state = Reporting::Reserving(running, renew);
-                return ask.into();
+                return ask.within(&mut self.state, Reporting::Reserving(running, renew));
             }
         };
         if let Err(GrantError::OutOfOrder) = outcome {
             return out_of_order();
         }
         let Try { retry, grant, .. } = *running;
-        // Whether it stands the next try finds out, at no cost where it is known to be lost.
+        // The next try finds out if it stands, at no cost if it is known to be lost.
         let (back_in, lost) = (retry.goes_on(self.work).flatten(), matches!(outcome, Err(GrantError::Lost(_))));
         Step::Done(Ok(Retry { lost, ..*retry }.after(Some(grant), back_in)))
     }
@@ -96,14 +89,12 @@ impl Report {
         &mut self,
         running: Box<Try>,
         mut release: Box<Release>,
-        (session, now, event): Fed,
+        cx: &mut Cx<'_>,
+        event: Event,
     ) -> Step<Reported> {
-        match release.step(session, now, event).split() {
-            ControlFlow::Break(outcome) => Step::Done(self.on_released(session, running, outcome)),
-            ControlFlow::Continue(ask) => {
-                self.state = Reporting::Releasing(running, release);
-                ask.into()
-            }
+        match release.step(cx.session, cx.now, event).split() {
+            ControlFlow::Break(outcome) => Step::Done(self.on_released(cx.session, running, outcome)),
+            ControlFlow::Continue(ask) => ask.within(&mut self.state, Reporting::Releasing(running, release)),
         }
     }
 
@@ -113,7 +104,7 @@ impl Report {
         }
         if let Some(back_in) = running.retry.goes_on(self.work) {
             let Try { retry, grant, .. } = *running;
-            // What could not be given back the next try finds.
+            // The next try finds a lock that could not be released.
             let reserved = matches!(outcome, Err(GrantError::Store(_))).then_some(grant);
             let lost = matches!(outcome, Err(GrantError::Lost(_)));
             return Ok(Retry { lost, ..*retry }.after(reserved, back_in));
@@ -136,10 +127,11 @@ impl Machine for Report {
     type Outcome = Reported;
 
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Reported> {
+        let cx = &mut Cx { session, now };
         match (core::mem::replace(&mut self.state, Reporting::Ended), event) {
-            (Reporting::Fresh(running), Event::Start) => self.start(running, session, now),
-            (Reporting::Reserving(running, renew), event) => self.reserving(running, renew, (session, now, event)),
-            (Reporting::Releasing(running, release), event) => self.releasing(running, release, (session, now, event)),
+            (Reporting::Fresh(running), Event::Start) => self.start(running, cx),
+            (Reporting::Reserving(running, renew), event) => self.reserving(running, renew, cx, event),
+            (Reporting::Releasing(running, release), event) => self.releasing(running, release, cx, event),
             _ => out_of_order(),
         }
     }

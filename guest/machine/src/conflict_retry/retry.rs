@@ -6,9 +6,8 @@ use core::time::Duration;
 use super::options::RetryOptions;
 use crate::discard::Discard;
 use crate::error::GrantError;
-use crate::session::Session;
-use crate::session::grant::Grant;
-use crate::values::name::Key;
+use crate::session::{Grant, Session};
+use crate::values::Key;
 use crate::wait::Wait;
 
 /// Work between two tries, or before the first.
@@ -19,66 +18,65 @@ pub struct Retry {
     /// Counts from the first try on; its pauses are those between tries.
     pub(super) wait: Wait,
     pub(super) tries: u32,
-    /// The hold of the last try, which may stand yet.
+    /// The hold of the last try, which may still stand.
     pub(super) reserved: Option<Grant>,
-    /// The lock was lost before the last report.
+    /// Whether the lock was lost before the last report.
     pub(super) lost: bool,
 }
 
-/// A try that runs. A driver keeps one value and gives it up to the report; the copies are for those who explore
-/// states.
+/// A try that runs. A driver keeps one value and gives it up to the report; copies are for state explorers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Try {
     pub(super) retry: Box<Retry>,
     pub(super) grant: Grant,
-    /// It runs within a try of the same session, whose lock it is.
+    /// Whether it runs within a try of the same session, whose lock it is.
     pub(super) nested: bool,
     pub(super) overtaken: bool,
 }
 
-/// What the work of a try came to.
+/// The outcome of a try's work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorkOutcome {
     /// Done.
     Committed,
-    /// Its own concurrency control refused it: it can be tried again, after so long if that is known.
+    /// Its own concurrency control refused it. It can be tried again, after this long if that is known.
     Conflict(Option<Duration>),
-    /// It failed otherwise: trying again does not help.
+    /// It failed otherwise; another try does not help.
     Failed,
 }
 
-/// What follows a try.
+/// The step after a try.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NextTry {
     /// The lock is released. Nothing more to do.
     Finished,
-    /// Begin again after this long: the lock is reserved until then and somewhat longer, unless it was lost, or that is
-    /// longer than a reservation is to last.
+    /// Begin again after this long. The lock is reserved until then and somewhat longer, unless it was lost, or the
+    /// pause is longer than a reservation may last.
     RetryAfter(Duration, Box<Retry>),
-    /// That was the last try: the lock is released, or ends with its lease where the store fails.
+    /// That was the last try. The lock is released, or ends with its lease if the store fails.
     Exhausted,
-    /// It ran within another try of the session, which can be tried again. Only the outermost is reported as a conflict.
+    /// It ran within another try of the session. Report the conflict of the outermost one, which can be tried again.
     Outermost,
 }
 
-/// The lock was lost while the work ran, or could not be given back.
+/// The lock was lost while the work ran, or could not be released.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{error}")]
 pub struct Unreported {
-    /// What became of the lock.
+    /// The lock's error.
     pub error: GrantError,
-    /// The try where the store failed: it can be reported once more.
+    /// The try, if the store failed: it can be reported once more.
     pub again: Option<Box<Try>>,
 }
 
 impl Retry {
-    /// Work to be tried under the lock of `key`. The seed spreads the pauses: any random number will do.
+    /// Makes work that is tried under the lock of `key`. The seed spreads the pauses: any random number will do.
     pub fn new(key: Key, options: RetryOptions, seed: u128) -> Self {
         let wait = Wait::new(options.lock.wait, options.pause, seed);
         Retry { key, options, wait, tries: 0, reserved: None, lost: false }
     }
 
-    /// How many tries have begun.
+    /// Returns how many tries have begun.
     pub fn tries(&self) -> u32 {
         self.tries
     }
@@ -90,7 +88,7 @@ impl Retry {
         present.filter(|present| present == reserved).map(Discard::left_by_a_retry)
     }
 
-    /// Nobody has the retry any more: gives up a reservation that no name leads to.
+    /// Gives up a reservation that no name leads to, if the retry is dropped.
     pub fn abandon(&self, session: &mut Session) -> Option<Discard> {
         if self.options.lock.unit.is_none() {
             return self.give_up(session);
@@ -107,7 +105,7 @@ impl Retry {
         NextTry::RetryAfter(pause, Box::new(self))
     }
 
-    /// Whether work that came to this is tried again, and when if that is known.
+    /// Returns if work with this outcome is tried again; inside, when, if that is known.
     pub(super) fn goes_on(&self, work: WorkOutcome) -> Option<Option<Duration>> {
         match work {
             WorkOutcome::Conflict(back_in) if self.tries < self.options.tries => Some(back_in),
@@ -121,23 +119,23 @@ impl Try {
         Try { retry, grant, nested, overtaken }
     }
 
-    /// Its number; the first is 1.
+    /// Returns its number; the first is 1.
     pub fn number(&self) -> u32 {
         self.retry.tries
     }
 
-    /// The lock that is held while it runs.
+    /// Returns the lock that is held while it runs.
     pub fn grant(&self) -> &Grant {
         &self.grant
     }
 
-    /// Whether somebody else may have held the lock since the retry began, or since the last report; where that said
-    /// that it comes later than a reservation lasts, since it came.
+    /// Returns true if somebody else may have held the lock since the retry began, or since the last report. If that
+    /// report asked for a pause longer than a reservation lasts, the time counts from the end of the pause.
     pub fn is_overtaken(&self) -> bool {
         self.overtaken
     }
 
-    /// Nobody has the try any more: gives its lock back, unless that is an outer one's, or was written out.
+    /// Gives the lock of a dropped try back, unless it is an outer try's, or was written out.
     pub fn abandon(self, session: &Session) -> Option<Discard> {
         let own = !self.nested && session.hold_of(&self.grant).is_some_and(|held| !held.is_given_away());
         own.then(|| Discard::left_by_a_retry(self.grant))

@@ -1,32 +1,32 @@
-//! Who has a key, as a record tells it.
+//! The holder of a key, as its record names it.
 
 use alloc::string::String;
 
 use crate::records::record::Record;
-use crate::values::kv::{Entry, Ttl};
+use crate::values::{Entry, Ttl};
 
-/// Who has a key.
+/// The holder of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Holder {
     /// The key as its user wrote it.
     pub key: String,
     /// The owner's name.
     pub owner: String,
-    /// Where it runs, as it told.
+    /// Where it runs, in its own words.
     pub label: String,
     /// Unix nanoseconds of the grant by the holder's clock, if it had one.
     pub since: Option<u64>,
     /// The lease asked for.
     pub lease: Ttl,
-    /// How often it is held; 0 when it was released and is only kept for its minimum time.
+    /// How many times it is held; 0 if it was released and is only kept for its minimum hold.
     pub depth: u32,
     /// The grant's fencing token.
     pub token: u64,
-    /// How long the store will keep the record at least, where it can tell.
+    /// How long the store will keep the record at least, if it can tell.
     pub time_left: Option<Ttl>,
-    /// Which permit it is, if it is one of a semaphore.
+    /// The permit's number, if it is a permit of a semaphore.
     pub permit: Option<u32>,
-    /// Whether it is not in use, but reserved for the next try of a conflict retry, for as long as the lease says.
+    /// Whether it is not in use but reserved for the next try of a conflict retry, for as long as the lease says.
     pub reserved: bool,
 }
 

@@ -7,3 +7,11 @@ pub(crate) mod record;
 pub(crate) mod semaphore_definition;
 pub(crate) mod semaphore_list;
 pub(crate) mod wait_list;
+
+pub(crate) use holder::Holder;
+pub(crate) use permit_set::PermitSet;
+pub(crate) use portable_grant::{Minimum, PortableGrant};
+pub(crate) use record::{Nonce, Record, Reserved};
+pub(crate) use semaphore_definition::VersionedDefinition;
+pub(crate) use semaphore_list::SemaphoreList;
+pub(crate) use wait_list::{KEPT_FOR, LONGEST_TURN, ListedTicket, Ticket, WaitList, corrected, rounded};

@@ -12,7 +12,7 @@ pub const MAX_PERMITS: u32 = 1_000_000;
 pub(crate) struct PermitSet(Vec<(u32, u32)>);
 
 impl PermitSet {
-    /// The numbers from 0 on.
+    /// Returns the first `count` numbers.
     pub(crate) fn first(count: u32) -> Self {
         let mut numbers = PermitSet::default();
         numbers.grow_to(count);
@@ -27,7 +27,7 @@ impl PermitSet {
         self.0.iter().any(|&(low, high)| (low..=high).contains(&number))
     }
 
-    /// Up to `count` numbers, the smaller ones first, without the first `skip`.
+    /// Returns up to `count` numbers, the smaller ones first, without the first `skip`.
     pub(crate) fn part(&self, mut skip: u32, count: usize) -> Vec<u32> {
         let mut part = Vec::new();
         for &(low, high) in &self.0 {
@@ -41,7 +41,8 @@ impl PermitSet {
         part
     }
 
-    /// Up to `count` numbers from a position on, which is reduced to the count of all, and round the end; none twice.
+    /// Returns up to `count` numbers from a position on, and round the end, none twice. The position is reduced to the
+    /// count of all.
     pub(crate) fn round(&self, from: u32, count: usize) -> Vec<u32> {
         let position = from.checked_rem(self.len()).unwrap_or(0);
         let mut round = self.part(position, count);
@@ -50,7 +51,7 @@ impl PermitSet {
         round
     }
 
-    /// Adds the smallest numbers that are missing, until there are so many.
+    /// Adds the smallest missing numbers until there are `count`.
     pub(crate) fn grow_to(&mut self, count: u32) {
         let mut missing = count.saturating_sub(self.len());
         let mut next = 0;
@@ -78,7 +79,7 @@ impl PermitSet {
         }
     }
 
-    /// As `0-2,5,7-9`; nothing for none.
+    /// Writes the set as `0-2,5,7-9`, or as nothing.
     pub(crate) fn encode(&self) -> String {
         let mut text = String::new();
         for &(low, high) in &self.0 {
@@ -90,7 +91,7 @@ impl PermitSet {
         text
     }
 
-    /// Reads what [`encode`](Self::encode) writes. What it would not write is found out by writing it again.
+    /// Reads what [`encode`](Self::encode) writes. The caller writes it again to refuse another spelling.
     pub(crate) fn decode(text: &str) -> Option<Self> {
         let mut ranges = Vec::new();
         for range in text.split(',').filter(|range| !range.is_empty()) {

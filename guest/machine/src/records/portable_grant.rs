@@ -1,7 +1,7 @@
-//! A grant written out as one word, to be taken up by another process.
+//! A grant written out as one word, to be resumed by another process.
 //!
-//! The word holds all that is needed to renew or release: the record, the namespace and the version. Its secret is
-//! the record's nonce; a checksum tells a word that was cut or mistyped from one that was never ours.
+//! The word holds all that a renewal or release needs: the record, the namespace and the version. Its secret is the
+//! record's nonce. A checksum distinguishes a word that was cut or mistyped from one that was never ours.
 
 use alloc::format;
 use alloc::string::String;
@@ -12,15 +12,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use crate::records::record::Record;
-use crate::values::invalid::Invalid;
-use crate::values::kv::Version;
-use crate::values::name::Namespace;
-use crate::values::time::nanos;
+use crate::values::{Invalid, Namespace, Version, nanos};
 
 const PREFIX: &str = "kvlock1.";
 const CHECKSUM_BYTES: usize = 4;
 
-/// What a written grant holds.
+/// The content of a written grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PortableGrant {
     pub(crate) namespace: Namespace,
@@ -29,7 +26,7 @@ pub(crate) struct PortableGrant {
     pub(crate) record: Record,
 }
 
-/// For how long the key is to stay taken, as known at the moment of writing.
+/// How long the key is to stay taken, as known at the moment of writing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Minimum {
     pub(crate) left: Duration,
@@ -89,10 +86,6 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::record::Nonce;
-    use crate::values::kv::Ttl;
-    use crate::values::name::{Key, RecordKey, Text};
-    use crate::values::options::{Lease, Mode};
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
@@ -101,19 +94,7 @@ mod tests {
             namespace: Namespace::new("kvlock").unwrap(),
             version: Version { era: 7, number: 9 },
             minimum: None,
-            record: Record {
-                place: RecordKey::lock(&Key::new("k").unwrap()),
-                owner: Text::owner("me").unwrap(),
-                label: Text::label("").unwrap(),
-                nonce: Nonce(1),
-                mode: Mode::Plain,
-                depth: 1,
-                since: None,
-                lease: Lease::new(Ttl::Forever).unwrap(),
-                reserved: None,
-                turn: None,
-                token: None,
-            },
+            record: Record::sample("k"),
         }
     }
 

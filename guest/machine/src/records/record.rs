@@ -14,13 +14,13 @@
 //! token: 1795230245000000042
 //! ```
 //!
-//! A lock that is reserved for the next try of a conflict retry, and not in use, has one or two lines more after its
-//! lease, which is the time for which it is reserved: `reserved: 1s`, and the name of the work, `for: request 4711`, if it
-//! has one.
+//! A lock that is reserved for the next try of a conflict retry, and not in use, has one or two more lines after its
+//! lease: the time for which it is reserved, `reserved: 1s`, and the name of the work, if it has one, `for: request
+//! 4711`.
 //!
-//! `since` is missing when the holder had no wall clock, `turn` when it did not have to wait (a turn is the time from one
-//! grant to the next, as it found it while it waited), `token` until the record is written a second time (before that it
-//! is the version of the entry itself).
+//! `since` is missing if the holder had no wall clock. `turn` is the time from one grant to the next, as the holder
+//! measured it; it is missing if the holder did not have to wait. `token` is missing until the record is written a
+//! second time: before that it is the version of the entry itself.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -28,12 +28,10 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::values::calendar;
-use crate::values::kv::Ttl;
-use crate::values::name::{Key, RecordKey, Text};
-use crate::values::options::{Lease, Mode};
 use crate::values::text::{
     Lines, escape, excerpt, parse_seconds, push_decimal, push_escaped, push_hex, push_seconds, unescape,
 };
+use crate::values::{Key, Lease, Mode, RecordKey, Text, Ttl};
 
 const LOCK: &str = "kvlock/1 lock";
 /// That of a permit has one line more, `permit: 3`, and its key is the semaphore's name.
@@ -41,7 +39,7 @@ const PERMIT: &str = "kvlock/1 permit";
 /// Room for all of a record but its names.
 const ROOM: usize = 200;
 
-/// 128 random bits that tell one acquisition from every other.
+/// 128 random bits that distinguish one acquisition from every other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 // Aligned as its halves are: WebAssembly has nothing longer, and allocators take more room and time for what has to lie
 // at a multiple of 16.
@@ -49,15 +47,16 @@ const ROOM: usize = 200;
 pub struct Nonce(pub u128);
 
 impl Nonce {
-    /// That of whoever takes up the grant: the half that stands in the line is the acquisition's, the other its own, so
-    /// that its writes are not taken for those of others who have the grant.
+    /// Returns the nonce of a process that resumes the grant. The half that stands in the wait list is the
+    /// acquisition's. The other is its own, so that its writes are not mistaken for those of others that have the
+    /// grant.
     pub(crate) fn taken_up_by(self, other: Nonce) -> Self {
         const LOWER: u128 = u64::MAX as u128;
         Nonce(self.0 & !LOWER | other.0 & LOWER)
     }
 }
 
-/// What is known of a held lock to everybody who reads the store.
+/// The public facts about a held lock: everybody that reads the store knows them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Record {
     pub(crate) place: RecordKey,
@@ -65,26 +64,27 @@ pub struct Record {
     pub(crate) label: Text,
     pub(crate) nonce: Nonce,
     pub(crate) mode: Mode,
-    /// How often it is held; 0 when it was released and is only kept for its minimum time.
+    /// How many times it is held; 0 if it was released and is only kept for its minimum hold.
     pub(crate) depth: u32,
     pub(crate) since: Option<u64>,
     pub(crate) lease: Lease,
     /// It is not in use: for the length of its lease it is kept for the next try of a conflict retry.
     pub(crate) reserved: Option<Reserved>,
-    /// How long turns are, for those who wait to know when to look.
+    /// How long turns are: waiters look accordingly.
     pub(crate) turn: Option<Duration>,
     pub(crate) token: Option<u64>,
 }
 
-/// For whom a lock is reserved.
+/// The unit of work that a lock is reserved for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Reserved {
-    /// The name of the work, by which it is found from elsewhere; none: only the session that reserved it finds it.
+    /// The name of the work, by which other sessions find the reservation. None: only the session that reserved it
+    /// does.
     pub(crate) unit: Option<Text>,
 }
 
 impl Record {
-    /// The record as text.
+    /// Returns the record as text.
     pub fn encode(&self) -> Vec<u8> {
         let names = [self.place.key.as_str(), self.owner.as_str(), self.label.as_str()];
         let room = names.iter().fold(ROOM, |room, name| room.saturating_add(name.len()));
@@ -133,18 +133,38 @@ impl Record {
         text
     }
 
-    /// Reads a record; a text of the value's beginning if it is not one.
+    /// Reads a record. Fails with the value's beginning if it is not one.
     pub fn decode(value: &[u8]) -> Result<Record, String> {
         parse(value).ok_or_else(|| excerpt(value))
     }
 
-    /// Reads the record of this place; that of another one is no better than a foreign value.
+    /// Reads the record of this key. The record of another one is no better than a foreign value.
     pub(crate) fn decode_for(place: &RecordKey, value: &[u8]) -> Result<Record, String> {
         let record = Record::decode(value)?;
         if record.place != *place {
             return Err(format!("the record of another key: {}", escape(&record.place.to_string())));
         }
         Ok(record)
+    }
+}
+
+#[cfg(test)]
+impl Record {
+    /// Makes a plain record for tests.
+    pub(crate) fn sample(key: &str) -> Self {
+        Record {
+            place: RecordKey::lock(&Key::new(key).unwrap()),
+            owner: Text::owner("me").unwrap(),
+            label: Text::label("").unwrap(),
+            nonce: Nonce(1),
+            mode: Mode::Plain,
+            depth: 1,
+            since: None,
+            lease: Lease::new(Ttl::Forever).unwrap(),
+            reserved: None,
+            turn: None,
+            token: None,
+        }
     }
 }
 
@@ -218,17 +238,12 @@ mod tests {
 
     fn sample() -> Record {
         Record {
-            place: RecordKey::lock(&Key::new("report").unwrap()),
             owner: Text::owner("nightly").unwrap(),
             label: Text::label("web-1 pid 4711").unwrap(),
             nonce: Nonce(0x6c62_272e_07bb_0142_62b8_2175_6295_c58d),
-            mode: Mode::Plain,
-            depth: 1,
             since: Some(1_795_230_245_678_901_000),
             lease: Lease::new(Ttl::After(Duration::from_secs(30))).unwrap(),
-            reserved: None,
-            turn: None,
-            token: None,
+            ..Record::sample("report")
         }
     }
 

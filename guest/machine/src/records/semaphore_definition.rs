@@ -1,4 +1,4 @@
-//! What stands in the store for a semaphore as a whole.
+//! The record of a semaphore as a whole.
 //!
 //! ```text
 //! kvlock/1 semaphore
@@ -12,10 +12,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::permit_set::{MAX_PERMITS, PermitSet};
-use crate::values::invalid::Invalid;
-use crate::values::kv::{Entry, Version};
-use crate::values::name::Key;
 use crate::values::text::{Lines, escape, excerpt, unescape};
+use crate::values::{Entry, Invalid, Key, Version};
 
 const HEADING: &str = "kvlock/1 semaphore";
 
@@ -23,7 +21,7 @@ const HEADING: &str = "kvlock/1 semaphore";
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Definition {
     name: Key,
-    /// How many may be held; 0 when it is being destroyed.
+    /// How many permits may be held; 0 while it is being destroyed.
     pub(crate) permits: u32,
     /// The numbers that may be held; more than `permits` while it shrinks, never fewer.
     pub(crate) numbers: PermitSet,
@@ -41,24 +39,24 @@ impl Definition {
         Definition { name: name.clone(), permits, numbers: PermitSet::first(permits) }
     }
 
-    /// The same semaphore with another size. The numbers beyond it are taken out once they are free.
+    /// Returns the same semaphore with another size. Surplus numbers are taken out once they are free.
     pub(crate) fn resized(&self, permits: u32) -> Self {
         let mut numbers = self.numbers.clone();
         numbers.grow_to(permits);
         Definition { name: self.name.clone(), permits, numbers }
     }
 
-    /// How many numbers are still to be taken out.
+    /// Returns how many numbers are still to be taken out.
     pub(crate) fn surplus(&self) -> u32 {
         self.numbers.len().saturating_sub(self.permits)
     }
 
-    /// Whether a holder of this number may be granted a permit.
+    /// Returns true if a holder of this number may be granted a permit.
     pub(crate) fn grants(&self, number: u32) -> bool {
         self.surplus() == 0 && self.numbers.contains(number)
     }
 
-    /// The definition without numbers that are free, as many as are to go; the largest first.
+    /// Returns the definition without surplus numbers that are free. The largest go first.
     pub(crate) fn without(&self, free: &[u32]) -> Self {
         let mut without = self.clone();
         let surplus = usize::try_from(self.surplus()).unwrap_or(usize::MAX);
@@ -86,7 +84,7 @@ impl Definition {
 }
 
 impl VersionedDefinition {
-    /// Reads the definition of this semaphore; the beginning of what is there instead.
+    /// Reads the definition of this semaphore. Fails with the beginning of a value that is not one.
     pub(crate) fn read(name: &Key, entry: &Entry) -> Result<Self, String> {
         let definition = Definition::decode(&entry.value).filter(|definition| definition.name == *name);
         let definition = definition.ok_or_else(|| excerpt(&entry.value))?;
@@ -94,7 +92,7 @@ impl VersionedDefinition {
     }
 }
 
-/// Takes a semaphore's size.
+/// Checks a semaphore's size.
 pub(crate) fn size(permits: u32) -> Result<u32, Invalid> {
     if (1..=MAX_PERMITS).contains(&permits) {
         return Ok(permits);

@@ -11,9 +11,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::values::kv::{Entry, Request, Ttl};
-use crate::values::name::Key;
 use crate::values::text::{Lines, escape, excerpt, unescape};
+use crate::values::{Entry, Key, Request, Ttl};
 
 const HEADING: &str = "kvlock/1 semaphores";
 
@@ -22,7 +21,7 @@ const HEADING: &str = "kvlock/1 semaphores";
 pub(crate) struct SemaphoreList(Vec<Key>);
 
 impl SemaphoreList {
-    /// Reads the list; none there is an empty one. The beginning of what is there instead.
+    /// Reads the list; without an entry it is empty. Fails with the beginning of a value that is not a list.
     pub(crate) fn read(entry: Option<&Entry>) -> Result<Self, String> {
         let Some(entry) = entry else { return Ok(SemaphoreList::default()) };
         SemaphoreList::decode(&entry.value).ok_or_else(|| excerpt(&entry.value))
@@ -32,7 +31,7 @@ impl SemaphoreList {
         self.0
     }
 
-    /// The write that lists a name, or takes it out; none if nothing is to be changed.
+    /// Returns the write that lists a name or takes it out; none if there is nothing to change.
     pub(crate) fn write(mut self, key: Arc<str>, name: &Key, listed: bool, entry: Option<&Entry>) -> Option<Request> {
         match (self.0.binary_search(name), listed) {
             (Err(place), true) => self.0.insert(place, name.clone()),

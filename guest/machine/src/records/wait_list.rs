@@ -1,7 +1,8 @@
-//! The line of those who wait for a lock: who is to have it next, in the order in which they came.
+//! The wait list of a lock: who is to have it next, in the order in which they came.
 //!
-//! It is an entry beside the lock's own, written by whoever joins, and advice: who holds the lock is decided by the
-//! `add` of its record alone. Whoever disregards the line, or finds it gone, is unfair to others, and nothing worse.
+//! It is an entry beside the lock's own, written by each waiter that joins. It is advice: only the `add` of its record
+//! decides who holds the lock. A waiter that disregards the list, or finds it gone, is unfair to others, and nothing
+//! worse.
 //!
 //! ```text
 //! kvlock/1 line
@@ -10,35 +11,33 @@
 //! waiting: 6c62272e07bb0142 ~1f83d9abfb41bd6b 5be0cd19137e2179
 //! ```
 //!
-//! Each waiter is told by the first half of its acquisition's nonce. The holder's record tells who was served last, and
-//! whoever writes the line next takes that one out; the last of the line does it itself, when it releases the lock.
-//! Whoever gives up takes itself out. Those before the one that was served were passed over, perhaps because they
-//! crashed: they get a mark each time, and with the fourth they are taken out. A turn is the time from one grant to the
-//! next, as the last writer who knew it found it to be.
+//! Each waiter stands there by the first half of its acquisition's nonce. The holder's record names the one that was
+//! served last, and the next writer of the list takes it out; the last of the list does so itself when it releases the
+//! lock. A waiter that gives up takes itself out. Those before the one that was served were passed over, perhaps
+//! because they crashed: they get a mark each time, and the fourth takes them out. A turn is the time from one grant to
+//! the next, as the last writer that knew it measured it.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::records::record::Nonce;
-use crate::values::kv::{Request, Ttl, Version};
-use crate::values::name::Key;
-use crate::values::options::MAX_INTERVAL;
 use crate::values::text::{Lines, parse_seconds, push_escaped, push_hex, push_seconds, unescape};
+use crate::values::{Key, MAX_INTERVAL, Request, Ttl, Version};
 
 const HEADING: &str = "kvlock/1 line";
-/// The line is forgotten when nobody has joined it for so long. Who waits longer joins anew, and those who are next
-/// look most often.
+/// The list is forgotten when nobody has joined it for this long. A waiter that waits longer joins again; the first
+/// ones look most often.
 pub(crate) const KEPT_FOR: Duration = Duration::from_secs(60);
-/// So many stand in the line; more wait until there is room, and try now and then meanwhile.
+/// The most waiters in a list. More of them wait until there is room, and try now and then meanwhile.
 const MOST: usize = 64;
-/// Who was passed over so often is not there any more.
+/// A waiter that was passed over this many times is gone.
 const PASSES: usize = 4;
 
-/// Beyond that it does not matter how long a turn takes: no pause is longer.
+/// The longest turn that matters: no pause is longer.
 pub(crate) const LONGEST_TURN: Duration = MAX_INTERVAL;
 
-/// Who stands in a line.
+/// A waiter's mark in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ticket(pub(crate) u64);
 
@@ -65,7 +64,7 @@ pub(crate) struct ListedTicket {
     pub(crate) seen: Option<(WaitList, Version)>,
 }
 
-/// A line, those who came first first.
+/// A wait list, the first to come first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct WaitList {
     pub(crate) turn: Option<Duration>,
@@ -73,7 +72,7 @@ pub(crate) struct WaitList {
 }
 
 impl WaitList {
-    /// Reads the line of a lock; what is not one is as good as none.
+    /// Reads the list of a lock. A value that is not one counts as an empty list.
     pub(crate) fn decode(key: &Key, value: &[u8]) -> Self {
         parse(key, value).unwrap_or_default()
     }
@@ -97,18 +96,18 @@ impl WaitList {
         text
     }
 
-    /// How many are to be expected before this one.
+    /// Returns how many are expected before this one.
     pub(crate) fn before(&self, ticket: Ticket) -> Option<usize> {
         Some(self.expected(self.place(ticket)?))
     }
 
-    /// How many are to be expected in all.
+    /// Returns how many are expected in all.
     pub(crate) fn waiters(&self) -> u32 {
         u32::try_from(self.expected(self.len())).unwrap_or(u32::MAX)
     }
 
-    /// How many of the first ones are there. Those who were passed over have mostly been served before, and are gone;
-    /// one of them may be late.
+    /// Returns how many of the first ones are there. Most of those that were passed over were served before, and are
+    /// gone; one of them may be late.
     fn expected(&self, first: usize) -> usize {
         let passed_over = self.waiting.iter().take(first).filter(|waiting| waiting.passes > 0).count();
         first - passed_over.saturating_sub(1)
@@ -122,31 +121,31 @@ impl WaitList {
         self.waiting.len()
     }
 
-    /// This one was served: it leaves the line, and those before it were passed over.
+    /// Takes out the one that was served. Those before it were passed over.
     pub(crate) fn serve(&mut self, served: Ticket) {
         self.pass(served);
         self.remove(served);
     }
 
-    /// This one is served: those before it were passed over.
+    /// Marks those before the one that is served as passed over.
     pub(crate) fn pass(&mut self, served: Ticket) {
         let Some(place) = self.place(served) else { return };
         self.waiting.iter_mut().take(place).for_each(|waiting| waiting.passes += 1);
         self.waiting.retain(|waiting| waiting.passes < PASSES);
     }
 
-    /// This one gives up; false if it does not stand in the line.
+    /// Takes out one that gives up. Returns false if it does not stand in the list.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> bool {
         let place = self.place(ticket);
         place.map(|place| self.waiting.remove(place)).is_some()
     }
 
-    /// How many stand behind this one.
+    /// Returns how many stand behind this one.
     pub(crate) fn behind(&self, ticket: Ticket) -> usize {
         self.place(ticket).map_or(0, |place| self.len() - place - 1)
     }
 
-    /// What makes the line that has this version into this one: a line that nobody stands in is taken away.
+    /// Returns the write that makes this list of the one with this version. An empty list is taken away.
     pub(crate) fn rewrite(&self, key: &Key, store_key: &Arc<str>, if_version: Version) -> Request {
         let store_key = store_key.clone();
         if self.len() == 0 {
@@ -155,7 +154,7 @@ impl WaitList {
         Request::Replace { key: store_key, value: self.encode(key), ttl: Ttl::After(KEPT_FOR), if_version }
     }
 
-    /// This one stands at the end from now on; false if there is no room.
+    /// Appends one. Returns false if there is no room.
     pub(crate) fn join(&mut self, ticket: Ticket) -> bool {
         let room = self.len() < MOST;
         if room {
@@ -183,12 +182,12 @@ fn parse(key: &Key, value: &[u8]) -> Option<WaitList> {
     (line.len() <= MOST).then_some(line)
 }
 
-/// How long turns are, by what the line told and by what was found.
+/// Returns the turn length, by the list's figure and a new measurement.
 pub(crate) fn corrected(told: Option<Duration>, found: Duration) -> Duration {
     told.map_or(found, |told| (told.min(LONGEST_TURN) * 3 + found) / 4)
 }
 
-/// As fine as people want to read it.
+/// Rounds to what people want to read.
 pub(crate) fn rounded(turn: Duration) -> Duration {
     Duration::from_micros(u64::try_from(turn.as_micros()).unwrap_or(u64::MAX))
 }

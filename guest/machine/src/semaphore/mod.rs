@@ -1,24 +1,24 @@
-//! Semaphores: at most so many holders at a time.
+//! Semaphores: a limited number of holders at a time.
 //!
-//! A permit is a record of its own, with the lease of its holder, so that the permit of a crashed holder comes back
-//! by itself; a [`Grant`](crate::Grant) of it is renewed and released like that of a lock. Beside the permits stands
-//! the [`Definition`](crate::records::semaphore_definition::Definition): the size, and which permit numbers there are. It has no lease.
+//! A permit is a record of its own, with the lease of its holder, so that the permit of a crashed holder comes back by
+//! itself; a [`Grant`](crate::Grant) of it is renewed and released like that of a lock. Beside the permits stands the
+//! [`Definition`](crate::records::semaphore_definition::Definition): the size, and which permit numbers there are. It
+//! has no lease.
 //!
 //! # Why there are never more holders than the size
 //!
-//! A definition is *settled* when it has as many numbers as the size says. Whoever acquires adds the record of a
-//! number and **then** reads the definition: it is a grant only if the definition is settled and has the number.
-//! Whoever shrinks first writes the smaller size, which unsettles the definition, and **then** reads the permits:
-//! numbers found free are taken out, by a write under the version at which the definition was read. So a permit was
-//! either granted before the shrinking began, and is seen as held, or it is not granted. Anybody may take out the free
-//! ones: a process that shrinks and dies leaves nothing half done.
+//! A definition is *settled* when it has as many numbers as the size says. A waiter adds the record of a number and
+//! **then** reads the definition: the record is a grant only if the definition is settled and has the number. A process
+//! that shrinks the semaphore first writes the smaller size, which unsettles the definition, and **then** reads the
+//! permits. It takes out the numbers that it finds free, by a write under the version at which it read the definition.
+//! So a permit was either granted before the shrinking began, and is seen as held, or it is not granted. Any process
+//! may take out the free ones: one that shrinks and dies leaves nothing half done.
 //!
 //! # Why a large one costs no more than a small one
 //!
-//! Nothing of that asks how whoever acquires came by the number. It may be the one that the session gave back last, or
-//! any: most often it is free, and a try is cheaper than a search. Only where it is held the permits are read, a few
-//! first, and all of them only before it is said that none is free. Whoever waits from then on reads a few at a time,
-//! in turn.
+//! For all this it does not matter how a waiter came by its number. It may be the one that the session gave back last,
+//! or any: most often it is free, and a try is cheaper than a search. If it is held, the waiter reads the permits: a
+//! few first, and all of them only before it reports that none is free. From then on it reads a few at a time, in turn.
 
 mod acquire;
 mod list;

@@ -1,17 +1,17 @@
-//! What a waiter remembers of an exhausted semaphore, so that a try need not read all of a large one.
+//! What a waiter remembers about an exhausted semaphore, so that a try need not read all of a large one.
 
 use alloc::vec::Vec;
 
-use crate::records::permit_set::PermitSet;
-use crate::values::time::Time;
+use crate::records::PermitSet;
+use crate::values::Time;
 
-/// How many numbers are read in one look: with the definition, three times as many keys as a semaphore of ten has.
+/// The numbers of one look: with the definition, three times the keys of a semaphore of ten.
 pub(super) const LOOK: usize = 31;
-/// How many of them at most are those whose leases have ended: the others come in turn, or holders that renew late
-/// would keep the look at the same numbers.
+/// How many of them at most may be numbers whose leases have ended. The others come in turn: otherwise holders that
+/// renew late would keep the look at the same numbers.
 const ENDED: usize = LOOK / 2;
 
-/// Looks at a part of the numbers at a time, in turn; those whose leases have ended come first.
+/// Looks at a part of the numbers at a time, in turn. Those whose leases have ended come first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PermitScan {
     /// How many were held when all were read last.
@@ -21,17 +21,17 @@ pub(super) struct PermitScan {
     ends: LeaseEnds,
 }
 
-/// The numbers whose leases end first, and when that was to be; only so many are kept as may be looked at in one go.
+/// The numbers whose leases end first, and when; as many as one look may take.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct LeaseEnds(Vec<(Time, u32)>);
 
 impl PermitScan {
-    /// After all numbers were read.
+    /// Starts after all numbers were read.
     pub(super) fn new(held: u32, from: u32, ends: LeaseEnds) -> Self {
         PermitScan { held, next: from, ends }
     }
 
-    /// The numbers to be looked at now.
+    /// Returns the numbers to look at now.
     pub(super) fn look(&mut self, numbers: &PermitSet, now: Time) -> Vec<u32> {
         let mut look = self.ends.take_ended(now);
         look.retain(|number| numbers.contains(*number));
@@ -43,7 +43,7 @@ impl PermitScan {
         look
     }
 
-    /// None of those that were looked at is free; when they may be.
+    /// Notes when the numbers of a look that found none free may be free.
     pub(super) fn note(&mut self, ends: LeaseEnds) {
         ends.0.into_iter().for_each(|(end, number)| self.ends.note(number, end));
     }

@@ -1,7 +1,7 @@
 //! Making a semaphore, giving it another size, destroying it.
 //!
-//! The new size is written at once and holds from then on. What remains of a shrinking is to wait until enough
-//! permits are back; whoever gives that up, or dies, leaves the semaphore as it is to be.
+//! The new size is written at once and holds from then on. A shrinking then waits until enough permits are back. A
+//! process that gives up that wait, or dies, leaves the semaphore with its new size.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -11,34 +11,31 @@ use core::time::Duration;
 
 use super::status::SemaphoreStatus;
 use super::survey::{Extent, Survey, SurveyEnd, SurveyReport};
-use crate::machine::{Event, Machine, Step};
-use crate::records::record::Nonce;
+use crate::machine::{Cx, Event, Machine, Step};
 use crate::records::semaphore_definition::{self, Definition, VersionedDefinition};
-use crate::records::semaphore_list::SemaphoreList;
+use crate::records::{Nonce, SemaphoreList};
 use crate::session::Session;
-use crate::values::invalid::Invalid;
-use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl, WriteOutcome};
-use crate::values::name::Key;
-use crate::values::options::LockOptions;
-use crate::values::time::Time;
+use crate::values::{
+    DeleteOutcome, Entry, Invalid, Key, LockOptions, Reply, Request, StoreError, Time, Ttl, WriteOutcome,
+};
 use crate::wait::{OUTAGE_PAUSE, Wait};
 
-/// How often a write is tried again at once because somebody else wrote in between.
+/// How many times a write is tried again at once because somebody else wrote meanwhile.
 const RACES: u32 = 64;
 
 type Outcome = Result<Option<u32>, ResizeError>;
 
-/// What a semaphore is to become.
+/// The size that a semaphore is to have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size(u32);
 
 impl Size {
-    /// So many permits: 1 to [`MAX_PERMITS`](crate::MAX_PERMITS).
+    /// Checks a number of permits: 1 to [`MAX_PERMITS`](crate::MAX_PERMITS).
     pub fn of(permits: u32) -> Result<Self, Invalid> {
         semaphore_definition::size(permits).map(Size)
     }
 
-    /// None: it is to be destroyed.
+    /// No permits: destroys the semaphore.
     pub const NONE: Size = Size(0);
 }
 
@@ -48,13 +45,13 @@ pub enum ResizeError {
     /// The wait is over, and more permits than the new size are still held. The new size stands.
     #[error("permits are still held")]
     StillHeld(SemaphoreStatus),
-    /// Somebody else gave it another size meanwhile: that size; 0 if it was or is being destroyed.
+    /// Somebody else gave it this size meanwhile; 0 if it was or is being destroyed.
     #[error("made another size meanwhile: {0}")]
     Superseded(u32),
     /// There is nothing to destroy.
     #[error("there is no such semaphore")]
     Unknown,
-    /// What the store has there is not ours; its beginning.
+    /// The store's value is not ours. This is its beginning.
     #[error("not a kvlock record: {0}")]
     Corrupt(String),
     /// The store failed.
@@ -71,15 +68,15 @@ pub struct Resize {
     name: Key,
     size: u32,
     wait: Wait,
-    /// The size that was found first; inside, none if there was no semaphore.
+    /// The first size that it found; inside, none if there was no semaphore.
     before: Option<Option<u32>>,
-    /// A write was sent of which it is not known whether it happened, or may happen yet.
+    /// Whether a write of unknown outcome may have happened, or may still happen.
     in_doubt: bool,
-    /// Whether the new size was written, by us as far as we know.
+    /// Whether the new size is written, by us as far as we know.
     written: bool,
     last_known: Option<Box<VersionedDefinition>>,
     status: SemaphoreStatus,
-    /// Why the store did not answer last, if that is what is waited for.
+    /// The outage that it waits for, if any.
     outage: Option<StoreError>,
     races: u32,
     state: State,
@@ -107,7 +104,7 @@ enum State {
         settled: Box<VersionedDefinition>,
     },
     Deleting,
-    /// Reading whether somebody made it anew while it was taken off the list.
+    /// Reading if somebody made it again while it was taken off the list.
     Checking,
     Pausing {
         until: Time,
@@ -138,12 +135,12 @@ impl Resize {
         }
     }
 
-    /// Why the store does not answer, if that is what is waited for at present.
+    /// Returns the outage that it waits for at present, if any.
     pub fn outage(&self) -> Option<&StoreError> {
         self.outage.as_ref()
     }
 
-    /// How the semaphore stands, as it was seen last.
+    /// Returns the status of the semaphore, as it was seen last.
     pub fn status(&self) -> &SemaphoreStatus {
         &self.status
     }
@@ -152,7 +149,7 @@ impl Resize {
         session.namespace().semaphore(&self.name)
     }
 
-    /// A name is listed before its semaphore is there, and until after it is gone: the list misses none.
+    /// Lists the name before its semaphore is there, or unlists it after it is gone: the list misses none.
     fn list(&mut self, session: &Session, listed: bool) -> Step<Outcome> {
         self.state = State::Listing { listed };
         Step::Call(Request::Get { key: session.namespace().semaphores() })
@@ -180,7 +177,7 @@ impl Resize {
                 Step::Call(Request::Get { key: self.key(session) })
             }
             (true, false) => self.read(session),
-            // Destroyed, and made anew by somebody else.
+            // Destroyed, and made again by somebody else.
             (true, true) => self.done(),
         }
     }
@@ -210,7 +207,7 @@ impl Resize {
     fn on_none(&mut self, session: &Session) -> Step<Outcome> {
         let before = *self.before.get_or_insert(None);
         if self.size == 0 {
-            // What was there when we looked first was destroyed by somebody else.
+            // Somebody else destroyed what the first look found.
             return self.end(before.map(Some).ok_or(ResizeError::Unknown));
         }
         let definition = Box::new(Definition::new(&self.name, self.size));
@@ -219,18 +216,18 @@ impl Resize {
         Step::Call(Request::Add { key, value, ttl: Ttl::Forever })
     }
 
-    fn on_write(&mut self, session: &Session, now: Time, definition: Definition, reply: WriteReply) -> Step<Outcome> {
+    fn on_write(&mut self, cx: &mut Cx<'_>, definition: Definition, reply: WriteReply) -> Step<Outcome> {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
                 self.last_known = Some(Box::new(VersionedDefinition { definition, version }));
-                self.on_written(session)
+                self.on_written(cx.session)
             }
-            Ok(_) => self.again(session, now),
-            Err(error) => self.on_failed_write(session, now, error),
+            Ok(_) => self.again(cx),
+            Err(error) => self.on_failed_write(cx, error),
         }
     }
 
-    /// The definition has our size.
+    /// Continues with a definition of our size.
     fn on_written(&mut self, session: &Session) -> Step<Outcome> {
         self.written = true;
         let settled = self.last_known.as_ref().is_some_and(|stated| stated.definition.surplus() == 0);
@@ -242,26 +239,25 @@ impl Resize {
 
     fn survey(&mut self, session: &Session) -> Step<Outcome> {
         let (survey, ask) = Survey::start(session, &self.name, Extent::Whole, self.last_known.take());
-        self.state = State::Surveying { survey };
-        ask.into()
+        ask.within(&mut self.state, State::Surveying { survey })
     }
 
-    fn on_survey(&mut self, session: &Session, now: Time, end: SurveyEnd) -> Step<Outcome> {
+    fn on_survey(&mut self, cx: &mut Cx<'_>, end: SurveyEnd) -> Step<Outcome> {
         match end {
             SurveyEnd::Found(found) if found.stated.definition.permits != self.size => {
                 self.end(Err(ResizeError::Superseded(found.stated.definition.permits)))
             }
-            SurveyEnd::Found(found) => self.on_found(session, now, *found),
+            SurveyEnd::Found(found) => self.on_found(cx, *found),
             // Somebody else waited for the same, and was faster.
-            SurveyEnd::Unknown if self.size == 0 => self.list(session, false),
+            SurveyEnd::Unknown if self.size == 0 => self.list(cx.session, false),
             SurveyEnd::Unknown => self.end(Err(ResizeError::Superseded(0))),
             SurveyEnd::Corrupt(excerpt) => self.end(Err(ResizeError::Corrupt(excerpt))),
-            SurveyEnd::Failed(error) => self.on_outage(now, error),
+            SurveyEnd::Failed(error) => self.on_outage(cx.now, error),
             SurveyEnd::OutOfOrder => self.end(Err(ResizeError::OutOfOrder)),
         }
     }
 
-    fn on_found(&mut self, session: &Session, now: Time, mut found: SurveyReport) -> Step<Outcome> {
+    fn on_found(&mut self, cx: &mut Cx<'_>, mut found: SurveyReport) -> Step<Outcome> {
         if let Some(excerpt) = found.foreign.take() {
             return self.end(Err(ResizeError::Corrupt(excerpt)));
         }
@@ -270,7 +266,7 @@ impl Resize {
             return self.done();
         }
         let settled = definition.without(&found.free);
-        let key = self.key(session);
+        let key = self.key(cx.session);
         if settled.numbers.len() == 0 {
             self.state = State::Deleting;
             return Step::Call(Request::Delete { key, if_version: version });
@@ -278,20 +274,14 @@ impl Resize {
         if found.free.is_empty() {
             self.last_known = Some(Box::new(VersionedDefinition { definition, version }));
             self.status = found.status(&self.name);
-            return self.pause(now, Duration::ZERO, ResizeError::StillHeld(self.status.clone()));
+            return self.pause(cx.now, Duration::ZERO, ResizeError::StillHeld(self.status.clone()));
         }
         let value = settled.encode();
         self.state = State::Settling { settled: Box::new(VersionedDefinition { definition: settled, version }) };
         Step::Call(Request::Replace { key, value, ttl: Ttl::Forever, if_version: version })
     }
 
-    fn on_settled(
-        &mut self,
-        session: &Session,
-        now: Time,
-        settled: VersionedDefinition,
-        reply: WriteReply,
-    ) -> Step<Outcome> {
+    fn on_settled(&mut self, cx: &mut Cx<'_>, settled: VersionedDefinition, reply: WriteReply) -> Step<Outcome> {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
                 let settled = VersionedDefinition { version, ..settled };
@@ -299,39 +289,39 @@ impl Resize {
                     return self.done();
                 }
                 self.last_known = Some(Box::new(settled));
-                // What stands may be another one again; whoever always finds more to take out pauses.
-                self.again(session, now)
+                // The definition may have changed again: a shrinking that always finds more to take out pauses.
+                self.again(cx)
             }
-            Ok(_) => self.again(session, now),
-            Err(error) => self.on_failed_write(session, now, error),
+            Ok(_) => self.again(cx),
+            Err(error) => self.on_failed_write(cx, error),
         }
     }
 
-    fn on_deleted(&mut self, session: &Session, now: Time, reply: DeleteReply) -> Step<Outcome> {
+    fn on_deleted(&mut self, cx: &mut Cx<'_>, reply: DeleteReply) -> Step<Outcome> {
         match reply {
-            Ok(DeleteOutcome::Deleted | DeleteOutcome::Absent) => self.list(session, false),
-            Ok(DeleteOutcome::Conflict(_)) => self.again(session, now),
-            Err(error) => self.on_failed_write(session, now, error),
+            Ok(DeleteOutcome::Deleted | DeleteOutcome::Absent) => self.list(cx.session, false),
+            Ok(DeleteOutcome::Conflict(_)) => self.again(cx),
+            Err(error) => self.on_failed_write(cx, error),
         }
     }
 
-    /// What stands now decides, whether or not the write happened.
-    fn on_failed_write(&mut self, session: &Session, now: Time, error: StoreError) -> Step<Outcome> {
+    /// Reads again after a write of unknown outcome: the present definition decides, whether or not it happened.
+    fn on_failed_write(&mut self, cx: &mut Cx<'_>, error: StoreError) -> Step<Outcome> {
         if !matches!(error, StoreError::UnknownOutcome(_)) {
-            return self.on_outage(now, error);
+            return self.on_outage(cx.now, error);
         }
         self.in_doubt = true;
-        self.again(session, now)
+        self.again(cx)
     }
 
-    /// Somebody else wrote in between: what stands now decides.
-    fn again(&mut self, session: &Session, now: Time) -> Step<Outcome> {
+    /// Reads again after somebody else wrote: the present definition decides.
+    fn again(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
         self.races += 1;
         if self.races > RACES {
             let text = "the semaphore changes faster than it can be written";
-            return self.pause(now, Duration::ZERO, StoreError::Unavailable(text.into()).into());
+            return self.pause(cx.now, Duration::ZERO, StoreError::Unavailable(text.into()).into());
         }
-        self.go_on(session)
+        self.go_on(cx.session)
     }
 
     fn go_on(&mut self, session: &Session) -> Step<Outcome> {
@@ -342,11 +332,11 @@ impl Resize {
         }
     }
 
-    /// The store does not answer, or refuses. An outage is ridden out as long as the wait lasts, from the first call on.
+    /// Rides an outage out as long as the wait lasts, from the first call on. A refusal ends the wait.
     fn on_outage(&mut self, now: Time, error: StoreError) -> Step<Outcome> {
         let rides_out = error.is_outage();
         let error = match error {
-            // What failed since does not undo that a write may have happened.
+            // A later failure does not undo that a write may have happened.
             StoreError::Unavailable(text) if self.in_doubt => StoreError::UnknownOutcome(text),
             error => error,
         };
@@ -387,49 +377,43 @@ impl Machine for Resize {
     type Outcome = Outcome;
 
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<Outcome> {
-        // Each arm puts the next state back; one that does not has ended.
+        let cx = &mut Cx { session, now };
+        // Each arm puts the next state back; an arm that does not has ended.
         match (core::mem::replace(&mut self.state, State::Ended), event) {
             (State::Fresh, Event::Start) => {
-                self.wait.start(now);
-                self.go_on(session)
+                self.wait.start(cx.now);
+                self.go_on(cx.session)
             }
-            (State::Listing { listed }, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_list(session, listed, entry),
+            (State::Listing { listed }, Event::Reply(Reply::Entry(Ok(entry)))) => {
+                self.on_list(cx.session, listed, entry)
+            }
             (State::Enlisting { listed }, Event::Reply(Reply::Write(Ok(WriteOutcome::Written(_)))))
             | (State::Enlisting { listed }, Event::Reply(Reply::Delete(Ok(DeleteOutcome::Deleted)))) => {
-                self.on_listed(session, listed)
+                self.on_listed(cx.session, listed)
             }
             // Somebody else changed the list.
-            (State::Enlisting { .. }, Event::Reply(Reply::Write(Ok(_)) | Reply::Delete(Ok(_)))) => {
-                self.again(session, now)
-            }
-            (State::Reading, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_read(session, entry),
-            (State::Writing { stated }, Event::Reply(Reply::Write(reply))) => {
-                self.on_write(session, now, *stated, reply)
-            }
-            (State::Surveying { mut survey }, event) => match survey.step(session, now, event) {
-                ControlFlow::Break(end) => self.on_survey(session, now, end),
-                ControlFlow::Continue(ask) => {
-                    self.state = State::Surveying { survey };
-                    ask.into()
-                }
+            (State::Enlisting { .. }, Event::Reply(Reply::Write(Ok(_)) | Reply::Delete(Ok(_)))) => self.again(cx),
+            (State::Reading, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_read(cx.session, entry),
+            (State::Writing { stated }, Event::Reply(Reply::Write(reply))) => self.on_write(cx, *stated, reply),
+            (State::Surveying { mut survey }, event) => match survey.step(cx.session, cx.now, event) {
+                ControlFlow::Break(end) => self.on_survey(cx, end),
+                ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Surveying { survey }),
             },
-            (State::Settling { settled }, Event::Reply(Reply::Write(reply))) => {
-                self.on_settled(session, now, *settled, reply)
-            }
-            (State::Deleting, Event::Reply(Reply::Delete(reply))) => self.on_deleted(session, now, reply),
+            (State::Settling { settled }, Event::Reply(Reply::Write(reply))) => self.on_settled(cx, *settled, reply),
+            (State::Deleting, Event::Reply(Reply::Delete(reply))) => self.on_deleted(cx, reply),
             (State::Checking, Event::Reply(Reply::Entry(Ok(None)))) => self.done(),
-            (State::Checking, Event::Reply(Reply::Entry(Ok(Some(_))))) => self.list(session, true),
+            (State::Checking, Event::Reply(Reply::Entry(Ok(Some(_))))) => self.list(cx.session, true),
             (State::Enlisting { .. }, Event::Reply(Reply::Write(Err(error)) | Reply::Delete(Err(error)))) => {
-                self.on_failed_write(session, now, error)
+                self.on_failed_write(cx, error)
             }
             (State::Listing { .. } | State::Reading | State::Checking, Event::Reply(Reply::Entry(Err(error)))) => {
-                self.on_outage(now, error)
+                self.on_outage(cx.now, error)
             }
-            (State::Pausing { until }, Event::Woken) if now < until => {
+            (State::Pausing { until }, Event::Woken) if cx.now < until => {
                 self.state = State::Pausing { until };
-                Step::Sleep(now.until(until))
+                Step::Sleep(cx.now.until(until))
             }
-            (State::Pausing { .. }, Event::Woken) => self.go_on(session),
+            (State::Pausing { .. }, Event::Woken) => self.go_on(cx.session),
             _ => self.end(Err(ResizeError::OutOfOrder)),
         }
     }

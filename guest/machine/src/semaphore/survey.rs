@@ -1,4 +1,4 @@
-//! Reading a semaphore: its definition, and who holds its permits.
+//! Reading a semaphore: its definition, and the holders of its permits.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -8,18 +8,14 @@ use core::ops::ControlFlow;
 use super::permit_scan::{LOOK, LeaseEnds};
 use super::status::SemaphoreStatus;
 use crate::machine::{Event, InnerStep};
-use crate::records::holder::Holder;
-use crate::records::record::Record;
-use crate::records::semaphore_definition::VersionedDefinition;
+use crate::records::{Holder, Record, VersionedDefinition};
 use crate::session::Session;
-use crate::values::kv::{Entry, Reply, Request, StoreError, Ttl};
-use crate::values::name::{Key, RecordKey};
-use crate::values::time::Time;
+use crate::values::{Entry, Key, RecordKey, Reply, Request, StoreError, Time, Ttl};
 
-/// How many permits are read in one call: the request stays small enough for any socket's buffer.
+/// The permits of one call: the request stays small enough for any socket's buffer.
 const CHUNK: usize = 256;
-/// How often a reading begins anew because the definition changed. People change it, and those who shrink it a few
-/// times in a row; one that changes more often is changed by something else.
+/// How many times a reading starts again because the definition changed. People change it, and a shrinking does so a
+/// few times in a row. Something else changes one that changes more often.
 const ATTEMPTS: u32 = 64;
 
 /// How much of it is read.
@@ -27,21 +23,21 @@ const ATTEMPTS: u32 = 64;
 pub(super) enum Extent {
     /// The definition alone.
     Definition,
-    /// All permits, and who holds them.
+    /// All permits, and their holders.
     Whole,
     /// From this one of the numbers on, round the end, until a free one is found.
     UntilFree {
         /// Reduced to the count of numbers.
         from: u32,
     },
-    /// These numbers; if the semaphore turns out to be another than it was, until a free one is found.
+    /// These numbers; if the definition has changed, until a free one is found.
     Part(Vec<u32>),
 }
 
 /// A reading in progress.
 ///
-/// A permit that is read as free counts as free only under a definition that was known *before* the permit was read:
-/// so each call reads the definition once more, and what it tells of the permits is dropped if that has changed.
+/// A permit that is read as free counts as free only under a definition that was known *before* the permit was read. So
+/// each call reads the definition again, and drops what it read of the permits if that has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Survey {
     name: Key,
@@ -58,7 +54,7 @@ pub(super) struct Survey {
     foreign: Option<String>,
 }
 
-/// What was read.
+/// The result of a reading.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct SurveyReport {
     pub(super) stated: VersionedDefinition,
@@ -76,7 +72,7 @@ pub(super) struct SurveyReport {
     pub(super) foreign: Option<String>,
 }
 
-/// What came of it.
+/// The end of a reading.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum SurveyEnd {
     Found(Box<SurveyReport>),
@@ -89,7 +85,7 @@ pub(super) enum SurveyEnd {
 }
 
 impl Survey {
-    /// Reads the semaphore, beginning with what was known of it last.
+    /// Reads the semaphore, starting with its last known definition.
     pub(super) fn start(
         session: &Session,
         name: &Key,
@@ -152,10 +148,11 @@ impl Survey {
             self.seen += 1;
             let place = RecordKey::permit(&self.name, number);
             let Some(entry) = entry else {
-                // One of our own that was evicted is not free before its time is over.
-                match session.is_holding(&session.store_key(&place), now) {
-                    true => self.taken += 1,
-                    false => self.free.push(number),
+                // A permit of our own that was evicted is not free before its lease is over.
+                if session.is_holding(&session.store_key(&place), now) {
+                    self.taken += 1;
+                } else {
+                    self.free.push(number);
                 }
                 continue;
             };
@@ -163,7 +160,7 @@ impl Survey {
             if let Some(Ttl::After(left)) = entry.time_left {
                 self.ends.note(number, now.after(left));
             }
-            // Who looks for a free number wants to know of one holder, and reading a record takes time.
+            // A search for a free number needs one holder only, and decoding a record takes time.
             if self.extent != Extent::Whole && !self.held.is_empty() {
                 continue;
             }
@@ -182,7 +179,8 @@ impl Survey {
         }
     }
 
-    /// One free number will do; of a semaphore that shrinks, as many as are to be taken out.
+    /// Returns true if enough free numbers are found: one; or, if the semaphore shrinks, as many as are to be taken
+    /// out.
     fn is_enough(&self) -> bool {
         let surplus = self.last_known.as_ref().map_or(0, |stated| stated.definition.surplus());
         u32::try_from(self.free.len()).is_ok_and(|free| free >= surplus.max(1))
@@ -201,7 +199,7 @@ impl Survey {
         }))
     }
 
-    /// How many numbers there are, as far as is known.
+    /// Returns how many numbers there are, as far as is known.
     fn count(&self) -> u32 {
         self.last_known.as_ref().map_or(0, |stated| stated.definition.numbers.len())
     }

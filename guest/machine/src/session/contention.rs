@@ -1,4 +1,4 @@
-//! What a session remembers of keys that others want, too.
+//! What a session remembers about keys that others want, too.
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -6,37 +6,36 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::records::wait_list::{ListedTicket, Ticket};
-use crate::values::name::Key;
+use crate::records::{ListedTicket, Ticket};
 use crate::values::text::is_same;
-use crate::values::time::Time;
+use crate::values::{Key, Time};
 
-/// Of so many keys it is remembered that they had to be waited for.
+/// The number of keys whose wait is remembered.
 const CONTENDED_KEPT: usize = 16;
-/// For so long, and for so many turns.
+/// How long, and for how many turns, a wait is remembered.
 const MEMORY: Duration = Duration::from_secs(1);
 const TURNS_OF_MEMORY: u32 = 16;
-/// Who takes a key again and again looks so often whether others wait for it: nobody else has a chance where the key is
-/// free for less than a round trip.
+/// How often a session that takes a key again and again looks for other waiters. They have no chance otherwise if the
+/// key is free for less than a round trip.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// What it had to wait for, and what it has given back.
+/// The keys that it had to wait for, and the one that it released last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Contention {
-    /// Of keys that it had to wait for, those waited for last at the end.
+    /// The keys that it had to wait for, the last one at the end.
     contended: Vec<(String, RecentWait)>,
     /// The key that it released last.
     last_released: Option<LastReleased>,
 }
 
-/// What a session remembers of a key that it had to wait for.
+/// What a session remembers about a key that it had to wait for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct RecentWait {
-    /// That of its last grant, if it stood in the line for it.
+    /// The ticket of its last grant, if it stood in the wait list.
     pub(crate) ticket: Option<Ticket>,
     pub(crate) turn: Duration,
     pub(crate) released: Option<Time>,
-    /// The same, if it is to be taken out of the line once the key is released.
+    /// The same ticket, if it is to be taken out of the list once the key is released.
     pub(crate) leave: Option<Box<ListedTicket>>,
 }
 
@@ -44,7 +43,7 @@ pub(crate) struct RecentWait {
 struct LastReleased {
     key: Key,
     store_key: Arc<str>,
-    /// Since when it has been taken without a look at who else wants it.
+    /// Since when the session has taken it without a look for other waiters.
     looked: Time,
     at: Time,
     held_for: Duration,
@@ -57,21 +56,22 @@ impl LastReleased {
 }
 
 impl Contention {
-    /// The key as it is shared already, if it is the one released last: whoever locks a key again and again allocates
-    /// it, and puts its store key together, only once.
+    /// Returns the shared key if it is the one released last: a session that locks a key again and again allocates it,
+    /// and builds its store key, only once.
     pub(crate) fn known(&self, key: &str) -> Option<&Key> {
         let last = &self.last_released.as_ref()?.key;
         is_same(last.as_str(), key).then_some(last)
     }
 
-    /// The store key of a key that is [`known`](Self::known).
+    /// Returns the store key of a key that is [`known`](Self::known).
     pub(crate) fn store_key(&self, key: &Key) -> Option<&Arc<str>> {
         let last = self.last_released.as_ref()?;
         key.is_shared_with(&last.key).then_some(&last.store_key)
     }
 
-    /// What is to be known before the key is tried: that it had to be waited for not long ago, or that it is the one
-    /// released last, again and again, so that it is time to look who else wants it.
+    /// Returns what this session remembers about the key, if it should look for other waiters before it tries. Either
+    /// it recently had to wait for this key, or it has taken the key it just released again and again for
+    /// [`LOOK_EVERY`].
     pub(crate) fn recall(&mut self, store_key: &Arc<str>, wanted: bool, now: Time) -> Option<RecentWait> {
         if let Some(index) = self.contended.iter().position(|(key, _)| **key == **store_key) {
             let (_, contended) = self.contended.swap_remove(index);
@@ -86,7 +86,7 @@ impl Contention {
         Some(RecentWait { ticket: None, turn: last.held_for, released: Some(last.at), leave: None })
     }
 
-    /// Remembers that a key had to be waited for.
+    /// Remembers a key that the session had to wait for.
     pub(crate) fn contend(&mut self, store_key: &str, contended: RecentWait) {
         self.contended.retain(|(key, _)| key != store_key);
         if self.contended.len() >= CONTENDED_KEPT {
@@ -95,12 +95,12 @@ impl Contention {
         self.contended.push((store_key.into(), contended));
     }
 
-    /// The session's ticket that is to be taken out of the key's line, now that the key was released; once.
+    /// Returns, once, the session's ticket that is to be taken out of the list, now that the key was released.
     pub(crate) fn leave(&mut self, store_key: &str) -> Option<Box<ListedTicket>> {
         self.contended.iter_mut().find(|(key, _)| **key == *store_key)?.1.leave.take()
     }
 
-    /// Notes that a key of the session's own namespace was given back, which was held since then.
+    /// Notes that a key of the session's own namespace was released, and since when it was held.
     pub(crate) fn freed(&mut self, key: &Key, store_key: &Arc<str>, since: Time, now: Time) {
         if let Some((_, contended)) = self.contended.iter_mut().find(|(key, _)| **key == **store_key) {
             contended.released = Some(now);

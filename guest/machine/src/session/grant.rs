@@ -4,24 +4,23 @@ use alloc::sync::Arc;
 use core::time::Duration;
 
 use super::hold::Hold;
-use crate::values::name::{RecordKey, Text};
+use crate::values::{RecordKey, Text};
 
-/// How long a grant is surely valid.
+/// How long a grant is certain to be valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Validity {
     /// For this long.
     Valid(Duration),
     /// Until released.
     Unlimited,
-    /// Not known until it is renewed: it was written out, or taken up from its written form, or a release of it was not
-    /// answered.
+    /// Not known until it is renewed: it was written out, or resumed, or a release of it was not answered.
     Unconfirmed,
     /// It is over.
     Lost,
 }
 
 /// One hold of a lock. Nested holds are grants of their own. A driver keeps one value for each and gives it up to the
-/// release; the copies are for those who explore states.
+/// release; copies are for state explorers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Grant {
     pub(crate) store_key: Arc<str>,
@@ -42,22 +41,22 @@ impl Grant {
         }
     }
 
-    /// The key as its user wrote it; of a permit, the semaphore's name.
+    /// Returns the key as its user wrote it; for a permit, the semaphore's name.
     pub fn key(&self) -> &str {
         self.place.key.as_str()
     }
 
-    /// Which permit it is, if it is one of a semaphore.
+    /// Returns the permit's number, if it is a permit of a semaphore.
     pub fn permit(&self) -> Option<u32> {
         self.place.permit
     }
 
-    /// The owner's name.
+    /// Returns the owner's name.
     pub fn owner(&self) -> &str {
         self.owner.as_str()
     }
 
-    /// The fencing token: larger than that of every earlier grant of the key.
+    /// Returns the fencing token: larger than that of every earlier grant of the key.
     pub fn token(&self) -> u64 {
         self.token
     }

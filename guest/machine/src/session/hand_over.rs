@@ -1,23 +1,20 @@
-//! Handing a lock over: the write that gives it back is the write that takes it, for a successor that is known.
+//! Handing a lock over: the write that releases it is the write that grants it to a known successor.
 //!
-//! The holder writes the record that its successor would have written, under the version that is the holder's own. So
-//! there is one write, no moment at which the lock is free, and nobody is asked who might not be there. Who the
-//! successor is, is for whoever runs both to say: sessions that wait in one process stand in line there.
+//! The holder writes the record that its successor would have written, under the holder's own version. So there is one
+//! write, the lock is never free in between, and nobody is asked that may be gone. The host that runs both chooses the
+//! successor: sessions that wait in one process stand in a queue there.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::records::record::{Nonce, Record};
-use crate::records::wait_list::Ticket;
-use crate::values::invalid::Invalid;
-use crate::values::kv::Version;
-use crate::values::time::Time;
+use crate::records::{Nonce, Record, Ticket};
+use crate::values::{Invalid, Time, Version};
 
-/// How often in a row a lock is handed over before it is looked whether others wait for it elsewhere. If so, it is given
-/// back, and the successor stands behind them in the key's line.
+/// The number of consecutive hand-overs after which the holder looks for waiters elsewhere. If there are any, it
+/// releases the lock, and the successor joins the wait list behind them.
 pub const MAX_CHAIN_LENGTH: u32 = 8;
 
-/// What is to be written for a successor: [`Acquire::claim`](crate::Acquire::claim) makes it,
+/// The record that is to be written for a successor: [`Acquire::claim`](crate::Acquire::claim) makes it,
 /// [`Release::to`](crate::Release::to) writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Claim {
@@ -33,41 +30,41 @@ impl Claim {
         Ok(Claim { store_key: store_key.into(), record })
     }
 
-    /// The key in the store that it is to be written under.
+    /// Returns the store key of the record.
     pub fn store_key(&self) -> &str {
         &self.store_key
     }
 
-    /// What is to be written.
+    /// Returns the record's bytes.
     pub fn value(&self) -> Vec<u8> {
         self.record.encode()
     }
 }
 
-/// A lock that was handed over, as its successor needs to know it.
+/// A lock that was handed over: what its successor needs to know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct HandedOver {
     /// The version of the record that was written for it.
     pub version: Version,
-    /// When the request left: from then on the lease runs.
+    /// When the request left: the lease runs from then on.
     pub sent: Time,
-    /// How often in a row the lock was handed over by now.
+    /// The number of consecutive hand-overs so far.
     pub chain_length: u32,
-    /// The ticket of who had it first of those in a row: it may still stand in the key's line.
+    /// The ticket of the first holder of the chain: it may still stand in the wait list.
     pub first: u64,
 }
 
-/// How a hold came about.
+/// The hand-overs by which a hold came about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub(crate) struct HandOverChain {
-    /// How often in a row the lock was handed over.
+    /// The number of consecutive hand-overs.
     pub(crate) length: u32,
-    /// Who had it first; none: whoever holds it.
+    /// The first holder; none: the present one.
     pub(crate) first: Option<Ticket>,
 }
 
 impl HandOverChain {
-    /// The next in it.
+    /// Returns the chain after one more hand-over.
     pub(crate) fn next(self, holder: Nonce) -> Self {
         HandOverChain { length: self.length.saturating_add(1), first: Some(self.first.unwrap_or(Ticket::of(holder))) }
     }

@@ -1,18 +1,15 @@
-//! A lock that a session holds: its record, how long it may be relied upon, and what is not known of it.
+//! A lock that a session holds: its record, its deadline, and what is not known about it.
 
-use crate::records::record::Record;
+use crate::records::Record;
 use crate::session::hand_over::HandOverChain;
-use crate::values::kv::Version;
-use crate::values::name::{Namespace, Text};
-use crate::values::options::Lease;
-use crate::values::time::Time;
+use crate::values::{Lease, Namespace, Text, Time, Version};
 
 /// A lock that the session holds, as it last wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Hold {
     pub(crate) number: u64,
     pub(crate) purpose: Purpose,
-    /// When it was had, or taken up.
+    /// When it was granted, or resumed.
     pub(crate) since: Time,
     pub(crate) namespace: Namespace,
     pub(crate) record: Record,
@@ -20,9 +17,9 @@ pub(crate) struct Hold {
     pub(crate) deadline: Deadline,
     /// Until when the key stays taken even if it is released.
     pub(crate) taken_until: Option<Time>,
-    /// How often in a row the lock had been handed over when it came to this hold.
+    /// The hand-overs by which the lock came to this hold.
     pub(crate) chain: HandOverChain,
-    /// The version under which the grant was written out: whoever took it up may have released it.
+    /// The version under which the grant was written out: the process that resumed it may have released it.
     pub(crate) written_out: Option<Version>,
     /// How many writes of the record have left.
     pub(crate) writes: u32,
@@ -31,41 +28,59 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
-    /// Whether it was written out, and not used since: whoever took it up may have released it.
+    /// Makes a user's hold, which nothing is in doubt about. The session numbers it.
+    pub(crate) fn new(namespace: Namespace, record: Record, version: Version, deadline: Deadline, since: Time) -> Self {
+        Hold {
+            number: 0,
+            purpose: Purpose::Grant,
+            since,
+            namespace,
+            record,
+            version,
+            deadline,
+            taken_until: None,
+            chain: HandOverChain::default(),
+            written_out: None,
+            writes: 0,
+            in_doubt: None,
+        }
+    }
+
+    /// Returns true if it was written out and not used since: the process that resumed it may have released it.
     pub(crate) fn is_given_away(&self) -> bool {
         self.written_out == Some(self.version)
     }
 
-    /// Whether somebody else may have it as well: it was written out, or taken up and not confirmed, and is no more
-    /// than a word that others may have used.
+    /// Returns true if somebody else may have it as well: it was written out, or resumed and not confirmed, and is no
+    /// more than a word that others may have used.
     pub(crate) fn is_shared(&self) -> bool {
         self.deadline == Deadline::Unconfirmed || self.is_given_away()
     }
 
-    /// Whether it stands as long as its lease, for all that the session knows. If not, the store decides.
+    /// Returns true if, for all that the session knows, it stands as long as its lease. If not, the store decides.
     pub(crate) fn is_sure(&self) -> bool {
         !self.is_shared() && !self.is_reserved() && self.in_doubt != Some(Doubt::GivenUp)
     }
 
-    /// Whether nobody relies on it: it is kept for the next try.
+    /// Returns true if nobody relies on it: it is kept for the next try.
     pub(crate) fn is_reserved(&self) -> bool {
         matches!(self.purpose, Purpose::Reservation(_))
     }
 
-    /// Whether this record in the store is the hold's own.
+    /// Returns true if this record in the store is the hold's own.
     pub(crate) fn is_recorded_by(&self, record: &Record, version: Version) -> bool {
         self.version == version || self.record.nonce == record.nonce
     }
 }
 
-/// What a lock is held for.
+/// The purpose of a hold.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Purpose {
-    /// For whoever has the grant.
+    /// A grant of the user's.
     Grant,
     /// A try of a conflict retry runs, in which others of the session may run.
     Try,
-    /// No try runs, and the next of the same unit of work is to find it. The record may not say so yet.
+    /// No try runs, and the next one of the same unit of work is to find the hold. The record may not say so so far.
     Reservation(Option<Text>),
 }
 
@@ -83,7 +98,7 @@ pub(crate) enum Doubt {
 pub(crate) enum Deadline {
     At(Time),
     Never,
-    /// A grant that was taken up from its written form: nothing is known until the store confirms it.
+    /// A resumed grant: nothing is known until the store confirms it.
     Unconfirmed,
 }
 
@@ -96,7 +111,7 @@ impl Deadline {
         matches!(self, Deadline::At(deadline) if deadline <= now)
     }
 
-    /// The earlier of the two; what is not confirmed says nothing about the other, and stays so.
+    /// Returns the earlier of the two. An unconfirmed one says nothing about the other, and stays unconfirmed.
     pub(crate) fn at_most(self, other: Deadline) -> Self {
         match (self, other) {
             (Deadline::At(a), Deadline::At(b)) => Deadline::At(a.min(b)),

@@ -1,4 +1,4 @@
-//! The locks that a session holds, by store key. However many they are, to find one takes the same time.
+//! The locks that a session holds, by store key. The time to find one does not depend on their number.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -12,7 +12,7 @@ use hashbrown::{Equivalent, HashMap};
 
 use crate::session::hold::Hold;
 
-/// What is held. Boxed, so that a map that grows moves little at a time.
+/// The holds of a session. Boxed, so that a map that grows moves little at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HoldTable(HashMap<Arc<str>, Box<Hold>, SeedableRandomState>);
 
@@ -45,7 +45,7 @@ impl HoldTable {
         self.0.iter().map(|(store_key, hold)| (store_key, hold.as_ref()))
     }
 
-    /// Takes out the hold of this number, and no other one of the key.
+    /// Takes out the hold of this number, and no other hold of the key.
     pub(crate) fn take(&mut self, store_key: &str, number: u64) -> Option<Box<Hold>> {
         match self.0.entry_ref(&StoreKey(store_key)) {
             EntryRef::Occupied(hold) if hold.get().number == number => Some(hold.remove()),
@@ -54,7 +54,7 @@ impl HoldTable {
     }
 }
 
-/// What is looked up. A grant has the very string that is in the map, and needs no look at its bytes.
+/// The key of a lookup. A grant has the very string that is in the map, and needs no look at its bytes.
 #[derive(Hash)]
 struct StoreKey<'k>(&'k str);
 
@@ -68,7 +68,7 @@ fn hasher(seed: u64) -> SeedableRandomState {
     SeedableRandomState::with_seed(seed, SharedSeed::global_fixed())
 }
 
-/// For those who explore states: the same whatever the order.
+/// The same hash whatever the order of the holds, for those who explore states.
 impl Hash for HoldTable {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let mut sorted: Vec<_> = self.0.iter().collect();
@@ -82,41 +82,14 @@ mod tests {
     use core::hash::BuildHasher;
 
     use super::*;
-    use crate::records::record::{Nonce, Record};
+    use crate::records::{Nonce, Record};
     use crate::session::hold::Deadline;
-    use crate::values::kv::{Ttl, Version};
-    use crate::values::name::{Key, Namespace, RecordKey, Text};
-    use crate::values::options::{Lease, Mode};
-    use crate::values::time::Time;
+    use crate::values::{Namespace, Time, Version};
 
     fn hold(key: &str) -> Box<Hold> {
-        let record = Record {
-            place: RecordKey::lock(&Key::new(key).unwrap()),
-            owner: Text::owner("me").unwrap(),
-            label: Text::label("").unwrap(),
-            nonce: Nonce(key.bytes().map(u128::from).sum()),
-            mode: Mode::Plain,
-            depth: 1,
-            since: None,
-            lease: Lease::new(Ttl::Forever).unwrap(),
-            reserved: None,
-            turn: None,
-            token: None,
-        };
-        Box::new(Hold {
-            chain: crate::session::hand_over::HandOverChain::default(),
-            number: 1,
-            purpose: crate::session::hold::Purpose::Grant,
-            since: Time::from_nanos(0),
-            namespace: Namespace::new("n").unwrap(),
-            record,
-            version: Version { era: 1, number: 1 },
-            deadline: Deadline::Never,
-            taken_until: None,
-            written_out: None,
-            writes: 0,
-            in_doubt: None,
-        })
+        let record = Record { nonce: Nonce(key.bytes().map(u128::from).sum()), ..Record::sample(key) };
+        let (namespace, version) = (Namespace::new("n").unwrap(), Version { era: 1, number: 1 });
+        Box::new(Hold::new(namespace, record, version, Deadline::Never, Time::from_nanos(0)))
     }
 
     fn table(keys: &[&str]) -> HoldTable {

@@ -1,18 +1,18 @@
-//! What a session remembers of semaphores, so that its next permit needs no search.
+//! What a session remembers about semaphores, so that its next permit needs no search.
 
 use alloc::vec::Vec;
 
-use crate::records::semaphore_definition::VersionedDefinition;
-use crate::values::name::Key;
+use crate::records::VersionedDefinition;
+use crate::values::Key;
 
 /// A session has permits of a handful of semaphores; more are forgotten, those noted first.
 const KEPT: usize = 16;
 
-/// The semaphores that were seen last, the latest at the end; so few that a search beats a map.
+/// The semaphores that were seen last, the latest at the end. So few that a search beats a map.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct KnownSemaphores(Vec<KnownSemaphore>);
 
-/// One of them as it was then. It may be another by now, or gone: what is tried on this is verified like any try.
+/// One of them as it was then. It may have changed or gone since: a try that relies on this is verified like any other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct KnownSemaphore {
     name: Key,
@@ -28,7 +28,7 @@ impl KnownSemaphores {
         self.0.iter().find(|known| known.name == *name)
     }
 
-    /// Notes how it was seen, and that what was given back before is of no interest any more.
+    /// Notes the definition that was seen, and forgets the number that was given back before.
     pub(crate) fn note(&mut self, name: &Key, stated: VersionedDefinition, scarce: bool) {
         self.forget(name);
         if self.0.len() >= KEPT {

@@ -1,4 +1,4 @@
-//! What a session knows: who it is, which eras it has seen, and what it holds.
+//! An owner of locks: its name, the eras that it has seen, and what it holds.
 
 pub(crate) mod contention;
 pub(crate) mod grant;
@@ -8,6 +8,11 @@ pub(crate) mod hold_table;
 pub(crate) mod known_semaphores;
 pub(crate) mod nonces;
 
+pub(crate) use contention::RecentWait;
+pub(crate) use grant::{Grant, Validity};
+pub(crate) use hand_over::{Claim, HandOverChain, HandedOver, MAX_CHAIN_LENGTH};
+pub(crate) use hold::{Deadline, Doubt, Hold, Purpose};
+
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -15,38 +20,33 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::GrantError;
-use crate::records::portable_grant::{Minimum, PortableGrant};
-use crate::records::record::{Nonce, Record};
-use crate::session::contention::Contention;
-use crate::session::hand_over::HandOverChain;
-use crate::session::hold::{Deadline, Hold, Purpose};
-use crate::session::hold_table::HoldTable;
+use crate::records::{Minimum, Nonce, PortableGrant, Record};
 use crate::values::calendar::NANOS_PER_MICRO;
-use crate::values::invalid::Invalid;
-use crate::values::kv::{EraInfo, Ttl, Version};
-use crate::values::name::{Key, Namespace, RecordKey, Text};
-use crate::values::options::{DEFAULT_QUARANTINE, LockOptions, MAX_LEASE, within};
-use crate::values::time::{Time, nanos};
-use grant::{Grant, Validity};
+use crate::values::{
+    DEFAULT_QUARANTINE, EraInfo, Invalid, Key, LockOptions, MAX_LEASE, Namespace, RecordKey, Text, Time, Ttl, Version,
+    nanos, within,
+};
+use contention::Contention;
+use hold_table::HoldTable;
 use known_semaphores::KnownSemaphores;
 
-/// A session talks to a handful of servers, each in one era at a time; more are forgotten, those noted first.
+/// A session talks to a handful of servers, each in one era at a time. Of more, it forgets those noted first.
 const ERAS_KEPT: usize = 64;
-/// Of so many keys it is known since when a reservation of somebody else has been seen.
+/// The number of keys for which the session knows since when it has seen a reservation of somebody else.
 const WATCHED_KEPT: usize = 16;
 
-/// Who locks, and where its locks live.
+/// The owner, and where its locks live.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SessionOptions {
     /// The owner's name.
     pub owner: Text,
-    /// Where it runs, for people.
+    /// Where the owner runs, for people to read.
     pub label: Text,
-    /// First part of all store keys.
+    /// The first part of all store keys.
     pub namespace: Namespace,
-    /// How long a store's contents must have existed; none: the longest of 30 s, the lease and the minimum hold asked for.
+    /// How long a store's contents must have existed. None: the longest of 30 s, the lease and the minimum hold.
     pub quarantine: Option<Duration>,
-    /// The Unix time in nanoseconds now: for people to read in records, and for those who wait to know when to look.
+    /// The Unix time in nanoseconds now: for people to read in records, and for waiters to know when to look.
     pub unix_time: Option<u64>,
 }
 
@@ -55,18 +55,18 @@ pub struct SessionOptions {
 pub struct Session {
     options: SessionOptions,
     opened: Time,
-    /// Newest knowledge last; so few that a search beats a map.
+    /// The newest last. So few that a search beats a map.
     eras: Vec<SeenEra>,
     holds: HoldTable,
     grants: u64,
     pub(crate) contention: Contention,
     pub(crate) semaphores: KnownSemaphores,
-    /// Reservations of others, those seen first at the beginning.
+    /// Reservations of others, the first one seen at the beginning.
     watched: Vec<SeenReservation>,
 }
 
-/// A reservation of somebody else: for its own length from the first look on nobody takes it over. So it ends when it
-/// was to, however coarse the store's time is, and without a common clock.
+/// A reservation of somebody else. The session takes it over only after its own length, counted from the first look. So
+/// it ends in time however coarse the store's time is, and without a common clock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct SeenReservation {
     store_key: Arc<str>,
@@ -81,7 +81,7 @@ struct SeenEra {
 }
 
 impl Session {
-    /// Opens a session; nothing is sent.
+    /// Opens a session. Nothing is sent.
     pub fn open(options: SessionOptions, now: Time) -> Result<Self, Invalid> {
         if let Some(quarantine) = options.quarantine {
             within("quarantine", quarantine, Duration::ZERO, MAX_LEASE)?;
@@ -98,12 +98,12 @@ impl Session {
         })
     }
 
-    /// How often the lock of this grant is held; 0 once it is released or lost.
+    /// Returns how many times the lock of this grant is held; 0 once it is released or lost.
     pub fn depth(&self, grant: &Grant) -> u32 {
         self.hold_of(grant).map_or(0, |hold| hold.record.depth)
     }
 
-    /// How long the grant is surely valid.
+    /// Returns how long the grant is certain to be valid.
     pub fn validity(&self, grant: &Grant, now: Time) -> Validity {
         let Some(hold) = self.hold_of(grant).filter(|hold| !hold.deadline.has_passed(now)) else {
             return Validity::Lost;
@@ -116,7 +116,7 @@ impl Session {
         }
     }
 
-    /// Gives up the minimum hold of the grant's lock: the release that ends its last hold frees it at once.
+    /// Gives up the minimum hold of the grant's lock: the release that ends the last hold frees it at once.
     pub fn waive_minimum(&mut self, grant: &Grant) {
         if let Some(hold) = self.hold_of_mut(grant) {
             hold.taken_until = None;
@@ -132,19 +132,19 @@ impl Session {
         let (namespace, version) = (hold.namespace.clone(), hold.version);
         let left = hold.taken_until.map(|until| now.until(until)).filter(|left| !left.is_zero());
         let minimum = left.map(|left| Minimum { left, at: unix_time });
-        // The token is told along: the version will be another one after a renewal.
+        // With its token: the version changes with a renewal.
         let record = Record { token: Some(grant.token), ..hold.record.clone() };
         Ok(PortableGrant { namespace, version, minimum, record }.encode())
     }
 
-    /// Takes up a grant that was written out. The nonce must be 128 bits from a secure generator, new for each.
+    /// Resumes a grant that was written out. The nonce must be 128 bits from a secure generator, new for each.
     pub fn resume(&mut self, written: &str, nonce: Nonce, now: Time) -> Result<Grant, Invalid> {
         let PortableGrant { namespace, version, minimum, record } = PortableGrant::decode(written.trim())?;
         let store_key = namespace.place(&record.place);
         match self.holds.get(&store_key).filter(|hold| !hold.is_reserved() && !hold.deadline.has_passed(now)) {
-            // Written out and taken up by one session, or taken up twice: it is the same hold.
+            // The session wrote it out itself, or resumed it before: it is the same hold.
             Some(hold) if hold.version == version => return Ok(Grant::of(&store_key, hold)),
-            // What it holds was written out as well, and this is what became of it.
+            // The session's own hold was written out as well, and this is its later form.
             Some(hold) if !hold.is_sure() && hold.version < version => {}
             Some(_) => return Err(Invalid::new("this session holds the key of the written grant by another grant")),
             None => {}
@@ -154,29 +154,17 @@ impl Session {
             let elapsed = minimum.at.zip(self.unix_time(now)).map_or(0, |(then, now)| now.saturating_sub(then));
             now.after(minimum.left.saturating_sub(Duration::from_nanos(elapsed)))
         });
-        let hold = Box::new(Hold {
-            number: 0,
-            purpose: Purpose::Grant,
-            since: now,
-            namespace,
-            record,
-            version,
-            deadline: Deadline::Unconfirmed,
-            taken_until,
-            chain: HandOverChain::default(),
-            written_out: None,
-            writes: 0,
-            in_doubt: None,
-        });
+        let mut hold = Box::new(Hold::new(namespace, record, version, Deadline::Unconfirmed, now));
+        hold.taken_until = taken_until;
         Ok(self.enter(store_key, hold))
     }
 
-    /// The Unix time in nanoseconds, if the session was told it when it opened.
+    /// Returns the Unix time in nanoseconds, if the session got it when it opened.
     fn unix_time(&self, now: Time) -> Option<u64> {
         self.options.unix_time.map(|start| start.saturating_add(nanos(now.since(self.opened))))
     }
 
-    /// When it was so late by the wall clock, if the session was told that when it opened.
+    /// Converts a Unix time in nanoseconds, if the session got the time when it opened.
     pub(crate) fn time_of(&self, unix: u64) -> Option<Time> {
         let start = self.options.unix_time?;
         let (ahead, back) = (unix.saturating_sub(start), start.saturating_sub(unix));
@@ -201,7 +189,7 @@ impl Session {
         &self.options.owner
     }
 
-    /// The record of a new grant.
+    /// Returns the record of a new grant.
     pub(crate) fn record(&self, place: &RecordKey, options: &LockOptions, nonce: Nonce, now: Time) -> Record {
         Record {
             place: place.clone(),
@@ -210,7 +198,7 @@ impl Session {
             nonce,
             mode: options.mode,
             depth: 1,
-            // Records tell microseconds.
+            // Records carry microseconds.
             since: self.unix_time(now).map(|nanos| nanos / NANOS_PER_MICRO * NANOS_PER_MICRO),
             lease: options.lease,
             reserved: None,
@@ -219,7 +207,7 @@ impl Session {
         }
     }
 
-    /// Enters a lock that was just written. The token is that of its first write.
+    /// Enters a lock that was just written. Its token is that of the first write.
     pub(crate) fn grant(
         &mut self,
         store_key: &Arc<str>,
@@ -229,20 +217,11 @@ impl Session {
         taken_until: Option<Time>,
         chain: HandOverChain,
     ) -> Grant {
-        let hold = Box::new(Hold {
-            number: 0,
-            purpose: Purpose::Grant,
-            since: sent,
-            namespace: self.options.namespace.clone(),
-            deadline: Deadline::of(record.lease, sent),
-            version,
-            taken_until,
-            chain,
-            written_out: None,
-            writes: 0,
-            in_doubt: None,
-            record: Record { token: Some(record.token.unwrap_or(version.token())), ..record },
-        });
+        let deadline = Deadline::of(record.lease, sent);
+        let record = Record { token: Some(record.token.unwrap_or(version.token())), ..record };
+        let mut hold = Box::new(Hold::new(self.options.namespace.clone(), record, version, deadline, sent));
+        hold.taken_until = taken_until;
+        hold.chain = chain;
         self.enter(store_key.clone(), hold)
     }
 
@@ -254,7 +233,7 @@ impl Session {
         grant
     }
 
-    /// One more grant of a lock that is held.
+    /// Returns one more grant of a lock that is held.
     pub(crate) fn nested(&self, store_key: &Arc<str>, number: u64) -> Option<Grant> {
         self.holds.get(store_key).filter(|hold| hold.number == number).map(|hold| Grant::of(store_key, hold))
     }
@@ -263,25 +242,25 @@ impl Session {
         self.holds.get(store_key)
     }
 
-    /// Whether the session relies on a hold of this key.
+    /// Returns true if the session relies on a hold of this key.
     pub(crate) fn is_holding(&self, store_key: &str, now: Time) -> bool {
         self.holds.get(store_key).is_some_and(|hold| hold.is_sure() && !hold.deadline.has_passed(now))
     }
 
-    /// A try runs in this hold from now on.
+    /// Notes that a try runs in this hold from now on.
     pub(crate) fn begin_try(&mut self, grant: &Grant) {
         if let Some(hold) = self.hold_of_mut(grant) {
             hold.purpose = Purpose::Try;
         }
     }
 
-    /// The hold of this key in which a try of the session runs.
+    /// Returns the hold of this key in which a try of the session runs.
     pub(crate) fn running_try(&self, store_key: &Arc<str>, now: Time) -> Option<Grant> {
         let runs = |hold: &&Hold| hold.purpose == Purpose::Try && hold.is_sure() && !hold.deadline.has_passed(now);
         self.holds.get(store_key).filter(runs).map(|hold| Grant::of(store_key, hold))
     }
 
-    /// Keeps a hold for the next try of the unit of work. Its grant, and what is nested in it, is of no use any more.
+    /// Keeps a hold for the next try of the unit of work. Its grant, and those nested in it, end.
     pub(crate) fn reserve(&mut self, grant: &Grant, unit: Option<Text>) -> Option<Grant> {
         self.grants = self.grants.saturating_add(1);
         let number = self.grants;
@@ -290,7 +269,7 @@ impl Session {
         Some(Grant::of(&grant.store_key, hold))
     }
 
-    /// The session's reservation of this key for this unit of work: whether it stands yet only the store knows.
+    /// Returns the session's reservation of this key for this unit of work. Only the store knows if it still stands.
     pub(crate) fn reservation(&mut self, store_key: &Arc<str>, unit: &Option<Text>) -> Option<Grant> {
         let hold = self.holds.get_mut(store_key)?;
         if !matches!(&hold.purpose, Purpose::Reservation(of) if of == unit) {
@@ -300,7 +279,7 @@ impl Session {
         Some(Grant::of(store_key, hold))
     }
 
-    /// Another key that the session keeps reserved for this unit of work.
+    /// Returns another key that the session keeps reserved for this unit of work.
     pub(crate) fn reserves_another(&self, store_key: &str, unit: &Option<Text>, now: Time) -> Option<&Key> {
         let another = |(key, hold): &(&Arc<str>, &Hold)| {
             matches!(&hold.purpose, Purpose::Reservation(of) if of == unit)
@@ -310,7 +289,7 @@ impl Session {
         self.holds.iter().find(another).map(|(_, hold)| &hold.record.place.key)
     }
 
-    /// Until when a reservation of somebody else is to be respected, which has this version and length.
+    /// Returns until when to respect somebody else's reservation of this version and length.
     pub(crate) fn watch(&mut self, store_key: &Arc<str>, version: Version, length: Duration, now: Time) -> Time {
         let known = self.watched.iter().find(|watched| watched.version == version && watched.store_key == *store_key);
         if let Some(watched) = known {
@@ -333,12 +312,12 @@ impl Session {
         self.numbered_hold_mut(&grant.store_key, grant.number)
     }
 
-    /// The hold of a grant, unless it is over; see [`lost`](Self::lost).
+    /// Returns the hold of a grant, unless it is over; see [`lost`](Self::lost).
     pub(crate) fn valid_hold(&mut self, grant: &Grant, now: Time) -> Option<&mut Hold> {
         self.hold_of_mut(grant).filter(|hold| !hold.deadline.has_passed(now))
     }
 
-    /// The hold of a grant is over: there is nothing to know of it any more.
+    /// Forgets the hold of a grant, which is over.
     pub(crate) fn lost(&mut self, grant: &Grant) -> GrantError {
         if self.hold_of(grant).is_some() {
             self.forget(&grant.store_key);
@@ -358,7 +337,7 @@ impl Session {
         self.holds.get(&grant.store_key).filter(|hold| hold.number == grant.number)
     }
 
-    /// The hold of this number; not one that the session got of the same key since.
+    /// Returns the hold of this number, and no later one of the same key.
     pub(crate) fn numbered_hold_mut(&mut self, store_key: &str, number: u64) -> Option<&mut Hold> {
         self.holds.get_mut(store_key).filter(|hold| hold.number == number)
     }
@@ -367,8 +346,7 @@ impl Session {
         self.holds.remove(store_key);
     }
 
-    /// One hold that nobody can use or release any more is not the session's. The last ends with its lease, and whoever
-    /// acquires the lock waits for that.
+    /// Forgets one hold that nobody can use or release any more. The record of the last one ends with its lease.
     pub(crate) fn forsake(&mut self, grant: &Grant) {
         match self.hold_of_mut(grant).map(|hold| &mut hold.record.depth) {
             Some(depth) if *depth > 1 => *depth -= 1,
@@ -377,7 +355,7 @@ impl Session {
         }
     }
 
-    /// Notes that what was held by this grant was given back, if it was held yet, and tells how it stood.
+    /// Notes that the hold of this grant was released. Returns it as it was, if it was still held.
     pub(crate) fn freed(&mut self, grant: &Grant, now: Time) -> Option<Box<Hold>> {
         let hold = self.holds.take(&grant.store_key, grant.number)?;
         match grant.place.permit {
@@ -390,7 +368,7 @@ impl Session {
         Some(hold)
     }
 
-    /// Notes what the store tells of an era.
+    /// Notes what the store says about an era.
     pub(crate) fn note(&mut self, era: EraInfo, now: Time) {
         self.eras.retain(|seen| seen.era.id != era.id);
         if self.eras.len() >= ERAS_KEPT {
@@ -399,8 +377,7 @@ impl Session {
         self.eras.push(SeenEra { era, at: now });
     }
 
-    /// How much longer nothing may be granted in this era, inside; none for an era that the session does not know, and
-    /// has to.
+    /// Returns how much longer nothing may be granted in this era. None outside: the session has to ask about the era.
     pub(crate) fn quarantined(&self, era: Option<u64>, now: Time) -> Option<Option<Duration>> {
         if self.options.quarantine == Some(Duration::ZERO) {
             return Some(None);
@@ -409,8 +386,8 @@ impl Session {
         Some(Some(left).filter(|left| !left.is_zero()))
     }
 
-    /// How much longer nothing may be granted in this era to whoever may keep a key so long with nobody at work; none for
-    /// an era that the session does not know.
+    /// Returns how much longer nothing may be granted in this era, if a grant may keep its key for `taken` with nobody
+    /// at work. None: the session does not know the era.
     pub(crate) fn quarantine(&self, era: u64, taken: Ttl, now: Time) -> Option<Duration> {
         let seen = self.eras.iter().find(|seen| seen.era.id == era)?;
         let age = seen.era.lossless_for.saturating_add(now.since(seen.at));

@@ -1,16 +1,16 @@
-//! Where a session's nonces come from.
+//! The nonces of a session.
 //!
-//! A nonce must differ from every other: whoever has two alike takes another's record for its own. And nobody may guess
-//! one from others, for a written grant is as good as the lock. So they are the numbers of a secure generator, seeded
-//! for each session: to ask the host for each was a tenth of what an acquire and a release cost over memory. The time is
-//! mixed in, because the copies of one session, which a snapshot of a machine or an instance makes, draw the same numbers:
-//! but not in the same nanosecond.
+//! A nonce must differ from every other: with two alike, a session takes another's record for its own. And nobody may
+//! guess one from others, since a written grant is as good as the lock. So nonces come from a secure generator, seeded
+//! for each session: asking the host for each was a tenth of the cost of an acquire and a release over memory. The time
+//! is mixed in. A snapshot of a machine or an instance copies a session, and the copies draw the same numbers, but not
+//! in the same nanosecond.
 
 use chacha20::ChaCha12Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 
-use crate::records::record::Nonce;
-use crate::values::time::Time;
+use crate::records::Nonce;
+use crate::values::Time;
 
 /// The nonces of one session.
 #[derive(Debug)]

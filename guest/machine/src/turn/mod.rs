@@ -1,20 +1,26 @@
-//! When a waiter tries: where it stands in the line, and when its turn is to be expected.
+//! When a waiter tries: its place in the wait list, and when its turn is expected.
 //!
-//! Who is next tries often about the time at which the holder is expected to be done. Who stands behind looks again
-//! when the line is expected to have moved, which is a look for each turn but not a try; nobody asks less often than
-//! once an interval for each one that stands before it. How long a turn takes, from one grant to the next, is what
-//! the line tells, what the session measured when it last waited for the key, what the holder's record tells that it
-//! measured, or what it sees while it waits: nothing else corrects what the line tells where everybody takes the lock
-//! once. When the holder's turn began is what its record tells by a wall clock, where both have one. A clock may be
-//! wrong: it is believed within what was seen, and nothing hangs on it but when to look.
+//! The first waiter polls frequently around the time at which the holder is expected to be done. The others look again
+//! when the list is expected to have moved: that is one look for each turn, and no try. No waiter asks less often than
+//! once an interval for each waiter before it.
 //!
-//! Who finds the lock free and others before it gives them time to take it, a little for each, and then tries: somebody
-//! in the line may have crashed. Where new ones take it as soon as it is given back, it is never found free; so who sees
-//! that happen again and again while the line stands still waits no longer for those before it.
+//! The turn length (the time from one grant to the next) is estimated from four sources: the wait list, this session's
+//! last wait for the key, the figure in the holder's record, and what this waiter observes. When every process takes
+//! the lock only once, the last two are all that corrects the list. The holder's record also tells when its turn began,
+//! if both sides have a wall clock. A clock may be wrong: it is believed within what was seen, and decides no more than
+//! when to look.
+//!
+//! A waiter that finds the lock free gives those before it time to take it, a little for each, and then tries: somebody
+//! in the list may have crashed. If newcomers take the lock as soon as it is released, no waiter ever finds it free. So
+//! a waiter that sees this happen many times while the list does not move stops waiting for those before it.
 
-mod queue;
+mod estimate;
+mod holder_watch;
+mod member;
+mod pause;
 #[cfg(test)]
 mod tests;
-mod when;
 
-pub(crate) use queue::{Advice, AfterPause, CurrentHolder, Queue};
+pub(crate) use holder_watch::CurrentHolder;
+pub(crate) use member::{Advice, Member};
+pub(crate) use pause::AfterPause;

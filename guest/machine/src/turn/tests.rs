@@ -1,13 +1,11 @@
 use core::time::Duration;
 
-use super::queue::{Advice, AfterPause, CurrentHolder, PASSED_OVER, Queue};
-use super::when::ERROR;
-use crate::records::record::Nonce;
-use crate::records::wait_list::{Ticket, WaitList};
-use crate::session::contention::RecentWait;
-use crate::values::kv::{Entry, Version};
-use crate::values::name::Key;
-use crate::values::time::Time;
+use super::estimate::ERROR;
+use super::member::PASSED_OVER;
+use super::{Advice, AfterPause, CurrentHolder, Member};
+use crate::records::{Nonce, Ticket, WaitList};
+use crate::session::RecentWait;
+use crate::values::{Entry, Key, Time, Version};
 use crate::wait::Wait;
 
 fn at(millis: u64) -> Time {
@@ -17,37 +15,37 @@ fn at(millis: u64) -> Time {
 #[test]
 fn a_renewal_does_not_begin_the_turn_anew() {
     let key = Key::new("report").unwrap();
-    let contended = RecentWait { ticket: None, turn: Duration::from_secs(1), released: None, leave: None };
-    let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(contended, at(0));
-    let mut line = WaitList::default();
-    line.join(Ticket(7));
+    let recent = RecentWait { ticket: None, turn: Duration::from_secs(1), released: None, leave: None };
+    let mut member = Member::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(recent, at(0));
+    let mut list = WaitList::default();
+    list.join(Ticket(7));
     let version = |number| Version { era: 1, number };
-    let entry = Entry { value: line.encode(&key), version: version(1), time_left: None };
+    let entry = Entry { value: list.encode(&key), version: version(1), time_left: None };
     for (now, number) in [(0, 2), (300, 2), (600, 3)] {
         let holder = CurrentHolder { ticket: Ticket(1), version: version(number), since: Some(at(0)), turn: None };
-        assert_eq!(queue.see(at(now), Some(holder), Some(&entry)), Advice::Pause);
+        assert_eq!(member.see(at(now), Some(holder), Some(&entry)), Advice::Pause);
     }
     let mut wait = Wait::new(None, Duration::from_secs(1), 1);
     let expected = Duration::from_secs(1) - Duration::from_secs(1) / ERROR;
-    assert_eq!(queue.pause(at(600), &mut wait), (expected - Duration::from_millis(600), AfterPause::Try));
+    assert_eq!(member.pause(at(600), &mut wait), (expected - Duration::from_millis(600), AfterPause::Try));
 }
 
 #[test]
 fn whoever_measured_turns_relies_on_that_although_a_record_tells_them_and_the_line_does_not() {
     let key = Key::new("report").unwrap();
     let turn = Duration::from_secs(1);
-    let contended = RecentWait { ticket: None, turn, released: None, leave: None };
-    let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(contended, at(0));
+    let recent = RecentWait { ticket: None, turn, released: None, leave: None };
+    let mut member = Member::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(recent, at(0));
     let version = |number| Version { era: 1, number };
     let holder =
         |ticket, number, turn| CurrentHolder { ticket: Ticket(ticket), version: version(number), since: None, turn };
-    assert!(matches!(queue.see(at(0), Some(holder(1, 2, None)), None), Advice::Join(_)));
+    assert!(matches!(member.see(at(0), Some(holder(1, 2, None)), None), Advice::Join(_)));
     // Another was faster at joining.
-    let mut line = WaitList::default();
-    line.join(Ticket(5));
-    let entry = Entry { value: line.encode(&key), version: version(3), time_left: None };
-    assert!(matches!(queue.see(at(1), Some(holder(2, 4, Some(turn))), Some(&entry)), Advice::Join(_)));
-    let (pause, then) = queue.pause(at(1), &mut Wait::new(None, turn, 1));
+    let mut list = WaitList::default();
+    list.join(Ticket(5));
+    let entry = Entry { value: list.encode(&key), version: version(3), time_left: None };
+    assert!(matches!(member.see(at(1), Some(holder(2, 4, Some(turn))), Some(&entry)), Advice::Join(_)));
+    let (pause, then) = member.pause(at(1), &mut Wait::new(None, turn, 1));
     assert!(pause >= turn / ERROR && then == AfterPause::Look, "{pause:?}");
 }
 
@@ -55,18 +53,18 @@ fn whoever_measured_turns_relies_on_that_although_a_record_tells_them_and_the_li
 fn after_others_took_it(times: u64) -> AfterPause {
     let key = Key::new("report").unwrap();
     let turn = Duration::from_millis(10);
-    let mut line = WaitList::default();
-    line.turn = Some(turn);
-    [1, 2, 7].into_iter().for_each(|ticket| assert!(line.join(Ticket(ticket))));
+    let mut list = WaitList::default();
+    list.turn = Some(turn);
+    [1, 2, 7].into_iter().for_each(|ticket| assert!(list.join(Ticket(ticket))));
     let version = |number| Version { era: 1, number };
-    let entry = Entry { value: line.encode(&key), version: version(1), time_left: None };
-    let mut queue = Queue::new(&key, "n:line:report".into(), Nonce(7 << 64));
+    let entry = Entry { value: list.encode(&key), version: version(1), time_left: None };
+    let mut member = Member::new(&key, "n:line:report".into(), Nonce(7 << 64));
     for time in 0..=times {
         let (ticket, version) = (Ticket(100 + time), version(100 + time));
         let holder = CurrentHolder { ticket, version, since: None, turn: None };
-        assert_eq!(queue.see(at(10 * time), Some(holder), Some(&entry)), Advice::Pause);
+        assert_eq!(member.see(at(10 * time), Some(holder), Some(&entry)), Advice::Pause);
     }
-    queue.pause(at(10 * times), &mut Wait::new(None, turn, 1)).1
+    member.pause(at(10 * times), &mut Wait::new(None, turn, 1)).1
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Unix time as people read it. No lock is granted, kept or lost by it.
+//! Unix time as people read it. It decides about no lock.
 
 use crate::values::text::last_digits;
 
@@ -10,7 +10,7 @@ const EPOCH_FROM_MARCH_OF_YEAR_ZERO: u64 = 719_468;
 /// Days in the 400 years after which the calendar repeats.
 const DAYS_PER_CYCLE: u64 = 146_097;
 
-/// Unix nanoseconds as `2026-11-21T03:04:05.678901Z`, cut to microseconds.
+/// Writes Unix nanoseconds as `2026-11-21T03:04:05.678901Z`, cut to microseconds.
 pub(crate) fn unix(nanos: u64) -> [u8; 27] {
     let micros = nanos / NANOS_PER_MICRO;
     let (day, time) = (micros / MICROS_PER_DAY, micros % MICROS_PER_DAY);
@@ -35,7 +35,7 @@ pub(crate) fn parse_unix(text: &str) -> Option<u64> {
     let seconds = seconds.checked_add(number(17, 19)?)?;
     let micros = seconds.checked_mul(MICROS_PER_SECOND)?.checked_add(number(20, 26)?)?;
     let nanos = days.checked_mul(MICROS_PER_DAY)?.checked_add(micros)?.checked_mul(NANOS_PER_MICRO)?;
-    // One spelling for one moment: what does not read back the same was not written by us.
+    // One spelling for one moment: we did not write a text that does not read back the same.
     (unix(nanos) == text.as_bytes()).then_some(nanos)
 }
 

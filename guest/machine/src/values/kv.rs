@@ -1,4 +1,4 @@
-//! What a machine may ask of a store, and what it may hear: `wit/kv-store.wit` as plain values.
+//! Requests to a store and its replies: `wit/kv-store.wit` as plain values.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -15,8 +15,8 @@ pub struct Version {
 }
 
 impl Version {
-    /// The fencing token of a grant that this write made: with each later write to the key it is larger, across eras
-    /// too. That is what the store promises.
+    /// Returns the fencing token of a grant that this write made. The store promises that it is larger with each later
+    /// write to the key, across eras, too.
     pub fn token(self) -> u64 {
         self.era.saturating_add(self.number)
     }
@@ -31,14 +31,14 @@ pub enum Ttl {
     Forever,
 }
 
-/// What a store has under a key.
+/// The entry of a store under a key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// The bytes as they were written.
     pub value: Vec<u8>,
     /// The entry's present version.
     pub version: Version,
-    /// How long it will be kept at least, where the store can tell.
+    /// How long the store will keep it at least, if it can tell.
     pub time_left: Option<Ttl>,
 }
 
@@ -55,7 +55,7 @@ pub enum Request {
         /// The store keys.
         keys: Vec<Arc<str>>,
     },
-    /// Make an entry where there is none.
+    /// Make an entry if there is none.
     Add {
         /// The store key.
         key: Arc<str>,
@@ -104,7 +104,7 @@ pub enum Reply {
     Era(Result<EraInfo, StoreError>),
 }
 
-/// What became of an add or a replace.
+/// The outcome of an add or a replace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WriteOutcome {
     /// Written; the new version.
@@ -115,7 +115,7 @@ pub enum WriteOutcome {
     Absent,
 }
 
-/// What became of a delete.
+/// The outcome of a delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeleteOutcome {
     /// Deleted.
@@ -131,7 +131,7 @@ pub enum DeleteOutcome {
 pub struct EraInfo {
     /// Larger after every loss of everything.
     pub id: u64,
-    /// For how long, at least, nothing has been lost.
+    /// How long, at least, nothing has been lost.
     pub lossless_for: Duration,
 }
 
@@ -141,7 +141,7 @@ pub enum StoreError {
     /// Not sent: nothing happened and nothing will.
     #[error("store unavailable: {0}")]
     Unavailable(String),
-    /// Sent, no answer: it may have happened, or may happen yet.
+    /// Sent, no answer: it may have happened, or may still happen.
     #[error("outcome unknown: {0}")]
     UnknownOutcome(String),
     /// The store refuses; trying again does not help.
@@ -153,7 +153,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later: an outage, not a refusal.
+    /// Returns true if the same call may succeed later: an outage, not a refusal.
     pub fn is_outage(&self) -> bool {
         matches!(self, StoreError::Unavailable(_) | StoreError::UnknownOutcome(_))
     }

@@ -1,5 +1,5 @@
-//! Names: what users call things, checked once, and what the store calls them. They are shared, not copied: every
-//! record and every grant has some.
+//! The names that users give, checked once, and the store's names. They are shared, not copied: every record and every
+//! grant has some.
 
 use alloc::format;
 use alloc::sync::Arc;
@@ -12,13 +12,13 @@ use sha2::{Digest, Sha256};
 use crate::values::invalid::Invalid;
 use crate::values::text;
 
-/// Longest key: far beyond any real one, and a record that holds it still fits every store's entry.
+/// The longest key: far beyond any real one, and a record that holds it still fits every store's entry.
 pub const MAX_KEY_BYTES: usize = 65_536;
-/// Longest owner name, label and name of a semaphore: they are for people, and are written often.
+/// The longest owner name, label and semaphore name: they are for people, and are written often.
 pub const MAX_TEXT_BYTES: usize = 255;
-/// Longest namespace: leaves room in a store key for a kind and a SHA-256 in hexadecimal.
+/// The longest namespace: it leaves room in a store key for a kind and a SHA-256 in hexadecimal.
 pub const MAX_NAMESPACE_BYTES: usize = 64;
-/// Longest store key: memcached's limit (its doc/protocol.txt, "Keys").
+/// The longest store key: memcached's limit (its doc/protocol.txt, "Keys").
 pub const MAX_STORE_KEY_BYTES: usize = 250;
 
 /// A lock's key: any string that is not empty, as its user wrote it.
@@ -26,7 +26,7 @@ pub const MAX_STORE_KEY_BYTES: usize = 250;
 pub struct Key(Arc<str>);
 
 impl Key {
-    /// Takes a user's string.
+    /// Checks a user's string.
     pub fn new(key: &str) -> Result<Self, Invalid> {
         match key.len() {
             0 => Err(Invalid::new("the key is empty; give one of 1 to 65536 bytes")),
@@ -35,7 +35,7 @@ impl Key {
         }
     }
 
-    /// Takes the name of a semaphore.
+    /// Checks the name of a semaphore.
     pub fn semaphore(name: &str) -> Result<Self, Invalid> {
         match name.len() {
             0 => Err(Invalid::new("the semaphore's name is empty; give one of 1 to 255 bytes")),
@@ -44,18 +44,18 @@ impl Key {
         }
     }
 
-    /// The string.
+    /// Returns the string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is the very same string, which is told without a look at its bytes.
+    /// Returns true if it is the very same string, without a look at its bytes.
     pub(crate) fn is_shared_with(&self, other: &Key) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-/// What a record is of: a lock, or one permit of a semaphore.
+/// The subject of a record: a lock, or one permit of a semaphore.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RecordKey {
     /// The lock's key, or the semaphore's name.
@@ -87,12 +87,12 @@ impl fmt::Display for RecordKey {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Text {
     text: Arc<str>,
-    /// Whether it stands in a record as it is: it is written into many, and looked through once.
+    /// Whether it needs no escapes in a record: it is written into many, and checked once.
     plain: bool,
 }
 
 impl Text {
-    /// Takes an owner's name, which must not be empty.
+    /// Checks an owner's name, which must not be empty.
     pub fn owner(name: &str) -> Result<Self, Invalid> {
         if name.is_empty() {
             return Err(Invalid::new("the owner's name is empty; give one of 1 to 255 bytes"));
@@ -100,7 +100,7 @@ impl Text {
         Self::label(name)
     }
 
-    /// Takes the name of a unit of work, which must not be empty.
+    /// Checks the name of a unit of work, which must not be empty.
     pub fn unit(name: &str) -> Result<Self, Invalid> {
         if name.is_empty() || name.len() > MAX_TEXT_BYTES {
             let length = name.len();
@@ -109,7 +109,7 @@ impl Text {
         Self::label(name)
     }
 
-    /// Takes a label, which may be empty.
+    /// Checks a label, which may be empty.
     pub fn label(label: &str) -> Result<Self, Invalid> {
         if label.len() > MAX_TEXT_BYTES {
             let length = label.len();
@@ -118,16 +118,17 @@ impl Text {
         Ok(Text { text: label.into(), plain: text::is_plain(label) })
     }
 
-    /// The string.
+    /// Returns the string.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
     /// Writes it into a record.
     pub(crate) fn push_to(&self, record: &mut Vec<u8>) {
-        match self.plain {
-            true => record.extend_from_slice(self.text.as_bytes()),
-            false => text::push_escaped(record, &self.text),
+        if self.plain {
+            record.extend_from_slice(self.text.as_bytes());
+        } else {
+            text::push_escaped(record, &self.text);
         }
     }
 }
@@ -137,7 +138,7 @@ impl Text {
 pub struct Namespace(Arc<str>);
 
 impl Namespace {
-    /// Takes a user's namespace: printable ASCII without the characters that store keys are put together with.
+    /// Checks a user's namespace: printable ASCII without the characters that join the parts of store keys.
     pub fn new(name: &str) -> Result<Self, Invalid> {
         let legal = |byte: u8| byte.is_ascii_graphic() && byte != b':' && byte != b'#';
         if name.is_empty() || name.len() > MAX_NAMESPACE_BYTES || !name.bytes().all(legal) {
@@ -148,24 +149,24 @@ impl Namespace {
         Ok(Namespace(name.into()))
     }
 
-    /// The string.
+    /// Returns the string.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is the very same string: what a session holds in its own namespace, and has not taken up from
-    /// elsewhere, shares it.
+    /// Returns true if it is the very same string: the holds of a session in its own namespace share it, unless they
+    /// were resumed from elsewhere.
     pub(crate) fn is_shared_with(&self, other: &Namespace) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// What the store calls a lock: `<namespace>:lock:<key>` where that is legal in every store, else
+    /// Returns the store's name for a lock: `<namespace>:lock:<key>` if that is legal in every store, otherwise
     /// `<namespace>:lock#<SHA-256 of the key>`. The two never meet: a namespace has neither `:` nor `#`.
     pub fn store_key(&self, key: &Key) -> Arc<str> {
         self.named(":lock", key)
     }
 
-    /// What the store calls a lock, or a permit: `<namespace>:permit:<number>:<semaphore>`.
+    /// Returns the store's name for a lock, or for a permit: `<namespace>:permit:<number>:<semaphore>`.
     pub(crate) fn place(&self, place: &RecordKey) -> Arc<str> {
         match place.permit {
             None => self.store_key(&place.key),
@@ -173,22 +174,22 @@ impl Namespace {
         }
     }
 
-    /// What the store calls the line of those who wait for a lock.
+    /// Returns the store's name for the wait list of a lock.
     pub(crate) fn line(&self, key: &Key) -> Arc<str> {
         self.named(":line", key)
     }
 
-    /// What the store calls the definition of a semaphore.
+    /// Returns the store's name for the definition of a semaphore.
     pub(crate) fn semaphore(&self, name: &Key) -> Arc<str> {
         self.named(":semaphore", name)
     }
 
-    /// What the store calls the list of all semaphores.
+    /// Returns the store's name for the list of all semaphores.
     pub(crate) fn semaphores(&self) -> Arc<str> {
         [&*self.0, ":semaphores"].concat().into()
     }
 
-    /// Puts a name together on the stack, so that it is allocated once.
+    /// Builds a name on the stack, so that it is allocated once.
     fn named(&self, kind: &str, key: &Key) -> Arc<str> {
         let length = self.0.len() + kind.len() + 1 + key.0.len();
         let legal = |byte: u8| byte > b' ' && byte != 0x7f;

@@ -1,4 +1,4 @@
-//! How to lock: options that were checked once, and cannot be wrong after.
+//! How to lock: options that are checked once, and cannot be wrong afterwards.
 
 use alloc::format;
 use alloc::string::String;
@@ -19,12 +19,12 @@ pub const MAX_LEASE: Duration = Duration::from_secs(366 * 24 * 3600);
 pub const MAX_WAIT: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 /// Longest pause between two tries.
 pub const MAX_INTERVAL: Duration = Duration::from_secs(3600);
-/// How long a store's contents must have existed when nobody says otherwise: the usual lease.
+/// How long a store's contents must have existed by default: the usual lease.
 pub const DEFAULT_QUARANTINE: Duration = Duration::from_secs(30);
-/// A lease is trusted for one part in so many less, because two clocks drift apart: 2,000 ppm, four times what
-/// an operating system corrects at most.
+/// A holder trusts a lease for one part in this many less, because two clocks drift apart: 2,000 ppm, four times the
+/// most that an operating system corrects.
 const DRIFT_DIVISOR: u32 = 500;
-/// How long a grant lasts unless renewed.
+/// How long a grant lasts unless it is renewed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Lease(Ttl);
 
@@ -32,7 +32,7 @@ impl Lease {
     /// One second.
     pub(crate) const SECOND: Lease = Lease(Ttl::After(Duration::from_secs(1)));
 
-    /// Takes 1 ms to a year, or for ever.
+    /// Checks a lease: 1 ms to a year, or for ever.
     pub fn new(ttl: Ttl) -> Result<Self, Invalid> {
         if let Ttl::After(length) = ttl {
             within("lease", length, MIN_DURATION, MAX_LEASE)?;
@@ -40,12 +40,12 @@ impl Lease {
         Ok(Lease(ttl))
     }
 
-    /// The time the store is to keep the record.
+    /// Returns how long the store is to keep the record.
     pub fn ttl(self) -> Ttl {
         self.0
     }
 
-    /// How long a holder may rely on the lease, counted from before its request left.
+    /// Returns how long a holder may rely on the lease, counted from before its request left.
     pub(crate) fn trusted(self) -> Option<Duration> {
         match self.0 {
             Ttl::After(length) => Some(length.saturating_sub(length / DRIFT_DIVISOR)),
@@ -54,15 +54,15 @@ impl Lease {
     }
 }
 
-/// The lease that is trusted for at least this long: what [`Lease::trusted`] undoes.
+/// Returns a lease that is trusted for at least this long: the reverse of [`Lease::trusted`].
 pub(crate) fn to_trust(length: Duration) -> Duration {
     length.saturating_add(length / (DRIFT_DIVISOR - 1)).saturating_add(Duration::from_nanos(1))
 }
 
-/// What happens when a session acquires what it already holds.
+/// What happens when a session acquires a lock that it holds already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mode {
-    /// It is told so at once.
+    /// It gets an error at once.
     Plain,
     /// It holds the lock once more.
     Reentrant,
@@ -83,15 +83,15 @@ pub struct LockOptions {
 }
 
 impl LockOptions {
-    /// A plain lock with this lease; waits for ever, trying at least every 50 ms.
+    /// Asks for a plain lock with this lease. Waits for ever, and tries at least every 50 ms.
     pub fn new(lease: Lease) -> Self {
         let interval = Duration::from_millis(50);
         let at_least = Duration::ZERO;
         LockOptions { mode: Mode::Plain, lease, wait: None, interval, adopt: false, at_least, line: true, unit: None }
     }
 
-    /// The longest that a grant of these options may keep the key taken with nobody at work: what a store that lost it
-    /// must have been watched for.
+    /// Returns the longest that a grant of these options may keep the key taken with nobody at work. A store that lost
+    /// the key must have been watched for that long.
     pub(crate) fn taken_unattended(&self) -> Ttl {
         match self.lease.ttl() {
             Ttl::After(lease) => Ttl::After(lease.max(self.at_least)),
@@ -99,18 +99,18 @@ impl LockOptions {
         }
     }
 
-    /// Until when the key stays taken even if it is released, for a grant of a request that was sent then.
+    /// Returns until when a grant of a request that was sent then keeps the key taken even if it is released.
     pub(crate) fn taken_until(&self, sent: Time) -> Option<Time> {
         (!self.at_least.is_zero()).then(|| sent.after(self.at_least))
     }
 
-    /// Plain or re-entrant.
+    /// Sets the mode: plain or re-entrant.
     pub fn mode(mut self, mode: Mode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// How long to wait in all: zero tries once, none waits for ever.
+    /// Sets how long to wait in all: zero tries once, none waits for ever.
     pub fn wait(mut self, wait: Option<Duration>) -> Result<Self, Invalid> {
         if let Some(wait) = wait {
             within("wait", wait, Duration::ZERO, MAX_WAIT)?;
@@ -119,26 +119,27 @@ impl LockOptions {
         Ok(self)
     }
 
-    /// The longest pause between two tries, 1 ms to an hour.
+    /// Sets the longest pause between two tries, 1 ms to an hour.
     pub fn interval(mut self, interval: Duration) -> Result<Self, Invalid> {
         within("interval", interval, MIN_DURATION, MAX_INTERVAL)?;
         self.interval = interval;
         Ok(self)
     }
 
-    /// Take the lock over from another session of the same owner name.
+    /// Takes the lock over from another session of the same owner name.
     pub fn adopt(mut self, adopt: bool) -> Self {
         self.adopt = adopt;
         self
     }
 
-    /// Whether to stand in the key's line while waiting, as usual. Who does not is a newcomer at each try.
+    /// Sets whether to stand in the key's wait list while waiting, as usual. Without it a waiter is a newcomer at each
+    /// try.
     pub fn line(mut self, line: bool) -> Self {
         self.line = line;
         self
     }
 
-    /// Keep the key taken for this long from the grant on, even if it is released sooner.
+    /// Keeps the key taken for this long from the grant on, even if it is released sooner.
     pub fn at_least(mut self, at_least: Duration) -> Result<Self, Invalid> {
         within("minimum hold", at_least, Duration::ZERO, MAX_LEASE)?;
         self.at_least = at_least;

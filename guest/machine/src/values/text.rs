@@ -1,7 +1,7 @@
 //! Records as text for people: lines of `name: value` under a heading.
 //!
-//! They are written into bytes that are there already: one is written with every acquire, and `core::fmt` with its
-//! strings in between was half of what an acquire cost.
+//! They are written straight into bytes: every acquire writes one, and `core::fmt` with its temporary strings was half
+//! of the cost of an acquire.
 
 use alloc::format;
 use alloc::string::String;
@@ -10,7 +10,7 @@ use core::iter::Peekable;
 use core::str::Split;
 use core::time::Duration;
 
-/// How much of a foreign value is shown.
+/// How much of a foreign value a message shows.
 const EXCERPT_CHARS: usize = 60;
 /// Decimal digits of the largest number.
 const DIGITS: usize = 20;
@@ -20,21 +20,21 @@ const HEX_DIGITS: [u8; 16] = *b"0123456789abcdef";
 pub(crate) struct Lines<'t>(Peekable<Split<'t, char>>);
 
 impl<'t> Lines<'t> {
-    /// The heading, and what follows it.
+    /// Returns the heading and the lines after it.
     pub(crate) fn read(value: &'t [u8]) -> Option<(&'t str, Self)> {
         let text = core::str::from_utf8(value).ok()?;
         let mut lines = text.strip_suffix('\n')?.split('\n').peekable();
         Some((lines.next()?, Lines(lines)))
     }
 
-    /// The value of the next line, if it has this name.
+    /// Returns the value of the next line, if it has this name.
     pub(crate) fn value(&mut self, name: &str) -> Option<&'t str> {
         let named = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
         self.0.next_if(named)?.get(name.len() + 2..)
     }
 }
 
-/// The beginning of a value that is not ours.
+/// Returns the beginning of a value that is not ours.
 pub(crate) fn excerpt(value: &[u8]) -> String {
     let text = String::from_utf8_lossy(value);
     let cut: String = text.chars().take(EXCERPT_CHARS).collect();
@@ -42,7 +42,7 @@ pub(crate) fn excerpt(value: &[u8]) -> String {
     format!("\"{}{more}\"", escape(&cut))
 }
 
-/// Keeps a value on its line: a backslash and control characters are written as escapes.
+/// Keeps a value on its line: writes a backslash and control characters as escapes.
 pub(crate) fn escape(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for character in value.chars() {
@@ -79,7 +79,7 @@ pub(crate) fn unescape(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// Writes a number in decimal, with zeros before it up to this width, of 20 at most.
+/// Writes a number in decimal, with leading zeros up to this width, 20 at most.
 pub(crate) fn push_decimal(text: &mut Vec<u8>, number: u64, width: usize) {
     let mut digits = [b'0'; DIGITS];
     let (mut first, mut rest) = (DIGITS, number);
@@ -91,7 +91,7 @@ pub(crate) fn push_decimal(text: &mut Vec<u8>, number: u64, width: usize) {
     text.extend_from_slice(&digits[first.min(DIGITS - width.clamp(1, DIGITS))..]);
 }
 
-/// The last decimal digits of a number.
+/// Returns the last decimal digits of a number.
 pub(crate) fn last_digits<const COUNT: usize>(mut number: u64) -> [u8; COUNT] {
     let mut digits = [0; COUNT];
     for digit in digits.iter_mut().rev() {
@@ -106,13 +106,13 @@ pub(crate) fn push_hex<const BYTES: usize>(text: &mut Vec<u8>, bytes: [u8; BYTES
     text.extend_from_slice(hex(bytes).as_flattened());
 }
 
-/// The two digits of each byte.
+/// Returns the two digits of each byte.
 pub(crate) fn hex<const BYTES: usize>(bytes: [u8; BYTES]) -> [[u8; 2]; BYTES] {
     bytes.map(|byte| [byte >> 4, byte & 0xf].map(|digit| HEX_DIGITS[usize::from(digit)]))
 }
 
-/// Whether two texts are the same, eight bytes at a time: WebAssembly has no instruction to compare memory, and the
-/// standard library does it byte by byte there.
+/// Compares two texts eight bytes at a time: WebAssembly has no instruction to compare memory, and the standard library
+/// does it byte by byte there.
 pub(crate) fn is_same(one: &str, other: &str) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     match (one.last_chunk::<8>(), other.last_chunk::<8>()) {
@@ -124,16 +124,17 @@ pub(crate) fn is_same(one: &str, other: &str) -> bool {
     }
 }
 
-/// Whether a value needs no escapes.
+/// Returns true if a value needs no escapes.
 pub(crate) fn is_plain(value: &str) -> bool {
     value.bytes().all(|byte| (b' '..0x7f).contains(&byte) && byte != b'\\')
 }
 
-/// Writes a value, with escapes where it needs them.
+/// Writes a value, with the escapes that it needs.
 pub(crate) fn push_escaped(text: &mut Vec<u8>, value: &str) {
-    match is_plain(value) {
-        true => text.extend_from_slice(value.as_bytes()),
-        false => text.extend_from_slice(escape(value).as_bytes()),
+    if is_plain(value) {
+        text.extend_from_slice(value.as_bytes());
+    } else {
+        text.extend_from_slice(escape(value).as_bytes());
     }
 }
 

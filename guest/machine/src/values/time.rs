@@ -7,42 +7,42 @@ use core::time::Duration;
 pub struct Time(u64);
 
 impl Time {
-    /// The reading of a clock that counts nanoseconds.
+    /// Makes the reading of a clock that counts nanoseconds.
     pub const fn from_nanos(nanos: u64) -> Self {
         Time(nanos)
     }
 
-    /// What the clock read.
+    /// Returns the clock's nanoseconds.
     pub(crate) const fn as_nanos(self) -> u64 {
         self.0
     }
 
-    /// This long after.
+    /// Returns the time this long after.
     pub fn after(self, duration: Duration) -> Self {
         Time(self.0.saturating_add(nanos(duration)))
     }
 
-    /// This long before.
+    /// Returns the time this long before.
     pub(crate) fn before(self, duration: Duration) -> Self {
         Time(self.0.saturating_sub(nanos(duration)))
     }
 
-    /// How long ago `earlier` was; zero if it is yet to come.
+    /// Returns how long ago `earlier` was; zero if it is in the future.
     pub fn since(self, earlier: Time) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// How long it is until `later`; zero if it has passed.
+    /// Returns how long it is until `later`; zero if it has passed.
     pub fn until(self, later: Time) -> Duration {
         later.since(self)
     }
 }
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
-/// Durations of more seconds are taken for the longest that can be said: 584 years.
+/// The longest duration is 584 years; longer ones are cut to it.
 const MAX_SECONDS: u64 = u64::MAX / NANOS_PER_SECOND - 1;
 
-/// A duration in nanoseconds. [`Duration::as_nanos`] computes with 128 bits, which WebAssembly does not have.
+/// Returns a duration in nanoseconds. [`Duration::as_nanos`] computes with 128 bits, which WebAssembly does not have.
 pub fn nanos(duration: Duration) -> u64 {
     match duration.as_secs() {
         seconds @ ..=MAX_SECONDS => seconds * NANOS_PER_SECOND + u64::from(duration.subsec_nanos()),

@@ -1,11 +1,11 @@
-//! How long to pause between tries.
+//! The pauses between tries.
 
 use core::time::Duration;
 
 /// The first pause: a few round trips on a local network.
 const FIRST: Duration = Duration::from_millis(1);
 
-/// Pauses that double up to a limit, each cut by up to a half at random so that waiters do not march in step.
+/// Pauses that double up to a limit. Each is cut by up to a half at random, so that waiters do not march in step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Backoff {
     pause: Duration,
@@ -29,7 +29,7 @@ impl Backoff {
         self.limit
     }
 
-    /// A pause up to the limit, whatever those before were.
+    /// Returns a pause of the limit's size, whatever those before were.
     pub(crate) fn settled(&mut self) -> Duration {
         self.cut(self.limit)
     }
@@ -42,7 +42,7 @@ impl Backoff {
         whole.saturating_sub(Duration::from_nanos(u64::try_from(cut).unwrap_or(0)))
     }
 
-    /// A random number below `bound`, which is not zero.
+    /// Returns a random number below `bound`, which is not zero.
     pub(crate) fn random_below(&mut self, bound: u32) -> u32 {
         // A product of 32-bit numbers; its upper half is below the bound.
         let scaled = (self.draw() >> 32).wrapping_mul(u64::from(bound)) >> 32;

@@ -1,19 +1,19 @@
-//! A wait that has a limit, and pauses between tries.
+//! A wait with a limit and pauses between tries.
 
 pub(crate) mod backoff;
 
 use core::time::Duration;
 
-use crate::values::time::Time;
+use crate::values::Time;
 use crate::wait::backoff::Backoff;
 
 /// The shortest pause while the store does not answer: a server that comes back must not meet a storm.
 pub(crate) const OUTAGE_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long to wait, and how long it has been.
+/// The limit of a wait, its start, and its next pause.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Wait {
-    /// None waits for ever.
+    /// None: no limit.
     limit: Option<Duration>,
     started: Option<Time>,
     backoff: Backoff,
@@ -24,7 +24,7 @@ impl Wait {
         Wait { limit, started: None, backoff: Backoff::new(interval, seed) }
     }
 
-    /// From now on it counts; once begun it never begins again.
+    /// Starts the wait; later calls change nothing.
     pub(crate) fn start(&mut self, now: Time) {
         self.started.get_or_insert(now);
     }
@@ -37,7 +37,7 @@ impl Wait {
         self.limit.map(|limit| limit.saturating_sub(self.waited(now)))
     }
 
-    /// For how long it has been over.
+    /// Returns how long ago the wait ended.
     pub(crate) fn overrun(&self, now: Time) -> Duration {
         self.limit.map_or(Duration::ZERO, |limit| self.waited(now).saturating_sub(limit))
     }
@@ -46,34 +46,34 @@ impl Wait {
         self.left(now).is_some_and(|left| left.is_zero())
     }
 
-    /// The next pause: not beyond the end of the wait. What is added to `at_least` keeps those who wait for the same
+    /// Returns the next pause, cut where the wait ends. What it adds to `at_least` keeps those who wait for the same
     /// moment from all coming back at it.
     pub(crate) fn pause(&mut self, now: Time, at_least: Duration) -> Duration {
         let pause = at_least.saturating_add(self.next_pause());
         self.within(now, pause)
     }
 
-    /// A pause, cut where the wait ends.
+    /// Cuts a pause where the wait ends.
     pub(crate) fn within(&self, now: Time, pause: Duration) -> Duration {
         self.left(now).map_or(pause, |left| pause.min(left))
     }
 
-    /// The next pause, whatever is left of the wait.
+    /// Returns the next pause, whatever is left of the wait.
     pub(crate) fn next_pause(&mut self) -> Duration {
         self.backoff.next()
     }
 
-    /// The longest pause.
+    /// Returns the longest pause.
     pub(crate) fn interval(&self) -> Duration {
         self.backoff.limit()
     }
 
-    /// A pause as long as they get.
+    /// Returns a pause of the longest kind.
     pub(crate) fn settled_pause(&mut self) -> Duration {
         self.backoff.settled()
     }
 
-    /// A random number below `bound`, which is not zero.
+    /// Returns a random number below `bound`, which is not zero.
     pub(crate) fn random_below(&mut self, bound: u32) -> u32 {
         self.backoff.random_below(bound)
     }

@@ -1,8 +1,8 @@
-//! One conditional write, carried to a conclusion: replaced or deleted by us, or not ours any more.
+//! One conditional write, carried to its end: replaced or deleted by us, or no longer ours.
 //!
-//! When a write's outcome is unknown it is read back, by version and nonce; never guessed, never blindly repeated. A
-//! repeat is safe because it names the version it expects: if the lost request is executed late, one of the two finds
-//! the version changed.
+//! A write of unknown outcome is read back, by version and nonce; never guessed, never blindly repeated. A repeat is
+//! safe because it names the version that it expects: if the lost request is executed late, one of the two finds the
+//! version changed.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,16 +10,15 @@ use core::ops::ControlFlow;
 use core::time::Duration;
 
 use crate::machine::{Event, InnerStep};
-use crate::records::record::{Nonce, Record};
-use crate::session::hold::Doubt;
-use crate::values::kv::{DeleteOutcome, Entry, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
-use crate::values::time::Time;
+use crate::records::{Nonce, Record};
+use crate::session::Doubt;
+use crate::values::{DeleteOutcome, Entry, Reply, Request, StoreError, Time, Ttl, Version, WriteOutcome};
 use crate::wait::backoff::Backoff;
 
-/// How long to try to find out what became of a write before the caller is told that it is not known: long enough to
-/// outlast a reconnect, short enough for a person who waits.
+/// How long to try to resolve an unknown outcome before the caller gets an error: long enough to outlast a reconnect,
+/// short enough for a person who waits.
 const RESOLVE_FOR: Duration = Duration::from_secs(2);
-/// The longest pause between two attempts to find out.
+/// The longest pause between two attempts to resolve it.
 const RESOLVE_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -29,7 +28,7 @@ pub(crate) enum Action {
         ttl: Ttl,
     },
     Delete,
-    /// To give the entry up as a delete does, by writing that of a successor. Where the answer is lost, the successor's
+    /// Gives the entry up as a delete does, by writing that of a successor. If the answer is lost, the successor's
     /// record proves nothing: a late `add` of its own may have the same text, and its lease began when that arrived.
     HandOver {
         value: Vec<u8>,
@@ -43,17 +42,17 @@ pub(crate) struct ConditionalWrite {
     key: Arc<str>,
     action: Action,
     if_version: Version,
-    /// The nonce of its record; none: whoever writes the hold's record will do.
+    /// The nonce of its record; none: any writer of the hold's record will do.
     nonce: Option<Nonce>,
-    /// The fencing token of the hold that the entry is the record of; none: any record with the nonce will do.
+    /// The fencing token of the hold whose record the entry is; none: any record with the nonce will do.
     token: Option<u64>,
-    /// Writes of others of our machines that were not answered.
+    /// Unanswered writes by other machines of the session.
     earlier: Option<Doubt>,
-    /// When our first write under this version was sent of which it is not known whether it happened.
+    /// When our first write under this version was sent whose outcome is unknown.
     in_doubt: Option<Time>,
     sent: Option<Time>,
     give_up: Option<Time>,
-    /// From then on nothing more is written: the grant that it relies on is over.
+    /// After this time it writes nothing more: the grant that it relies on is over.
     until: Option<Time>,
     failure: Option<StoreError>,
     backoff: Backoff,
@@ -73,23 +72,23 @@ enum Resume {
     Read,
 }
 
-/// It goes on, or that is how it ended.
+/// The next step, or the end.
 type Next = ControlFlow<WriteEnd, InnerStep>;
 
-/// How it ended.
+/// The end of a write.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum WriteEnd {
-    /// The store told that this write happened, sent at that time.
+    /// The store confirmed this write, sent at this time.
     Replaced { version: Version, sent: Time },
-    /// The store told that this delete happened.
+    /// The store confirmed this delete.
     Deleted,
-    /// The answer to a delete of ours was lost, and the entry is gone: deleted by us, unless it ended otherwise.
+    /// The answer to our delete was lost, and the entry is gone: deleted by us, unless it ended otherwise.
     Vanished,
-    /// The entry has another version, or there is none: what is there now, where it could be read.
+    /// The entry has another version, or there is none. This is the entry now, if it could be read.
     Gone(Option<Entry>),
     /// The store failed; whether our write may have happened all the same.
     Failed { error: StoreError, in_doubt: bool },
-    /// The driver answered with something else than was asked for.
+    /// The driver answered with something else than the step asked for.
     OutOfOrder,
 }
 
@@ -125,7 +124,7 @@ impl ConditionalWrite {
         ConditionalWrite { token, ..self }
     }
 
-    /// The entry is the record of the hold with this token, whoever of those who have the hold wrote it.
+    /// The entry is the record of the hold with this token, by any of the processes that have the hold.
     pub(crate) fn of_whoever_has(self, token: u64) -> Self {
         ConditionalWrite { nonce: None, token: Some(token), ..self }
     }
@@ -142,7 +141,7 @@ impl ConditionalWrite {
             (State::Reading, Event::Reply(Reply::Entry(reply))) => match reply {
                 Ok(None) => self.on_absent(),
                 Ok(Some(entry)) => self.on_entry(entry, now),
-                // Only the name of the present holder was to be learnt.
+                // The read was only to name the present holder.
                 Err(_) if !self.in_any_doubt() => ControlFlow::Break(WriteEnd::Gone(None)),
                 Err(error) => self.retry(Resume::Read, error, now),
             },

@@ -2,3 +2,6 @@
 
 pub(crate) mod conditional;
 pub(crate) mod rewrite;
+
+pub(crate) use conditional::{Action, ConditionalWrite, WriteEnd};
+pub(crate) use rewrite::{HoldSnapshot, RecordRewrite, holder};

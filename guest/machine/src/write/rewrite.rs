@@ -1,7 +1,7 @@
-//! Replacing the record of a lock that the session holds: what renewing, nesting and releasing a nested hold share.
+//! Replacing the record of a lock that the session holds: to renew it, to nest a hold, to release a nested one.
 //!
-//! From the moment its request leaves the write may have happened. The hold says so at once, so that whatever else
-//! the session does meanwhile, or after the machine was dropped, neither trusts too long nor gives up too early.
+//! The write may have happened from the moment its request leaves. The hold says so at once. So whatever else the
+//! session does meanwhile, or after the machine was dropped, neither trusts too long nor gives up too early.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -9,12 +9,9 @@ use core::ops::ControlFlow;
 
 use crate::error::GrantError;
 use crate::machine::{Event, InnerStep};
-use crate::records::holder::Holder;
-use crate::records::record::Record;
-use crate::session::Session;
-use crate::session::hold::{Deadline, Doubt, Hold};
-use crate::values::kv::{Entry, Request, Ttl};
-use crate::values::time::Time;
+use crate::records::{Holder, Record};
+use crate::session::{Deadline, Doubt, Hold, Session};
+use crate::values::{Entry, Request, Time, Ttl};
 use crate::write::conditional::{Action, ConditionalWrite, WriteEnd};
 
 /// A replace of a held record that is under way.
@@ -24,13 +21,13 @@ pub(crate) struct RecordRewrite {
     number: u64,
     record: Record,
     doubt: Doubt,
-    /// The new deadline is not to be later.
+    /// The new deadline must not be later.
     at_most: Deadline,
     before: HoldSnapshot,
     write: ConditionalWrite,
 }
 
-/// What a hold was before a write of it left.
+/// The state of a hold before a write of its record left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct HoldSnapshot {
     write: u32,
@@ -63,12 +60,12 @@ impl RecordRewrite {
         (rewrite, ask)
     }
 
-    /// Once it has happened the new lease runs, however late the answer.
+    /// Shortens the deadline: once the write has happened the new lease runs, however late the answer.
     fn shorten(&self, hold: &mut Hold, now: Time) {
         hold.deadline = hold.deadline.at_most(Deadline::of(self.record.lease, now));
     }
 
-    /// It writes once more. What another machine of the session confirmed meanwhile is in doubt again.
+    /// Writes once more. What another machine of the session confirmed meanwhile is in doubt again.
     fn leaves_again(&mut self, hold: &mut Hold, now: Time) {
         if hold.writes != self.before.write {
             self.before = HoldSnapshot::of(hold, self.doubt);
@@ -99,7 +96,7 @@ impl RecordRewrite {
             return Err(GrantError::Lost(None));
         };
         match end {
-            // Else a later write was confirmed first, and what it brought stands.
+            // Otherwise a later write was confirmed first, and its result stands.
             WriteEnd::Replaced { version, sent } if version > hold.version => {
                 hold.deadline = Deadline::of(self.record.lease, sent).at_most(self.at_most);
                 (hold.version, hold.record, hold.in_doubt) = (version, self.record.clone(), None);
@@ -126,7 +123,7 @@ impl RecordRewrite {
 }
 
 impl HoldSnapshot {
-    /// Remembers what the hold is, and puts it in doubt.
+    /// Remembers the state of the hold, and puts it in doubt.
     pub(crate) fn of(hold: &mut Hold, doubt: Doubt) -> Self {
         hold.writes = hold.writes.wrapping_add(1);
         let before = HoldSnapshot { write: hold.writes, deadline: hold.deadline, in_doubt: hold.in_doubt };
@@ -134,7 +131,7 @@ impl HoldSnapshot {
         before
     }
 
-    /// The write did not happen, and will not. What another one has brought since, or may have, stands.
+    /// Restores the state after a write that did not happen, and will not. The result of a later one stands.
     pub(crate) fn restore(self, hold: &mut Hold) {
         if hold.writes == self.write {
             (hold.deadline, hold.in_doubt) = (self.deadline, self.in_doubt);
@@ -142,7 +139,7 @@ impl HoldSnapshot {
     }
 }
 
-/// Who has the key now.
+/// Returns the present holder of the key.
 pub(crate) fn holder(entry: Option<Entry>) -> Option<Box<Holder>> {
     let entry = entry?;
     let record = Record::decode(&entry.value).ok()?;
