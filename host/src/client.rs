@@ -49,14 +49,14 @@ impl Client {
 
     /// Takes a store of your own. [`crate::store::conformance`] tests whether it is fit.
     pub fn with_store(store: impl KvStore) -> Self {
-        Client { core: ClientCore { environment: Environment::of(store), lines: Arc::default() } }
+        Client { core: ClientCore { environment: Environment::of(store), queues: Arc::default() } }
     }
 
     /// Replaces the clock, for tests: see [`VirtualClock`](crate::clock::VirtualClock).
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.core.environment.clock = clock;
         // All waiters of a queue count by one clock.
-        self.core.lines = Arc::default();
+        self.core.queues = Arc::default();
         self
     }
 

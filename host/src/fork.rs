@@ -27,6 +27,10 @@ impl ForkGeneration {
         ForkGeneration(mark.map_or_else(|| u64::from(std::process::id()), number))
     }
 
+    pub(crate) fn number(self) -> u64 {
+        self.0
+    }
+
     /// Tells if it is that of the process that asks.
     fn is_current(self) -> bool {
         self == ForkGeneration::current()

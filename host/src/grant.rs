@@ -6,11 +6,10 @@ use std::time::{Duration, SystemTime};
 use crate::component::{Claim, GrantFacts, GrantId, Granted, Guest, Release};
 use crate::error::GrantError;
 use crate::holder::Holder;
-use crate::line::{Heir, Lines, Place};
 use crate::outcome::Validity;
 use crate::owner::Owner;
+use crate::queue::{Kind, Place, Successor};
 use crate::store::Ttl;
-use crate::wanted::Kind;
 
 /// A held lock. It is released when it is dropped; call [`release`](Self::release) to learn whether it was held to
 /// the end.
@@ -178,7 +177,7 @@ impl Grant {
     fn try_give_back(&mut self) -> Result<Released, GrantError> {
         // Tried once: what fails here ends with its lease, and a drop must not try again.
         self.done = true;
-        let (heir, claim) = self.handle.heir(self.kind()).unzip();
+        let (successor, claim) = self.handle.successor(self.kind()).unzip();
         let is_lock = self.permit.is_none();
         let Handle { owner, key, .. } = &self.handle;
         let mut is_left_behind = false;
@@ -191,17 +190,17 @@ impl Grant {
                 guest.keep_unreleased(key.clone(), id);
                 is_left_behind = true;
             }
-            if let Some(heir) = &heir
+            if let Some(successor) = &successor
                 && guest.is_in_doubt()
             {
-                heir.doubt();
+                successor.mark_in_doubt();
             }
             released
         });
         self.is_left_behind = is_left_behind;
-        if let (Some(heir), Ok(Release::HandedOver(handed))) = (heir, &released) {
+        if let (Some(successor), Ok(Release::HandedOver(handed))) = (successor, &released) {
             self.handle.owner.holds().given_back();
-            heir.tell(*handed);
+            successor.hand_over(*handed);
             return Ok(Released::HandedOver);
         }
         self.handle.note_end(&released, self.kind());
@@ -265,25 +264,26 @@ impl Handle {
         self.call(|guest, key, id| if stop() { Ok(()) } else { guest.renew(key, id, lease) })
     }
 
-    /// Who of this process is to have the lock next, and what to write for it, if it can be handed over.
-    fn heir(&self, kind: Kind) -> Option<(Heir, Claim)> {
-        let lines = self.owner.lines();
-        if kind == Kind::Permit || lines.is_empty() {
+    /// Returns the request of this process that is to have the lock next, and what to write for it, if the lock can be
+    /// handed over.
+    fn successor(&self, kind: Kind) -> Option<(Successor, Claim)> {
+        let queues = self.owner.queues();
+        if kind == Kind::Permit || queues.is_empty() {
             return None;
         }
-        let heir = Lines::heir(lines, &Place::new(self.owner.namespace(), kind, &self.key))?;
-        let claim = heir.claim()?;
-        Some((heir, claim))
+        let successor = queues.select_successor(Place::new(self.owner.namespace(), kind, &self.key))?;
+        let claim = successor.claim()?;
+        Some((successor, claim))
     }
 
-    /// Tells the session that it holds one less, and those who stand in line that they may ask.
+    /// Tells the session that it holds one less, and those in the queue that they may poll.
     pub(crate) fn note_end<T>(&self, released: &Result<T, GrantError>, kind: Kind) {
         if matches!(released, Ok(_) | Err(GrantError::Lost { .. })) {
             self.owner.holds().given_back();
         }
-        let lines = self.owner.lines();
-        if !lines.is_empty() {
-            lines.freed(&Place::new(self.owner.namespace(), kind, &self.key), self.owner.clock().now());
+        let queues = self.owner.queues();
+        if !queues.is_empty() {
+            queues.freed(&Place::new(self.owner.namespace(), kind, &self.key), self.owner.clock().now());
         }
     }
 

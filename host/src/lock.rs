@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::acquire::Acquiring;
 use crate::component::{LockTerms, Target, What};
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
@@ -10,7 +11,6 @@ use crate::owner::Owner;
 use crate::renewal::{Keep, Kept};
 use crate::ride_out::RideOut;
 use crate::store::Ttl;
-use crate::waiting::{Granted, Waiting};
 
 /// How long a grant lasts unless renewed, when nobody says otherwise.
 pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
@@ -127,12 +127,10 @@ impl Lock {
         Acquisition::begin(self.wanted())
     }
 
-    fn wanted(self) -> Waiting {
-        // A nested one may be of a lock that was resumed, and be in the name of its first owner.
-        let granted = if self.reentrant { Granted::Asked } else { Granted::Own };
+    fn wanted(self) -> Acquiring {
         let Lock { owner, key, reentrant, lease, wait, interval, adopt, at_least, ride_out } = self;
         let what = What::Lock(LockTerms { reentrant, adopt, at_least });
-        Waiting::new(owner, key, Target { lease, wait, interval, what }, granted, ride_out)
+        Acquiring::new(owner, key, Target { lease, wait, interval, what }, ride_out)
     }
 
     /// The owner that locks.
@@ -172,7 +170,7 @@ impl Lock {
 /// Sessions of one [`Client`](crate::Client) that wait for the same key stand in line, and only the first asks the
 /// store. One that is not polled when its pause is over loses its place to the next.
 pub struct Acquisition {
-    waiting: Waiting,
+    waiting: Acquiring,
 }
 
 /// How a wait stands.
@@ -190,7 +188,7 @@ pub enum Poll {
 
 impl Acquisition {
     /// Refuses at once what is not legal.
-    pub(crate) fn begin(waiting: Waiting) -> Result<Self, AcquireError> {
+    pub(crate) fn begin(waiting: Acquiring) -> Result<Self, AcquireError> {
         waiting.check()?;
         Ok(Acquisition { waiting })
     }

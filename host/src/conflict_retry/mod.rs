@@ -6,17 +6,17 @@ pub use error::ConflictRetryError;
 
 use std::time::Duration;
 
+use crate::acquire::Acquiring;
 use crate::component::{GrantId, Guest, Target, TryTerms, WaitId, What, Work as Outcome};
 use crate::error::{AcquireError, GrantError};
 use crate::grant::Grant;
 use crate::lock::{DEFAULT_INTERVAL, DEFAULT_LEASE, Poll};
 use crate::outcome::NextTry as Verdict;
 use crate::owner::Owner;
+use crate::queue::Kind;
 use crate::renewal::{Keep, Kept, Loss};
 use crate::ride_out::RideOut;
 use crate::store::Ttl;
-use crate::waiting::{Granted, Waiting};
-use crate::wanted::Kind;
 
 /// How often work is tried in all, when nobody says otherwise: once, and ten times more.
 pub const DEFAULT_TRIES: u32 = 11;
@@ -116,7 +116,7 @@ pub struct Retrying {
     granted: Option<GrantId>,
     /// The lock is reserved: the session's count of what it holds has it.
     reserved: bool,
-    waiting: Waiting,
+    waiting: Acquiring,
 }
 
 impl ConflictRetry {
@@ -219,7 +219,7 @@ impl ConflictRetry {
                 }
                 (Work::Conflict(error), Ok(Verdict::RetryAfter(pause))) => {
                     conflict = Some(error);
-                    retrying.waiting.shared().clock().sleep(pause);
+                    retrying.waiting.owner().clock().sleep(pause);
                 }
                 (Work::Conflict(conflict), Ok(Verdict::Outermost)) => {
                     return Err(ConflictRetryError::Outermost { conflict });
@@ -236,7 +236,7 @@ impl ConflictRetry {
         let ConflictRetry { owner, key, lease, wait, interval, tries, reserve, reservation, ride_out } = self;
         let what = What::Try(TryTerms { tries, reserve, reservation });
         let target = Target { lease, wait, interval, what };
-        let waiting = Waiting::new(owner, key, target, Granted::Own, ride_out);
+        let waiting = Acquiring::new(owner, key, target, ride_out);
         waiting.check()?;
         Ok(Retrying { granted: None, reserved: false, waiting })
     }
@@ -317,7 +317,7 @@ impl Retrying {
 
     /// Two threads of one session would both be at work.
     fn check_thread(&self) -> Result<(), AcquireError> {
-        let (owner, key) = (self.waiting.shared(), self.waiting.key());
+        let (owner, key) = (self.waiting.owner(), self.waiting.key());
         let is_open = owner.tries().is_open(key) || !owner.is_own_process();
         if is_open { Ok(()) } else { Err(AcquireError::AlreadyHeld { key: key.to_string() }) }
     }
@@ -336,12 +336,12 @@ impl Retrying {
     /// The reservation is not the session's any more, or is a grant again.
     fn settle(&mut self) {
         if std::mem::take(&mut self.reserved) {
-            self.waiting.shared().holds().given_back();
+            self.waiting.owner().holds().given_back();
         }
     }
 
     fn has_conflict_within(&self) -> bool {
-        self.waiting.shared().tries().has_conflict_within(self.waiting.key())
+        self.waiting.owner().tries().has_conflict_within(self.waiting.key())
     }
 
     /// Whether somebody else may have held the lock: see [`Attempt::is_overtaken`].
@@ -377,7 +377,7 @@ impl Retrying {
         let is_running = self.granted == Some(grant.id());
         let verdict = self.tell(grant, work);
         if is_running {
-            let (tries, key) = (self.waiting.shared().tries(), self.waiting.key());
+            let (tries, key) = (self.waiting.owner().tries(), self.waiting.key());
             tries.end(key);
             if verdict == Ok(Verdict::Outermost) {
                 tries.pass_on_conflict(key);
@@ -412,15 +412,15 @@ impl Retrying {
     /// Asks the component, if it knows of the work and has not failed.
     fn ask<T>(&self, call: impl FnOnce(&mut Guest, &str, WaitId) -> Result<T, AcquireError>) -> Option<T> {
         let (retry, key) = (self.waiting.id()?, self.waiting.key());
-        self.waiting.shared().call(key, |guest| call(guest, key, retry)).ok()
+        self.waiting.owner().call(key, |guest| call(guest, key, retry)).ok()
     }
 }
 
 impl Drop for Retrying {
     /// The component gives up what is left.
     fn drop(&mut self) {
-        if self.granted.take().is_some() && self.waiting.shared().is_own_process() {
-            self.waiting.shared().tries().end(self.waiting.key());
+        if self.granted.take().is_some() && self.waiting.owner().is_own_process() {
+            self.waiting.owner().tries().end(self.waiting.key());
         }
         self.settle();
     }

@@ -13,7 +13,7 @@ use crate::environment::Environment;
 use crate::error::{OfTrap, SessionError, Trap};
 use crate::fork::Origin;
 use crate::holds::Holds;
-use crate::line::Lines;
+use crate::queue::LocalQueues;
 use crate::tries::Tries;
 
 /// An owner of locks, shared by the clones of a session and by all that they made.
@@ -38,7 +38,7 @@ struct OwnerState {
 #[derive(Clone)]
 pub(crate) struct ClientCore {
     pub(crate) environment: Environment,
-    pub(crate) lines: Arc<Lines>,
+    pub(crate) queues: Arc<LocalQueues>,
 }
 
 /// How to open a session, as its user says.
@@ -186,8 +186,8 @@ impl Owner {
         &self.0.core.environment.clock
     }
 
-    pub(crate) fn lines(&self) -> &Arc<Lines> {
-        &self.0.core.lines
+    pub(crate) fn queues(&self) -> &Arc<LocalQueues> {
+        &self.0.core.queues
     }
 
     /// The owner's name.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::acquire::Acquiring;
 use crate::component::{Target, What};
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
@@ -10,7 +11,6 @@ use crate::owner::Owner;
 use crate::renewal::{Keep, Kept};
 use crate::ride_out::RideOut;
 use crate::store::Ttl;
-use crate::waiting::{Granted, Waiting};
 
 /// How to acquire a permit of a semaphore. Each option has a default that serves: a lease of 30 s, and waiting for
 /// ever.
@@ -82,10 +82,10 @@ impl Permit {
         Acquisition::begin(self.wanted())
     }
 
-    fn wanted(self) -> Waiting {
+    fn wanted(self) -> Acquiring {
         let Permit { owner, name, lease, wait, interval, ride_out } = self;
         let target = Target { lease, wait, interval, what: What::Permit };
-        Waiting::new(owner, name, target, Granted::Own, ride_out)
+        Acquiring::new(owner, name, target, ride_out)
     }
 
     /// Acquires a permit, runs `work` while a background thread renews the lease, and releases it, also if `work`

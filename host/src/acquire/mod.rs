@@ -1,0 +1,189 @@
+//! A wait, from its first poll to a grant: in the component, or in the queue of the requests of this process for the
+//! same key, of which only the first is in the component.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvlock_queue::{Answer, Entry, NextStep, PollTerms};
+
+use crate::component::{HandedOver, Target, WaitId};
+use crate::error::AcquireError;
+use crate::grant::Grant;
+use crate::holder::WaitingFor;
+use crate::lock::Poll;
+use crate::owner::{Owner, validation};
+use crate::queue::{QueueEntry, Waiting};
+use crate::ride_out::{Outage, RideOut};
+use crate::store::Ttl;
+
+mod request;
+mod wait_log;
+
+use request::{Polled, Request};
+use wait_log::WaitLog;
+
+/// What a wait remembers from one poll to the next.
+pub(crate) struct Acquiring {
+    request: Arc<Request>,
+    entry: QueueEntry,
+    ride_out: RideOut,
+    outage: Outage,
+    log: WaitLog,
+    within_another: bool,
+}
+
+impl Acquiring {
+    pub(crate) fn new(owner: Owner, key: String, target: Target, ride_out: RideOut) -> Self {
+        let owner = if owner.is_own_process() { owner } else { owner.here().clone() };
+        let Target { interval, lease, wait, .. } = target;
+        let lease = if let Ttl::After(lease) = lease { Some(lease) } else { None };
+        let terms = PollTerms { interval, lease, at_least: target.at_least(), quarantine: owner.quarantine() };
+        let entry = Entry::new(terms, wait, target.takes_over());
+        let request = Arc::new(Request::new(owner, key, target));
+        let entry = QueueEntry::new(request.clone(), entry);
+        let (outage, log) = (Outage::default(), WaitLog::default());
+        Acquiring { request, entry, ride_out, outage, log, within_another: false }
+    }
+
+    /// Refuses what is not legal before anything is begun.
+    pub(crate) fn check(&self) -> Result<(), AcquireError> {
+        validation::check_target(self.owner(), self.request.target(), self.key())
+    }
+
+    pub(crate) fn owner(&self) -> &Owner {
+        self.request.owner()
+    }
+
+    pub(crate) fn key(&self) -> &str {
+        self.request.key()
+    }
+
+    /// Returns what there is of it in the component; none before the component was polled for the first time.
+    pub(crate) fn id(&self) -> Option<WaitId> {
+        self.request.id()
+    }
+
+    /// Returns true if the try that was granted last is within one of another thread.
+    pub(crate) fn is_within_another(&self) -> bool {
+        self.within_another
+    }
+
+    /// Goes on as far as it can without sleeping.
+    pub(crate) fn poll(&mut self) -> Result<Poll, AcquireError> {
+        self.advance(Waiting::Polled)
+    }
+
+    /// Goes on until the lock is held or will not be.
+    pub(crate) fn block(&mut self) -> Result<Grant, AcquireError> {
+        let waiting = Waiting::Parked { looks_often: self.ride_out.is_limited() };
+        loop {
+            match self.advance(waiting)? {
+                Poll::Ready(grant) => return Ok(grant),
+                Poll::Pending { pause, .. } => self.owner().clock().park(pause),
+            }
+        }
+    }
+
+    fn advance(&mut self, waiting: Waiting) -> Result<Poll, AcquireError> {
+        let mut answered_at = self.now();
+        let polled = self.consult_queue(&mut answered_at, waiting).and_then(|poll| self.check_outage_budget(poll));
+        match &polled {
+            Ok(Poll::Pending { waiting_for, .. }) => {
+                self.log.waiting(self.request.key(), answered_at, waiting_for);
+                return polled;
+            }
+            Ok(Poll::Ready(grant)) => {
+                let log = std::mem::take(&mut self.log);
+                log.granted(self.key(), &**self.owner().clock(), grant.token());
+            }
+            Err(error) => tracing::debug!(key = self.key(), "not granted: {error}"),
+        }
+        self.entry.leave();
+        polled
+    }
+
+    /// Does what the queue says; `now` becomes the time of the answer that tells what it waits for.
+    fn consult_queue(&mut self, now: &mut Duration, waiting: Waiting) -> Result<Poll, AcquireError> {
+        let was_outside = self.entry.is_outside();
+        let step = self.entry.next_step(self.request.stake(), *now, waiting);
+        if was_outside && !self.entry.is_outside() && self.id().is_none() {
+            // Others poll for it, so the component does not see its options for a while.
+            self.check()?;
+        }
+        match step {
+            NextStep::Poll => self.poll_component(*now, waiting, None),
+            NextStep::TakeHandOver(handed) => self.poll_component(*now, waiting, Some(handed)),
+            NextStep::Wait { pause, last_answer } => {
+                *now = last_answer.at;
+                Ok(Poll::Pending { pause, waiting_for: (*last_answer.waiting_for).clone() })
+            }
+            NextStep::TimedOut(last_answer) => Err(self.timed_out(*now, (*last_answer.waiting_for).clone())),
+        }
+    }
+
+    fn timed_out(&self, now: Duration, waiting_for: WaitingFor) -> AcquireError {
+        let key = self.key().to_string();
+        match waiting_for {
+            WaitingFor::Outage(error) => AcquireError::Store { key, error },
+            waiting_for => AcquireError::Busy { key, waited: self.entry.waited(now), waiting_for },
+        }
+    }
+
+    /// Polls the component, which goes on from a hand-over if there was one.
+    fn poll_component(
+        &mut self,
+        now: Duration,
+        waiting: Waiting,
+        handed: Option<HandedOver>,
+    ) -> Result<Poll, AcquireError> {
+        let Polled { poll, has_reached, is_within_another } = self.request.poll(self.entry.waited(now), handed)?;
+        if has_reached {
+            self.outage.reached();
+        }
+        let (pause, waiting_for) = match poll {
+            Poll::Pending { pause, waiting_for } => (pause, waiting_for),
+            Poll::Ready(grant) => {
+                self.within_another = is_within_another;
+                if !self.entry.is_outside() {
+                    self.entry.granted(self.now(), self.request.answer_to_others(&grant));
+                }
+                return Ok(Poll::Ready(grant));
+            }
+        };
+        let answer = Answer {
+            asked_at: now,
+            pause,
+            waiting_for: Arc::new(waiting_for.clone()),
+            depends_on_terms: matches!(waiting_for, WaitingFor::Quarantine(_)),
+            in_doubt: self.request.stake().in_doubt,
+        };
+        let pause = self.entry.answered(answer, self.now(), waiting);
+        Ok(Poll::Pending { pause, waiting_for })
+    }
+
+    /// Gives up if an outage has lasted longer than it is to be ridden out, or in a quarantine if that ends the wait.
+    fn check_outage_budget(&mut self, poll: Poll) -> Result<Poll, AcquireError> {
+        match &poll {
+            Poll::Pending { waiting_for: waiting_for @ WaitingFor::Quarantine(_), .. }
+                if self.ride_out.ends_in_quarantine() =>
+            {
+                Err(self.timed_out(self.now(), waiting_for.clone()))
+            }
+            Poll::Pending { waiting_for: waiting_for @ WaitingFor::Outage(_), .. } => {
+                let now = self.now();
+                if self.outage.is_borne(now, self.ride_out) {
+                    return Ok(poll);
+                }
+                Err(self.timed_out(now, waiting_for.clone()))
+            }
+            _ => {
+                self.outage.over();
+                Ok(poll)
+            }
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.owner().clock().now()
+    }
+}

@@ -1,0 +1,228 @@
+//! What is wanted by whom, and what there is of it in the session's instance.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use kvlock_queue::Stake;
+
+use crate::component::{Claim, Guest, HandedOver, LockTerms, Pending, Progress, Target, Tried, WaitId, What};
+use crate::error::AcquireError;
+use crate::grant::Grant;
+use crate::holder::WaitingFor;
+use crate::lock::Poll;
+use crate::owner::Owner;
+use crate::queue::{Claimant, Kind, LocalQueues, Place};
+
+/// A request, as its own thread and those that hand over to it share it.
+pub(super) struct Request {
+    owner: Owner,
+    key: String,
+    target: Target,
+    phase: Mutex<Phase>,
+    /// It may have what it waits for, by a write that was not answered. Only its own polls find out.
+    in_doubt: AtomicBool,
+}
+
+/// What there is of a request in the component.
+#[derive(Clone, Copy)]
+enum Phase {
+    New,
+    Begun(Begun),
+    /// It was granted or refused at its first try, and nothing was begun.
+    Ended,
+}
+
+#[derive(Clone, Copy)]
+struct Begun {
+    id: WaitId,
+    /// How long it had waited in the queue before.
+    after: Duration,
+}
+
+/// What came of a poll of the component.
+pub(super) struct Polled {
+    pub(super) poll: Poll,
+    /// The store has answered the session before.
+    pub(super) has_reached: bool,
+    /// The try that was granted is within one of another thread.
+    pub(super) is_within_another: bool,
+}
+
+impl Request {
+    pub(super) fn new(owner: Owner, key: String, target: Target) -> Self {
+        Request { owner, key, target, phase: Mutex::new(Phase::New), in_doubt: AtomicBool::new(false) }
+    }
+
+    pub(super) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    pub(super) fn id(&self) -> Option<WaitId> {
+        if let Phase::Begun(begun) = self.phase() { Some(begun.id) } else { None }
+    }
+
+    pub(super) fn stake(&self) -> Stake {
+        let (holds, in_doubt) = (self.owner.holds(), self.in_doubt.load(Ordering::Relaxed));
+        Stake { in_doubt, grants: holds.ever(), may_hold: holds.is_any() }
+    }
+
+    /// Returns what those behind in the queue wait for from now on, if that is known without asking the store.
+    pub(super) fn answer_to_others(&self, grant: &Grant) -> Option<WaitingFor> {
+        match self.target.what {
+            What::Lock(_) => Some(WaitingFor::Holder(Box::new(grant.as_holder(self.target.lease)))),
+            // There may be more permits where this one came from. And nobody hands the lock over to work that may
+            // conflict: the next try waits in the store's wait list while the lock is held.
+            What::Permit | What::Try(_) => None,
+        }
+    }
+
+    /// Polls the component, which goes on from a hand-over if there was one.
+    pub(super) fn poll(&self, waited: Duration, handed: Option<HandedOver>) -> Result<Polled, AcquireError> {
+        if !self.owner.is_own_process() {
+            let ended = "this acquisition is of the process before the fork; begin another".to_string();
+            return Err(AcquireError::Invalid(ended));
+        }
+        self.owner.call(&self.key, |guest| {
+            self.owner.release_again::<AcquireError>(guest, &self.key)?;
+            if let (What::Lock(lock), None, Phase::New | Phase::Ended) = (&self.target.what, handed, self.phase()) {
+                return self.try_lock(guest, lock, waited);
+            }
+            let begun = self.begin(guest, waited)?;
+            if let Some(handed) = handed {
+                guest.take(&self.key, begun.id, handed)?;
+            }
+            let progress = guest.poll(&self.key, &self.target, begun.id);
+            self.polled(guest, progress, begun.after)
+        })
+    }
+
+    /// Begins and tries once: of a lock that is free nothing stays behind in the component but its grant.
+    fn try_lock(&self, guest: &mut Guest, lock: &LockTerms, waited: Duration) -> Result<Polled, AcquireError> {
+        if let Phase::Ended = self.set_phase(Phase::Ended) {
+            let ended = "this acquisition has ended; begin another".to_string();
+            return Err(AcquireError::Invalid(ended));
+        }
+        let progress = guest.try_lock(&self.key, &self.target, lock, waited).map(|tried| match tried {
+            Tried::Granted(granted) => Progress::Granted(granted),
+            Tried::Waiting(id, pending) => {
+                self.set_phase(Phase::Begun(Begun { id, after: waited }));
+                Progress::Pending(pending)
+            }
+        });
+        self.polled(guest, progress, waited)
+    }
+
+    /// Returns what there is of it in the component, begun now if there is nothing yet.
+    fn begin(&self, guest: &mut Guest, waited: Duration) -> Result<Begun, AcquireError> {
+        if let Phase::Begun(begun) = self.phase() {
+            return Ok(begun);
+        }
+        let begun = Begun { id: guest.begin(&self.key, &self.target, waited)?, after: waited };
+        self.set_phase(Phase::Begun(begun));
+        Ok(begun)
+    }
+
+    fn polled(
+        &self,
+        guest: &mut Guest,
+        progress: Result<Progress, AcquireError>,
+        in_queue: Duration,
+    ) -> Result<Polled, AcquireError> {
+        if guest.is_in_doubt() {
+            self.mark_in_doubt();
+        }
+        let has_reached = guest.has_reached_the_store();
+        let granted = match progress.map_err(|error| error.later_by(in_queue))? {
+            Progress::Pending(Pending { pause, waiting_for }) => {
+                let poll = Poll::Pending { pause, waiting_for };
+                return Ok(Polled { poll, has_reached, is_within_another: false });
+            }
+            Progress::Granted(granted) => granted,
+        };
+        // Work that may conflict waits again, and is in its own queue then.
+        self.in_doubt.store(false, Ordering::Relaxed);
+        // While the session is ours: the thread that gets it next is within this try, and knows.
+        let is_within_another = matches!(self.target.what, What::Try(_)) && !self.owner.tries().begin(&self.key);
+        let grant = match self.target.what {
+            // It may be nested in a lock that was resumed, and be in the name of that one's first owner.
+            What::Lock(LockTerms { reentrant: true, .. }) => {
+                Grant::of(&self.owner, guest.facts::<AcquireError>(&self.key, granted.grant)?)
+            }
+            _ => Grant::own(&self.owner, self.key.clone(), granted),
+        };
+        Ok(Polled { poll: Poll::Ready(grant), has_reached, is_within_another })
+    }
+
+    fn phase(&self) -> Phase {
+        *self.phase.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn set_phase(&self, phase: Phase) -> Phase {
+        std::mem::replace(&mut *self.phase.lock().unwrap_or_else(|poisoned| poisoned.into_inner()), phase)
+    }
+}
+
+impl Claimant for Request {
+    fn place(&self) -> Place {
+        let kind = if let What::Permit = self.target.what { Kind::Permit } else { Kind::Lock };
+        Place::new(self.owner.namespace(), kind, &self.key)
+    }
+
+    fn queues(&self) -> &Arc<LocalQueues> {
+        self.owner.queues()
+    }
+
+    fn claim(&self, started: Duration) -> Option<Claim> {
+        if !matches!(self.target.what, What::Lock(_)) {
+            return None;
+        }
+        let waited = self.owner.clock().now().saturating_sub(started);
+        let claimed = self.owner.try_call(&self.key, |guest| {
+            let begun = self.begin(guest, waited)?;
+            guest.claim(&self.key, begun.id)
+        });
+        // If that fails, its own thread finds out.
+        claimed?.ok()?
+    }
+
+    fn mark_in_doubt(&self) {
+        self.in_doubt.store(true, Ordering::Relaxed);
+    }
+
+    fn return_hand_over(&self, handed: HandedOver) {
+        let returned = self.owner.call(&self.key, |guest| {
+            let Phase::Begun(Begun { id, .. }) = self.phase() else { return Ok(()) };
+            guest.take(&self.key, id, handed)?;
+            let Progress::Granted(granted) = guest.poll(&self.key, &self.target, id)? else {
+                return Err(AcquireError::Invalid("its wait has ended".to_string()));
+            };
+            // If that fails, the lock ends with its lease, as after any release that fails.
+            let _ = guest.release(&self.key, granted.grant, None);
+            guest.drop_resource(granted.grant);
+            Ok(())
+        });
+        if let Err(error) = returned {
+            tracing::warn!(key = self.key, "a lock that was handed over is not given back: {error}");
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        // In a fork a thread that is not there may have the phase locked.
+        if self.owner.is_own_process()
+            && let Phase::Begun(Begun { id, .. }) = self.phase()
+        {
+            self.owner.drop_resource(id);
+        }
+    }
+}
