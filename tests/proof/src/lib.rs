@@ -1,7 +1,7 @@
 //! The proof of kvlock's locks.
 //!
 //! Two halves. [`search`] explores the real machines of `guest/machine` exhaustively, with stateright, in small worlds
-//! ([`scenarios`]). The explorer of the shipped component, with the feature `component`, drives the built binary
+//! ([`scenarios`]), and [`queue`] does so with the queues of one process. The explorer of the shipped component, with the feature `component`, drives the built binary
 //! through its imports in long random schedules. Both look from outside, at what a user can see, and hold it against
 //! what really happened in the store: [`Promise`] lists what must never be broken.
 //!
@@ -23,6 +23,7 @@ mod news;
 mod owner;
 mod plan;
 mod promise;
+pub mod queue;
 pub mod scenarios;
 mod shared;
 mod start;

@@ -63,6 +63,10 @@ promises! {
     TurnsCome = "whoever stands in line gets its turn",
     /// Nobody takes a free lock, and somebody stands in line for it.
     NotLeftFree = "a lock that somebody waits for is not left free",
+    /// A thread selected a successor that is not parked, or while another was selected.
+    OneSuccessor = "at most one successor is selected, and it is parked",
+    /// The store has a lock for a request that has gone, and nobody gives it back; or another request took it.
+    HandOverArrives = "a lock that is handed over is taken or given back",
     /// Whoever is told that it holds the lock cannot be sure of it and did not see its record, or whoever is told that no
     /// permit is free saw one.
     RefusedForCause = "already-held and exhausted are true",

@@ -1,4 +1,5 @@
-//! The checker finds what is broken on purpose. Each file of `mutants/` is a patch of the machines with a line that says
+//! The checker finds what is broken on purpose. Each file of `mutants/` is a patch of the machines, or
+//! of the queues of a process, with a line that says
 //! what it breaks. The checker is built once, against a copy of the machines in which each function that a patch changes
 //! has the body of each mutant beside its own; which one runs is chosen at the start. For each mutant it must find a
 //! violation and tell it so that a person can follow. A line `In: NAME` names the world in which it is to look; without
@@ -170,11 +171,13 @@ impl Laboratory {
     fn set_up(mutants: &[Mutant]) -> Result<Self> {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("mutants");
         let workspace = workspace();
-        for part in ["guest/machine/src", "tests/model/src", "tests/proof/src"] {
+        for part in ["guest/machine/src", "host/queue/src", "tests/model/src", "tests/proof/src"] {
             let _ = fs::remove_dir_all(folder.join(part));
             copy(&workspace.join(part), &folder.join(part))?;
         }
-        for manifest in ["guest/machine/Cargo.toml", "tests/model/Cargo.toml", "tests/proof/Cargo.toml", "Cargo.lock"] {
+        let manifests =
+            ["guest/machine", "host/queue", "tests/model", "tests/proof"].map(|part| format!("{part}/Cargo.toml"));
+        for manifest in manifests.iter().map(String::as_str).chain(["Cargo.lock"]) {
             // Tests need more of the workspace than the copy has.
             let text = without_section(&fs::read_to_string(workspace.join(manifest))?, "[dev-dependencies]");
             fs::write(folder.join(manifest), text)?;
@@ -188,7 +191,8 @@ impl Laboratory {
         }
         let root = fs::read_to_string(workspace.join("Cargo.toml"))?;
         let shared = root.find("[workspace.package]").context("the workspace has settings")?;
-        let members = "[workspace]\nresolver = \"3\"\nmembers = [\"guest/machine\", \"tests/*\", \"host\"]\n\n";
+        let members =
+            "[workspace]\nresolver = \"3\"\nmembers = [\"guest/machine\", \"tests/*\", \"host\", \"host/queue\"]\n\n";
         fs::write(folder.join("Cargo.toml"), format!("{members}{}", &root[shared..]))?;
         let mut changed: BTreeMap<&str, Vec<(usize, &Mutant)>> = BTreeMap::new();
         for (index, mutant) in mutants.iter().enumerate() {
@@ -198,9 +202,10 @@ impl Laboratory {
             let original = fs::read_to_string(workspace.join(file))?;
             fs::write(folder.join(file), with_choices(&original, &mutants)?)?;
         }
-        let library = folder.join("guest/machine/src/lib.rs");
-        let text = fs::read_to_string(&library)?;
-        fs::write(library, text + &CHOOSER.replace("CHOICE", &format!("{CHOICE:?}")))?;
+        for library in ["guest/machine/src/lib.rs", "host/queue/src/lib.rs"].map(|library| folder.join(library)) {
+            let text = fs::read_to_string(&library)?;
+            fs::write(library, text + &CHOOSER.replace("CHOICE", &format!("{CHOICE:?}")))?;
+        }
         Ok(Laboratory { folder })
     }
 

@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use kvlock_proof::{Effort, Findings, crowd, scenarios, search, turns};
+use kvlock_proof::{Effort, Findings, crowd, queue, scenarios, search, turns};
 
 const EFFORT: Effort = Effort { threads: 2, timeout: None };
 
@@ -20,7 +20,9 @@ fn main() -> ExitCode {
     let crowds = crowds.map(|scenario| crowd::search(&scenario, EFFORT));
     let turns = turns::all().into_iter().filter(|scenario| is_wanted(scenario.name));
     let turns = turns.map(|scenario| turns::search(&scenario, EFFORT));
-    for findings in locks.chain(turns).chain(crowds) {
+    let queues = queue::all().into_iter().filter(|scenario| is_wanted(scenario.name));
+    let queues = queues.map(|scenario| queue::search(&scenario, EFFORT));
+    for findings in locks.chain(turns).chain(crowds).chain(queues) {
         println!("{}", findings.row());
         if !findings.is_proof() {
             println!("{}", findings.complaint());

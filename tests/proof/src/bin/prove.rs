@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use kvlock_proof::component::{self, Played};
-use kvlock_proof::{Effort, Findings, crowd, scenarios, search, turns};
+use kvlock_proof::{Effort, Findings, crowd, queue, scenarios, search, turns};
 
 /// Prove the lock: search small worlds to their end, then play random schedules.
 #[derive(Parser)]
@@ -35,6 +35,7 @@ fn main() -> ExitCode {
     let effort = Effort { threads: threads(), timeout: None };
     if !turns::all().iter().all(|scenario| judged(&turns::search(scenario, effort)))
         || !crowd::all().iter().all(|scenario| judged(&crowd::search(scenario, effort)))
+        || !queue::all().iter().all(|scenario| judged(&queue::search(scenario, effort)))
     {
         return ExitCode::FAILURE;
     }
