@@ -15,7 +15,7 @@ const CATALOGUE: Guest = Guest {
     provenance: "examples/catalogue/catalogue.provenance",
     folder: "examples/catalogue/guest",
     library: "kvlock_catalogue_guest",
-    sources: &["wit/mutex.wit", "wit/kv-store.wit", "examples/catalogue/wit", "examples/catalogue/guest"],
+    sources: &["wit/types.wit", "wit/mutex.wit", "examples/catalogue/wit", "examples/catalogue/guest"],
     max_bytes: 40_000,
 };
 

@@ -50,6 +50,7 @@ fn the_composed_component_imports_documents_and_what_a_lock_needs_and_no_lock() 
     let expected = [
         "example:catalogue/documents@0.1.0",
         "kvlock:lock/kv-store@0.1.0",
+        "kvlock:lock/types@0.1.0",
         "wasi:clocks/monotonic-clock@0.2.0",
         "wasi:io/poll@0.2.0",
         "wasi:random/random@0.2.0",

@@ -7,27 +7,27 @@ use core::time::Duration;
 use kvlock_machine::{self as machine, nanos};
 
 use crate::bindings::exports::kvlock::lock::{mutex as wit, semaphore};
-use crate::bindings::kvlock::lock::kv_store as kv;
+use crate::bindings::kvlock::lock::{kv_store as kv, types};
 
-pub(crate) fn ttl_out(ttl: machine::Ttl) -> kv::Ttl {
+pub(crate) fn ttl_out(ttl: machine::Ttl) -> types::Ttl {
     match ttl {
-        machine::Ttl::After(length) => kv::Ttl::After(nanos(length)),
-        machine::Ttl::Forever => kv::Ttl::Forever,
+        machine::Ttl::After(length) => types::Ttl::After(nanos(length)),
+        machine::Ttl::Forever => types::Ttl::Forever,
     }
 }
 
-pub(crate) fn ttl_in(ttl: kv::Ttl) -> machine::Ttl {
+pub(crate) fn ttl_in(ttl: types::Ttl) -> machine::Ttl {
     match ttl {
-        kv::Ttl::After(length) => machine::Ttl::After(Duration::from_nanos(length)),
-        kv::Ttl::Forever => machine::Ttl::Forever,
+        types::Ttl::After(length) => machine::Ttl::After(Duration::from_nanos(length)),
+        types::Ttl::Forever => machine::Ttl::Forever,
     }
 }
 
-pub(crate) fn version_out(version: machine::Version) -> kv::Version {
-    kv::Version { era: version.era, number: version.number }
+pub(crate) fn version_out(version: machine::Version) -> types::Version {
+    types::Version { era: version.era, number: version.number }
 }
 
-fn version_in(version: kv::Version) -> machine::Version {
+fn version_in(version: types::Version) -> machine::Version {
     machine::Version { era: version.era, number: version.number }
 }
 
@@ -56,21 +56,21 @@ pub(crate) fn era(era: kv::EraInfo) -> machine::EraInfo {
     machine::EraInfo { id: era.id, lossless_for: Duration::from_nanos(era.lossless_for) }
 }
 
-pub(crate) fn store_error(error: kv::Error) -> machine::StoreError {
+pub(crate) fn store_error(error: types::StoreError) -> machine::StoreError {
     match error {
-        kv::Error::Unavailable(text) => machine::StoreError::Unavailable(text),
-        kv::Error::UnknownOutcome(text) => machine::StoreError::UnknownOutcome(text),
-        kv::Error::Rejected(text) => machine::StoreError::Rejected(text),
-        kv::Error::Invalid(text) => machine::StoreError::Invalid(text),
+        types::StoreError::Unavailable(text) => machine::StoreError::Unavailable(text),
+        types::StoreError::UnknownOutcome(text) => machine::StoreError::UnknownOutcome(text),
+        types::StoreError::Rejected(text) => machine::StoreError::Rejected(text),
+        types::StoreError::Invalid(text) => machine::StoreError::Invalid(text),
     }
 }
 
-pub(crate) fn store_error_out(error: machine::StoreError) -> kv::Error {
+pub(crate) fn store_error_out(error: machine::StoreError) -> types::StoreError {
     match error {
-        machine::StoreError::Unavailable(text) => kv::Error::Unavailable(text),
-        machine::StoreError::UnknownOutcome(text) => kv::Error::UnknownOutcome(text),
-        machine::StoreError::Rejected(text) => kv::Error::Rejected(text),
-        machine::StoreError::Invalid(text) => kv::Error::Invalid(text),
+        machine::StoreError::Unavailable(text) => types::StoreError::Unavailable(text),
+        machine::StoreError::UnknownOutcome(text) => types::StoreError::UnknownOutcome(text),
+        machine::StoreError::Rejected(text) => types::StoreError::Rejected(text),
+        machine::StoreError::Invalid(text) => types::StoreError::Invalid(text),
     }
 }
 

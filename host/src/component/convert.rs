@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::bindings::exports::kvlock::lock::{conflict_retry, mutex, semaphore};
-use super::bindings::kvlock::lock::kv_store as wit;
+use super::bindings::kvlock::lock::{kv_store as wit, types};
 use super::values::{Granted, HandedOver, Pending, Release, Target, Tried};
 use crate::error::{AcquireError, GrantError, KeyError, ResizeError, SessionError};
 use crate::holder::{Holder, WaitingFor};
@@ -26,26 +26,26 @@ pub(super) fn wait_left(target: &Target, waited: Duration) -> Option<u64> {
     target.wait.map(|wait| nanos(wait.saturating_sub(waited)))
 }
 
-pub(super) fn ttl(ttl: wit::Ttl) -> store::Ttl {
+pub(super) fn ttl(ttl: types::Ttl) -> store::Ttl {
     match ttl {
-        wit::Ttl::After(length) => store::Ttl::After(Duration::from_nanos(length)),
-        wit::Ttl::Forever => store::Ttl::Forever,
+        types::Ttl::After(length) => store::Ttl::After(Duration::from_nanos(length)),
+        types::Ttl::Forever => store::Ttl::Forever,
     }
 }
 
-pub(super) fn ttl_out(ttl: store::Ttl) -> wit::Ttl {
+pub(super) fn ttl_out(ttl: store::Ttl) -> types::Ttl {
     match ttl {
-        store::Ttl::After(length) => wit::Ttl::After(nanos(length)),
-        store::Ttl::Forever => wit::Ttl::Forever,
+        store::Ttl::After(length) => types::Ttl::After(nanos(length)),
+        store::Ttl::Forever => types::Ttl::Forever,
     }
 }
 
-pub(super) fn version(version: wit::Version) -> store::Version {
+pub(super) fn version(version: types::Version) -> store::Version {
     store::Version { era: version.era, number: version.number }
 }
 
-fn version_out(version: store::Version) -> wit::Version {
-    wit::Version { era: version.era, number: version.number }
+fn version_out(version: store::Version) -> types::Version {
+    types::Version { era: version.era, number: version.number }
 }
 
 pub(super) fn entry(entry: store::Entry) -> wit::Entry {
@@ -73,21 +73,21 @@ pub(super) fn era(era: store::EraInfo) -> wit::EraInfo {
     wit::EraInfo { id: era.id, lossless_for: nanos(era.lossless_for) }
 }
 
-pub(super) fn error(error: store::StoreError) -> wit::Error {
+pub(super) fn error(error: store::StoreError) -> types::StoreError {
     match error {
-        store::StoreError::Unavailable(text) => wit::Error::Unavailable(text),
-        store::StoreError::UnknownOutcome(text) => wit::Error::UnknownOutcome(text),
-        store::StoreError::Rejected(text) => wit::Error::Rejected(text),
-        store::StoreError::Invalid(text) => wit::Error::Invalid(text),
+        store::StoreError::Unavailable(text) => types::StoreError::Unavailable(text),
+        store::StoreError::UnknownOutcome(text) => types::StoreError::UnknownOutcome(text),
+        store::StoreError::Rejected(text) => types::StoreError::Rejected(text),
+        store::StoreError::Invalid(text) => types::StoreError::Invalid(text),
     }
 }
 
-pub(super) fn error_in(error: wit::Error) -> store::StoreError {
+pub(super) fn error_in(error: types::StoreError) -> store::StoreError {
     match error {
-        wit::Error::Unavailable(text) => store::StoreError::Unavailable(text),
-        wit::Error::UnknownOutcome(text) => store::StoreError::UnknownOutcome(text),
-        wit::Error::Rejected(text) => store::StoreError::Rejected(text),
-        wit::Error::Invalid(text) => store::StoreError::Invalid(text),
+        types::StoreError::Unavailable(text) => store::StoreError::Unavailable(text),
+        types::StoreError::UnknownOutcome(text) => store::StoreError::UnknownOutcome(text),
+        types::StoreError::Rejected(text) => store::StoreError::Rejected(text),
+        types::StoreError::Invalid(text) => store::StoreError::Invalid(text),
     }
 }
 

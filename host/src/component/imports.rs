@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::component::{Resource, ResourceTable};
 
-use super::bindings::kvlock::lock::kv_store;
+use super::bindings::kvlock::lock::{kv_store, types};
 use super::bindings::{Pollable, wasi};
 use super::convert;
 use crate::environment::Environment;
@@ -48,18 +48,20 @@ impl Imports {
     fn written(
         &mut self,
         outcome: Result<WriteOutcome, StoreError>,
-    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
+    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, types::StoreError>> {
         self.in_doubt |= matches!(outcome, Err(StoreError::UnknownOutcome(_)));
         self.reached |= outcome.is_ok();
         Ok(outcome.map(convert::write_outcome).map_err(convert::error))
     }
 }
 
+impl types::Host for Imports {}
+
 impl kv_store::Host for Imports {
     fn get_many(
         &mut self,
         keys: Vec<String>,
-    ) -> wasmtime::Result<Result<Vec<Option<kv_store::Entry>>, kv_store::Error>> {
+    ) -> wasmtime::Result<Result<Vec<Option<kv_store::Entry>>, types::StoreError>> {
         let store = self.store()?;
         let entries = match keys.as_slice() {
             [key] => store.get(key).map(|entry| vec![entry]),
@@ -74,8 +76,8 @@ impl kv_store::Host for Imports {
         &mut self,
         key: String,
         value: Vec<u8>,
-        ttl: kv_store::Ttl,
-    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
+        ttl: types::Ttl,
+    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, types::StoreError>> {
         let outcome = self.store()?.add(&key, &value, convert::ttl(ttl));
         self.written(outcome)
     }
@@ -84,9 +86,9 @@ impl kv_store::Host for Imports {
         &mut self,
         key: String,
         value: Vec<u8>,
-        ttl: kv_store::Ttl,
-        if_version: kv_store::Version,
-    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, kv_store::Error>> {
+        ttl: types::Ttl,
+        if_version: types::Version,
+    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, types::StoreError>> {
         let outcome = self.store()?.replace(&key, &value, convert::ttl(ttl), convert::version(if_version));
         self.written(outcome)
     }
@@ -94,15 +96,15 @@ impl kv_store::Host for Imports {
     fn delete(
         &mut self,
         key: String,
-        if_version: kv_store::Version,
-    ) -> wasmtime::Result<Result<kv_store::DeleteOutcome, kv_store::Error>> {
+        if_version: types::Version,
+    ) -> wasmtime::Result<Result<kv_store::DeleteOutcome, types::StoreError>> {
         let outcome = self.store()?.delete(&key, convert::version(if_version));
         self.in_doubt |= outcome.is_err();
         self.reached |= outcome.is_ok();
         Ok(outcome.map(convert::delete_outcome).map_err(convert::error))
     }
 
-    fn era(&mut self, key: String) -> wasmtime::Result<Result<kv_store::EraInfo, kv_store::Error>> {
+    fn era(&mut self, key: String) -> wasmtime::Result<Result<kv_store::EraInfo, types::StoreError>> {
         let era = self.store()?.era(&key);
         self.reached |= era.is_ok();
         Ok(era.map(convert::era).map_err(convert::error))

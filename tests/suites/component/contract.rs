@@ -7,8 +7,9 @@ use wit_component::DecodedWasm;
 use wit_parser::{Docs, Resolve, Stability, TypeDefKind, WorldItem, WorldKey};
 
 /// Every import of the component. What is not here it cannot reach: no file, socket, argument, environment variable.
-const IMPORTS: [&str; 4] = [
+const IMPORTS: [&str; 5] = [
     "kvlock:lock/kv-store@0.1.0",
+    "kvlock:lock/types@0.1.0",
     "wasi:clocks/monotonic-clock@0.2.0",
     "wasi:io/poll@0.2.0",
     "wasi:random/random@0.2.0",
@@ -19,7 +20,7 @@ const EXPORTS: [&str; 3] =
 const MAX_BYTES: usize = 335_000;
 
 /// Names what a component imports and exports.
-fn surface(component: &[u8]) -> Result<[Vec<String>; 2], String> {
+pub(crate) fn surface(component: &[u8]) -> Result<[Vec<String>; 2], String> {
     let decoded = wit_component::decode(component).map_err(|error| format!("{error:#}"))?;
     let DecodedWasm::Component(resolve, world) = decoded else { return Err("not a component".to_string()) };
     let names = |items: Vec<&WorldKey>| {

@@ -12,7 +12,7 @@ use alloc::string::{String, ToString};
 
 use bindings::example::catalogue::documents;
 use bindings::exports::example::catalogue::indexer::Guest;
-use bindings::kvlock::lock::kv_store::Ttl;
+use bindings::kvlock::lock::types::Ttl;
 use bindings::kvlock::lock::mutex::{Grant, LockOptions, Mode, Session, SessionOptions};
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
