@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use sha2::{Digest, Sha256};
+use wasm_encoder::{ComponentNameSection, ComponentSection, CustomSection};
 
 /// What to do where neither compiler is found.
 pub(crate) const HELP: &str = "the component has changed and no compiler for wasm32-unknown-unknown is found.\n\
@@ -27,6 +28,9 @@ pub(crate) struct Guest {
     pub(crate) folder: &'static str,
     /// What cargo calls it.
     pub(crate) library: &'static str,
+    /// What it says about itself.
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
     /// All that it is made of, besides this file.
     pub(crate) sources: &'static [&'static str],
     /// Largest component: it is downloaded and compiled by whoever embeds it.
@@ -39,6 +43,8 @@ pub(crate) const LOCK: Guest = Guest {
     provenance: "host/component/kvlock.provenance",
     folder: "guest/component",
     library: "kvlock_component",
+    name: "kvlock",
+    description: "A distributed lock over any store that keeps the contract of kvlock:lock/kv-store",
     sources: &["wit", "guest/machine", "guest/component"],
     max_bytes: 335_000,
 };
@@ -142,6 +148,22 @@ impl Compiler {
 }
 
 impl Guest {
+    /// Adds what registries and tools show of the component: custom sections by the names of `wasm-metadata`.
+    pub(crate) fn describe(&self, component: &mut Vec<u8>) {
+        let mut name = ComponentNameSection::new();
+        name.component(self.name);
+        name.append_to_component(component);
+        let sections = [
+            ("version", env!("CARGO_PKG_VERSION")),
+            ("description", self.description),
+            ("licenses", env!("CARGO_PKG_LICENSE")),
+            ("source", env!("CARGO_PKG_REPOSITORY")),
+        ];
+        for (name, text) in sections.into_iter().filter(|(_, text)| !text.is_empty()) {
+            CustomSection { name: name.into(), data: text.as_bytes().into() }.append_to_component(component);
+        }
+    }
+
     /// The digest of all that the component is made of.
     pub(crate) fn source_digest(&self, workspace: &Path) -> io::Result<String> {
         let mut files = Vec::new();
@@ -153,6 +175,7 @@ impl Guest {
         files.push(workspace.join("host/build/guest.rs"));
         files.sort();
         let mut digest = Sha256::new();
+        digest.update(concat!(env!("CARGO_PKG_VERSION"), "\n"));
         for file in files {
             let name = file.strip_prefix(workspace).unwrap_or(&file).to_string_lossy().into_owned();
             let content = fs::read(&file)?;

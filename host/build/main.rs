@@ -58,5 +58,7 @@ fn component(host: &Path, out: &Path) -> Result<Vec<u8>, Box<dyn Error>> {
         return Ok(fs::read(workspace.join(guest.checked_in))?);
     }
     let compiler = guest::Compiler::found().first().copied().ok_or(guest::HELP)?;
-    Ok(fs::read(compiler.build(guest, workspace, &out.join("guest"))?)?)
+    let mut component = fs::read(compiler.build(guest, workspace, &out.join("guest"))?)?;
+    guest.describe(&mut component);
+    Ok(component)
 }

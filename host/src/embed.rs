@@ -68,3 +68,33 @@ pub fn add_store_to_linker<T: 'static>(
 ) -> wasmtime::Result<()> {
     component::link_store(linker, imports)
 }
+
+/// Returns what the component says about itself: its `version`, `description`, `licenses` or `source`, as
+/// `wasm-tools metadata show` prints them. None if it does not say.
+pub fn component_metadata(field: &str) -> Option<&'static str> {
+    // A header of eight bytes, then sections: a byte that tells the kind, the length, and the contents.
+    let mut rest = component::COMPONENT.get(8..)?;
+    while let Some((kind, after)) = rest.split_first() {
+        let section;
+        (section, rest) = sized(after)?;
+        if *kind == 0 {
+            let (name, text) = sized(section)?;
+            if name == field.as_bytes() {
+                return std::str::from_utf8(text).ok();
+            }
+        }
+    }
+    None
+}
+
+/// Splits off as many bytes as the length in front of them says, in LEB128.
+fn sized(bytes: &'static [u8]) -> Option<(&'static [u8], &'static [u8])> {
+    let mut length = 0;
+    for (at, byte) in bytes.iter().take(5).enumerate() {
+        length |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return bytes.get(at + 1..)?.split_at_checked(length);
+        }
+    }
+    None
+}

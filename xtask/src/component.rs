@@ -15,6 +15,8 @@ const CATALOGUE: Guest = Guest {
     provenance: "examples/catalogue/catalogue.provenance",
     folder: "examples/catalogue/guest",
     library: "kvlock_catalogue_guest",
+    name: "catalogue",
+    description: "An example: adds entries to a shared document, under a lock of kvlock",
     sources: &["wit/types.wit", "wit/mutex.wit", "examples/catalogue/wit", "examples/catalogue/guest"],
     max_bytes: 40_000,
 };
@@ -65,7 +67,8 @@ fn build(guest: &Guest, workspace: &Path) -> Result<(Compiler, Vec<u8>)> {
     eprintln!("{}: building with {} ...", guest.checked_in, compiler.version()?);
     let built = compiler.build(guest, workspace, &workspace.join("target/guest"))?;
     let component = fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
-    let component = without_names(&component)?;
+    let mut component = without_names(&component)?;
+    guest.describe(&mut component);
     if component.len() > guest.max_bytes {
         bail!("{} has {} bytes; at most {} are allowed", guest.checked_in, component.len(), guest.max_bytes);
     }

@@ -7,28 +7,27 @@
 #![allow(clippy::result_large_err)]
 extern crate alloc;
 
-#[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
-mod bins;
+#[allow(missing_docs, unreachable_pub, clippy::all)]
+mod bindings;
 mod conflict_retry;
 mod convert;
 mod driver;
 mod mutex;
 mod semaphore;
+#[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
+mod size_classes;
 
-#[allow(missing_docs, unreachable_pub, clippy::all)]
-mod bindings {
-    wit_bindgen::generate!({ path: "../../wit", world: "kvlock", generate_all });
-    export!(Component with_types_in self);
-    use super::mutex::Component;
-}
+use mutex::Component;
+
+bindings::export!(Component with_types_in bindings);
 
 #[cfg(target_family = "wasm")]
 mod runtime {
-    use crate::bins::Bins;
+    use crate::size_classes::SizeClasses;
     use dlmalloc::GlobalDlmalloc;
 
     #[global_allocator]
-    static ALLOCATOR: Bins<GlobalDlmalloc> = Bins::before(GlobalDlmalloc);
+    static ALLOCATOR: SizeClasses<GlobalDlmalloc> = SizeClasses::in_front_of(GlobalDlmalloc);
 
     /// A panic is a bug; a trap stops the instance, and the host tells its user.
     #[panic_handler]

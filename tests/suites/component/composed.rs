@@ -1,8 +1,7 @@
 //! The component with a store plugged into it, as somebody would publish it: it exports locks, and no `kv-store` is left
 //! outside. The tools that take such a component (jco, wkg, Spin) decode it first.
 
-use std::path::Path;
-
+use kvlock_tests::tree::workspace;
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, plug};
 use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding, WitPrinter, dummy_module, embed_component_metadata};
@@ -13,7 +12,7 @@ use crate::contract::surface;
 /// A component that exports `kv-store`. Nothing calls it here.
 fn store() -> Vec<u8> {
     let mut resolve = Resolve::default();
-    resolve.push_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit")).unwrap();
+    resolve.push_dir(workspace().join("wit")).unwrap();
     let world = "package test:store; world store { export kvlock:lock/kv-store@0.1.0; }";
     let package = resolve.push_str("store.wit", world).unwrap();
     let world = resolve.select_world(&[package], None).unwrap();

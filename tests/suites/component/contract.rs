@@ -1,5 +1,7 @@
-//! The built component and its WIT, read as an embedder's tools read them: what it imports and exports, how large it
-//! is, and that every item is documented.
+//! The built component and its WIT, read as an embedder's tools read them: what it imports and exports, what
+//! it says about itself, and that every item is documented.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use kvlock::COMPONENT;
 use kvlock_tests::tree::workspace;
@@ -16,8 +18,6 @@ const IMPORTS: [&str; 5] = [
 ];
 const EXPORTS: [&str; 3] =
     ["kvlock:lock/conflict-retry@0.1.0", "kvlock:lock/mutex@0.1.0", "kvlock:lock/semaphore@0.1.0"];
-/// Small enough to be sent to a browser, or compiled at start.
-const MAX_BYTES: usize = 335_000;
 
 /// Names what a component imports and exports.
 pub(crate) fn surface(component: &[u8]) -> Result<[Vec<String>; 2], String> {
@@ -50,8 +50,33 @@ fn the_look_at_imports_finds_one_too_many() {
 }
 
 #[test]
-fn the_component_is_small() {
-    assert!(COMPONENT.len() < MAX_BYTES, "{} bytes", COMPONENT.len());
+fn the_component_says_what_it_is() {
+    let payload = wasm_metadata::Payload::from_binary(COMPONENT).unwrap();
+    let metadata = payload.metadata();
+    assert_eq!(metadata.name.as_deref(), Some("kvlock"));
+    assert_eq!(metadata.version.as_ref().unwrap().to_string(), env!("CARGO_PKG_VERSION"));
+    assert_eq!(metadata.licenses.as_ref().unwrap().to_string(), env!("CARGO_PKG_LICENSE"));
+    let description = metadata.description.as_ref().unwrap().to_string();
+    for (field, text) in [("version", env!("CARGO_PKG_VERSION")), ("description", &description)] {
+        assert_eq!(kvlock::embed::component_metadata(field), Some(text));
+    }
+    assert_eq!(kvlock::embed::component_metadata("revision"), None);
+}
+
+#[test]
+fn the_component_carries_the_whole_wit_of_what_it_exports() {
+    let names = |resolve: &Resolve| {
+        let locks = resolve.packages.iter().find(|(_, package)| package.name.namespace == "kvlock").unwrap().1;
+        let names = |id: &wit_parser::InterfaceId| {
+            let interface = &resolve.interfaces[*id];
+            interface.types.keys().chain(interface.functions.keys()).cloned().collect::<BTreeSet<_>>()
+        };
+        locks.interfaces.iter().map(|(name, id)| (name.clone(), names(id))).collect::<BTreeMap<_, _>>()
+    };
+    let Ok(DecodedWasm::Component(decoded, _)) = wit_component::decode(COMPONENT) else { unreachable!() };
+    let mut written = Resolve::default();
+    written.push_dir(workspace().join("wit")).unwrap();
+    assert_eq!(names(&decoded), names(&written));
 }
 
 #[test]
