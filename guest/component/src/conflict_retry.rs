@@ -16,10 +16,10 @@ use crate::convert;
 use crate::driver;
 use crate::mutex::{self, Advanced, Component, Session, Shared, Whose};
 
-/// What a caller is told that begins a try, or reports one, out of order.
+/// The answers to a call out of order.
 const RUNS: &str = "a try runs: report what its work came to";
 const NONE_RUNS: &str = "no try runs: poll until one is granted";
-const ENDED: &str = "these tries have ended; begin anew";
+const ENDED: &str = "these tries have ended; begin again";
 
 /// The resource `retry`.
 pub(crate) struct Resource {
@@ -31,7 +31,7 @@ enum State {
     Between(Box<Retry>),
     Beginning(BeginTry),
     Running(Try),
-    /// How many tries there were.
+    /// With the number of tries.
     Ended(u32),
 }
 
@@ -39,17 +39,16 @@ impl wit::Guest for Component {
     type Retry = Resource;
 
     fn begin(session: SessionBorrow<'_>, key: String, options: wit::RetryOptions) -> Result<wit::Retry, String> {
-        let invalid = |invalid: Invalid| invalid.to_string();
-        let key = Key::new(&key).map_err(invalid)?;
+        let key = Key::new(&key).map_err(convert::invalid)?;
         let session = session.get::<Session>().shared();
         let seed = session.nonce(driver::now()).0;
-        let retry = Retry::new(key, retry_options(options).map_err(invalid)?, seed);
+        let retry = Retry::new(key, retry_options(options).map_err(convert::invalid)?, seed);
         Ok(wit::Retry::new(Resource { session, state: RefCell::new(State::Between(Box::new(retry))) }))
     }
 }
 
 impl Resource {
-    /// Goes on until there is an outcome or a pause to make.
+    /// Drives the machine until its outcome or its next pause.
     fn advance(&self) -> Advanced {
         let (mut state, now) = (self.state.borrow_mut(), driver::now());
         let (mut begin, event) = match core::mem::replace(&mut *state, State::Ended(0)) {

@@ -1,7 +1,7 @@
-//! Between the types of the WIT and those of the machines. They say the same; nothing is decided here.
+//! Converts between the types of the WIT and those of the machines. They say the same: nothing is decided here.
 
 use alloc::boxed::Box;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use core::time::Duration;
 
 use kvlock_machine::{self as machine, nanos};
@@ -119,7 +119,16 @@ pub(crate) fn waiting_for(waiting: machine::WaitingFor) -> wit::WaitingFor {
     }
 }
 
-/// A driver that went out of order is a bug of this crate: a trap tells it from every outcome.
+/// Says which argument is not legal, and what is.
+pub(crate) fn invalid(invalid: machine::Invalid) -> String {
+    invalid.to_string()
+}
+
+pub(crate) fn invalid_key(invalid: machine::Invalid) -> wit::KeyError {
+    wit::KeyError::Invalid(invalid.to_string())
+}
+
+/// Traps: a machine driven out of order is a bug of this crate.
 fn out_of_order() -> ! {
     unreachable!("a machine was driven out of order")
 }

@@ -1,4 +1,4 @@
-//! The loop between a machine and the imports.
+//! The loop that drives a machine over the imports.
 
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -13,7 +13,7 @@ use crate::bindings::wasi::clocks::monotonic_clock;
 use crate::bindings::wasi::random::random;
 use crate::convert;
 
-/// Drives a machine to its end, sleeping where it asks to.
+/// Drives a machine to its end, and sleeps when it asks to.
 pub(crate) fn run<M: Machine>(mut machine: M, session: &mut Session) -> M::Outcome {
     let mut event = Event::Start;
     loop {
@@ -25,7 +25,7 @@ pub(crate) fn run<M: Machine>(mut machine: M, session: &mut Session) -> M::Outco
     }
 }
 
-/// Drives a machine until it ends or wants to sleep. `at` is the time now, which whoever begins may have read already.
+/// Drives a machine until it ends or wants to sleep. `at` is the time now: the caller may have read it already.
 pub(crate) fn advance<M: Machine>(
     machine: &mut M,
     session: &mut Session,
@@ -47,19 +47,54 @@ pub(crate) fn advance<M: Machine>(
     }
 }
 
-/// Sleeps for so many nanoseconds.
+/// Sleeps for this many nanoseconds.
 pub(crate) fn sleep(pause: u64) {
     monotonic_clock::subscribe_duration(pause).block();
 }
 
-/// The time by the host's monotonic clock.
+/// Returns the time by the host's monotonic clock.
 pub(crate) fn now() -> Time {
     Time::from_nanos(monotonic_clock::now())
 }
 
-/// The nonces of a session, seeded by the host's secure generator.
+/// Returns the nonces of a session, seeded by the host's secure generator.
 pub(crate) fn nonces() -> Nonces {
     Nonces::new(core::array::from_fn(|_| random::get_random_u64()))
+}
+
+/// Advances a wait until its outcome, and sleeps meanwhile. `pause` is the field of what `advance` tells.
+pub(crate) fn block<T, P>(mut advance: impl FnMut() -> ControlFlow<T, P>, pause: impl Fn(P) -> u64) -> T {
+    loop {
+        match advance() {
+            ControlFlow::Continue(pending) => sleep(pause(pending)),
+            ControlFlow::Break(outcome) => return outcome,
+        }
+    }
+}
+
+/// A machine that a caller polls.
+pub(crate) enum Polled<M> {
+    Fresh(M),
+    Waiting(M),
+    Ended,
+}
+
+impl<M> Polled<M> {
+    /// Takes the machine out, with the event to go on from; none if it has ended.
+    pub(crate) fn take(&mut self) -> Option<(M, Event)> {
+        match core::mem::replace(self, Polled::Ended) {
+            Polled::Fresh(machine) => Some((machine, Event::Start)),
+            Polled::Waiting(machine) => Some((machine, Event::Woken)),
+            Polled::Ended => None,
+        }
+    }
+
+    pub(crate) fn get_mut(&mut self) -> Option<&mut M> {
+        match self {
+            Polled::Fresh(machine) | Polled::Waiting(machine) => Some(machine),
+            Polled::Ended => None,
+        }
+    }
 }
 
 fn call(request: Request) -> Reply {

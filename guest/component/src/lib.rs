@@ -1,9 +1,9 @@
 //! The state machines of kvlock as a WASI component: WIT exports on one side, WIT imports on the other, and the loop
-//! that drives a machine between them. No rule about locks is found here; they are all in `kvlock-machine`.
+//! that drives a machine between them. Every rule about locks is in `kvlock-machine`.
 //!
 //! On other targets than WebAssembly the crate compiles, so that it is linted, but its imports cannot be called.
 #![cfg_attr(target_family = "wasm", no_std)]
-// The error types are those that wit-bindgen makes; they are moved across the boundary once.
+// wit-bindgen makes the error types. They are moved across the boundary once.
 #![allow(clippy::result_large_err)]
 extern crate alloc;
 
@@ -29,7 +29,7 @@ mod runtime {
     #[global_allocator]
     static ALLOCATOR: SizeClasses<GlobalDlmalloc> = SizeClasses::in_front_of(GlobalDlmalloc);
 
-    /// A panic is a bug; a trap stops the instance, and the host tells its user.
+    /// Traps: a panic is a bug. It stops the instance, and the host tells its user.
     #[panic_handler]
     fn trap(_: &core::panic::PanicInfo) -> ! {
         core::arch::wasm32::unreachable()

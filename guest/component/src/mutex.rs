@@ -7,15 +7,15 @@ use core::cell::{Cell, Ref, RefCell, RefMut};
 use core::ops::ControlFlow;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, Break, Claim, Discard, Event, HandedOver, Key, KeyError, Lease, Machine,
-    Nonce, Nonces, Release, Renew, Status, Step, Time, WaitingFor,
+    Acquire, AcquireError, AcquirePermit, Break, Claim, Discard, Event, HandedOver, Key, Lease, Machine, Nonce, Nonces,
+    Release, Renew, Status, Step, Time, WaitingFor,
 };
 
 use crate::bindings::exports::kvlock::lock::mutex as wit;
 use crate::convert;
-use crate::driver;
+use crate::driver::{self, Polled};
 
-/// What the component exports.
+/// The component's exports.
 pub(crate) struct Component;
 
 impl wit::Guest for Component {
@@ -24,17 +24,17 @@ impl wit::Guest for Component {
     type Grant = Grant;
 }
 
-/// A machine session, and where its nonces come from.
+/// A session of the machines, and the source of its nonces.
 #[derive(Clone)]
 pub(crate) struct Shared(Rc<State>);
 
 struct State {
     session: RefCell<kvlock_machine::Session>,
-    /// None until the first is drawn: who only looks needs no random numbers.
+    /// None until the first is drawn: a session that only reads needs no random numbers.
     nonces: RefCell<Option<Nonces>>,
 }
 
-/// The borrows never meet: an instance cannot be entered while it is inside a call.
+/// Two borrows never meet: an instance cannot be entered while a call of it runs.
 impl Shared {
     fn new(session: kvlock_machine::Session) -> Self {
         Shared(Rc::new(State { session: RefCell::new(session), nonces: RefCell::new(None) }))
@@ -48,7 +48,7 @@ impl Shared {
         self.0.session.borrow_mut()
     }
 
-    /// A nonce that was never drawn before.
+    /// Draws a nonce: no other acquisition has the same.
     pub(crate) fn nonce(&self, now: Time) -> Nonce {
         self.0.nonces.borrow_mut().get_or_insert_with(driver::nonces).draw(now)
     }
@@ -60,18 +60,12 @@ pub(crate) struct Session(Shared);
 /// The resource `acquisition`.
 pub(crate) struct Acquisition {
     session: Shared,
-    progress: RefCell<Progress>,
-    /// A hand-over that it has not gone on from.
+    polled: RefCell<Polled<Acquiring>>,
+    /// A hand-over that the machine has not seen.
     handed: Cell<Option<HandedOver>>,
 }
 
-enum Progress {
-    Fresh(Acquiring),
-    Waiting(Acquiring),
-    Ended,
-}
-
-/// What is acquired.
+/// The machine of an acquisition.
 pub(crate) enum Acquiring {
     Lock(Acquire),
     Permit(AcquirePermit),
@@ -85,7 +79,7 @@ impl Acquiring {
         }
     }
 
-    /// Goes on until there is an outcome or a pause to make.
+    /// Drives the machine until its outcome or its next pause.
     fn advance(&mut self, session: &Shared, now: Time, event: Event) -> Advanced {
         match driver::advance(self, &mut session.borrow_mut(), now, event) {
             ControlFlow::Break(Ok(grant)) => ControlFlow::Break(Ok(Grant::granted(session, grant, Whose::Own))),
@@ -117,12 +111,12 @@ pub(crate) struct Grant {
     released: Cell<bool>,
 }
 
-/// Who gives a grant back that is dropped.
+/// Who gives back a grant that is dropped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Whose {
     /// The drop itself.
     Own,
-    /// The conflict retry whose try it is of.
+    /// The conflict retry that the grant is of.
     Retry,
 }
 
@@ -141,13 +135,13 @@ impl Session {
 
 impl wit::GuestSession for Session {
     fn open(options: wit::SessionOptions) -> Result<wit::Session, String> {
-        let options = convert::session_options(options).map_err(|invalid| invalid.to_string())?;
-        let session = kvlock_machine::Session::open(options, driver::now()).map_err(|invalid| invalid.to_string())?;
+        let options = convert::session_options(options).map_err(convert::invalid)?;
+        let session = kvlock_machine::Session::open(options, driver::now()).map_err(convert::invalid)?;
         Ok(wit::Session::new(Session(Shared::new(session))))
     }
 
     fn lock(&self, key: String, options: wit::LockOptions) -> Result<wit::Acquisition, wit::AcquireError> {
-        Ok(Acquisition::resource(&self.0, self.acquire(&key, options, driver::now())?))
+        Ok(Acquisition::resource(&self.0, Polled::Fresh(self.acquire(&key, options, driver::now())?)))
     }
 
     fn try_lock(&self, key: String, options: wit::LockOptions) -> Result<wit::Tried, wit::AcquireError> {
@@ -156,7 +150,7 @@ impl wit::GuestSession for Session {
         match acquiring.advance(&self.0, now, Event::Start) {
             ControlFlow::Break(granted) => granted.map(wit::Tried::Granted),
             ControlFlow::Continue(pending) => {
-                let acquisition = Acquisition::waiting(&self.0, acquiring);
+                let acquisition = Acquisition::resource(&self.0, Polled::Waiting(acquiring));
                 Ok(wit::Tried::Waiting(wit::Waiting { acquisition, pending }))
             }
         }
@@ -165,19 +159,18 @@ impl wit::GuestSession for Session {
     fn resume(&self, written: String) -> Result<wit::Grant, String> {
         let now = driver::now();
         let nonce = self.0.nonce(now);
-        let grant = self.0.borrow_mut().resume(&written, nonce, now).map_err(|invalid| invalid.to_string())?;
+        let grant = self.0.borrow_mut().resume(&written, nonce, now).map_err(convert::invalid)?;
         Ok(Grant::resource(&self.0, grant, Whose::Own))
     }
 
     fn status(&self, keys: Vec<String>) -> Result<Vec<wit::KeyStatus>, wit::KeyError> {
-        let keys = keys.iter().map(|key| Key::new(key)).collect::<Result<_, _>>();
-        let keys = keys.map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
+        let keys = keys.iter().map(|key| Key::new(key)).collect::<Result<_, _>>().map_err(convert::invalid_key)?;
         let statuses = driver::run(Status::new(keys), &mut self.0.borrow_mut()).map_err(convert::key_error)?;
         Ok(statuses.into_iter().map(convert::key_status).collect())
     }
 
     fn break_(&self, key: String, if_token: Option<u64>) -> Result<wit::Broken, wit::KeyError> {
-        let key = Key::new(&key).map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
+        let key = Key::new(&key).map_err(convert::invalid_key)?;
         let mut session = self.0.borrow_mut();
         let machine = Break::new(&session, &key).if_token(if_token);
         driver::run(machine, &mut session).map(convert::broken).map_err(convert::key_error)
@@ -185,27 +178,15 @@ impl wit::GuestSession for Session {
 }
 
 impl Acquisition {
-    pub(crate) fn resource(session: &Shared, acquiring: Acquiring) -> wit::Acquisition {
-        Acquisition::of(session, Progress::Fresh(acquiring))
-    }
-
-    fn waiting(session: &Shared, acquiring: Acquiring) -> wit::Acquisition {
-        Acquisition::of(session, Progress::Waiting(acquiring))
-    }
-
-    fn of(session: &Shared, progress: Progress) -> wit::Acquisition {
-        let (session, progress) = (session.clone(), RefCell::new(progress));
-        wit::Acquisition::new(Acquisition { session, progress, handed: Cell::new(None) })
+    pub(crate) fn resource(session: &Shared, polled: Polled<Acquiring>) -> wit::Acquisition {
+        let (session, polled) = (session.clone(), RefCell::new(polled));
+        wit::Acquisition::new(Acquisition { session, polled, handed: Cell::new(None) })
     }
 
     fn advance(&self) -> Advanced {
-        let (mut acquiring, event) = match self.progress.replace(Progress::Ended) {
-            Progress::Fresh(acquiring) => (acquiring, Event::Start),
-            Progress::Waiting(acquiring) => (acquiring, Event::Woken),
-            Progress::Ended => {
-                let error = wit::AcquireError::Invalid("this acquisition has ended; begin another".to_string());
-                return ControlFlow::Break(Err(error));
-            }
+        let Some((mut acquiring, event)) = self.polled.borrow_mut().take() else {
+            let error = wit::AcquireError::Invalid("this acquisition has ended; begin another".to_string());
+            return ControlFlow::Break(Err(error));
         };
         let event = match (self.handed.take(), &acquiring) {
             (Some(handed), Acquiring::Lock(_)) => Event::HandedOver(handed),
@@ -213,20 +194,16 @@ impl Acquisition {
         };
         let advanced = acquiring.advance(&self.session, driver::now(), event);
         if advanced.is_continue() {
-            self.progress.replace(Progress::Waiting(acquiring));
+            self.polled.replace(Polled::Waiting(acquiring));
         }
         advanced
     }
 }
 
 impl Drop for Acquisition {
-    /// Gives back what was handed over to it, and leaves the line. Whether that works out nobody can be told.
+    /// Gives back a lock that was handed over, and leaves the queue. A drop reports no failure.
     fn drop(&mut self) {
-        let (Progress::Fresh(Acquiring::Lock(acquire)) | Progress::Waiting(Acquiring::Lock(acquire))) =
-            self.progress.get_mut()
-        else {
-            return;
-        };
+        let Some(Acquiring::Lock(acquire)) = self.polled.get_mut().get_mut() else { return };
         let session = &mut self.session.borrow_mut();
         if let Some(handed) = self.handed.take()
             && let ControlFlow::Break(Ok(grant)) =
@@ -250,12 +227,9 @@ impl wit::GuestAcquisition for Acquisition {
     }
 
     fn claim(&self) -> Option<wit::Claim> {
-        match &mut *self.progress.borrow_mut() {
-            Progress::Fresh(Acquiring::Lock(acquire)) | Progress::Waiting(Acquiring::Lock(acquire)) => {
-                acquire.claim(&self.session.borrow(), driver::now()).map(convert::claim_out)
-            }
-            _ => None,
-        }
+        let mut polled = self.polled.borrow_mut();
+        let Some(Acquiring::Lock(acquire)) = polled.get_mut() else { return None };
+        acquire.claim(&self.session.borrow(), driver::now()).map(convert::claim_out)
     }
 
     fn take(&self, handed: wit::HandedOver) {
@@ -263,7 +237,7 @@ impl wit::GuestAcquisition for Acquisition {
     }
 }
 
-/// How a wait stands: a pause to make, or its outcome.
+/// The state of a wait: its next pause, or its outcome.
 pub(crate) type Advanced = ControlFlow<Result<wit::Granted, wit::AcquireError>, wit::Pending>;
 
 pub(crate) fn progress(advanced: Advanced) -> wit::Progress {
@@ -274,13 +248,8 @@ pub(crate) fn progress(advanced: Advanced) -> wit::Progress {
     }
 }
 
-pub(crate) fn block(mut advance: impl FnMut() -> Advanced) -> Result<wit::Grant, wit::AcquireError> {
-    loop {
-        match advance() {
-            ControlFlow::Continue(pending) => driver::sleep(pending.pause),
-            ControlFlow::Break(outcome) => return outcome.map(|granted| granted.grant),
-        }
-    }
+pub(crate) fn block(advance: impl FnMut() -> Advanced) -> Result<wit::Grant, wit::AcquireError> {
+    driver::block(advance, |pending| pending.pause).map(|granted| granted.grant)
 }
 
 impl Grant {
@@ -343,7 +312,7 @@ impl wit::GuestGrant for Grant {
     fn renew(&self, lease: Option<wit::Ttl>) -> Result<(), wit::GrantError> {
         let grant = self.unreleased()?;
         let lease = lease.map(|ttl| Lease::new(convert::ttl_in(ttl))).transpose();
-        let lease = lease.map_err(|invalid| wit::GrantError::Invalid(invalid.to_string()))?;
+        let lease = lease.map_err(|invalid| wit::GrantError::Invalid(convert::invalid(invalid)))?;
         driver::run(Renew::new(grant, lease), &mut self.session.borrow_mut()).map_err(convert::grant_error)
     }
 
@@ -354,7 +323,7 @@ impl wit::GuestGrant for Grant {
     fn hand_over(&self, successor: wit::Claim) -> Result<wit::Released, wit::GrantError> {
         let grant = self.unreleased()?;
         let claim = Claim::new(&successor.store_key, &successor.value);
-        let claim = claim.map_err(|invalid| wit::GrantError::Invalid(invalid.to_string()))?;
+        let claim = claim.map_err(|invalid| wit::GrantError::Invalid(convert::invalid(invalid)))?;
         self.give_back(Release::to(grant, claim))
     }
 

@@ -1,31 +1,23 @@
 //! The exported interface `semaphore`.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use kvlock_machine::{
-    AcquirePermit, Break, Event, Invalid, Key, KeyError, Lease, List, LockOptions, Resize, Size, Ttl,
-};
+use kvlock_machine::{AcquirePermit, Break, Invalid, Key, Lease, List, LockOptions, Resize, Size, Ttl};
 
 use crate::bindings::exports::kvlock::lock::mutex::{Acquisition, Broken, SessionBorrow};
 use crate::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::convert;
-use crate::driver;
+use crate::driver::{self, Polled};
 use crate::mutex::{self, Acquiring, Component, Session, Shared};
 
 /// The resource `resizing`.
 pub(crate) struct Resizing {
     session: Shared,
-    progress: RefCell<Progress>,
-}
-
-enum Progress {
-    Fresh(Resize),
-    Waiting(Resize),
-    Ended,
+    polled: RefCell<Polled<Resize>>,
 }
 
 impl wit::Guest for Component {
@@ -37,21 +29,21 @@ impl wit::Guest for Component {
         permits: u32,
         options: wit::ResizeOptions,
     ) -> Result<wit::Resizing, String> {
-        resize(session, &name, Size::of(permits), options).map_err(|invalid| invalid.to_string())
+        resize(session, &name, Size::of(permits), options).map_err(convert::invalid)
     }
 
     fn destroy(session: SessionBorrow<'_>, name: String, options: wit::ResizeOptions) -> Result<wit::Resizing, String> {
-        resize(session, &name, Ok(Size::NONE), options).map_err(|invalid| invalid.to_string())
+        resize(session, &name, Ok(Size::NONE), options).map_err(convert::invalid)
     }
 
     fn acquire(session: SessionBorrow<'_>, name: String, options: wit::PermitOptions) -> Result<Acquisition, String> {
         let session = session.get::<Session>().shared();
-        let acquire = permit(&session, &name, options).map_err(|invalid| invalid.to_string())?;
-        Ok(mutex::Acquisition::resource(&session, Acquiring::Permit(acquire)))
+        let acquire = permit(&session, &name, options).map_err(convert::invalid)?;
+        Ok(mutex::Acquisition::resource(&session, Polled::Fresh(Acquiring::Permit(acquire))))
     }
 
     fn status(session: SessionBorrow<'_>, name: String) -> Result<Option<wit::SemaphoreStatus>, wit::KeyError> {
-        let name = Key::semaphore(&name).map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
+        let name = Key::semaphore(&name).map_err(convert::invalid_key)?;
         Ok(list(session, List::one(name))?.pop())
     }
 
@@ -65,7 +57,7 @@ impl wit::Guest for Component {
         permit: u32,
         if_token: Option<u64>,
     ) -> Result<Broken, wit::KeyError> {
-        let name = Key::semaphore(&name).map_err(|invalid| convert::key_error(KeyError::Invalid(invalid)))?;
+        let name = Key::semaphore(&name).map_err(convert::invalid_key)?;
         let session = session.get::<Session>().shared();
         let mut session = session.borrow_mut();
         let machine = Break::permit(&session, &name, permit).if_token(if_token);
@@ -85,11 +77,11 @@ fn resize(
     options: wit::ResizeOptions,
 ) -> Result<wit::Resizing, Invalid> {
     let name = Key::semaphore(name)?;
-    // There is no lease to a size.
+    // A size has no lease.
     let options = lock_options(Lease::new(Ttl::Forever)?, options.wait, options.interval)?;
     let session = session.get::<Session>().shared();
     let resize = Resize::new(name, size?, &options, session.nonce(driver::now()));
-    Ok(wit::Resizing::new(Resizing { session, progress: RefCell::new(Progress::Fresh(resize)) }))
+    Ok(wit::Resizing::new(Resizing { session, polled: RefCell::new(Polled::Fresh(resize)) }))
 }
 
 fn permit(session: &Shared, name: &str, options: wit::PermitOptions) -> Result<AcquirePermit, Invalid> {
@@ -103,19 +95,17 @@ fn lock_options(lease: Lease, wait: Option<u64>, interval: u64) -> Result<LockOp
 }
 
 impl Resizing {
-    /// Goes on until there is an outcome or a pause to make.
+    /// Drives the machine until its outcome or its next pause.
     fn advance(&self) -> ControlFlow<Result<Option<u32>, wit::ResizeError>, wit::ResizePending> {
-        let (mut resize, event) = match self.progress.replace(Progress::Ended) {
-            Progress::Fresh(resize) => (resize, Event::Start),
-            Progress::Waiting(resize) => (resize, Event::Woken),
-            Progress::Ended => return ControlFlow::Break(Err(wit::ResizeError::Ended)),
+        let Some((mut resize, event)) = self.polled.borrow_mut().take() else {
+            return ControlFlow::Break(Err(wit::ResizeError::Ended));
         };
         match driver::advance(&mut resize, &mut self.session.borrow_mut(), driver::now(), event) {
             ControlFlow::Break(outcome) => ControlFlow::Break(outcome.map_err(convert::resize_error)),
             ControlFlow::Continue(pause) => {
                 let status = convert::semaphore_status(resize.status().clone());
                 let outage = resize.outage().cloned().map(convert::store_error_out);
-                self.progress.replace(Progress::Waiting(resize));
+                self.polled.replace(Polled::Waiting(resize));
                 ControlFlow::Continue(wit::ResizePending { pause: kvlock_machine::nanos(pause), status, outage })
             }
         }
@@ -132,11 +122,6 @@ impl wit::GuestResizing for Resizing {
     }
 
     fn block(&self) -> Result<Option<u32>, wit::ResizeError> {
-        loop {
-            match self.advance() {
-                ControlFlow::Continue(pending) => driver::sleep(pending.pause),
-                ControlFlow::Break(outcome) => return outcome,
-            }
-        }
+        driver::block(|| self.advance(), |pending| pending.pause)
     }
 }

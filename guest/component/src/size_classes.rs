@@ -142,7 +142,11 @@ mod tests {
         let (small, large) = (Layout::new::<[u8; 200]>(), Layout::new::<[u8; 600]>());
         let block = unsafe { classes.alloc(small) };
         unsafe { classes.dealloc(block, small) };
-        assert_eq!(unsafe { classes.alloc(Layout::new::<[u32; 51]>()) }, block, "204 bytes are of the same class as 200");
+        assert_eq!(
+            unsafe { classes.alloc(Layout::new::<[u32; 51]>()) },
+            block,
+            "204 bytes are of the same class as 200"
+        );
         let grown = unsafe { classes.realloc(block, small, large.size()) };
         assert_eq!(unsafe { classes.alloc(small) }, block, "the block that was too small is kept");
         unsafe { classes.dealloc(block, small) };
