@@ -4,7 +4,9 @@
 use kvlock_tests::tree::workspace;
 use wac_graph::types::Package;
 use wac_graph::{CompositionGraph, EncodeOptions, plug};
-use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding, WitPrinter, dummy_module, embed_component_metadata};
+use wit_component::{
+    ComponentEncoder, DecodedWasm, StringEncoding, WitPrinter, dummy_module, embed_component_metadata,
+};
 use wit_parser::{ManglingAndAbi, Resolve};
 
 use crate::contract::surface;

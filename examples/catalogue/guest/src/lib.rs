@@ -12,8 +12,8 @@ use alloc::string::{String, ToString};
 
 use bindings::example::catalogue::documents;
 use bindings::exports::example::catalogue::indexer::Guest;
-use bindings::kvlock::lock::types::Ttl;
 use bindings::kvlock::lock::mutex::{Grant, LockOptions, Mode, Session, SessionOptions};
+use bindings::kvlock::lock::types::Ttl;
 
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings {
