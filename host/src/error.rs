@@ -165,7 +165,7 @@ pub enum GrantError {
 /// Why a key could not be looked at or broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum KeyError {
+pub enum StatusError {
     /// The value is not a kvlock record, and was left as it is.
     #[error(
         "`{}` has a value in the store that is not a kvlock record, {excerpt}: remove it with the store's own tools",
@@ -318,9 +318,9 @@ impl OfTrap for GrantError {
     }
 }
 
-impl OfTrap for KeyError {
+impl OfTrap for StatusError {
     fn of_trap(_: &str, trap: Trap) -> Self {
-        KeyError::Component(trap.text)
+        StatusError::Component(trap.text)
     }
 }
 

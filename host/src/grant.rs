@@ -14,7 +14,7 @@ use crate::store::Ttl;
 /// A held lock. It is released when it is dropped; call [`release`](Self::release) to learn whether it was held to
 /// the end.
 ///
-/// It does not renew itself: see [`keep`](Self::keep).
+/// It does not renew itself: see [`auto_renew`](Self::auto_renew).
 #[must_use = "a grant that is dropped is released"]
 pub struct Grant {
     pub(crate) handle: Handle,

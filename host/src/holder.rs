@@ -108,7 +108,7 @@ pub enum WaitingFor {
 impl fmt::Display for WaitingFor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            WaitingFor::Turn => write!(f, "others are quicker"),
+            WaitingFor::Turn => write!(f, "the lock is free, but other waiters were faster"),
             WaitingFor::Holder(holder) => holder.fmt(f),
             WaitingFor::Exhausted { size, held, holder } => {
                 write!(f, "{held} of {size} permits are held")?;

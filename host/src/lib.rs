@@ -24,8 +24,8 @@
 //! ```
 //!
 //! A [`Client`] has a store, a [`Session`] is an owner, a [`Lock`] says how to acquire, a [`Grant`] is the held lock;
-//! [`Grant::keep`] renews it in the background, [`ConflictRetry`] tries work that may run into a conflict, and
-//! [`Locks`] put functions behind either. What a lock means is decided in one place, the component ([`COMPONENT`]),
+//! [`Grant::auto_renew`] renews it in the background, [`ConflictRetry`] tries work that may run into a conflict, and
+//! [`FnLocks`] put functions behind either. What a lock means is decided in one place, the component ([`COMPONENT`]),
 //! which any host with a WebAssembly component runtime can run over a `kv-store` of its own.
 //!
 //! # Testing with a mock
@@ -95,17 +95,19 @@ mod text;
 mod tries;
 
 pub use client::Client;
-pub use conflict_retry::{Attempt, ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, Retrying, Work};
-pub use error::{AcquireError, ConnectError, GrantError, KeyError, SessionError, WithLockError};
-pub use functions::{CallError, Key, Locked, Locks, Retried, RetryCallError};
+pub use conflict_retry::{
+    ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, RetrySteps, Try, WorkOutcome,
+};
+pub use error::{AcquireError, ConnectError, GrantError, SessionError, StatusError, WithLockError};
+pub use functions::{CallError, CallKey, FnLocks, LockedFn, RetriedFn, RetryCallError};
 pub use grant::{Grant, Released};
 pub use holder::{Holder, WaitingFor};
-pub use lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock, Poll};
-pub use outcome::{NextTry as Verdict, Validity};
-pub use renewal::{Keep, Kept, Loss};
-pub use semaphore::{Permit, Resize, ResizeError, ResizePoll, Resizing, Semaphore};
+pub use lock::{AcquirePoll, Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock};
+pub use outcome::{NextTry, Validity};
+pub use renewal::{AutoRenew, LockGuard, LostReason};
+pub use semaphore::{PermitRequest, Resize, ResizeError, ResizePoll, Resizing, Semaphore};
 pub use session::{Session, SessionBuilder};
-pub use soft::{Guard, SOFT_PATIENCE, SoftLock};
+pub use soft::{SOFT_PATIENCE, SoftGuard, SoftLock};
 pub use status::{Broken, KeyState, KeyStatus, SemaphoreStatus};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and

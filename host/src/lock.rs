@@ -8,7 +8,7 @@ use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::owner::Owner;
-use crate::renewal::{Keep, Kept};
+use crate::renewal::{AutoRenew, LockGuard};
 use crate::ride_out::RideOut;
 use crate::store::Ttl;
 
@@ -155,8 +155,8 @@ impl Lock {
 
     /// Acquires the lock, runs `work` while a background thread renews the lease, and releases it, also if `work`
     /// panics. `work` may ask its argument whether the lock has been lost.
-    pub fn with_lock<T>(self, work: impl FnOnce(&Kept) -> T) -> Result<T, WithLockError<T>> {
-        let kept = self.acquire().map_err(WithLockError::Acquire)?.keep(Keep::default());
+    pub fn with_lock<T>(self, work: impl FnOnce(&LockGuard) -> T) -> Result<T, WithLockError<T>> {
+        let kept = self.acquire().map_err(WithLockError::Acquire)?.auto_renew(AutoRenew::default());
         let value = work(&kept);
         match kept.release() {
             Ok(_) => Ok(value),
@@ -174,7 +174,7 @@ pub struct Acquisition {
 }
 
 /// How a wait stands.
-pub enum Poll {
+pub enum AcquirePoll {
     /// Not yet: poll again after the pause.
     Pending {
         /// When to poll again; sooner is harmless.
@@ -194,7 +194,7 @@ impl Acquisition {
     }
 
     /// Goes on as far as it can without sleeping.
-    pub fn poll(&mut self) -> Result<Poll, AcquireError> {
+    pub fn poll(&mut self) -> Result<AcquirePoll, AcquireError> {
         self.waiting.poll()
     }
 

@@ -24,16 +24,16 @@ const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::
 
 /// How to keep a grant.
 #[derive(Default)]
-pub struct Keep {
+pub struct AutoRenew {
     max_hold: Option<Duration>,
     on_lost: Option<OnLost>,
 }
 
-type OnLost = Box<dyn FnOnce(&Loss) + Send>;
+type OnLost = Box<dyn FnOnce(&LostReason) + Send>;
 
 /// A grant that a background thread renews. Dropping it ends the thread, then releases the lock.
 #[must_use = "a kept grant that is dropped is released"]
-pub struct Kept {
+pub struct LockGuard {
     // Dropped first: nothing renews what is being released.
     keeping: Keeping,
     grant: Grant,
@@ -49,7 +49,7 @@ struct Keeping {
 /// Why a kept grant is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Loss {
+pub enum LostReason {
     /// The store tells that the lock is not ours any more: it was broken, adopted, or the store lost its contents.
     Gone(Option<Box<Holder>>),
     /// It could not be renewed in time; what the store said last.
@@ -62,26 +62,28 @@ pub enum Loss {
     Forked,
 }
 
-impl Loss {
+impl LostReason {
     /// The outage of the store that the lock was lost by, if it was.
     pub fn outage(&self) -> Option<&StoreError> {
         match self {
-            Loss::Expired(error) => error.as_ref().filter(|error| error.is_outage()),
-            Loss::Gone(_) | Loss::MaxHold | Loss::Component(_) | Loss::Forked => None,
+            LostReason::Expired(error) => error.as_ref().filter(|error| error.is_outage()),
+            LostReason::Gone(_) | LostReason::MaxHold | LostReason::Component(_) | LostReason::Forked => None,
         }
     }
 }
 
-impl fmt::Display for Loss {
+impl fmt::Display for LostReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Loss::Gone(Some(holder)) => write!(f, "it is {holder}"),
-            Loss::Gone(None) => write!(f, "its record is gone from the store: broken, or the store lost its contents"),
-            Loss::Expired(Some(error)) => write!(f, "it could not be renewed: {error}"),
-            Loss::Expired(None) => write!(f, "its lease ended before it could be renewed"),
-            Loss::MaxHold => write!(f, "it was held for the longest time allowed"),
-            Loss::Component(text) => write!(f, "the lock component failed: {text}"),
-            Loss::Forked => write!(f, "it is held by the process that this one was forked from"),
+            LostReason::Gone(Some(holder)) => write!(f, "it is {holder}"),
+            LostReason::Gone(None) => {
+                write!(f, "its record is gone from the store: broken, or the store lost its contents")
+            }
+            LostReason::Expired(Some(error)) => write!(f, "it could not be renewed: {error}"),
+            LostReason::Expired(None) => write!(f, "its lease ended before it could be renewed"),
+            LostReason::MaxHold => write!(f, "it was held for the longest time allowed"),
+            LostReason::Component(text) => write!(f, "the lock component failed: {text}"),
+            LostReason::Forked => write!(f, "it is held by the process that this one was forked from"),
         }
     }
 }
@@ -96,7 +98,7 @@ struct Shared {
 struct State {
     stop: bool,
     /// Once told, a loss stays, whatever a renewal under way may answer yet.
-    lost: Option<Loss>,
+    lost: Option<LostReason>,
     until: Until,
     /// Why the last renewal failed; none if it did not.
     failure: Option<StoreError>,
@@ -112,7 +114,7 @@ enum Until {
     Unconfirmed,
 }
 
-impl Keep {
+impl AutoRenew {
     /// Renews for this long at most, counted from now. After that the loss is told while the last lease still runs,
     /// so that there is time to stop.
     pub fn max_hold(mut self, max_hold: Duration) -> Self {
@@ -121,9 +123,9 @@ impl Keep {
     }
 
     /// Calls this once, from the keeping thread, when the lock is lost. It waits for a renewal under way, so that where
-    /// the store does not answer it may come after the lease is over; [`Kept::lost`] and [`Kept::valid_for`] do not wait.
+    /// the store does not answer it may come after the lease is over; [`LockGuard::lost`] and [`LockGuard::valid_for`] do not wait.
     /// The grant may be dropped or released in it; whoever drops the grant elsewhere meanwhile waits for it.
-    pub fn on_lost(mut self, on_lost: impl FnOnce(&Loss) + Send + 'static) -> Self {
+    pub fn on_lost(mut self, on_lost: impl FnOnce(&LostReason) + Send + 'static) -> Self {
         self.on_lost = Some(Box::new(on_lost));
         self
     }
@@ -131,13 +133,13 @@ impl Keep {
 
 impl Grant {
     /// Renews the grant in the background from now on.
-    pub fn keep(self, options: Keep) -> Kept {
-        Kept::new(self, options)
+    pub fn auto_renew(self, options: AutoRenew) -> LockGuard {
+        LockGuard::new(self, options)
     }
 }
 
-impl Kept {
-    fn new(grant: Grant, options: Keep) -> Self {
+impl LockGuard {
+    fn new(grant: Grant, options: AutoRenew) -> Self {
         let clock = grant.handle.owner.clock().clone();
         let state = Mutex::new(State { stop: false, lost: None, until: Until::Unconfirmed, failure: None });
         let shared = Arc::new(Shared { clock, state, changed: Condvar::new() });
@@ -152,9 +154,9 @@ impl Kept {
         // Without a thread the lease runs out unrenewed: say so at once rather than then.
         let thread = thread.map_err(|error| {
             tracing::warn!(key = grant.key(), "lock lost: no thread to renew it with: {error}");
-            shared.lock().lost = Some(Loss::Expired(None));
+            shared.lock().lost = Some(LostReason::Expired(None));
         });
-        Kept { keeping: Keeping { handle: grant.handle.clone(), shared, thread: thread.ok() }, grant }
+        LockGuard { keeping: Keeping { handle: grant.handle.clone(), shared, thread: thread.ok() }, grant }
     }
 
     /// The key.
@@ -178,8 +180,8 @@ impl Kept {
     }
 
     /// Why the lock is lost; none while it is held.
-    pub fn lost(&self) -> Option<Loss> {
-        self.keeping.told().map_or(Some(Loss::Forked), Shared::lost)
+    pub fn lost(&self) -> Option<LostReason> {
+        self.keeping.told().map_or(Some(LostReason::Forked), Shared::lost)
     }
 
     /// Why the last renewal failed; none if it did not.
@@ -192,8 +194,10 @@ impl Kept {
         let Some(shared) = self.keeping.told() else { return Some(Duration::ZERO) };
         let state = shared.lock();
         match (&state.lost, state.until) {
-            (Some(Loss::MaxHold) | None, Until::At(deadline)) => Some(deadline.saturating_sub(shared.clock.now())),
-            (Some(Loss::MaxHold) | None, Until::Released) => None,
+            (Some(LostReason::MaxHold) | None, Until::At(deadline)) => {
+                Some(deadline.saturating_sub(shared.clock.now()))
+            }
+            (Some(LostReason::MaxHold) | None, Until::Released) => None,
             (Some(_), _) | (None, Until::Unconfirmed) => Some(Duration::ZERO),
         }
     }
@@ -208,7 +212,7 @@ impl Kept {
         if self.keeping.told().is_none() {
             return Err(GrantError::Lost { key: self.grant.key().to_string(), holder: None });
         }
-        let Kept { keeping, grant } = self;
+        let LockGuard { keeping, grant } = self;
         // The thread ends while the lock is given back.
         keeping.tell_to_stop();
         grant.release()
@@ -216,7 +220,7 @@ impl Kept {
 
     /// Stops renewing.
     pub fn stop(self) -> Grant {
-        let Kept { keeping, grant } = self;
+        let LockGuard { keeping, grant } = self;
         drop(keeping);
         grant
     }
@@ -259,10 +263,10 @@ impl Shared {
     }
 
     /// Why the grant is lost, if it is; that it has expired is found out here.
-    fn lost(&self) -> Option<Loss> {
+    fn lost(&self) -> Option<LostReason> {
         let mut state = self.lock();
         if state.lost.is_none() && matches!(state.until, Until::At(deadline) if deadline <= self.clock.now()) {
-            state.lost = Some(Loss::Expired(state.failure.clone()));
+            state.lost = Some(LostReason::Expired(state.failure.clone()));
             self.changed.notify_all();
         }
         state.lost.clone()
@@ -300,7 +304,7 @@ impl Keeper {
     }
 
     /// Answers the loss, or none if it was told to stop.
-    fn renew_until_lost(&self) -> Option<Loss> {
+    fn renew_until_lost(&self) -> Option<LostReason> {
         loop {
             if !self.sleep(self.pause()) {
                 return None;
@@ -309,7 +313,7 @@ impl Keeper {
                 return Some(loss);
             }
             if self.end.is_some_and(|end| end <= self.shared.clock.now()) {
-                return Some(Loss::MaxHold);
+                return Some(LostReason::MaxHold);
             }
             let is_stopped = || self.shared.lock().stop;
             let renewed = self.handle.renew_unless(is_stopped, None);
@@ -321,11 +325,11 @@ impl Keeper {
                 Ok(()) => self.shared.lock().failure = None,
                 // An expired grant is lost too, by nobody's doing.
                 Err(GrantError::Lost { holder: None, .. }) if self.shared.lost().is_some() => {}
-                Err(GrantError::Lost { holder, .. }) => return Some(Loss::Gone(holder)),
-                Err(GrantError::AlreadyReleased { .. }) => return Some(Loss::Gone(None)),
+                Err(GrantError::Lost { holder, .. }) => return Some(LostReason::Gone(holder)),
+                Err(GrantError::AlreadyReleased { .. }) => return Some(LostReason::Gone(None)),
                 Err(GrantError::Store { error, .. }) => self.shared.lock().failure = Some(error),
                 Err(error @ (GrantError::Invalid(_) | GrantError::Component { .. })) => {
-                    return Some(Loss::Component(error.to_string()));
+                    return Some(LostReason::Component(error.to_string()));
                 }
             }
             self.shared.note_validity(&self.handle);
@@ -362,9 +366,9 @@ impl Keeper {
     }
 }
 
-impl fmt::Debug for Kept {
+impl fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let valid = self.valid_for().map_or_else(|| "for ever".to_string(), seconds);
-        write!(f, "Kept({} valid {valid})", self.key())
+        write!(f, "LockGuard({} valid {valid})", self.key())
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::conflict_retry::ConflictRetry;
-use crate::error::{KeyError, SessionError};
+use crate::error::{SessionError, StatusError};
 use crate::grant::Grant;
 use crate::lock::Lock;
 use crate::owner::{ClientCore, Owner, OwnerOptions};
@@ -81,7 +81,7 @@ impl Session {
     }
 
     /// Tells of all semaphores of the session's namespace, by name.
-    pub fn semaphores(&self) -> Result<Vec<SemaphoreStatus>, KeyError> {
+    pub fn semaphores(&self) -> Result<Vec<SemaphoreStatus>, StatusError> {
         self.owner.here().call("", |guest| guest.semaphores())
     }
 
@@ -93,13 +93,13 @@ impl Session {
     }
 
     /// Tells how a key stands.
-    pub fn status(&self, key: &str) -> Result<KeyStatus, KeyError> {
-        let missing = || KeyError::Component("no answer about the key".to_string());
+    pub fn status(&self, key: &str) -> Result<KeyStatus, StatusError> {
+        let missing = || StatusError::Component("no answer about the key".to_string());
         self.statuses(&[key])?.pop().ok_or_else(missing)
     }
 
     /// Tells how several keys stand, in their order. One call of the store reads them all.
-    pub fn statuses(&self, keys: &[&str]) -> Result<Vec<KeyStatus>, KeyError> {
+    pub fn statuses(&self, keys: &[&str]) -> Result<Vec<KeyStatus>, StatusError> {
         let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
         self.owner.here().call("", |guest| guest.status(&keys))
     }
@@ -107,16 +107,16 @@ impl Session {
     /// Ends the present holder's grant by force, and tells whose it was. The holder learns that it lost the lock at its
     /// next renewal or release, and [may be at work](crate::Holder::at_work_until) until then. If that grant ends by itself
     /// meanwhile, its successor keeps the lock.
-    pub fn break_lock(&self, key: &str) -> Result<Broken, KeyError> {
+    pub fn break_lock(&self, key: &str) -> Result<Broken, StatusError> {
         self.break_by_force(key, None)
     }
 
     /// Does the same to the grant with this fencing token, as [`status`](Self::status) tells it, and to no other.
-    pub fn break_lock_if(&self, key: &str, token: u64) -> Result<Broken, KeyError> {
+    pub fn break_lock_if(&self, key: &str, token: u64) -> Result<Broken, StatusError> {
         self.break_by_force(key, Some(token))
     }
 
-    fn break_by_force(&self, key: &str, if_token: Option<u64>) -> Result<Broken, KeyError> {
+    fn break_by_force(&self, key: &str, if_token: Option<u64>) -> Result<Broken, StatusError> {
         let broken = self.owner.here().call(key, |guest| guest.break_key(key, if_token))?;
         if let Broken::Ended(holder) = &broken {
             tracing::info!(key, token = holder.token, "broken by force; it was {}", holder.who());

@@ -8,7 +8,7 @@ use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::lock::Lock;
 use crate::owner::Owner;
-use crate::renewal::{Keep, Kept, Loss};
+use crate::renewal::{AutoRenew, LockGuard, LostReason};
 use crate::store::StoreError;
 
 /// How long soft mode rides out an outage of a store that had answered, when nobody says otherwise: a connection that
@@ -22,15 +22,15 @@ pub const SOFT_PATIENCE: Duration = Duration::from_secs(1);
 /// lock, and each time is told in the log: a lock that is busy, a store that refuses, a record that is not ours are errors as ever.
 ///
 /// ```
-/// use kvlock::{Client, Guard, store::Memory};
+/// use kvlock::{Client, SoftGuard, store::Memory};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = Memory::default();
 /// let session = Client::with_store(store.clone()).session().open()?;
 /// store.down();
 /// let guarded = session.lock("report").soft().with_lock(|guard| match guard {
-///     Guard::Locked(kept) => { println!("fencing token {}", kept.token()); true }
-///     Guard::Outage(error) => { println!("nobody keeps others away: {error}"); false }
+///     SoftGuard::Locked(kept) => { println!("fencing token {}", kept.token()); true }
+///     SoftGuard::Outage(error) => { println!("nobody keeps others away: {error}"); false }
 ///     _ => false,
 /// })?;
 /// assert!(!guarded);
@@ -46,15 +46,15 @@ pub struct SoftLock {
 /// What a piece of work runs under.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Guard {
+pub enum SoftGuard {
     /// The lock, which is renewed in the background.
-    Locked(Box<Kept>),
+    Locked(Box<LockGuard>),
     /// Nothing: the store is down, and soft mode was chosen.
     Outage(StoreError),
     /// Nothing: the store lost its contents, grants nothing for so long yet, and soft mode was chosen.
     Quarantine(Duration),
     /// Nothing: the call needs no lock, says the function that gives its key.
-    DontLock,
+    Skipped,
 }
 
 impl Lock {
@@ -66,16 +66,16 @@ impl Lock {
 
 impl SoftLock {
     /// Acquires the lock and renews it in the background, or tells that the store is down.
-    pub fn acquire(self) -> Result<Guard, AcquireError> {
+    pub fn acquire(self) -> Result<SoftGuard, AcquireError> {
         match self.lock.acquire() {
-            Ok(grant) => Ok(Guard::of(grant)),
+            Ok(grant) => Ok(SoftGuard::of(grant)),
             Err(AcquireError::Store { key, error }) if error.is_outage() => {
                 tracing::warn!(key, "goes on without the lock: {error}");
-                Ok(Guard::Outage(error))
+                Ok(SoftGuard::Outage(error))
             }
             Err(AcquireError::Busy { key, waiting_for: waiting_for @ WaitingFor::Quarantine(left), .. }) => {
                 tracing::warn!(key, "goes on without the lock: {waiting_for}");
-                Ok(Guard::Quarantine(left))
+                Ok(SoftGuard::Quarantine(left))
             }
             Err(error) => Err(error),
         }
@@ -83,7 +83,7 @@ impl SoftLock {
 
     /// As [`Lock::with_lock`] does, and without the lock when the store is down or in quarantine. An outage or a loss of
     /// everything that begins while `work` runs is no error; that somebody else got the lock meanwhile is.
-    pub fn with_lock<T>(self, work: impl FnOnce(&Guard) -> T) -> Result<T, WithLockError<T>> {
+    pub fn with_lock<T>(self, work: impl FnOnce(&SoftGuard) -> T) -> Result<T, WithLockError<T>> {
         let owner = self.lock.owner().clone();
         let key = self.lock.key().to_string();
         // What failed is in the log.
@@ -92,35 +92,35 @@ impl SoftLock {
     }
 }
 
-impl Guard {
+impl SoftGuard {
     /// The lock of a grant, renewed from now on.
     pub(crate) fn of(grant: Grant) -> Self {
-        Guard::Locked(Box::new(grant.keep(Keep::default())))
+        SoftGuard::Locked(Box::new(grant.auto_renew(AutoRenew::default())))
     }
 
     /// The grant; none if the work runs without a lock.
-    pub fn kept(&self) -> Option<&Kept> {
+    pub fn lock_guard(&self) -> Option<&LockGuard> {
         match self {
-            Guard::Locked(kept) => Some(kept),
-            Guard::Outage(_) | Guard::Quarantine(_) | Guard::DontLock => None,
+            SoftGuard::Locked(kept) => Some(kept),
+            SoftGuard::Outage(_) | SoftGuard::Quarantine(_) | SoftGuard::Skipped => None,
         }
     }
 
     /// The fencing token, to be sent along with every change; none if the work runs without a lock.
     pub fn token(&self) -> Option<u64> {
-        self.kept().map(Kept::token)
+        self.lock_guard().map(LockGuard::token)
     }
 
     /// Why the lock is lost; none while it is held, or where there is none.
-    pub fn lost(&self) -> Option<Loss> {
-        self.kept().and_then(Kept::lost)
+    pub fn lost(&self) -> Option<LostReason> {
+        self.lock_guard().and_then(LockGuard::lost)
     }
 
     /// Gives the lock back, if there is one.
     pub fn release(self) -> Result<(), GrantError> {
         match self {
-            Guard::Locked(kept) => kept.release().map(|_| ()),
-            Guard::Outage(_) | Guard::Quarantine(_) | Guard::DontLock => Ok(()),
+            SoftGuard::Locked(kept) => kept.release().map(|_| ()),
+            SoftGuard::Outage(_) | SoftGuard::Quarantine(_) | SoftGuard::Skipped => Ok(()),
         }
     }
 
@@ -128,8 +128,8 @@ impl Guard {
     /// that does not matter.
     pub(crate) fn run<T>(
         self,
-        work: impl FnOnce(&Guard) -> T,
-        does_not_matter: impl FnOnce(Option<&Loss>, &GrantError) -> bool,
+        work: impl FnOnce(&SoftGuard) -> T,
+        does_not_matter: impl FnOnce(Option<&LostReason>, &GrantError) -> bool,
     ) -> Result<T, WithLockError<T>> {
         let value = work(&self);
         let loss = self.lost();
@@ -148,10 +148,10 @@ pub(crate) fn is_loss_of_all(owner: &Owner, key: &str, error: &GrantError) -> bo
 }
 
 /// Whether a release failed for an outage: of this moment, or of earlier, when the lease ended for want of renewal.
-pub(crate) fn is_outage(loss: Option<&Loss>, error: &GrantError) -> bool {
+pub(crate) fn is_outage(loss: Option<&LostReason>, error: &GrantError) -> bool {
     match error {
         GrantError::Store { error, .. } => error.is_outage(),
-        GrantError::Lost { holder: None, .. } => loss.and_then(Loss::outage).is_some(),
+        GrantError::Lost { holder: None, .. } => loss.and_then(LostReason::outage).is_some(),
         _ => false,
     }
 }

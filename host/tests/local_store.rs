@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kvlock::clock::{BootClock, Clock, VirtualClock};
-use kvlock::store::{DeleteOutcome, KvStore, Local, Machine, Severity, StoreError, Ttl, Version, WriteOutcome};
+use kvlock::store::{Boot, DeleteOutcome, KvStore, Local, Severity, StoreError, Ttl, Version, WriteOutcome};
 use kvlock_testkit::process;
 use kvlock_tests::Watch;
 use rusqlite::Connection;
@@ -345,8 +345,8 @@ fn a_file_written_over_by_an_older_copy_or_emptied_is_a_new_era() {
 }
 
 /// A machine whose wall clock stands at a multiple of 1000 s.
-fn machine(boot_id: &str, clock: Arc<dyn Clock>, wall: fn() -> Duration) -> Machine {
-    Machine { clock, boot_id: boot_id.into(), wall }
+fn machine(boot_id: &str, clock: Arc<dyn Clock>, wall: fn() -> Duration) -> Boot {
+    Boot { clock, boot_id: boot_id.into(), wall }
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn after_a_reboot_entries_live_on_by_the_wall_clock() {
     let path = world.path("locks");
     let seconds = Duration::from_secs;
     let before = machine("one", Arc::new(VirtualClock::new()), || Duration::from_secs(1000));
-    let store = Local::with_machine(&path, before).unwrap();
+    let store = Local::with_boot(&path, before).unwrap();
     let old = written(store.add("short", b"value", Ttl::After(seconds(100))));
     store.add("long", b"value", Ttl::After(seconds(500))).unwrap();
     store.add("forever", b"value", Ttl::Forever).unwrap();
@@ -364,7 +364,7 @@ fn after_a_reboot_entries_live_on_by_the_wall_clock() {
     // A boot clock that is far behind, and 200 s later on the wall.
     let clock = Arc::new(VirtualClock::new());
     let after = machine("two", clock.clone(), || Duration::from_secs(1200));
-    let store = Local::with_machine(&path, after).unwrap();
+    let store = Local::with_boot(&path, after).unwrap();
     assert!(store.get("short").unwrap().is_none());
     assert_eq!(store.get("long").unwrap().unwrap().time_left, Some(Ttl::After(seconds(300))));
     assert_eq!(store.get("forever").unwrap().unwrap().time_left, Some(Ttl::Forever));
@@ -380,10 +380,10 @@ fn a_wall_clock_set_back_over_a_reboot_prolongs_nothing_beyond_its_ttl() {
     let world = World::new();
     let path = world.path("locks");
     let clock = || Arc::new(VirtualClock::new());
-    let store = Local::with_machine(&path, machine("one", clock(), || Duration::from_secs(9000))).unwrap();
+    let store = Local::with_boot(&path, machine("one", clock(), || Duration::from_secs(9000))).unwrap();
     store.add("k", b"value", Ttl::After(Duration::from_secs(100))).unwrap();
     drop(store);
-    let store = Local::with_machine(&path, machine("two", clock(), || Duration::from_secs(1000))).unwrap();
+    let store = Local::with_boot(&path, machine("two", clock(), || Duration::from_secs(1000))).unwrap();
     let left = store.get("k").unwrap().unwrap().time_left;
     assert_eq!(left, Some(Ttl::After(Duration::from_secs(100))));
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use kvlock::clock::VirtualClock;
 use kvlock::store::{Fault, KvStore, Memory};
-use kvlock::{AcquireError, CallError, Client, Grant, GrantError, Keep, KeyState, Locks, Loss, Poll, Released};
+use kvlock::{
+    AcquireError, AcquirePoll, AutoRenew, CallError, Client, FnLocks, Grant, GrantError, KeyState, LostReason, Released,
+};
 use kvlock_testkit::MemcachedServer;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
@@ -69,10 +71,10 @@ fn a_fork_holds_nothing_of_what_its_parent_holds(store: &str) {
     let session = client.session().quarantine(Duration::ZERO).open().unwrap();
     let lock = |key: &str| session.lock(key).wait(Duration::ZERO);
     let mut grant = lock("k").reentrant().acquire().unwrap();
-    let kept = lock("kept").acquire().unwrap().keep(Keep::default());
+    let kept = lock("kept").acquire().unwrap().auto_renew(AutoRenew::default());
     let begun = client.session().quarantine(Duration::ZERO).open().unwrap();
     let mut begun = begun.lock("k").begin().unwrap();
-    assert!(matches!(begun.poll(), Ok(Poll::Pending { .. })));
+    assert!(matches!(begun.poll(), Ok(AcquirePoll::Pending { .. })));
     in_child!({
         let busy = |lock: kvlock::Lock| matches!(lock.acquire(), Err(AcquireError::Busy { .. }));
         let lost = |error| matches!(error, Err(GrantError::Lost { .. }));
@@ -81,7 +83,7 @@ fn a_fork_holds_nothing_of_what_its_parent_holds(store: &str) {
             busy(lock("k")),
             lost(grant.renew()),
             lost(grant.release().map(drop)),
-            kept.lost() == Some(Loss::Forked),
+            kept.lost() == Some(LostReason::Forked),
             lost(kept.release().map(drop)),
             matches!(begun.poll(), Err(AcquireError::Invalid(_))),
             lock("own").acquire().map(drop).is_ok(),
@@ -117,7 +119,7 @@ fn a_fork_does_not_wait_for_a_thread_of_its_parent_that_is_inside_a_call() {
 fn a_fork_may_drop_what_it_has_of_its_parents_kept_grants() {
     let client = Client::with_store(Memory::default());
     let session = client.session().quarantine(Duration::ZERO).open().unwrap();
-    let keep = |key: String| session.lock(key).acquire().unwrap().keep(Keep::default());
+    let keep = |key: String| session.lock(key).acquire().unwrap().auto_renew(AutoRenew::default());
     let inherited: Vec<_> = (0..40).map(|number| keep(format!("parent's {number}"))).collect();
     std::thread::sleep(Duration::from_millis(100));
     in_child!({
@@ -136,7 +138,7 @@ fn a_fork_may_drop_what_it_has_of_its_parents_kept_grants() {
 fn a_fork_is_another_owner_and_leaves_its_parents_lock_alone() {
     let server = MemcachedServer::start();
     let client = Client::connect(&server.url()).unwrap();
-    let locks = Locks::new(client.session().quarantine(Duration::ZERO)).wait(Duration::ZERO);
+    let locks = FnLocks::new(client.session().quarantine(Duration::ZERO)).wait(Duration::ZERO);
     let inner = locks.rlock(|_: &()| "k", |()| ()).named("work");
     let outer = |()| {
         inner.call(()).expect("a call within a call of the thread");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kvlock::clock::VirtualClock;
 use kvlock::store::{Memory, Ttl};
-use kvlock::{Client, ConflictRetryError, Keep, Lock, Session, Work};
+use kvlock::{AutoRenew, Client, ConflictRetryError, Lock, Session, WorkOutcome};
 
 static LOG: Mutex<String> = Mutex::new(String::new());
 
@@ -108,8 +108,8 @@ fn a_lock_that_was_released_in_time_is_no_expiry() {
     let mut held = Some(held);
     loop {
         match wait.poll().unwrap() {
-            kvlock::Poll::Ready(_) => break,
-            kvlock::Poll::Pending { pause, .. } => world.clock.advance(pause),
+            kvlock::AcquirePoll::Ready(_) => break,
+            kvlock::AcquirePoll::Pending { pause, .. } => world.clock.advance(pause),
         }
         held.take().map(|held| held.release().unwrap());
     }
@@ -141,7 +141,7 @@ fn waiting_for_a_quarantine_and_in_an_outage_is_told() {
     world.store.down();
     let mut wait = world.one.lock("obstacles").begin().unwrap();
     for _ in 0..10 {
-        let kvlock::Poll::Pending { pause, .. } = wait.poll().unwrap() else { panic!("the store is down") };
+        let kvlock::AcquirePoll::Pending { pause, .. } = wait.poll().unwrap() else { panic!("the store is down") };
         world.clock.advance(pause);
     }
     told("obstacles", "DEBUG", &["waiting: store unavailable"]);
@@ -184,14 +184,14 @@ fn renewals_in_the_background_and_a_loss_are_told() {
     let store = Memory::default();
     let client = Client::with_store(store.clone());
     let [one, two] = [(); 2].map(|()| client.session().open().unwrap());
-    let broken = lease(one.lock("broken"), 600).acquire().unwrap().keep(Keep::default());
+    let broken = lease(one.lock("broken"), 600).acquire().unwrap().auto_renew(AutoRenew::default());
     told("broken", "TRACE", &["renewed"]);
     two.break_lock("broken").unwrap();
     told("broken", "INFO", &["broken by force; it was held by"]);
     told("broken", "WARN", &["lock lost: its record is gone"]);
     drop(broken);
     told("broken", "WARN", &["release failed"]);
-    let expired = lease(one.lock("expired"), 300).acquire().unwrap().keep(Keep::default());
+    let expired = lease(one.lock("expired"), 300).acquire().unwrap().auto_renew(AutoRenew::default());
     store.down();
     told("expired", "WARN", &["renewal failed"]);
     told("expired", "WARN", &["lock lost: it could not be renewed: store unavailable"]);
@@ -214,10 +214,10 @@ fn the_tries_of_conflict_retry_and_what_they_wait_for_are_told() {
     let committed = world.two.conflict_retry("retried").run(|_| {
         conflicts -= 1;
         if conflicts == 0 {
-            return Work::Conflict("on purpose");
+            return WorkOutcome::Conflict("on purpose");
         }
         world.store.down();
-        Work::Committed(())
+        WorkOutcome::Committed(())
     });
     assert!(matches!(committed, Err(ConflictRetryError::Release { .. })));
     told("retried", "DEBUG", &["waiting: held by one"]);

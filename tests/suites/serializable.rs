@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use kvlock::{Client, Session, Work};
+use kvlock::{Client, Session, WorkOutcome};
 use kvlock_testkit::MemcachedServer;
 use kvlock_tests::PostgresServer;
 use postgres::error::SqlState;
@@ -96,20 +96,20 @@ impl World {
 
 impl Writer {
     /// One transaction, which commits or runs into a conflict.
-    fn increment(&mut self, tally: &Tally) -> Work<(), postgres::Error> {
+    fn increment(&mut self, tally: &Tally) -> WorkOutcome<(), postgres::Error> {
         let started = Instant::now();
         match self.transaction() {
             Ok(()) => {
                 tally.committed.fetch_add(1, Ordering::Relaxed);
-                Work::Committed(())
+                WorkOutcome::Committed(())
             }
             Err(error) if error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE) => {
                 tally.conflicts.fetch_add(1, Ordering::Relaxed);
                 let micros = u32::try_from(started.elapsed().as_micros()).unwrap();
                 tally.wasted.fetch_add(micros, Ordering::Relaxed);
-                Work::Conflict(error)
+                WorkOutcome::Conflict(error)
             }
-            Err(error) => Work::Failed(error),
+            Err(error) => WorkOutcome::Failed(error),
         }
     }
 
@@ -126,9 +126,9 @@ impl Writer {
 fn plain(writer: &mut Writer, tally: &Tally) {
     loop {
         match writer.increment(tally) {
-            Work::Committed(()) => return,
-            Work::Conflict(_) => {}
-            Work::Failed(error) => panic!("{error}"),
+            WorkOutcome::Committed(()) => return,
+            WorkOutcome::Conflict(_) => {}
+            WorkOutcome::Failed(error) => panic!("{error}"),
         }
     }
 }

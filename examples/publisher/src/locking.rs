@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use kvlock::{Attempt, Retrying, Session, Verdict, Work};
+use kvlock::{NextTry, RetrySteps, Session, Try, WorkOutcome};
 
 use crate::database::{Outcome, outcome_of};
 
@@ -60,11 +60,11 @@ struct NoLock;
 
 impl Locking for NoLock {}
 
-struct AroundTheFunction(Retrying);
+struct AroundTheFunction(RetrySteps);
 
 impl Locking for AroundTheFunction {
     fn call(&mut self, function: &mut dyn FnMut() -> rusqlite::Result<()>) -> Result<Outcome> {
-        let attempt = self.0.attempt()?;
+        let attempt = self.0.next_try()?;
         let outcome = outcome_of(function())?;
         self.0.report(attempt, &work(outcome))?;
         Ok(outcome)
@@ -72,13 +72,13 @@ impl Locking for AroundTheFunction {
 }
 
 struct ToTheEnd {
-    retrying: Retrying,
-    attempt: Option<Attempt>,
+    retrying: RetrySteps,
+    attempt: Option<Try>,
 }
 
 impl Locking for ToTheEnd {
     fn before(&mut self) -> Result<()> {
-        self.attempt = Some(self.retrying.attempt()?);
+        self.attempt = Some(self.retrying.next_try()?);
         Ok(())
     }
 
@@ -88,7 +88,7 @@ impl Locking for ToTheEnd {
             // The publisher comes back when it likes: nobody waits for it if that takes long.
             (Outcome::Conflict, Some(delay)) => self.retrying.report_conflict(attempt, delay)?,
             // It does not come back at all, so nothing is to be reserved.
-            (Outcome::Conflict, None) => self.retrying.report(attempt, &Work::<(), ()>::Failed(()))?,
+            (Outcome::Conflict, None) => self.retrying.report(attempt, &WorkOutcome::<(), ()>::Failed(()))?,
             (Outcome::Committed, _) => self.retrying.report(attempt, &work(outcome))?,
         };
         Ok(None)
@@ -96,31 +96,32 @@ impl Locking for ToTheEnd {
 }
 
 struct BegunBefore {
-    retrying: Retrying,
-    attempt: Option<Attempt>,
+    retrying: RetrySteps,
+    attempt: Option<Try>,
 }
 
 impl Locking for BegunBefore {
     fn call(&mut self, function: &mut dyn FnMut() -> rusqlite::Result<()>) -> Result<Outcome> {
-        let attempt = self.attempt.insert(self.retrying.attempt()?);
+        let attempt = self.attempt.insert(self.retrying.next_try()?);
         // What the transaction sees is older than the lock, and somebody else had that in between: in vain.
         if attempt.is_overtaken() { Ok(Outcome::Conflict) } else { outcome_of(function()) }
     }
 
     fn after(&mut self, outcome: Outcome, delay: Option<Duration>) -> Result<Option<Duration>> {
         let Some(attempt) = self.attempt.take() else { return Ok(None) };
-        let work = if outcome == Outcome::Conflict && delay.is_none() { Work::Failed(()) } else { work(outcome) };
+        let work =
+            if outcome == Outcome::Conflict && delay.is_none() { WorkOutcome::Failed(()) } else { work(outcome) };
         // The lock is reserved meanwhile, so that the pause is short.
         match self.retrying.report(attempt, &work)? {
-            Verdict::RetryAfter(pause) => Ok(Some(pause)),
+            NextTry::RetryAfter(pause) => Ok(Some(pause)),
             _ => Ok(None),
         }
     }
 }
 
-fn work(outcome: Outcome) -> Work<(), ()> {
+fn work(outcome: Outcome) -> WorkOutcome<(), ()> {
     match outcome {
-        Outcome::Committed => Work::Committed(()),
-        Outcome::Conflict => Work::Conflict(()),
+        Outcome::Committed => WorkOutcome::Committed(()),
+        Outcome::Conflict => WorkOutcome::Conflict(()),
     }
 }

@@ -10,7 +10,7 @@ use crate::component::{HandedOver, Target, WaitId};
 use crate::error::AcquireError;
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
-use crate::lock::Poll;
+use crate::lock::AcquirePoll;
 use crate::owner::{Owner, validation};
 use crate::queue::{QueueEntry, Waiting};
 use crate::ride_out::{Outage, RideOut};
@@ -69,7 +69,7 @@ impl Acquiring {
     }
 
     /// Goes on as far as it can without sleeping.
-    pub(crate) fn poll(&mut self) -> Result<Poll, AcquireError> {
+    pub(crate) fn poll(&mut self) -> Result<AcquirePoll, AcquireError> {
         self.advance(Waiting::Polled)
     }
 
@@ -78,21 +78,21 @@ impl Acquiring {
         let waiting = Waiting::Parked { looks_often: self.ride_out.is_limited() };
         loop {
             match self.advance(waiting)? {
-                Poll::Ready(grant) => return Ok(grant),
-                Poll::Pending { pause, .. } => self.owner().clock().park(pause),
+                AcquirePoll::Ready(grant) => return Ok(grant),
+                AcquirePoll::Pending { pause, .. } => self.owner().clock().park(pause),
             }
         }
     }
 
-    fn advance(&mut self, waiting: Waiting) -> Result<Poll, AcquireError> {
+    fn advance(&mut self, waiting: Waiting) -> Result<AcquirePoll, AcquireError> {
         let mut answered_at = self.now();
         let polled = self.consult_queue(&mut answered_at, waiting).and_then(|poll| self.check_outage_budget(poll));
         match &polled {
-            Ok(Poll::Pending { waiting_for, .. }) => {
+            Ok(AcquirePoll::Pending { waiting_for, .. }) => {
                 self.log.waiting(self.request.key(), answered_at, waiting_for);
                 return polled;
             }
-            Ok(Poll::Ready(grant)) => {
+            Ok(AcquirePoll::Ready(grant)) => {
                 let log = std::mem::take(&mut self.log);
                 log.granted(self.key(), &**self.owner().clock(), grant.token());
             }
@@ -103,7 +103,7 @@ impl Acquiring {
     }
 
     /// Does what the queue says; `now` becomes the time of the answer that tells what it waits for.
-    fn consult_queue(&mut self, now: &mut Duration, waiting: Waiting) -> Result<Poll, AcquireError> {
+    fn consult_queue(&mut self, now: &mut Duration, waiting: Waiting) -> Result<AcquirePoll, AcquireError> {
         let was_outside = self.entry.is_outside();
         let step = self.entry.next_step(self.request.stake(), *now, waiting);
         if was_outside && !self.entry.is_outside() && self.id().is_none() {
@@ -111,11 +111,11 @@ impl Acquiring {
             self.check()?;
         }
         match step {
-            NextStep::Poll => self.poll_component(*now, waiting, None),
+            NextStep::AcquirePoll => self.poll_component(*now, waiting, None),
             NextStep::TakeHandOver(handed) => self.poll_component(*now, waiting, Some(handed)),
             NextStep::Wait { pause, last_answer } => {
                 *now = last_answer.at;
-                Ok(Poll::Pending { pause, waiting_for: (*last_answer.waiting_for).clone() })
+                Ok(AcquirePoll::Pending { pause, waiting_for: (*last_answer.waiting_for).clone() })
             }
             NextStep::TimedOut(last_answer) => Err(self.timed_out(*now, (*last_answer.waiting_for).clone())),
         }
@@ -135,19 +135,19 @@ impl Acquiring {
         now: Duration,
         waiting: Waiting,
         handed: Option<HandedOver>,
-    ) -> Result<Poll, AcquireError> {
+    ) -> Result<AcquirePoll, AcquireError> {
         let Polled { poll, has_reached, is_within_another } = self.request.poll(self.entry.waited(now), handed)?;
         if has_reached {
             self.outage.reached();
         }
         let (pause, waiting_for) = match poll {
-            Poll::Pending { pause, waiting_for } => (pause, waiting_for),
-            Poll::Ready(grant) => {
+            AcquirePoll::Pending { pause, waiting_for } => (pause, waiting_for),
+            AcquirePoll::Ready(grant) => {
                 self.within_another = is_within_another;
                 if !self.entry.is_outside() {
                     self.entry.granted(self.now(), self.request.answer_to_others(&grant));
                 }
-                return Ok(Poll::Ready(grant));
+                return Ok(AcquirePoll::Ready(grant));
             }
         };
         let answer = Answer {
@@ -158,18 +158,18 @@ impl Acquiring {
             in_doubt: self.request.stake().in_doubt,
         };
         let pause = self.entry.answered(answer, self.now(), waiting);
-        Ok(Poll::Pending { pause, waiting_for })
+        Ok(AcquirePoll::Pending { pause, waiting_for })
     }
 
     /// Gives up if an outage has lasted longer than it is to be ridden out, or in a quarantine if that ends the wait.
-    fn check_outage_budget(&mut self, poll: Poll) -> Result<Poll, AcquireError> {
+    fn check_outage_budget(&mut self, poll: AcquirePoll) -> Result<AcquirePoll, AcquireError> {
         match &poll {
-            Poll::Pending { waiting_for: waiting_for @ WaitingFor::Quarantine(_), .. }
+            AcquirePoll::Pending { waiting_for: waiting_for @ WaitingFor::Quarantine(_), .. }
                 if self.ride_out.ends_in_quarantine() =>
             {
                 Err(self.timed_out(self.now(), waiting_for.clone()))
             }
-            Poll::Pending { waiting_for: waiting_for @ WaitingFor::Outage(_), .. } => {
+            AcquirePoll::Pending { waiting_for: waiting_for @ WaitingFor::Outage(_), .. } => {
                 let now = self.now();
                 if self.outage.is_borne(now, self.ride_out) {
                     return Ok(poll);

@@ -10,7 +10,7 @@ use crate::component::{Claim, Guest, HandedOver, LockTerms, Pending, Progress, T
 use crate::error::AcquireError;
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
-use crate::lock::Poll;
+use crate::lock::AcquirePoll;
 use crate::owner::Owner;
 use crate::queue::{Claimant, Kind, LocalQueues, Place};
 
@@ -42,7 +42,7 @@ struct Begun {
 
 /// What came of a poll of the component.
 pub(super) struct Polled {
-    pub(super) poll: Poll,
+    pub(super) poll: AcquirePoll,
     /// The store has answered the session before.
     pub(super) has_reached: bool,
     /// The try that was granted is within one of another thread.
@@ -143,7 +143,7 @@ impl Request {
         let has_reached = guest.has_reached_the_store();
         let granted = match progress.map_err(|error| error.later_by(in_queue))? {
             Progress::Pending(Pending { pause, waiting_for }) => {
-                let poll = Poll::Pending { pause, waiting_for };
+                let poll = AcquirePoll::Pending { pause, waiting_for };
                 return Ok(Polled { poll, has_reached, is_within_another: false });
             }
             Progress::Granted(granted) => granted,
@@ -159,7 +159,7 @@ impl Request {
             }
             _ => Grant::own(&self.owner, self.key.clone(), granted),
         };
-        Ok(Polled { poll: Poll::Ready(grant), has_reached, is_within_another })
+        Ok(Polled { poll: AcquirePoll::Ready(grant), has_reached, is_within_another })
     }
 
     fn phase(&self) -> Phase {

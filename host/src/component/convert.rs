@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::bindings::exports::kvlock::lock::{conflict_retry, mutex, semaphore};
 use super::bindings::kvlock::lock::{kv_store as wit, types};
 use super::values::{Granted, HandedOver, Pending, Release, Target, Tried};
-use crate::error::{AcquireError, GrantError, KeyError, ResizeError, SessionError};
+use crate::error::{AcquireError, GrantError, ResizeError, SessionError, StatusError};
 use crate::holder::{Holder, WaitingFor};
 use crate::outcome::{NextTry, Validity};
 use crate::status::{Broken, KeyState, KeyStatus, SemaphoreStatus};
@@ -242,12 +242,12 @@ impl At<GrantError> for mutex::GrantError {
     }
 }
 
-impl At<KeyError> for mutex::KeyError {
-    fn at(self, key: &str) -> KeyError {
+impl At<StatusError> for mutex::KeyError {
+    fn at(self, key: &str) -> StatusError {
         match self {
-            mutex::KeyError::Corrupt(excerpt) => KeyError::Corrupt { key: key.to_string(), excerpt },
-            mutex::KeyError::Invalid(text) => KeyError::Invalid(text),
-            mutex::KeyError::Store(error) => KeyError::Store(error_in(error)),
+            mutex::KeyError::Corrupt(excerpt) => StatusError::Corrupt { key: key.to_string(), excerpt },
+            mutex::KeyError::Invalid(text) => StatusError::Invalid(text),
+            mutex::KeyError::Store(error) => StatusError::Store(error_in(error)),
         }
     }
 }

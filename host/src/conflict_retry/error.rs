@@ -23,7 +23,7 @@ pub enum ConflictRetryError<T, E> {
         tries: u32,
     },
     /// The work ran into a conflict within another try of the session and key, which is the one to be tried again: let
-    /// it be a [`Work::Conflict`](super::Work::Conflict) there. An outer [`run`](super::ConflictRetry::run) takes a [`Work::Failed`](super::Work::Failed) for one then.
+    /// it be a [`WorkOutcome::Conflict`](super::WorkOutcome::Conflict) there. An outer [`run`](super::ConflictRetry::run) takes a [`WorkOutcome::Failed`](super::WorkOutcome::Failed) for one then.
     #[error("a conflict within another try of the same lock: {conflict}")]
     Outermost {
         /// What the work ran into.

@@ -10,11 +10,11 @@ use crate::acquire::Acquiring;
 use crate::component::{GrantId, Guest, Target, TryTerms, WaitId, What, Work as Outcome};
 use crate::error::{AcquireError, GrantError};
 use crate::grant::Grant;
-use crate::lock::{DEFAULT_INTERVAL, DEFAULT_LEASE, Poll};
-use crate::outcome::NextTry as Verdict;
+use crate::lock::{AcquirePoll, DEFAULT_INTERVAL, DEFAULT_LEASE};
+use crate::outcome::NextTry;
 use crate::owner::Owner;
 use crate::queue::Kind;
-use crate::renewal::{Keep, Kept, Loss};
+use crate::renewal::{AutoRenew, LockGuard, LostReason};
 use crate::ride_out::RideOut;
 use crate::store::Ttl;
 
@@ -34,7 +34,7 @@ pub const DEFAULT_RESERVE: Duration = Duration::from_secs(1);
 /// a second; and waiting for ever.
 ///
 /// ```
-/// use kvlock::{Client, ConflictRetryError, Work};
+/// use kvlock::{Client, ConflictRetryError, WorkOutcome};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let session = Client::connect("memory:")?.session().open()?;
@@ -43,9 +43,9 @@ pub const DEFAULT_RESERVE: Duration = Duration::from_secs(1);
 ///     // Begin the transaction; read, compute, write; commit, and tell what came of it:
 ///     if somebody_else > 0 {
 ///         somebody_else -= 1;
-///         return Work::Conflict("could not serialize access");
+///         return WorkOutcome::Conflict("could not serialize access");
 ///     }
-///     Work::Committed(40 + attempt.number())
+///     WorkOutcome::Committed(40 + attempt.number())
 /// })?;
 /// assert_eq!(sum, 43);
 /// # Ok(())
@@ -67,7 +67,7 @@ pub struct ConflictRetry {
 
 /// What the work of a try came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Work<T, E> {
+pub enum WorkOutcome<T, E> {
     /// Done.
     Committed(T),
     /// Its own concurrency control refused it, and it has changed nothing: it can be tried again.
@@ -78,40 +78,40 @@ pub enum Work<T, E> {
 
 /// A try that runs, as its work sees it. The lease is renewed in the background.
 #[derive(Debug)]
-pub struct Attempt {
+pub struct Try {
     number: u32,
     overtaken: bool,
-    kept: Kept,
+    kept: LockGuard,
 }
 
 /// Work that is tried step by step, for callers with an event loop, and for work that does not end where a function
-/// does: the lock is to be kept until the transaction has ended. Begin an [`attempt`](Self::attempt), or
+/// does: the lock is to be kept until the transaction has ended. Begin a try ([`next_try`](Self::next_try)), or
 /// [`poll`](Self::poll) until there is a grant; run the work and commit; [`report`](Self::report) what it came to; and so
 /// on.
 ///
 /// ```
-/// use kvlock::{Client, Verdict, Work};
+/// use kvlock::{Client, NextTry, WorkOutcome};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let session = Client::connect("memory:")?.session().open()?;
 /// let mut retrying = session.conflict_retry("account:7").begin()?;
 /// let verdict = loop {
-///     let attempt = retrying.attempt()?;
+///     let attempt = retrying.next_try()?;
 ///     // Whatever is done until the transaction ends, in functions of its own; then, in its hook:
-///     let work: Work<(), &str> = Work::Committed(());
+///     let work: WorkOutcome<(), &str> = WorkOutcome::Committed(());
 ///     match retrying.report(attempt, &work)? {
-///         Verdict::RetryAfter(pause) => std::thread::sleep(pause),
+///         NextTry::RetryAfter(pause) => std::thread::sleep(pause),
 ///         verdict => break verdict,
 ///     }
 /// };
-/// assert_eq!(verdict, Verdict::Finished);
+/// assert_eq!(verdict, NextTry::Finished);
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// Dropping it gives up a reservation without a name, and the lock of a try that was not reported. A named reservation
 /// is left for whoever carries the name on.
-pub struct Retrying {
+pub struct RetrySteps {
     /// The grant of the try that runs.
     granted: Option<GrantId>,
     /// The lock is reserved: the session's count of what it holds has it.
@@ -193,7 +193,7 @@ impl ConflictRetry {
 
     /// Runs `work` under the lock until it commits, fails, or has run into a conflict as often as it may. If it
     /// panics, the lock is released.
-    pub fn run<T, E>(self, mut work: impl FnMut(&Attempt) -> Work<T, E>) -> Result<T, ConflictRetryError<T, E>> {
+    pub fn run<T, E>(self, mut work: impl FnMut(&Try) -> WorkOutcome<T, E>) -> Result<T, ConflictRetryError<T, E>> {
         let mut conflict = None;
         let mut retrying = self.begin().map_err(|error| ConflictRetryError::Acquire { error, conflict: None })?;
         loop {
@@ -201,48 +201,50 @@ impl ConflictRetry {
                 Ok(grant) => grant,
                 Err(error) => return Err(ConflictRetryError::Acquire { error, conflict }),
             };
-            let attempt = retrying.attempt_of(grant);
+            let attempt = retrying.try_of(grant);
             let outcome = match work(&attempt) {
                 // The work knows the conflict of a try within it for an error only.
-                Work::Failed(error) if retrying.has_conflict_within() => Work::Conflict(error),
+                WorkOutcome::Failed(error) if retrying.has_conflict_within() => WorkOutcome::Conflict(error),
                 outcome => outcome,
             };
             let reported = retrying.report(attempt, &outcome);
             match (outcome, reported) {
-                (Work::Committed(value), Ok(_)) => return Ok(value),
-                (Work::Committed(value), Err(error)) => return Err(ConflictRetryError::Release { value, error }),
-                (Work::Failed(error), reported) => {
+                (WorkOutcome::Committed(value), Ok(_)) => return Ok(value),
+                (WorkOutcome::Committed(value), Err(error)) => {
+                    return Err(ConflictRetryError::Release { value, error });
+                }
+                (WorkOutcome::Failed(error), reported) => {
                     return Err(ConflictRetryError::Failed { error, lock: reported.err() });
                 }
-                (Work::Conflict(conflict), Ok(Verdict::Exhausted)) => {
+                (WorkOutcome::Conflict(conflict), Ok(NextTry::Exhausted)) => {
                     return Err(ConflictRetryError::Exhausted { conflict, tries: retrying.tries() });
                 }
-                (Work::Conflict(error), Ok(Verdict::RetryAfter(pause))) => {
+                (WorkOutcome::Conflict(error), Ok(NextTry::RetryAfter(pause))) => {
                     conflict = Some(error);
                     retrying.waiting.owner().clock().sleep(pause);
                 }
-                (Work::Conflict(conflict), Ok(Verdict::Outermost)) => {
+                (WorkOutcome::Conflict(conflict), Ok(NextTry::Outermost)) => {
                     return Err(ConflictRetryError::Outermost { conflict });
                 }
                 // A conflict is never finished, and only a component that failed does not take its report: the next
                 // poll tells.
-                (Work::Conflict(error), Ok(Verdict::Finished) | Err(_)) => conflict = Some(error),
+                (WorkOutcome::Conflict(error), Ok(NextTry::Finished) | Err(_)) => conflict = Some(error),
             }
         }
     }
 
     /// Begins to try step by step. Nothing is sent until it is polled.
-    pub fn begin(self) -> Result<Retrying, AcquireError> {
+    pub fn begin(self) -> Result<RetrySteps, AcquireError> {
         let ConflictRetry { owner, key, lease, wait, interval, tries, reserve, reservation, ride_out } = self;
         let what = What::Try(TryTerms { tries, reserve, reservation });
         let target = Target { lease, wait, interval, what };
         let waiting = Acquiring::new(owner, key, target, ride_out);
         waiting.check()?;
-        Ok(Retrying { granted: None, reserved: false, waiting })
+        Ok(RetrySteps { granted: None, reserved: false, waiting })
     }
 }
 
-impl Attempt {
+impl Try {
     /// The number of the try; the first is 1.
     pub fn number(&self) -> u32 {
         self.number
@@ -270,7 +272,7 @@ impl Attempt {
     }
 
     /// Why the lock is lost; none while it is held.
-    pub fn lost(&self) -> Option<Loss> {
+    pub fn lost(&self) -> Option<LostReason> {
         self.kept.lost()
     }
 
@@ -280,30 +282,30 @@ impl Attempt {
     }
 }
 
-impl From<Attempt> for Grant {
+impl From<Try> for Grant {
     /// The grant, which is not renewed in the background any more.
-    fn from(attempt: Attempt) -> Self {
+    fn from(attempt: Try) -> Self {
         attempt.kept.stop()
     }
 }
 
-impl Retrying {
+impl RetrySteps {
     /// Begins the next try, waiting for the lock, and renews its lease in the background until it is reported.
-    pub fn attempt(&mut self) -> Result<Attempt, AcquireError> {
+    pub fn next_try(&mut self) -> Result<Try, AcquireError> {
         let grant = self.block()?;
-        Ok(self.attempt_of(grant))
+        Ok(self.try_of(grant))
     }
 
-    fn attempt_of(&self, grant: Grant) -> Attempt {
-        Attempt { number: self.tries(), overtaken: self.is_overtaken(), kept: grant.keep(Keep::default()) }
+    fn try_of(&self, grant: Grant) -> Try {
+        Try { number: self.tries(), overtaken: self.is_overtaken(), kept: grant.auto_renew(AutoRenew::default()) }
     }
 
     /// Begins the next try, as far as it can without sleeping; with a grant it runs. The grant does not renew itself:
-    /// see [`Grant::keep`].
-    pub fn poll(&mut self) -> Result<Poll, AcquireError> {
+    /// see [`Grant::auto_renew`].
+    pub fn poll(&mut self) -> Result<AcquirePoll, AcquireError> {
         self.check_thread()?;
         Ok(match self.waiting.poll()? {
-            Poll::Ready(grant) => Poll::Ready(self.note(grant)?),
+            AcquirePoll::Ready(grant) => AcquirePoll::Ready(self.note(grant)?),
             pending => pending,
         })
     }
@@ -344,7 +346,7 @@ impl Retrying {
         self.waiting.owner().tries().has_conflict_within(self.waiting.key())
     }
 
-    /// Whether somebody else may have held the lock: see [`Attempt::is_overtaken`].
+    /// Whether somebody else may have held the lock: see [`Try::is_overtaken`].
     pub fn is_overtaken(&self) -> bool {
         self.ask(Guest::is_overtaken).unwrap_or_default()
     }
@@ -358,35 +360,35 @@ impl Retrying {
     /// Tells what the work of the present try came to, and reserves the lock or gives it back. Takes the attempt, or the
     /// grant that came with the try. An error tells that the lock had been lost while work ran that committed or failed,
     /// or could not be given back, and ends with its lease.
-    pub fn report<T, E>(&mut self, grant: impl Into<Grant>, work: &Work<T, E>) -> Result<Verdict, GrantError> {
+    pub fn report<T, E>(&mut self, grant: impl Into<Grant>, work: &WorkOutcome<T, E>) -> Result<NextTry, GrantError> {
         let work = match work {
-            Work::Committed(_) => Outcome::Committed,
-            Work::Conflict(_) => Outcome::Conflict(None),
-            Work::Failed(_) => Outcome::Failed,
+            WorkOutcome::Committed(_) => Outcome::Committed,
+            WorkOutcome::Conflict(_) => Outcome::Conflict(None),
+            WorkOutcome::Failed(_) => Outcome::Failed,
         };
         self.report_as(grant.into(), work)
     }
 
     /// Reports a conflict of a caller that is back after so long, whatever the verdict says. If that is longer than the
     /// reservation lasts the lock is released, so that nobody waits for it.
-    pub fn report_conflict(&mut self, grant: impl Into<Grant>, back_in: Duration) -> Result<Verdict, GrantError> {
+    pub fn report_conflict(&mut self, grant: impl Into<Grant>, back_in: Duration) -> Result<NextTry, GrantError> {
         self.report_as(grant.into(), Outcome::Conflict(Some(back_in)))
     }
 
-    fn report_as(&mut self, grant: Grant, work: Outcome) -> Result<Verdict, GrantError> {
+    fn report_as(&mut self, grant: Grant, work: Outcome) -> Result<NextTry, GrantError> {
         let is_running = self.granted == Some(grant.id());
         let verdict = self.tell(grant, work);
         if is_running {
             let (tries, key) = (self.waiting.owner().tries(), self.waiting.key());
             tries.end(key);
-            if verdict == Ok(Verdict::Outermost) {
+            if verdict == Ok(NextTry::Outermost) {
                 tries.pass_on_conflict(key);
             }
         }
         verdict
     }
 
-    fn tell(&mut self, grant: Grant, work: Outcome) -> Result<Verdict, GrantError> {
+    fn tell(&mut self, grant: Grant, work: Outcome) -> Result<NextTry, GrantError> {
         let Some(retry) = self.waiting.id().filter(|_| self.granted == Some(grant.id())) else {
             // The drop releases it.
             return Err(GrantError::Invalid("this grant is not the one of the try that runs".to_string()));
@@ -395,7 +397,7 @@ impl Retrying {
         let handle = grant.handle.clone();
         grant.hand_in();
         let next = handle.call(|guest, key, _| guest.report(key, retry, work));
-        if let Ok(Verdict::RetryAfter(pause)) = next {
+        if let Ok(NextTry::RetryAfter(pause)) = next {
             self.reserved = true;
             tracing::debug!(key = handle.key, "conflict: the next try follows in {pause:?}");
             return next;
@@ -416,7 +418,7 @@ impl Retrying {
     }
 }
 
-impl Drop for Retrying {
+impl Drop for RetrySteps {
     /// The component gives up what is left.
     fn drop(&mut self) {
         if self.granted.take().is_some() && self.waiting.owner().is_own_process() {

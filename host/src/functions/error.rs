@@ -3,7 +3,7 @@
 use crate::conflict_retry::ConflictRetryError;
 use crate::error::{AcquireError, GrantError, SessionError, WithLockError};
 
-/// Why a function behind a lock, a [`Locked`](crate::Locked), did not simply give its value.
+/// Why a function behind a lock, a [`LockedFn`](crate::LockedFn), did not simply give its value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CallError<R> {
@@ -35,7 +35,7 @@ impl<R> From<WithLockError<R>> for CallError<R> {
     }
 }
 
-/// Why a function behind conflict retry, a [`Retried`](crate::Retried), did not simply commit.
+/// Why a function behind conflict retry, a [`RetriedFn`](crate::RetriedFn), did not simply commit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RetryCallError<T, E> {

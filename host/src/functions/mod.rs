@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use self::name::Name;
 use self::sessions::Sessions;
-use crate::conflict_retry::{ConflictRetry, Work};
+use crate::conflict_retry::{ConflictRetry, WorkOutcome};
 use crate::error::{AcquireError, GrantError, SessionError, WithLockError};
 use crate::lock::Lock;
 use crate::session::SessionBuilder;
-use crate::soft::Guard;
+use crate::soft::SoftGuard;
 use crate::store::Ttl;
 
 mod error;
@@ -18,14 +18,14 @@ mod retried;
 mod sessions;
 
 pub use error::{CallError, RetryCallError};
-pub use retried::Retried;
+pub use retried::RetriedFn;
 
 /// Puts functions behind locks: their calls wait for each other where their keys are equal, in all threads, processes
 /// and machines that have the store.
 ///
 /// ```
 /// use std::time::Duration;
-/// use kvlock::{Client, Key, Locks};
+/// use kvlock::{Client, CallKey, FnLocks};
 ///
 /// struct Entry { catalogue: String, text: String, draft: bool }
 ///
@@ -36,10 +36,10 @@ pub use retried::Retried;
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let client = Client::connect("memory:")?;
-/// let locks = Locks::new(client.session()).lease(Duration::from_secs(10)).wait(Duration::from_secs(60));
+/// let locks = FnLocks::new(client.session()).lease(Duration::from_secs(10)).wait(Duration::from_secs(60));
 ///
 /// let index = locks.lock(
-///     |entry: &Entry| if entry.draft { Key::DontLock } else { Key::Of(entry.catalogue.clone()) },
+///     |entry: &Entry| if entry.draft { CallKey::Skip } else { CallKey::Lock(entry.catalogue.clone()) },
 ///     index,
 /// );
 /// let entry = Entry { catalogue: "books".into(), text: "On Locks".into(), draft: false };
@@ -55,25 +55,25 @@ pub use retried::Retried;
 /// **Keys.** A call locks the key `function:key`, so equal keys of two functions are two locks. The function is named
 /// by [`std::any::type_name`], such as `shop::index`: its path, which tells functions apart but may change with the
 /// compiler. Where programs of several versions share a store, give the function a name of your own with
-/// [`Locked::named`]. A closure or a function pointer has no path, and gets no lock without a name:
+/// [`LockedFn::named`]. A closure or a function pointer has no path, and gets no lock without a name:
 /// [`CallError::Unnamed`].
 ///
-/// **Owners.** Each thread that calls is an owner of its own, with a session that ends with these `Locks` and all that
+/// **Owners.** Each thread that calls is an owner of its own, with a session that ends with these `FnLocks` and all that
 /// was made of them; a process after a fork does not go on with those of its parent. So two threads never hold a lock
 /// together, and calls within calls of one thread meet as [`lock`](Self::lock) and [`rlock`](Self::rlock) say.
 ///
 /// **While the function runs** the lease is renewed in the background. The lock is released whatever the function
 /// answers, and if it panics.
 #[derive(Clone)]
-pub struct Locks {
+pub struct FnLocks {
     sessions: Arc<Sessions>,
     options: Options,
     soft: bool,
 }
 
-/// A function behind a lock: see [`Locks`].
-pub struct Locked<G, F> {
-    locks: Locks,
+/// A function behind a lock: see [`FnLocks`].
+pub struct LockedFn<G, F> {
+    locks: FnLocks,
     reentrant: bool,
     name: Name,
     get_key: G,
@@ -82,32 +82,32 @@ pub struct Locked<G, F> {
 
 /// What a call is to lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Key {
+pub enum CallKey {
     /// This key, among the keys of the function.
-    Of(String),
+    Lock(String),
     /// Nothing: the call needs no lock.
-    DontLock,
+    Skip,
 }
 
-impl From<String> for Key {
+impl From<String> for CallKey {
     fn from(key: String) -> Self {
-        Key::Of(key)
+        CallKey::Lock(key)
     }
 }
 
-impl From<&str> for Key {
+impl From<&str> for CallKey {
     fn from(key: &str) -> Self {
-        Key::Of(key.to_string())
+        CallKey::Lock(key.to_string())
     }
 }
 
-impl Locks {
+impl FnLocks {
     /// Locks of an owner in each thread; `client.session()` has the options of owners: name, namespace, quarantine.
     ///
     /// Without a name, which then is that of all threads, owners are named after host, process and thread.
     pub fn new(session: SessionBuilder) -> Self {
         let sessions = Arc::new(Sessions::new(session));
-        Locks { sessions, options: Options::default(), soft: false }
+        FnLocks { sessions, options: Options::default(), soft: false }
     }
 
     /// How long a lock lasts unless renewed: see [`Lock::lease`].
@@ -142,32 +142,32 @@ impl Locks {
 
     /// Puts a function behind a plain lock. A call within a call of the same key is refused at once, as
     /// [`AcquireError::AlreadyHeld`].
-    pub fn lock<A, K: Into<Key>, R, G: Fn(&A) -> K, F: Fn(A) -> R>(&self, get_key: G, work: F) -> Locked<G, F> {
+    pub fn lock<A, K: Into<CallKey>, R, G: Fn(&A) -> K, F: Fn(A) -> R>(&self, get_key: G, work: F) -> LockedFn<G, F> {
         self.wrap(false, get_key, work)
     }
 
     /// Puts a function behind a re-entrant lock. Calls within calls of the same key go on, and the outermost frees it.
-    pub fn rlock<A, K: Into<Key>, R, G: Fn(&A) -> K, F: Fn(A) -> R>(&self, get_key: G, work: F) -> Locked<G, F> {
+    pub fn rlock<A, K: Into<CallKey>, R, G: Fn(&A) -> K, F: Fn(A) -> R>(&self, get_key: G, work: F) -> LockedFn<G, F> {
         self.wrap(true, get_key, work)
     }
 
     /// As [`lock`](Self::lock), for a function that wants to know what it runs under: its fencing token, whether the
-    /// lock has been lost, whether there is one. It is called by [`Locked::call_guarded`].
-    pub fn lock_guarded<A, K, R, G, F>(&self, get_key: G, work: F) -> Locked<G, F>
+    /// lock has been lost, whether there is one. It is called by [`LockedFn::call_guarded`].
+    pub fn lock_guarded<A, K, R, G, F>(&self, get_key: G, work: F) -> LockedFn<G, F>
     where
-        K: Into<Key>,
+        K: Into<CallKey>,
         G: Fn(&A) -> K,
-        F: Fn(&Guard, A) -> R,
+        F: Fn(&SoftGuard, A) -> R,
     {
         self.wrap(false, get_key, work)
     }
 
     /// As [`rlock`](Self::rlock), for a function that wants to know what it runs under.
-    pub fn rlock_guarded<A, K, R, G, F>(&self, get_key: G, work: F) -> Locked<G, F>
+    pub fn rlock_guarded<A, K, R, G, F>(&self, get_key: G, work: F) -> LockedFn<G, F>
     where
-        K: Into<Key>,
+        K: Into<CallKey>,
         G: Fn(&A) -> K,
-        F: Fn(&Guard, A) -> R,
+        F: Fn(&SoftGuard, A) -> R,
     {
         self.wrap(true, get_key, work)
     }
@@ -176,29 +176,29 @@ impl Locks {
     /// called again under the lock of its arguments' key while that tells of a conflict.
     ///
     /// ```
-    /// use kvlock::{Client, Locks, Work};
+    /// use kvlock::{Client, FnLocks, WorkOutcome};
     ///
     /// struct Transfer { account: u32, amount: i64 }
     ///
-    /// fn book(transfer: &Transfer) -> Work<i64, String> {
+    /// fn book(transfer: &Transfer) -> WorkOutcome<i64, String> {
     ///     // Begin a transaction; read, compute, write; commit, and tell what came of it.
-    ///     Work::Committed(transfer.amount)
+    ///     WorkOutcome::Committed(transfer.amount)
     /// }
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let locks = Locks::new(Client::connect("memory:")?.session());
+    /// let locks = FnLocks::new(Client::connect("memory:")?.session());
     /// let book = locks.conflict_retry(|transfer: &Transfer| transfer.account.to_string(), book).tries(5);
     /// assert_eq!(book.call(Transfer { account: 7, amount: 100 })?, 100);
     /// # Ok(())
     /// # }
     /// ```
-    pub fn conflict_retry<A, K, T, E, G, F>(&self, get_key: G, work: F) -> Retried<G, F>
+    pub fn conflict_retry<A, K, T, E, G, F>(&self, get_key: G, work: F) -> RetriedFn<G, F>
     where
-        K: Into<Key>,
+        K: Into<CallKey>,
         G: Fn(&A) -> K,
-        F: Fn(&A) -> Work<T, E>,
+        F: Fn(&A) -> WorkOutcome<T, E>,
     {
-        Retried::new(self.clone(), get_key, work)
+        RetriedFn::new(self.clone(), get_key, work)
     }
 
     /// A function from a key, as it is, to a lock of the calling thread with these options. What an outage means is
@@ -207,7 +207,7 @@ impl Locks {
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let client = kvlock::Client::connect("memory:")?;
-    /// let lock_of = kvlock::Locks::new(client.session()).wait(std::time::Duration::ZERO).lock_getter();
+    /// let lock_of = kvlock::FnLocks::new(client.session()).wait(std::time::Duration::ZERO).lock_getter();
     /// let grant = lock_of("report")?.acquire()?;
     /// assert!(std::thread::scope(|scope| {
     ///     scope.spawn(|| lock_of("report").unwrap().acquire().is_err()).join().unwrap()
@@ -229,8 +229,8 @@ impl Locks {
         move |key| locks.get(key.to_string(), reentrant)
     }
 
-    fn wrap<G, F>(&self, reentrant: bool, get_key: G, work: F) -> Locked<G, F> {
-        Locked { locks: self.clone(), reentrant, name: Name::of::<F>(), get_key, work }
+    fn wrap<G, F>(&self, reentrant: bool, get_key: G, work: F) -> LockedFn<G, F> {
+        LockedFn { locks: self.clone(), reentrant, name: Name::of::<F>(), get_key, work }
     }
 
     /// A lock of the calling thread.
@@ -238,16 +238,16 @@ impl Locks {
         Ok(self.options.apply(self.sessions.of_this_thread()?.lock(key)).mode(reentrant))
     }
 
-    fn run<R>(&self, lock: Lock, work: impl FnOnce(&Guard) -> R) -> Result<R, WithLockError<R>> {
+    fn run<R>(&self, lock: Lock, work: impl FnOnce(&SoftGuard) -> R) -> Result<R, WithLockError<R>> {
         if self.soft {
             return lock.soft().with_lock(work);
         }
         let grant = lock.acquire().map_err(WithLockError::Acquire)?;
-        Guard::of(grant).run(work, |_, _| false)
+        SoftGuard::of(grant).run(work, |_, _| false)
     }
 }
 
-impl<G, F> Locked<G, F> {
+impl<G, F> LockedFn<G, F> {
     /// Names the function, before its keys in the store. All functions of one name have the same keys.
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Name::Own(name.into());
@@ -255,7 +255,7 @@ impl<G, F> Locked<G, F> {
     }
 
     /// Calls the function under the lock of its arguments' key.
-    pub fn call<A, K: Into<Key>, R>(&self, args: A) -> Result<R, CallError<R>>
+    pub fn call<A, K: Into<CallKey>, R>(&self, args: A) -> Result<R, CallError<R>>
     where
         G: Fn(&A) -> K,
         F: Fn(A) -> R,
@@ -263,17 +263,17 @@ impl<G, F> Locked<G, F> {
         self.run((self.get_key)(&args).into(), |_| (self.work)(args))
     }
 
-    /// Calls the function of [`Locks::lock_guarded`] under the lock of its arguments' key.
-    pub fn call_guarded<A, K: Into<Key>, R>(&self, args: A) -> Result<R, CallError<R>>
+    /// Calls the function of [`FnLocks::lock_guarded`] under the lock of its arguments' key.
+    pub fn call_guarded<A, K: Into<CallKey>, R>(&self, args: A) -> Result<R, CallError<R>>
     where
         G: Fn(&A) -> K,
-        F: Fn(&Guard, A) -> R,
+        F: Fn(&SoftGuard, A) -> R,
     {
         self.run((self.get_key)(&args).into(), |guard| (self.work)(guard, args))
     }
 
-    fn run<R>(&self, key: Key, work: impl FnOnce(&Guard) -> R) -> Result<R, CallError<R>> {
-        let Some(key) = self.name.key(key).map_err(CallError::Unnamed)? else { return Ok(work(&Guard::DontLock)) };
+    fn run<R>(&self, key: CallKey, work: impl FnOnce(&SoftGuard) -> R) -> Result<R, CallError<R>> {
+        let Some(key) = self.name.key(key).map_err(CallError::Unnamed)? else { return Ok(work(&SoftGuard::Skipped)) };
         let lock = self.locks.get(key, self.reentrant).map_err(CallError::Session)?;
         self.locks.run(lock, work).map_err(|error| {
             let error = CallError::from(error);

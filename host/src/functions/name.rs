@@ -1,6 +1,6 @@
 //! How functions are told apart.
 
-use super::Key;
+use super::CallKey;
 
 /// What stands before a function's keys.
 #[derive(Clone)]
@@ -20,10 +20,10 @@ impl Name {
     }
 
     /// What a call locks, if anything; the error is the type name.
-    pub(super) fn key(&self, key: Key) -> Result<Option<String>, &'static str> {
+    pub(super) fn key(&self, key: CallKey) -> Result<Option<String>, &'static str> {
         match (self, key) {
-            (Name::Own(name), Key::Of(key)) => Ok(Some(format!("{name}:{key}"))),
-            (Name::Own(_), Key::DontLock) => Ok(None),
+            (Name::Own(name), CallKey::Lock(key)) => Ok(Some(format!("{name}:{key}"))),
+            (Name::Own(_), CallKey::Skip) => Ok(None),
             (Name::None(type_name), _) => Err(type_name),
         }
     }

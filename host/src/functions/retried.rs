@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::name::Name;
-use super::{Key, Locks, RetryCallError};
-use crate::conflict_retry::{ConflictRetry, ConflictRetryError, Work};
+use super::{CallKey, FnLocks, RetryCallError};
+use crate::conflict_retry::{ConflictRetry, ConflictRetryError, WorkOutcome};
 use crate::error::{AcquireError, GrantError};
 use crate::holder::WaitingFor;
 use crate::soft::{SOFT_PATIENCE, is_loss_of_all, is_outage};
 
-/// A function behind conflict retry: see [`Locks::conflict_retry`].
-pub struct Retried<G, F> {
-    locks: Locks,
+/// A function behind conflict retry: see [`FnLocks::conflict_retry`].
+pub struct RetriedFn<G, F> {
+    locks: FnLocks,
     name: Name,
     tries: Option<u32>,
     reserve: Option<Duration>,
@@ -19,12 +19,12 @@ pub struct Retried<G, F> {
     work: F,
 }
 
-impl<G, F> Retried<G, F> {
-    pub(super) fn new(locks: Locks, get_key: G, work: F) -> Self {
-        Retried { locks, name: Name::of::<F>(), tries: None, reserve: None, get_key, work }
+impl<G, F> RetriedFn<G, F> {
+    pub(super) fn new(locks: FnLocks, get_key: G, work: F) -> Self {
+        RetriedFn { locks, name: Name::of::<F>(), tries: None, reserve: None, get_key, work }
     }
 
-    /// Names the function: see [`Locked::named`](super::Locked::named).
+    /// Names the function: see [`LockedFn::named`](super::LockedFn::named).
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Name::Own(name.into());
         self
@@ -44,10 +44,10 @@ impl<G, F> Retried<G, F> {
 
     /// Calls the function under the lock of its arguments' key until it commits, fails, or has run into a conflict as
     /// often as it may. Without a lock, because it needs none or in soft mode, it is called once.
-    pub fn call<A, K: Into<Key>, T, E>(&self, args: A) -> Result<T, RetryCallError<T, E>>
+    pub fn call<A, K: Into<CallKey>, T, E>(&self, args: A) -> Result<T, RetryCallError<T, E>>
     where
         G: Fn(&A) -> K,
-        F: Fn(&A) -> Work<T, E>,
+        F: Fn(&A) -> WorkOutcome<T, E>,
     {
         let key = self.name.key((self.get_key)(&args).into()).map_err(RetryCallError::Unnamed)?;
         let Some(key) = key else { return once((self.work)(&args)) };
@@ -100,11 +100,11 @@ impl<G, F> Retried<G, F> {
 }
 
 /// What came of work that was tried once.
-fn once<T, E>(work: Work<T, E>) -> Result<T, RetryCallError<T, E>> {
+fn once<T, E>(work: WorkOutcome<T, E>) -> Result<T, RetryCallError<T, E>> {
     Err(RetryCallError::Retry(match work {
-        Work::Committed(value) => return Ok(value),
-        Work::Conflict(conflict) => ConflictRetryError::Exhausted { conflict, tries: 1 },
-        Work::Failed(error) => ConflictRetryError::Failed { error, lock: None },
+        WorkOutcome::Committed(value) => return Ok(value),
+        WorkOutcome::Conflict(conflict) => ConflictRetryError::Exhausted { conflict, tries: 1 },
+        WorkOutcome::Failed(error) => ConflictRetryError::Failed { error, lock: None },
     }))
 }
 

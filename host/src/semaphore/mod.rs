@@ -3,11 +3,11 @@
 mod permit;
 mod resize;
 
-pub use permit::Permit;
+pub use permit::PermitRequest;
 pub use resize::{Resize, ResizePoll, Resizing};
 
-use crate::error::KeyError;
 pub use crate::error::ResizeError;
+use crate::error::StatusError;
 use crate::owner::Owner;
 use crate::status::{Broken, SemaphoreStatus};
 
@@ -63,28 +63,28 @@ impl Semaphore {
     }
 
     /// Begins to acquire one permit. A session may hold several.
-    pub fn permit(&self) -> Permit {
-        Permit::new(self.owner.clone(), self.name.clone())
+    pub fn permit(&self) -> PermitRequest {
+        PermitRequest::new(self.owner.clone(), self.name.clone())
     }
 
     /// Tells how it stands; none if there is no semaphore of the name.
-    pub fn status(&self) -> Result<Option<SemaphoreStatus>, KeyError> {
+    pub fn status(&self) -> Result<Option<SemaphoreStatus>, StatusError> {
         self.owner.here().call(&self.name, |guest| guest.semaphore_status(&self.name))
     }
 
     /// Ends the grant of the permit's present holder by force, and tells whose it was. The holder learns that it lost
     /// the permit at its next renewal or release, and [may be at work](crate::Holder::at_work_until) until then. If that grant
     /// ends by itself meanwhile, its successor keeps the permit.
-    pub fn break_permit(&self, permit: u32) -> Result<Broken, KeyError> {
+    pub fn break_permit(&self, permit: u32) -> Result<Broken, StatusError> {
         self.break_by_force(permit, None)
     }
 
     /// Does the same to the grant with this fencing token, as [`status`](Self::status) tells it, and to no other.
-    pub fn break_permit_if(&self, permit: u32, token: u64) -> Result<Broken, KeyError> {
+    pub fn break_permit_if(&self, permit: u32, token: u64) -> Result<Broken, StatusError> {
         self.break_by_force(permit, Some(token))
     }
 
-    fn break_by_force(&self, permit: u32, if_token: Option<u64>) -> Result<Broken, KeyError> {
+    fn break_by_force(&self, permit: u32, if_token: Option<u64>) -> Result<Broken, StatusError> {
         let broken = self.owner.here().call(&self.name, |guest| guest.break_permit(&self.name, permit, if_token))?;
         if let Broken::Ended(holder) = &broken {
             tracing::info!(

@@ -8,7 +8,7 @@ use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
 use crate::owner::Owner;
-use crate::renewal::{Keep, Kept};
+use crate::renewal::{AutoRenew, LockGuard};
 use crate::ride_out::RideOut;
 use crate::store::Ttl;
 
@@ -16,7 +16,7 @@ use crate::store::Ttl;
 /// ever.
 #[derive(Clone)]
 #[must_use = "nothing is held until it is acquired"]
-pub struct Permit {
+pub struct PermitRequest {
     owner: Owner,
     name: String,
     lease: Ttl,
@@ -25,10 +25,10 @@ pub struct Permit {
     ride_out: RideOut,
 }
 
-impl Permit {
+impl PermitRequest {
     pub(crate) fn new(owner: Owner, name: String) -> Self {
         let (lease, ride_out) = (Ttl::After(DEFAULT_LEASE), RideOut::default());
-        Permit { owner, name, lease, wait: None, interval: DEFAULT_INTERVAL, ride_out }
+        PermitRequest { owner, name, lease, wait: None, interval: DEFAULT_INTERVAL, ride_out }
     }
 
     /// How long the permit is held unless renewed: 1 ms to a year. With `Ttl::Forever` the permit of a holder that
@@ -83,15 +83,15 @@ impl Permit {
     }
 
     fn wanted(self) -> Acquiring {
-        let Permit { owner, name, lease, wait, interval, ride_out } = self;
+        let PermitRequest { owner, name, lease, wait, interval, ride_out } = self;
         let target = Target { lease, wait, interval, what: What::Permit };
         Acquiring::new(owner, name, target, ride_out)
     }
 
     /// Acquires a permit, runs `work` while a background thread renews the lease, and releases it, also if `work`
     /// panics. `work` may ask its argument whether the permit has been lost.
-    pub fn with_permit<T>(self, work: impl FnOnce(&Kept) -> T) -> Result<T, WithLockError<T>> {
-        let kept = self.acquire().map_err(WithLockError::Acquire)?.keep(Keep::default());
+    pub fn with_permit<T>(self, work: impl FnOnce(&LockGuard) -> T) -> Result<T, WithLockError<T>> {
+        let kept = self.acquire().map_err(WithLockError::Acquire)?.auto_renew(AutoRenew::default());
         let value = work(&kept);
         match kept.release() {
             Ok(_) => Ok(value),

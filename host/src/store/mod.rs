@@ -16,7 +16,7 @@ mod memory;
 use std::time::Duration;
 
 #[cfg(feature = "local")]
-pub use local::{Local, Machine};
+pub use local::{Boot, Local};
 #[cfg(feature = "memcached")]
 pub use memcached::Memcached;
 pub use memory::{Answer, Call, Fault, Memory, Op};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kvlock::{Client, Grant, GrantError, Keep, Kept, Session, Validity};
+use kvlock::{AutoRenew, Client, Grant, GrantError, LockGuard, Session, Validity};
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Answer, Journal, Kind, Nanos, Op, What, now};
@@ -187,7 +187,7 @@ impl Worker<'_> {
     fn hold_kept(&mut self, mut held: Held) -> Result<()> {
         let end = now() + nanos(held.lease * self.dice.u32(1..200) / 100);
         let (number, Some(grant)) = (held.number, held.grants.pop()) else { return Ok(()) };
-        let kept = grant.keep(Keep::default());
+        let kept = grant.auto_renew(AutoRenew::default());
         let mut told = 0;
         while let Some(until) = valid_until(&kept).filter(|_| now() < end) {
             // It counts down between two renewals; a millisecond is what it takes to ask.
@@ -329,7 +329,7 @@ impl Worker<'_> {
         let call = self.invoke(Op::Break { key: key.into() })?;
         match self.session.break_lock(key) {
             Ok(_) => self.done(call, Ok::<_, (Kind, String)>(())).map(drop),
-            Err(kvlock::KeyError::Store(error)) => self.failed(call, store_kind(&error), &error).map(drop),
+            Err(kvlock::StatusError::Store(error)) => self.failed(call, store_kind(&error), &error).map(drop),
             Err(error) => self.failed(call, Kind::Bug, &error).map(drop),
         }
     }
@@ -398,7 +398,7 @@ fn nanos(length: Duration) -> Nanos {
     u64::try_from(length.as_nanos()).unwrap_or(Nanos::MAX)
 }
 
-fn valid_until(kept: &Kept) -> Option<Nanos> {
+fn valid_until(kept: &LockGuard) -> Option<Nanos> {
     let asked = now();
     let left = kept.valid_for().filter(|left| !left.is_zero() && kept.lost().is_none())?;
     Some(asked + nanos(left))

@@ -5,33 +5,33 @@ use std::time::Duration;
 
 use kvlock::store::{Op, Ttl};
 use kvlock::{
-    AcquireError, ConflictRetry, ConflictRetryError, Grant, GrantError, KeyState, Loss, Poll, Retrying, Session,
-    Verdict, Work,
+    AcquireError, AcquirePoll, ConflictRetry, ConflictRetryError, Grant, GrantError, KeyState, LostReason, NextTry,
+    RetrySteps, Session, WorkOutcome,
 };
 
 use crate::world::{World, busy, millis, refused, secs};
 
 /// A step by step retry's grant, which must come without a pause.
 #[track_caller]
-fn granted(retrying: &mut Retrying) -> Grant {
+fn granted(retrying: &mut RetrySteps) -> Grant {
     match retrying.poll().unwrap() {
-        Poll::Ready(grant) => grant,
-        Poll::Pending { waiting_for, .. } => panic!("{waiting_for}"),
+        AcquirePoll::Ready(grant) => grant,
+        AcquirePoll::Pending { waiting_for, .. } => panic!("{waiting_for}"),
     }
 }
 
-fn conflict(retrying: &mut Retrying, grant: Grant) -> Result<Verdict, GrantError> {
-    retrying.report(grant, &Work::<(), ()>::Conflict(()))
+fn conflict(retrying: &mut RetrySteps, grant: Grant) -> Result<NextTry, GrantError> {
+    retrying.report(grant, &WorkOutcome::<(), ()>::Conflict(()))
 }
 
-fn commit(retrying: &mut Retrying, grant: Grant) -> Result<Verdict, GrantError> {
-    retrying.report(grant, &Work::<(), ()>::Committed(()))
+fn commit(retrying: &mut RetrySteps, grant: Grant) -> Result<NextTry, GrantError> {
+    retrying.report(grant, &WorkOutcome::<(), ()>::Committed(()))
 }
 
 /// Work that never runs.
 fn never(session: &Session, options: impl Fn(ConflictRetry) -> ConflictRetry) -> AcquireError {
     let work = options(session.conflict_retry("k"));
-    match refused(work.run(|_| -> Work<(), ()> { panic!("it runs") })) {
+    match refused(work.run(|_| -> WorkOutcome<(), ()> { panic!("it runs") })) {
         ConflictRetryError::Acquire { error, conflict: None } => error,
         other => panic!("{other:?}"),
     }
@@ -40,10 +40,10 @@ fn never(session: &Session, options: impl Fn(ConflictRetry) -> ConflictRetry) ->
 #[test]
 fn work_that_commits_at_once_costs_an_add_and_a_delete() {
     let (world, [session]) = World::with(["one"]);
-    let value = session.conflict_retry("k").run(|attempt| -> Work<_, ()> {
+    let value = session.conflict_retry("k").run(|attempt| -> WorkOutcome<_, ()> {
         assert_eq!((attempt.number(), attempt.key(), attempt.is_held()), (1, "k", true));
         assert!(attempt.valid_for().is_some_and(|left| left > secs(29)));
-        Work::Committed(attempt.token())
+        WorkOutcome::Committed(attempt.token())
     });
     assert!(value.unwrap() > 0);
     assert_eq!(world.calls(), ["add kvlock:lock:k -> written", "delete kvlock:lock:k -> deleted"]);
@@ -58,7 +58,7 @@ fn conflicts_are_retried_under_one_hold_until_the_work_commits() {
             tokens.push(attempt.token());
             numbers.push(attempt.number());
             assert!(other.lock("k").try_acquire().unwrap().is_none());
-            if attempt.number() < 4 { Work::Conflict("again") } else { Work::Committed("done") }
+            if attempt.number() < 4 { WorkOutcome::Conflict("again") } else { WorkOutcome::Committed("done") }
         })
     });
     assert_eq!((value, numbers), (Ok("done"), vec![1, 2, 3, 4]));
@@ -74,18 +74,18 @@ fn the_next_try_finds_its_reservation_while_a_contender_waits() {
     let mut retrying = one.conflict_retry("k").reserve(secs(2)).begin().unwrap();
     let grant = granted(&mut retrying);
     let mut contender = two.lock("k").begin().unwrap();
-    assert!(matches!(contender.poll(), Ok(Poll::Pending { .. })));
-    let Ok(Verdict::RetryAfter(pause)) = conflict(&mut retrying, grant) else { panic!("to be retried") };
+    assert!(matches!(contender.poll(), Ok(AcquirePoll::Pending { .. })));
+    let Ok(NextTry::RetryAfter(pause)) = conflict(&mut retrying, grant) else { panic!("to be retried") };
     assert!(pause <= millis(1), "{pause:?}");
     assert_eq!(world.holder("k").unwrap().lease, Ttl::After(secs(2)));
     for _ in 0..10 {
         world.clock.advance(millis(100));
-        assert!(matches!(contender.poll(), Ok(Poll::Pending { .. })));
+        assert!(matches!(contender.poll(), Ok(AcquirePoll::Pending { .. })));
     }
     let grant = granted(&mut retrying);
     assert_eq!(retrying.tries(), 2);
     assert_eq!(world.holder("k").unwrap().lease, Ttl::After(secs(30)));
-    assert_eq!(commit(&mut retrying, grant), Ok(Verdict::Finished));
+    assert_eq!(commit(&mut retrying, grant), Ok(NextTry::Finished));
     let (waited, _) = world.run_until_one_ends(&mut [contender]);
     assert_eq!(waited, 0);
 }
@@ -106,7 +106,7 @@ fn the_last_conflict_is_given_to_the_caller_with_the_number_of_tries() {
     let outcome = session
         .conflict_retry("k")
         .tries(3)
-        .run(|attempt| -> Work<(), _> { Work::Conflict(format!("conflict {}", attempt.number())) });
+        .run(|attempt| -> WorkOutcome<(), _> { WorkOutcome::Conflict(format!("conflict {}", attempt.number())) });
     assert_eq!(outcome, Err(ConflictRetryError::Exhausted { conflict: "conflict 3".to_string(), tries: 3 }));
     assert!(outcome.unwrap_err().to_string().contains("3 tries"));
     assert!(world.holder("k").is_none());
@@ -116,9 +116,9 @@ fn the_last_conflict_is_given_to_the_caller_with_the_number_of_tries() {
 fn work_that_fails_is_not_tried_again() {
     let (world, [session]) = World::with(["one"]);
     let mut tries = 0;
-    let outcome = session.conflict_retry("k").run(|_| -> Work<(), _> {
+    let outcome = session.conflict_retry("k").run(|_| -> WorkOutcome<(), _> {
         tries += 1;
-        Work::Failed("broken")
+        WorkOutcome::Failed("broken")
     });
     assert_eq!(outcome, Err(ConflictRetryError::Failed { error: "broken", lock: None }));
     assert_eq!(tries, 1);
@@ -129,9 +129,9 @@ fn work_that_fails_is_not_tried_again() {
 fn a_lock_lost_while_the_work_ran_is_told_and_what_it_committed_is_given() {
     let (_, [session, operator]) = World::with(["one", "operator"]);
     let work = || {
-        session.conflict_retry("k").run(|_| -> Work<_, ()> {
+        session.conflict_retry("k").run(|_| -> WorkOutcome<_, ()> {
             operator.break_lock("k").unwrap();
-            Work::Committed(42)
+            WorkOutcome::Committed(42)
         })
     };
     let outcome = work();
@@ -145,9 +145,9 @@ fn a_lock_lost_while_the_work_ran_is_told_and_what_it_committed_is_given() {
 #[test]
 fn work_that_failed_hears_of_a_lost_lock_too() {
     let (_, [session, operator]) = World::with(["one", "operator"]);
-    let outcome = session.conflict_retry("k").run(|_| -> Work<(), _> {
+    let outcome = session.conflict_retry("k").run(|_| -> WorkOutcome<(), _> {
         operator.break_lock("k").unwrap();
-        Work::Failed("broken")
+        WorkOutcome::Failed("broken")
     });
     let Err(ConflictRetryError::Failed { error: "broken", lock: Some(GrantError::Lost { .. }) }) = outcome else {
         panic!("{outcome:?}")
@@ -157,12 +157,14 @@ fn work_that_failed_hears_of_a_lost_lock_too() {
 #[test]
 fn work_sees_that_its_lease_has_ended() {
     let (world, [session]) = World::with(["one"]);
-    let outcome = session.conflict_retry("k").lease(secs(10)).run(|attempt| -> Work<_, ()> {
+    let outcome = session.conflict_retry("k").lease(secs(10)).run(|attempt| -> WorkOutcome<_, ()> {
         world.clock.advance(secs(10));
         assert!(!attempt.is_held());
-        Work::Committed(attempt.lost())
+        WorkOutcome::Committed(attempt.lost())
     });
-    let Err(ConflictRetryError::Release { value: Some(Loss::Expired(_)), .. }) = outcome else { panic!("{outcome:?}") };
+    let Err(ConflictRetryError::Release { value: Some(LostReason::Expired(_)), .. }) = outcome else {
+        panic!("{outcome:?}")
+    };
 }
 
 #[test]
@@ -173,9 +175,9 @@ fn a_conflict_of_work_that_lost_its_lock_is_tried_again_under_a_new_one() {
         tokens.push(attempt.token());
         if attempt.number() == 1 {
             operator.break_lock("k").unwrap();
-            return Work::Conflict(());
+            return WorkOutcome::Conflict(());
         }
-        Work::Committed(())
+        WorkOutcome::Committed(())
     });
     assert_eq!(outcome, Ok(()));
     assert!(tokens[1] > tokens[0], "{tokens:?}");
@@ -184,11 +186,12 @@ fn a_conflict_of_work_that_lost_its_lock_is_tried_again_under_a_new_one() {
 #[test]
 fn work_that_panics_releases_the_lock() {
     let (world, [session]) = World::with(["one"]);
-    let work = || session.conflict_retry("k").run(|_| -> Work<(), ()> { panic!("on purpose") });
+    let work = || session.conflict_retry("k").run(|_| -> WorkOutcome<(), ()> { panic!("on purpose") });
     let outcome = catch_unwind(AssertUnwindSafe(work));
     assert_eq!(outcome.err().unwrap().downcast_ref::<&str>(), Some(&"on purpose"));
     assert!(world.holder("k").is_none());
-    let again = session.conflict_retry("k").wait(Duration::ZERO).run(|_| -> Work<_, ()> { Work::Committed(()) });
+    let again =
+        session.conflict_retry("k").wait(Duration::ZERO).run(|_| -> WorkOutcome<_, ()> { WorkOutcome::Committed(()) });
     assert_eq!(again, Ok(()));
 }
 
@@ -201,7 +204,8 @@ fn a_busy_lock_is_waited_for_as_long_as_asked_and_the_work_does_not_run_without_
         assert_eq!((busy::<()>(Err(error)).0, took), (wait, wait));
     }
     held.release().unwrap();
-    let value = two.conflict_retry("k").wait(Duration::ZERO).run(|_| -> Work<_, ()> { Work::Committed(1) });
+    let value =
+        two.conflict_retry("k").wait(Duration::ZERO).run(|_| -> WorkOutcome<_, ()> { WorkOutcome::Committed(1) });
     assert_eq!(value, Ok(1));
 }
 
@@ -209,10 +213,10 @@ fn a_busy_lock_is_waited_for_as_long_as_asked_and_the_work_does_not_run_without_
 fn a_conflict_is_not_forgotten_when_the_next_try_finds_no_lock() {
     let (_, [one, two]) = World::with(["one", "two"]);
     let mut held = None;
-    let outcome = one.conflict_retry("k").wait(secs(3)).run(|_| -> Work<(), _> {
+    let outcome = one.conflict_retry("k").wait(secs(3)).run(|_| -> WorkOutcome<(), _> {
         two.break_lock("k").unwrap();
         held = Some(two.lock("k").acquire().unwrap());
-        Work::Conflict("the first")
+        WorkOutcome::Conflict("the first")
     });
     let Err(ConflictRetryError::Acquire { error: AcquireError::Busy { .. }, conflict: Some("the first") }) = outcome
     else {
@@ -223,9 +227,9 @@ fn a_conflict_is_not_forgotten_when_the_next_try_finds_no_lock() {
 #[test]
 fn a_commit_whose_release_failed_keeps_its_value() {
     let (world, [session]) = World::with(["one"]);
-    let outcome = session.conflict_retry("k").run(|_| -> Work<_, ()> {
+    let outcome = session.conflict_retry("k").run(|_| -> WorkOutcome<_, ()> {
         world.store.down();
-        Work::Committed(42)
+        WorkOutcome::Committed(42)
     });
     let Err(ConflictRetryError::Release { value: 42, error: GrantError::Store { .. } }) = outcome else {
         panic!("{outcome:?}")
@@ -240,12 +244,12 @@ fn an_outage_between_two_tries_is_ridden_out() {
     let mut retrying = session.conflict_retry("k").begin().unwrap();
     let grant = granted(&mut retrying);
     world.store.down();
-    assert!(matches!(conflict(&mut retrying, grant), Ok(Verdict::RetryAfter(_))));
-    assert!(matches!(retrying.poll(), Ok(Poll::Pending { .. })));
+    assert!(matches!(conflict(&mut retrying, grant), Ok(NextTry::RetryAfter(_))));
+    assert!(matches!(retrying.poll(), Ok(AcquirePoll::Pending { .. })));
     world.store.up();
     let grant = retrying.block().unwrap();
     assert_eq!(retrying.tries(), 2);
-    assert_eq!(commit(&mut retrying, grant), Ok(Verdict::Finished));
+    assert_eq!(commit(&mut retrying, grant), Ok(NextTry::Finished));
 }
 
 #[test]
@@ -260,9 +264,9 @@ fn a_retry_of_the_same_name_finds_the_reservation_from_another_session() {
     assert!(matches!(never(&namesake, named("request 8")), AcquireError::Busy { .. }), "an owner's name is nothing");
     let Ok(KeyState::Reserved(holder)) = namesake.status("k").map(|status| status.state) else { panic!("reserved") };
     assert!(holder.to_string().starts_with("reserved by worker for its next try"), "{holder}");
-    let run = named("request 7")(other.conflict_retry("k")).run(|attempt| -> Work<_, ()> {
+    let run = named("request 7")(other.conflict_retry("k")).run(|attempt| -> WorkOutcome<_, ()> {
         assert!(!attempt.is_overtaken());
-        Work::Committed(())
+        WorkOutcome::Committed(())
     });
     assert_eq!(run, Ok(()));
 }
@@ -295,7 +299,7 @@ fn a_try_that_is_dropped_unreported_gives_its_lock_back() {
     granted(&mut retrying).forget();
     drop(retrying);
     assert!(world.holder("k").is_none());
-    assert_eq!(session.conflict_retry("k").run(|_| -> Work<_, ()> { Work::Committed(()) }), Ok(()));
+    assert_eq!(session.conflict_retry("k").run(|_| -> WorkOutcome<_, ()> { WorkOutcome::Committed(()) }), Ok(()));
 }
 
 #[test]
@@ -309,7 +313,7 @@ fn a_new_retry_of_the_session_finds_the_reservation_of_the_one_before() {
     let grant = granted(&mut after);
     assert_eq!((grant.token(), after.is_overtaken()), (token, false));
     drop(before);
-    assert_eq!(commit(&mut after, grant), Ok(Verdict::Finished));
+    assert_eq!(commit(&mut after, grant), Ok(NextTry::Finished));
     assert!(world.holder("k").is_none());
 }
 
@@ -318,29 +322,29 @@ fn who_comes_back_later_than_the_reservation_lasts_is_not_waited_for() {
     let (_, [one, two]) = World::with(["one", "two"]);
     let mut retrying = one.conflict_retry("k").begin().unwrap();
     let grant = granted(&mut retrying);
-    assert_eq!(retrying.report_conflict(grant, secs(2)), Ok(Verdict::RetryAfter(secs(2))));
+    assert_eq!(retrying.report_conflict(grant, secs(2)), Ok(NextTry::RetryAfter(secs(2))));
     drop(two.lock("k").try_acquire().unwrap().unwrap());
     let grant = granted(&mut retrying);
-    assert_eq!(retrying.report_conflict(grant, millis(900)), Ok(Verdict::RetryAfter(millis(900))));
+    assert_eq!(retrying.report_conflict(grant, millis(900)), Ok(NextTry::RetryAfter(millis(900))));
     assert!(two.lock("k").try_acquire().unwrap().is_none());
     let grant = granted(&mut retrying);
-    assert_eq!((retrying.tries(), commit(&mut retrying, grant)), (3, Ok(Verdict::Finished)));
+    assert_eq!((retrying.tries(), commit(&mut retrying, grant)), (3, Ok(NextTry::Finished)));
 }
 
 #[test]
 fn work_within_work_of_the_same_key_runs_and_its_conflict_is_the_outermosts() {
     let (world, [session, other]) = World::with(["one", "two"]);
     let mut tries = Vec::new();
-    let outcome = session.conflict_retry("k").run(|outer| -> Work<_, String> {
+    let outcome = session.conflict_retry("k").run(|outer| -> WorkOutcome<_, String> {
         let inner = session.conflict_retry("k").run(|inner| {
             assert_eq!((inner.token(), inner.number()), (outer.token(), 1));
             tries.push(outer.number());
-            if outer.number() < 3 { Work::Conflict("serialize") } else { Work::Committed(1) }
+            if outer.number() < 3 { WorkOutcome::Conflict("serialize") } else { WorkOutcome::Committed(1) }
         });
         assert!(other.lock("k").try_acquire().unwrap().is_none(), "the outer one holds the lock");
         match inner {
-            Ok(value) => Work::Committed(value + 1),
-            Err(error @ ConflictRetryError::Outermost { .. }) => Work::Failed(error.to_string()),
+            Ok(value) => WorkOutcome::Committed(value + 1),
+            Err(error @ ConflictRetryError::Outermost { .. }) => WorkOutcome::Failed(error.to_string()),
             Err(error) => panic!("{error}"),
         }
     });
@@ -351,10 +355,10 @@ fn work_within_work_of_the_same_key_runs_and_its_conflict_is_the_outermosts() {
 #[test]
 fn a_failure_after_a_try_within_that_committed_is_a_failure() {
     let (world, [session]) = World::with(["one"]);
-    let outcome = session.conflict_retry("k").run(|_| -> Work<(), _> {
-        session.conflict_retry("k").run(|_| -> Work<_, ()> { Work::Committed(()) }).unwrap();
+    let outcome = session.conflict_retry("k").run(|_| -> WorkOutcome<(), _> {
+        session.conflict_retry("k").run(|_| -> WorkOutcome<_, ()> { WorkOutcome::Committed(()) }).unwrap();
         let _nested = session.lock("k").reentrant().acquire().unwrap();
-        Work::Failed("broken")
+        WorkOutcome::Failed("broken")
     });
     assert_eq!(outcome, Err(ConflictRetryError::Failed { error: "broken", lock: None }));
     assert!(world.holder("k").is_none());
@@ -363,10 +367,10 @@ fn a_failure_after_a_try_within_that_committed_is_a_failure() {
 #[test]
 fn another_thread_of_the_session_is_told_that_the_lock_is_held() {
     let (_, [session]) = World::with(["one"]);
-    let outcome = session.conflict_retry("k").run(|_| -> Work<_, ()> {
+    let outcome = session.conflict_retry("k").run(|_| -> WorkOutcome<_, ()> {
         let other = std::thread::scope(|scope| scope.spawn(|| never(&session, |work| work)).join().unwrap());
         assert!(matches!(other, AcquireError::AlreadyHeld { .. }), "{other}");
-        Work::Committed(())
+        WorkOutcome::Committed(())
     });
     assert_eq!(outcome, Ok(()));
 }
@@ -388,11 +392,13 @@ fn nobody_waits_for_one_key_with_a_reservation_of_another() {
 fn an_attempt_is_reported_when_its_transaction_has_ended() {
     let (_, [session]) = World::with(["one"]);
     let mut retrying = session.conflict_retry("k").lease(secs(3)).begin().unwrap();
-    let attempt = retrying.attempt().unwrap();
+    let attempt = retrying.next_try().unwrap();
     assert_eq!((attempt.number(), attempt.is_overtaken(), attempt.is_held()), (1, false, true));
-    let Ok(Verdict::RetryAfter(_)) = retrying.report(attempt, &Work::<(), ()>::Conflict(())) else { panic!("again") };
-    let attempt = retrying.attempt().unwrap();
-    assert_eq!(retrying.report(attempt, &Work::<(), ()>::Committed(())), Ok(Verdict::Finished));
+    let Ok(NextTry::RetryAfter(_)) = retrying.report(attempt, &WorkOutcome::<(), ()>::Conflict(())) else {
+        panic!("again")
+    };
+    let attempt = retrying.next_try().unwrap();
+    assert_eq!(retrying.report(attempt, &WorkOutcome::<(), ()>::Committed(())), Ok(NextTry::Finished));
 }
 
 #[test]
@@ -426,7 +432,7 @@ fn what_is_called_out_of_turn_is_refused_and_changes_nothing() {
     let grant = granted(&mut retrying);
     let AcquireError::Invalid(text) = refused(retrying.poll()) else { panic!("a try runs") };
     assert!(text.contains("a try runs"), "{text}");
-    assert_eq!(commit(&mut retrying, grant), Ok(Verdict::Finished));
+    assert_eq!(commit(&mut retrying, grant), Ok(NextTry::Finished));
     let AcquireError::Invalid(text) = refused(retrying.poll()) else { panic!("it has ended") };
     assert!(text.contains("ended"), "{text}");
     assert_eq!(retrying.tries(), 1);
@@ -444,7 +450,7 @@ fn a_reservation_is_one_replace_and_finding_it_another() {
     let (world, [session]) = World::with(["one"]);
     let run = session
         .conflict_retry("k")
-        .run(|attempt| if attempt.number() == 1 { Work::Conflict(()) } else { Work::Committed(()) });
+        .run(|attempt| if attempt.number() == 1 { WorkOutcome::Conflict(()) } else { WorkOutcome::Committed(()) });
     assert_eq!(run, Ok(()));
     assert_eq!(world.ops(), [Op::Add, Op::Replace, Op::Replace, Op::Delete]);
 }

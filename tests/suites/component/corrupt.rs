@@ -1,6 +1,6 @@
 //! Values that are not ours are named, and left as they are.
 
-use kvlock::{AcquireError, GrantError, KeyError, KeyState};
+use kvlock::{AcquireError, GrantError, KeyState, StatusError};
 
 use crate::world::{World, refused};
 
@@ -18,7 +18,7 @@ fn a_foreign_value_is_neither_waited_for_nor_written_over_nor_broken() {
         assert!(text.len() < 500 && !text.contains(char::is_control), "for one line of a terminal: {text:?}");
         assert!(matches!(session.lock("k").adopt().acquire(), Err(AcquireError::Corrupt { .. })));
         assert!(matches!(session.status("k").unwrap().state, KeyState::Corrupt(_)));
-        assert!(matches!(session.break_lock("k"), Err(KeyError::Corrupt { .. })));
+        assert!(matches!(session.break_lock("k"), Err(StatusError::Corrupt { .. })));
         assert_eq!(world.store.peek("kvlock:lock:k").unwrap().value, value);
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use kvlock::clock::BootClock;
 use kvlock::store::{Memory, StoreError};
-use kvlock::{AcquireError, CallError, Client, GrantError, Guard, Key, KeyState, Locked, Locks, Released};
+use kvlock::{AcquireError, CallError, CallKey, Client, FnLocks, GrantError, KeyState, LockedFn, Released, SoftGuard};
 
 use crate::world::{World, millis, refused, secs};
 
-fn locks(world: &World) -> Locks {
-    Locks::new(world.client.session()).wait(Duration::ZERO)
+fn locks(world: &World) -> FnLocks {
+    FnLocks::new(world.client.session()).wait(Duration::ZERO)
 }
 
 fn double(n: u32) -> u32 {
@@ -85,12 +85,12 @@ fn a_function_without_a_name_of_its_own_is_not_called_until_it_is_given_one() {
 fn a_call_that_needs_no_lock_takes_none() {
     let world = World::new();
     world.store.down();
-    let get_key = |n: &u32| if *n == 0 { Key::DontLock } else { Key::Of(n.to_string()) };
+    let get_key = |n: &u32| if *n == 0 { CallKey::Skip } else { CallKey::Lock(n.to_string()) };
     let work = locks(&world).lock(get_key, double);
     assert_eq!(work.call(0).unwrap(), 0);
     assert_eq!(world.calls(), [] as [&str; 0]);
     assert!(matches!(refused(work.call(1)), CallError::Acquire(AcquireError::Store { .. })));
-    let guarded = locks(&world).lock_guarded(get_key, |guard: &Guard, _| matches!(guard, Guard::DontLock));
+    let guarded = locks(&world).lock_guarded(get_key, |guard: &SoftGuard, _| matches!(guard, SoftGuard::Skipped));
     assert!(guarded.named("guarded").call_guarded(0).unwrap());
 }
 
@@ -121,11 +121,11 @@ fn any_text_is_a_key() {
 }
 
 /// A function behind a lock that can be called by its own function.
-type Recursive = Locked<fn(&u32) -> &'static str, fn(u32) -> Result<u32, String>>;
+type Recursive = LockedFn<fn(&u32) -> &'static str, fn(u32) -> Result<u32, String>>;
 
 static RECURSIVE: LazyLock<(Memory, Recursive, Recursive)> = LazyLock::new(|| {
     let store = Memory::default();
-    let locks = Locks::new(Client::with_store(store.clone()).session());
+    let locks = FnLocks::new(Client::with_store(store.clone()).session());
     let plain: Recursive = locks.lock((|_| "k") as fn(&u32) -> _, plain as fn(u32) -> _).named("plain");
     let nested: Recursive = locks.rlock((|_| "k") as fn(&u32) -> _, nested as fn(u32) -> _).named("nested");
     (store, plain, nested)
@@ -184,7 +184,7 @@ fn threads_are_owners_of_their_own() {
 #[test]
 fn a_thread_has_one_session_and_owners_are_named_after_threads() {
     let world = World::new();
-    let owner = locks(&world).lock_guarded(key, |guard: &Guard, _| guard.kept().unwrap().owner().to_string());
+    let owner = locks(&world).lock_guarded(key, |guard: &SoftGuard, _| guard.lock_guard().unwrap().owner().to_string());
     let owner = owner.named("owner");
     let names = ["red", "green"].map(|name| {
         let run = || [owner.call_guarded(1).unwrap(), owner.call_guarded(2).unwrap()];
@@ -203,7 +203,7 @@ fn a_thread_has_one_session_and_owners_are_named_after_threads() {
 fn sessions_end_with_what_they_were_made_for() {
     let clock = Arc::new(BootClock); // each session has it
     let client = Client::with_store(Memory::default()).with_clock(clock.clone());
-    let locks = Locks::new(client.session());
+    let locks = FnLocks::new(client.session());
     let work = locks.lock(key, double);
     std::thread::scope(|scope| {
         for n in 0..4 {
@@ -257,14 +257,14 @@ fn the_lease_is_renewed_while_the_function_runs() {
         std::thread::sleep(millis(2500));
         other.lock("work:1").try_acquire().unwrap().is_none()
     };
-    let work = Locks::new(client.session()).lease(secs(1)).lock(key, work).named("work");
+    let work = FnLocks::new(client.session()).lease(secs(1)).lock(key, work).named("work");
     assert!(work.call(1).unwrap(), "still held after more than two leases");
 }
 
 #[test]
 fn options_are_those_of_locks() {
     let world = World::new();
-    let locks = Locks::new(world.client.session().owner("me").namespace("elsewhere")).lease(secs(9));
+    let locks = FnLocks::new(world.client.session().owner("me").namespace("elsewhere")).lease(secs(9));
     let seen = |_: u32| world.client.session().namespace("elsewhere").open().unwrap().status("work:1").unwrap().state;
     let work = locks.wait(secs(3)).at_least(secs(5)).interval(millis(10)).lock(key, seen).named("work");
     match work.call(1).unwrap() {
@@ -280,10 +280,10 @@ fn options_are_those_of_locks() {
 fn a_function_that_asks_is_told_what_it_runs_under() {
     let world = World::new();
     let get_key = |_: &u32| "k";
-    let token = locks(&world).lock_guarded(get_key, |guard: &Guard, _| guard.token()).named("token");
+    let token = locks(&world).lock_guarded(get_key, |guard: &SoftGuard, _| guard.token()).named("token");
     let tokens = [1, 2].map(|n| token.call_guarded(n).unwrap().unwrap());
     assert!(tokens[0] < tokens[1], "{tokens:?}");
-    let depth = |guard: &Guard, _| (guard.lost(), world.holder("depth:k").unwrap().depth);
+    let depth = |guard: &SoftGuard, _| (guard.lost(), world.holder("depth:k").unwrap().depth);
     let depth = locks(&world).rlock_guarded(get_key, depth).named("depth");
     assert_eq!(depth.call_guarded(1).unwrap(), (None, 1));
 }
@@ -292,7 +292,7 @@ fn a_function_that_asks_is_told_what_it_runs_under() {
 fn soft_functions_run_without_the_lock_when_the_store_is_down_and_can_tell() {
     let world = World::new();
     let get_key = |_: &u32| "k";
-    let outage = |guard: &Guard, _| matches!(guard, Guard::Outage(StoreError::Unavailable(_)));
+    let outage = |guard: &SoftGuard, _| matches!(guard, SoftGuard::Outage(StoreError::Unavailable(_)));
     let hard = locks(&world).lock_guarded(get_key, outage).named("work");
     let soft = locks(&world).soft().lock_guarded(get_key, outage).named("work");
     let unaware = locks(&world).soft().lock(get_key, double);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::Op;
-use kvlock::{AcquireError, GrantError, Poll, Validity, WaitingFor};
+use kvlock::{AcquireError, AcquirePoll, GrantError, Validity, WaitingFor};
 
 use crate::world::{World, busy, millis, refused, secs};
 
@@ -69,11 +69,11 @@ fn a_waiter_is_told_how_long_the_quarantine_is_yet() {
     world.store.new_era(secs(10));
     let session = world.fresh_session("one");
     let mut wait = session.lock("k").begin().unwrap();
-    let Ok(Poll::Pending { pause, waiting_for }) = wait.poll() else { panic!("nothing is granted yet") };
+    let Ok(AcquirePoll::Pending { pause, waiting_for }) = wait.poll() else { panic!("nothing is granted yet") };
     assert_eq!(waiting_for, WaitingFor::Quarantine(secs(20)));
     assert!(pause >= secs(20) && pause < secs(21), "{pause:?}");
     world.clock.advance(pause);
-    assert!(matches!(wait.poll(), Ok(Poll::Ready(_))));
+    assert!(matches!(wait.poll(), Ok(AcquirePoll::Ready(_))));
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_waiter_takes_a_broken_lock_and_its_token_is_larger() {
     let (world, [one, two]) = World::with(["one", "two"]);
     let mut old = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let mut waits = [two.lock("k").begin().unwrap()];
-    assert!(matches!(waits[0].poll(), Ok(kvlock::Poll::Pending { .. })));
+    assert!(matches!(waits[0].poll(), Ok(kvlock::AcquirePoll::Pending { .. })));
     world.session("operator").break_lock("k").unwrap();
     let new = world.run_until_one_ends(&mut waits).1.unwrap();
     assert!(new.token() > old.token());

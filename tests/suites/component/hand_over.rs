@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use kvlock::clock::{BootClock, Clock};
 use kvlock::store::StoreError;
-use kvlock::{Client, Poll, Released, Session};
+use kvlock::{AcquirePoll, Client, Released, Session};
 use kvlock_testkit::{Hook, Hooked, Memory, Op};
 use kvlock_tests::Watch;
 
@@ -53,7 +53,7 @@ fn who_is_polled_is_handed_nothing() {
     let (_, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").acquire().unwrap();
     let mut wait = two.lock("k").begin().unwrap();
-    assert!(matches!(wait.poll(), Ok(Poll::Pending { .. })));
+    assert!(matches!(wait.poll(), Ok(AcquirePoll::Pending { .. })));
     assert_eq!(held.release(), Ok(Released::Freed));
 }
 

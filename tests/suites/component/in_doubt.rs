@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kvlock::clock::Clock;
 use kvlock::store::{Fault, Memory, Op, StoreError, Ttl};
-use kvlock::{AcquireError, Acquisition, Client, Poll, Released};
+use kvlock::{AcquireError, AcquirePoll, Acquisition, Client, Released};
 
 use crate::world::{World, millis, pause, refused, secs};
 
@@ -15,8 +15,8 @@ fn run_in_order(world: &World, waits: &mut [(&mut Acquisition, Duration)]) -> Op
         for (wait, due) in waits.iter_mut() {
             if *due <= world.clock.now() {
                 match wait.poll().unwrap() {
-                    Poll::Ready(grant) => return Some(grant.owner().to_string()),
-                    Poll::Pending { pause, .. } => *due = world.clock.now() + pause,
+                    AcquirePoll::Ready(grant) => return Some(grant.owner().to_string()),
+                    AcquirePoll::Pending { pause, .. } => *due = world.clock.now() + pause,
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::Ttl;
-use kvlock::{AcquireError, KeyError, Lock, Released, SessionError};
+use kvlock::{AcquireError, Lock, Released, SessionError, StatusError};
 
 use crate::world::{World, busy, millis, refused, secs};
 
@@ -66,9 +66,9 @@ fn bad_keys_are_refused_by_status_and_break() {
     let (world, [session]) = World::with(["one"]);
     let long = "k".repeat(65_537);
     for key in ["", long.as_str()] {
-        assert!(matches!(session.status(key), Err(KeyError::Invalid(_))));
-        assert!(matches!(session.statuses(&["good", key]), Err(KeyError::Invalid(_))));
-        assert!(matches!(session.break_lock(key), Err(KeyError::Invalid(_))));
+        assert!(matches!(session.status(key), Err(StatusError::Invalid(_))));
+        assert!(matches!(session.statuses(&["good", key]), Err(StatusError::Invalid(_))));
+        assert!(matches!(session.break_lock(key), Err(StatusError::Invalid(_))));
     }
     assert_eq!(world.calls(), [""; 0]);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kvlock::clock::Clock;
 use kvlock::store::{Memory, Op};
-use kvlock::{AcquireError, Acquisition, Client, Lock, Poll, Session, WaitingFor};
+use kvlock::{AcquireError, AcquirePoll, Acquisition, Client, Lock, Session, WaitingFor};
 
 use crate::world::{World, busy, busy_with, millis, refused, secs};
 
@@ -25,8 +25,8 @@ fn pending(lock: Lock) -> Acquisition {
 #[track_caller]
 fn pause(wait: &mut Acquisition) -> Duration {
     match wait.poll() {
-        Ok(Poll::Pending { pause, .. }) => pause,
-        Ok(Poll::Ready(_)) => panic!("it is granted"),
+        Ok(AcquirePoll::Pending { pause, .. }) => pause,
+        Ok(AcquirePoll::Ready(_)) => panic!("it is granted"),
         Err(error) => panic!("{error}"),
     }
 }
@@ -70,7 +70,9 @@ fn who_finds_others_waiting_asks_nobody_and_is_told_what_they_wait_for() {
     let _first = pending(two.lock("k"));
     world.calls();
     let mut wait = three.lock("k").begin().unwrap();
-    let Ok(Poll::Pending { pause, waiting_for: WaitingFor::Holder(holder) }) = wait.poll() else { panic!("held") };
+    let Ok(AcquirePoll::Pending { pause, waiting_for: WaitingFor::Holder(holder) }) = wait.poll() else {
+        panic!("held")
+    };
     assert_eq!((holder.owner.as_str(), pause), ("one", millis(50)));
     assert_eq!(world.calls(), [""; 0]);
 }
@@ -124,7 +126,7 @@ fn the_next_asks_when_the_first_is_dropped() {
     drop(first);
     held.release().unwrap();
     world.clock.advance(millis(50));
-    assert!(matches!(next.poll(), Ok(Poll::Ready(_))));
+    assert!(matches!(next.poll(), Ok(AcquirePoll::Ready(_))));
 }
 
 #[test]
@@ -139,7 +141,7 @@ fn the_next_asks_when_the_first_is_not_polled_and_that_one_comes_back_as_the_las
     let _last = pending(four.lock("k"));
     held.release().unwrap();
     world.clock.advance(PASSED_OVER - millis(99));
-    assert!(matches!(next.poll(), Ok(Poll::Ready(_))));
+    assert!(matches!(next.poll(), Ok(AcquirePoll::Ready(_))));
     assert_eq!(pause(&mut first), millis(1));
     let calls = world.calls();
     let grants = calls.iter().filter(|call| call.contains(":lock:") && call.contains("written"));
@@ -199,7 +201,7 @@ fn what_the_session_holds_already_is_told_at_once_though_others_wait() {
     inner.release().unwrap();
     held.release().unwrap();
     world.clock.advance(millis(50));
-    assert!(matches!(behind.poll(), Ok(Poll::Ready(_))));
+    assert!(matches!(behind.poll(), Ok(AcquirePoll::Ready(_))));
 }
 
 #[test]
@@ -287,7 +289,7 @@ fn whoever_gives_up_in_line_is_told_who_of_the_process_got_the_lock_meanwhile() 
     let mut last = pending(three.lock("k").wait(millis(60)));
     held.release().unwrap();
     world.clock.advance(millis(50));
-    let Ok(Poll::Ready(grant)) = first.poll() else { panic!("it is free") };
+    let Ok(AcquirePoll::Ready(grant)) = first.poll() else { panic!("it is free") };
     world.clock.advance(millis(10));
     let holder = busy_with(last.poll());
     assert_eq!((holder.owner.as_str(), holder.token), ("two", grant.token()));

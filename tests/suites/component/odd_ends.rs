@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use kvlock::clock::Clock;
 use kvlock::store::{Fault, Memory, Op, Ttl};
-use kvlock::{AcquireError, Client, Keep, Kept, Locks, Poll, Released, Session, WaitingFor, Work};
+use kvlock::{
+    AcquireError, AcquirePoll, AutoRenew, Client, FnLocks, LockGuard, Released, Session, WaitingFor, WorkOutcome,
+};
 use kvlock_tests::Watch;
 
 use crate::world::{World, millis, pause, secs};
@@ -47,13 +49,13 @@ fn a_wait_that_ends_in_line_in_an_outage_tells_of_the_outage() {
     pause(&mut first);
     world.store.down();
     world.clock.advance(secs(1));
-    assert!(matches!(first.poll(), Ok(Poll::Pending { waiting_for: WaitingFor::Outage(_), .. })));
+    assert!(matches!(first.poll(), Ok(AcquirePoll::Pending { waiting_for: WaitingFor::Outage(_), .. })));
     let mut second = three.lock("k").wait(millis(400)).begin().unwrap();
     let error = loop {
         pause(&mut first);
         match second.poll() {
-            Ok(Poll::Pending { pause, .. }) => world.clock.advance(pause),
-            Ok(Poll::Ready(_)) => panic!("the store is down"),
+            Ok(AcquirePoll::Pending { pause, .. }) => world.clock.advance(pause),
+            Ok(AcquirePoll::Ready(_)) => panic!("the store is down"),
             Err(error) => break error,
         }
     };
@@ -110,14 +112,14 @@ fn what_is_handed_over_to_a_wait_that_ended_meanwhile_is_given_back() {
 fn a_kept_grant_may_be_given_back_by_its_own_callback() {
     let client = Client::with_store(Memory::default());
     let [session] = sessions(&client);
-    let place: Arc<Mutex<Option<Kept>>> = Arc::default();
+    let place: Arc<Mutex<Option<LockGuard>>> = Arc::default();
     let (sender, told) = mpsc::channel();
     let theirs = place.clone();
-    let keep = Keep::default().max_hold(millis(300)).on_lost(move |_| {
+    let keep = AutoRenew::default().max_hold(millis(300)).on_lost(move |_| {
         let kept = theirs.lock().unwrap().take();
         sender.send(kept.unwrap().release()).unwrap();
     });
-    *place.lock().unwrap() = Some(session.lock("k").lease(secs(6)).acquire().unwrap().keep(keep));
+    *place.lock().unwrap() = Some(session.lock("k").lease(secs(6)).acquire().unwrap().auto_renew(keep));
     assert_eq!(told.recv_timeout(secs(5)), Ok(Ok(Released::Freed)));
 }
 
@@ -125,11 +127,11 @@ fn a_kept_grant_may_be_given_back_by_its_own_callback() {
 fn in_soft_mode_an_outage_that_outlasts_the_lease_is_no_error_of_work_that_committed() {
     let store = Memory::default();
     let client = Client::with_store(store.clone());
-    let locks = Locks::new(client.session().quarantine(Duration::ZERO)).lease(millis(600)).soft();
-    let work = |number: &u32| -> Work<u32, String> {
+    let locks = FnLocks::new(client.session().quarantine(Duration::ZERO)).lease(millis(600)).soft();
+    let work = |number: &u32| -> WorkOutcome<u32, String> {
         store.down();
         std::thread::sleep(millis(1500));
-        Work::Committed(*number)
+        WorkOutcome::Committed(*number)
     };
     let retried = locks.conflict_retry(|_: &u32| "k", work).named("work");
     assert_eq!(retried.call(1).ok(), Some(1));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::{Fault, StoreError};
-use kvlock::{AcquireError, GrantError, KeyError, Poll, Validity, WaitingFor};
+use kvlock::{AcquireError, AcquirePoll, GrantError, StatusError, Validity, WaitingFor};
 
 use crate::world::{World, millis, refused, secs};
 
@@ -24,7 +24,9 @@ fn a_store_that_never_answered_is_ridden_out_as_any_outage_and_for_less_if_asked
     }
     let mut wait = lock().begin().unwrap();
     for _ in 0..100 {
-        let Ok(Poll::Pending { pause, waiting_for: WaitingFor::Outage(_) }) = wait.poll() else { panic!("it waits") };
+        let Ok(AcquirePoll::Pending { pause, waiting_for: WaitingFor::Outage(_) }) = wait.poll() else {
+            panic!("it waits")
+        };
         world.clock.advance(pause);
     }
     world.store.up();
@@ -47,19 +49,19 @@ fn a_waiter_rides_out_the_outage_of_a_store_that_was_there() {
     let (world, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").acquire().unwrap();
     let mut wait = two.lock("k").begin().unwrap();
-    assert!(matches!(wait.poll(), Ok(Poll::Pending { waiting_for: WaitingFor::Holder(_), .. })));
+    assert!(matches!(wait.poll(), Ok(AcquirePoll::Pending { waiting_for: WaitingFor::Holder(_), .. })));
     world.store.down();
     for _ in 0..100 {
         match wait.poll() {
-            Ok(Poll::Pending { pause, waiting_for: WaitingFor::Outage(StoreError::Unavailable(_)) }) => {
+            Ok(AcquirePoll::Pending { pause, waiting_for: WaitingFor::Outage(StoreError::Unavailable(_)) }) => {
                 assert!(pause >= millis(50), "a server that comes back meets no storm: {pause:?}");
                 world.clock.advance(pause);
             }
-            Ok(Poll::Pending { pause, .. }) => world.clock.advance(pause),
+            Ok(AcquirePoll::Pending { pause, .. }) => world.clock.advance(pause),
             _ => panic!("the store is down"),
         }
     }
-    assert!(matches!(wait.poll(), Ok(Poll::Pending { waiting_for: WaitingFor::Outage(_), .. })));
+    assert!(matches!(wait.poll(), Ok(AcquirePoll::Pending { waiting_for: WaitingFor::Outage(_), .. })));
     world.store.up();
     held.release().unwrap();
     assert_eq!(wait.block().unwrap().owner(), "two");
@@ -118,6 +120,6 @@ fn a_release_that_does_not_reach_the_store_is_told_and_is_not_repeated_by_the_dr
 fn looking_and_breaking_tell_of_an_outage() {
     let (world, [session]) = World::with(["one"]);
     world.store.down();
-    assert!(matches!(session.status("k"), Err(KeyError::Store(StoreError::Unavailable(_)))));
-    assert!(matches!(session.break_lock("k"), Err(KeyError::Store(StoreError::Unavailable(_)))));
+    assert!(matches!(session.status("k"), Err(StatusError::Store(StoreError::Unavailable(_)))));
+    assert!(matches!(session.break_lock("k"), Err(StatusError::Store(StoreError::Unavailable(_)))));
 }

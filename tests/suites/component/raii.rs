@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kvlock::{AcquireError, GrantError, Keep, Released, WithLockError};
+use kvlock::{AcquireError, AutoRenew, GrantError, Released, WithLockError};
 
 use crate::world::{World, secs};
 
@@ -107,7 +107,7 @@ fn with_lock_tells_if_the_lock_was_lost_meanwhile_and_still_gives_the_value() {
 #[test]
 fn a_kept_grant_that_is_dropped_is_released() {
     let world = World::new();
-    drop(world.session("one").lock("k").acquire().unwrap().keep(Keep::default()));
+    drop(world.session("one").lock("k").acquire().unwrap().auto_renew(AutoRenew::default()));
     assert!(world.holder("k").is_none());
 }
 

@@ -4,24 +4,24 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use kvlock::{AcquireError, ConflictRetryError, Key, Locks, RetryCallError, Work};
+use kvlock::{AcquireError, CallKey, ConflictRetryError, FnLocks, RetryCallError, WorkOutcome};
 
 use crate::world::{World, refused, secs};
 
-fn locks(world: &World) -> Locks {
-    Locks::new(world.client.session()).wait(Duration::ZERO)
+fn locks(world: &World) -> FnLocks {
+    FnLocks::new(world.client.session()).wait(Duration::ZERO)
 }
 
-fn key(n: &u32) -> Key {
-    if *n == 0 { Key::DontLock } else { Key::Of(n.to_string()) }
+fn key(n: &u32) -> CallKey {
+    if *n == 0 { CallKey::Skip } else { CallKey::Lock(n.to_string()) }
 }
 
-fn double(n: &u32) -> Work<u32, &'static str> {
-    Work::Committed(2 * n)
+fn double(n: &u32) -> WorkOutcome<u32, &'static str> {
+    WorkOutcome::Committed(2 * n)
 }
 
-fn conflict(_: &u32) -> Work<u32, &'static str> {
-    Work::Conflict("on purpose")
+fn conflict(_: &u32) -> WorkOutcome<u32, &'static str> {
+    WorkOutcome::Conflict("on purpose")
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_call_that_conflicts_is_made_again_and_goes_first() {
     let work = |n: &u32| {
         assert!(other.lock("work:7").try_acquire().unwrap().is_none(), "reserved");
         tries.set(tries.get() + 1);
-        if tries.get() < 4 { Work::Conflict("on purpose") } else { Work::Committed(*n) }
+        if tries.get() < 4 { WorkOutcome::Conflict("on purpose") } else { WorkOutcome::Committed(*n) }
     };
     assert_eq!(locks(&world).conflict_retry(key, work).named("work").call(7).unwrap(), 7);
     assert_eq!(tries.get(), 4);
@@ -85,11 +85,11 @@ fn a_call_that_finds_the_lock_busy_waits_as_long_as_was_asked_for() {
 #[test]
 fn a_call_that_fails_or_panics_leaves_the_lock_free() {
     let world = World::new();
-    let fails = |_: &u32| Work::<u32, _>::Failed("for good");
+    let fails = |_: &u32| WorkOutcome::<u32, _>::Failed("for good");
     let failed = refused(locks(&world).conflict_retry(key, fails).named("work").call(7));
     assert!(matches!(failed, RetryCallError::Retry(ConflictRetryError::Failed { error: "for good", .. })), "{failed}");
     assert!(world.holder("work:7").is_none());
-    let panics = |_: &u32| -> Work<u32, &str> { panic!("on purpose") };
+    let panics = |_: &u32| -> WorkOutcome<u32, &str> { panic!("on purpose") };
     let panics = locks(&world).conflict_retry(key, panics).named("work");
     assert!(catch_unwind(AssertUnwindSafe(|| panics.call(7))).is_err());
     assert!(world.holder("work:7").is_none());
@@ -98,7 +98,7 @@ fn a_call_that_fails_or_panics_leaves_the_lock_free() {
 #[test]
 fn a_closure_needs_a_name() {
     let world = World::new();
-    let work = locks(&world).conflict_retry(key, |n: &u32| Work::<_, &str>::Committed(*n));
+    let work = locks(&world).conflict_retry(key, |n: &u32| WorkOutcome::<_, &str>::Committed(*n));
     assert!(matches!(work.call(7), Err(RetryCallError::Unnamed(_))));
     assert!(matches!(work.call(0), Err(RetryCallError::Unnamed(_))), "found out by the first call of any kind");
     assert_eq!(work.named("work").call(7).unwrap(), 7);
@@ -117,7 +117,7 @@ fn soft_calls_are_made_once_without_the_lock_when_the_store_is_down() {
     world.store.up();
     let goes_down = |n: &u32| {
         world.store.down();
-        Work::<_, &str>::Committed(*n)
+        WorkOutcome::<_, &str>::Committed(*n)
     };
     assert_eq!(soft.conflict_retry(key, goes_down).named("work").call(7).unwrap(), 7);
 }
@@ -125,7 +125,7 @@ fn soft_calls_are_made_once_without_the_lock_when_the_store_is_down() {
 #[test]
 fn a_store_that_was_there_is_ridden_out_for_a_moment() {
     let world = World::new();
-    let soft = Locks::new(world.client.session()).soft().conflict_retry(key, double);
+    let soft = FnLocks::new(world.client.session()).soft().conflict_retry(key, double);
     soft.call(7).unwrap();
     world.store.down();
     let (outcome, waited) = world.timed(|| soft.call(7));

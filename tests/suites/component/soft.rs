@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::{Fault, Memory, Op, StoreError};
-use kvlock::{AcquireError, Client, GrantError, Guard, Loss, SOFT_PATIENCE, WithLockError};
+use kvlock::{AcquireError, Client, GrantError, LostReason, SOFT_PATIENCE, SoftGuard, WithLockError};
 
 use crate::world::{World, busy, millis, refused, secs};
 
@@ -27,8 +27,8 @@ fn with_the_store_down_the_work_runs_at_once_and_can_tell() {
     let session = world.fresh_session("one");
     let (outcome, waited) = world.timed(|| {
         session.lock("k").soft().with_lock(|guard| {
-            assert!(matches!(guard, Guard::Outage(StoreError::Unavailable(_))), "{guard:?}");
-            assert!(guard.kept().is_none() && guard.token().is_none() && guard.lost().is_none());
+            assert!(matches!(guard, SoftGuard::Outage(StoreError::Unavailable(_))), "{guard:?}");
+            assert!(guard.lock_guard().is_none() && guard.token().is_none() && guard.lost().is_none());
             42
         })
     });
@@ -44,7 +44,7 @@ fn an_outcome_that_stays_unknown_is_an_outage() {
     for _ in 0..4 {
         world.store.script(Fault::LostRequest);
     }
-    let unknown = |guard: &Guard| matches!(guard, Guard::Outage(StoreError::UnknownOutcome(_)));
+    let unknown = |guard: &SoftGuard| matches!(guard, SoftGuard::Outage(StoreError::UnknownOutcome(_)));
     assert!(session.lock("k").wait(Duration::ZERO).soft().with_lock(unknown).unwrap());
 }
 
@@ -52,7 +52,7 @@ fn an_outcome_that_stays_unknown_is_an_outage() {
 fn a_session_that_knew_the_store_rides_out_a_moment_and_then_goes_on() {
     let (world, [session]) = World::with(["one"]);
     world.store.down();
-    let unguarded = |lock: kvlock::Lock| lock.soft().with_lock(|guard| guard.kept().is_none()).unwrap();
+    let unguarded = |lock: kvlock::Lock| lock.soft().with_lock(|guard| guard.lock_guard().is_none()).unwrap();
     let (outage, waited) = world.timed(|| unguarded(session.lock("k")));
     assert!(outage && waited >= SOFT_PATIENCE && waited < SOFT_PATIENCE * 2, "{waited:?}");
     let (outage, waited) = world.timed(|| unguarded(session.lock("k").wait(millis(100))));
@@ -67,7 +67,7 @@ fn a_session_that_knew_the_store_rides_out_a_moment_and_then_goes_on() {
 fn a_short_outage_makes_nobody_go_on_without_the_lock() {
     let (world, [session]) = World::with(["one"]);
     world.store.script(Fault::Unavailable);
-    assert!(session.lock("k").soft().with_lock(|guard| guard.kept().is_some()).unwrap());
+    assert!(session.lock("k").soft().with_lock(|guard| guard.lock_guard().is_some()).unwrap());
     assert_eq!(world.store.scripted(), 0);
 }
 
@@ -112,9 +112,9 @@ fn in_quarantine_the_work_runs_at_once_and_can_tell() {
         };
         let (left, waited) = world.timed(|| {
             lock("k").soft().with_lock(|guard| {
-                assert!(guard.kept().is_none() && guard.token().is_none() && guard.lost().is_none());
+                assert!(guard.lock_guard().is_none() && guard.token().is_none() && guard.lost().is_none());
                 match guard {
-                    Guard::Quarantine(left) => *left,
+                    SoftGuard::Quarantine(left) => *left,
                     other => panic!("{other:?}"),
                 }
             })
@@ -124,7 +124,7 @@ fn in_quarantine_the_work_runs_at_once_and_can_tell() {
         let hard = lock("k").wait(Duration::ZERO).with_lock(|_| panic!("it runs"));
         assert!(matches!(hard, Err(WithLockError::Acquire(AcquireError::Busy { .. }))), "the default waits");
         world.clock.advance(secs(31));
-        assert!(lock("k").soft().with_lock(|guard| guard.kept().is_some()).unwrap());
+        assert!(lock("k").soft().with_lock(|guard| guard.lock_guard().is_some()).unwrap());
     }
 }
 
@@ -172,7 +172,9 @@ fn an_outage_beyond_the_lease_is_told_to_the_work_and_costs_nothing() {
         guard.lost()
     });
     match loss.unwrap() {
-        Some(loss @ Loss::Expired(_)) => assert!(matches!(loss.outage(), Some(StoreError::Unavailable(_))), "{loss}"),
+        Some(loss @ LostReason::Expired(_)) => {
+            assert!(matches!(loss.outage(), Some(StoreError::Unavailable(_))), "{loss}")
+        }
         other => panic!("{other:?}"),
     }
     assert!(store.calls().iter().any(|call| call.op == Op::Replace), "it was to be renewed");

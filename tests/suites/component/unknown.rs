@@ -58,7 +58,7 @@ fn an_add_that_arrives_late_while_we_wait_becomes_the_grant() {
     let (world, [session]) = World::with(["one"]);
     world.store.script_for(Op::Add, Fault::Late);
     let mut wait = session.lock("k").begin().unwrap();
-    assert!(matches!(wait.poll(), Ok(kvlock::Poll::Pending { .. })));
+    assert!(matches!(wait.poll(), Ok(kvlock::AcquirePoll::Pending { .. })));
     world.store.deliver_late();
     let grant = wait.block().unwrap();
     assert_held_by(&world, grant);

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use kvlock::clock::Clock;
 use kvlock::store::Fault;
-use kvlock::{AcquireError, Acquisition, Poll, WaitingFor};
+use kvlock::{AcquireError, AcquirePoll, Acquisition, WaitingFor};
 use kvlock_tests::Watch;
 
 use crate::world::{World, busy, busy_with, millis, refused, secs};
@@ -91,7 +91,9 @@ fn a_wait_that_is_given_up_names_who_holds_the_lock_then() {
     let (_, [one, two, three]) = World::with(["one", "two", "three"]);
     let held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let mut wait = three.lock("k").wait(secs(10)).begin().unwrap();
-    assert!(matches!(wait.poll(), Ok(Poll::Pending { waiting_for: WaitingFor::Holder(h), .. }) if h.owner == "one"));
+    assert!(
+        matches!(wait.poll(), Ok(AcquirePoll::Pending { waiting_for: WaitingFor::Holder(h), .. }) if h.owner == "one")
+    );
     held.release().unwrap();
     let _taken = two.lock("k").lease(secs(3600)).acquire().unwrap();
     assert_eq!(busy_with(wait.block()).owner, "two");
@@ -102,10 +104,10 @@ fn a_poll_before_its_time_answers_the_rest_of_the_pause_and_calls_nobody() {
     let (world, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let mut wait = two.lock("k").interval(millis(1)).begin().unwrap();
-    let Ok(Poll::Pending { pause, .. }) = wait.poll() else { panic!("it is held") };
+    let Ok(AcquirePoll::Pending { pause, .. }) = wait.poll() else { panic!("it is held") };
     world.calls();
     world.clock.advance(pause / 2);
-    let Ok(Poll::Pending { pause: rest, .. }) = wait.poll() else { panic!("it is held") };
+    let Ok(AcquirePoll::Pending { pause: rest, .. }) = wait.poll() else { panic!("it is held") };
     assert_eq!(rest, pause - pause / 2);
     assert_eq!(world.calls(), [""; 0]);
 }
@@ -149,7 +151,7 @@ fn one_session_waits_for_several_keys_at_a_time() {
 fn an_acquisition_that_has_ended_says_so() {
     let (_, [session]) = World::with(["one"]);
     let mut wait = session.lock("k").begin().unwrap();
-    let Ok(Poll::Ready(grant)) = wait.poll() else { panic!("it is free") };
+    let Ok(AcquirePoll::Ready(grant)) = wait.poll() else { panic!("it is free") };
     assert!(matches!(wait.poll(), Err(AcquireError::Invalid(text)) if text.contains("ended")));
     grant.release().unwrap();
 }
@@ -159,7 +161,7 @@ fn a_wait_that_is_dropped_leaves_nothing_behind() {
     let (world, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").acquire().unwrap();
     let mut wait = two.lock("k").begin().unwrap();
-    assert!(matches!(wait.poll(), Ok(Poll::Pending { .. })));
+    assert!(matches!(wait.poll(), Ok(AcquirePoll::Pending { .. })));
     drop(wait);
     held.release().unwrap();
     world.clock.advance(secs(1));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::clock::Clock;
-use kvlock::{Acquisition, Poll, Session};
+use kvlock::{AcquirePoll, Acquisition, Session};
 
 use crate::world::{World, millis};
 
@@ -32,8 +32,8 @@ fn next_grant(world: &World, waiters: &mut [Waiter]) -> (usize, kvlock::Grant) {
         let next = (0..waiters.len()).min_by_key(|n| waiters[*n].due).unwrap();
         world.clock.advance(waiters[next].due.saturating_sub(world.clock.now()));
         match waiters[next].wait.poll().unwrap() {
-            Poll::Ready(grant) => return (next, grant),
-            Poll::Pending { pause, .. } => waiters[next].due = world.clock.now() + pause,
+            AcquirePoll::Ready(grant) => return (next, grant),
+            AcquirePoll::Pending { pause, .. } => waiters[next].due = world.clock.now() + pause,
         }
     }
     panic!("nobody gets the lock");
@@ -44,8 +44,8 @@ fn ask_until(world: &World, waiters: &mut [Waiter], until: Duration) {
     while let Some(waiter) = waiters.iter_mut().filter(|waiter| waiter.due < until).min_by_key(|waiter| waiter.due) {
         world.clock.advance(waiter.due.saturating_sub(world.clock.now()));
         match waiter.wait.poll().unwrap() {
-            Poll::Ready(_) => panic!("two hold the lock"),
-            Poll::Pending { pause, .. } => waiter.due = world.clock.now() + pause,
+            AcquirePoll::Ready(_) => panic!("two hold the lock"),
+            AcquirePoll::Pending { pause, .. } => waiter.due = world.clock.now() + pause,
         }
     }
     world.clock.advance(until.saturating_sub(world.clock.now()));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kvlock::clock::Clock;
 use kvlock::store::StoreError;
-use kvlock::{AcquireError, Acquisition, Client, Grant, Holder, KeyState, Poll, Session, WaitingFor};
+use kvlock::{AcquireError, AcquirePoll, Acquisition, Client, Grant, Holder, KeyState, Session, WaitingFor};
 use kvlock_testkit::{Hook, Hooked, Memory, Op, VirtualClock};
 
 /// A store, a clock, and a client on both.
@@ -72,9 +72,9 @@ impl World {
             let mut shortest = Duration::MAX;
             for (index, wait) in waits.iter_mut().enumerate() {
                 match wait.poll() {
-                    Ok(Poll::Ready(grant)) => return (index, Ok(grant)),
+                    Ok(AcquirePoll::Ready(grant)) => return (index, Ok(grant)),
                     Err(error) => return (index, Err(error)),
-                    Ok(Poll::Pending { pause, .. }) => shortest = shortest.min(pause),
+                    Ok(AcquirePoll::Pending { pause, .. }) => shortest = shortest.min(pause),
                 }
             }
             self.clock.advance(shortest);
@@ -160,8 +160,8 @@ impl Hook for Meddler {
 #[track_caller]
 pub(crate) fn pause(wait: &mut Acquisition) -> Duration {
     match wait.poll().unwrap() {
-        Poll::Pending { pause, .. } => pause,
-        Poll::Ready(grant) => panic!("{} has it", grant.owner()),
+        AcquirePoll::Pending { pause, .. } => pause,
+        AcquirePoll::Ready(grant) => panic!("{} has it", grant.owner()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use kvlock::{CallError, Client, Key, Locks};
+use kvlock::{CallError, CallKey, Client, FnLocks};
 use kvlock_testkit::{MemcachedServer, process};
 
 const PROCESSES: usize = 3;
@@ -31,10 +31,10 @@ fn worker() {
     let catalogue = PathBuf::from(variable(CATALOGUE));
     let store = variable(STORE);
     let client = Client::connect(if store.is_empty() { "memory:" } else { &store }).unwrap();
-    let locks = Locks::new(client.session().quarantine(Duration::ZERO)).interval(Duration::from_millis(5));
+    let locks = FnLocks::new(client.session().quarantine(Duration::ZERO)).interval(Duration::from_millis(5));
     let key = |(catalogue, _): &(&Path, String)| match store.is_empty() {
-        true => Key::DontLock,
-        false => Key::Of(catalogue.display().to_string()),
+        true => CallKey::Skip,
+        false => CallKey::Lock(catalogue.display().to_string()),
     };
     let index = locks.lock(key, index);
     std::thread::scope(|scope| {

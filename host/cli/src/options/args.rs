@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::error::ErrorKind;
-use kvlock::{Lock, Permit};
+use kvlock::{Lock, PermitRequest};
 
 use crate::options::duration::{HumanDuration, OrForever};
 use crate::report::exit::{self, Exit};
@@ -185,7 +185,7 @@ impl LockArgs {
 }
 
 impl PermitArgs {
-    pub(crate) fn apply(&self, permit: Permit) -> Permit {
+    pub(crate) fn apply(&self, permit: PermitRequest) -> PermitRequest {
         waiting!(permit.lease(self.hold.lease), self.hold.wait)
     }
 }

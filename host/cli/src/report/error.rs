@@ -2,7 +2,7 @@
 
 use anyhow::Error;
 use kvlock::store::StoreError;
-use kvlock::{AcquireError, ConnectError, GrantError, Holder, KeyError, ResizeError, SessionError, WaitingFor};
+use kvlock::{AcquireError, ConnectError, GrantError, Holder, ResizeError, SessionError, StatusError, WaitingFor};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -121,11 +121,11 @@ fn of_grant(error: &GrantError) -> Kind {
     }
 }
 
-fn of_key(error: &KeyError) -> Kind {
+fn of_key(error: &StatusError) -> Kind {
     match error {
-        KeyError::Corrupt { .. } => Kind::Corrupt,
-        KeyError::Invalid(_) => Kind::Invalid,
-        KeyError::Store(error) => of_store(error),
+        StatusError::Corrupt { .. } => Kind::Corrupt,
+        StatusError::Invalid(_) => Kind::Invalid,
+        StatusError::Store(error) => of_store(error),
         _ => Kind::Internal,
     }
 }
@@ -249,7 +249,7 @@ fn as_json(error: &Error, exit_code: u8) -> Value {
         Some(GrantError::AlreadyReleased { key } | GrantError::Store { key, .. }) => told.key = Some(key),
         _ => {}
     }
-    if let Some(KeyError::Corrupt { key, .. }) = find(error) {
+    if let Some(StatusError::Corrupt { key, .. }) = find(error) {
         told.key = Some(key);
     }
     if let Some(error) = find(error) {

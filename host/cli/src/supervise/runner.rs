@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use kvlock::clock::{BootClock, Clock};
 use kvlock::store::Ttl;
-use kvlock::{Grant, GrantError, Keep, Kept, Loss};
+use kvlock::{AutoRenew, Grant, GrantError, LockGuard, LostReason};
 use signal_hook::consts::SIGTSTP;
 
 use crate::options::command::{CommandArgs, Linger};
@@ -36,7 +36,7 @@ pub(crate) struct Runner<'a> {
 
 /// A command that has run under a lock.
 pub(crate) struct Ran {
-    pub(crate) kept: Kept,
+    pub(crate) kept: LockGuard,
     pub(crate) end: ChildEnd,
     /// Its process group, if it was started.
     pub(crate) group: Option<Group>,
@@ -52,7 +52,7 @@ impl Runner<'_> {
     pub(crate) fn run_under(&self, grant: Grant, number: Option<u32>, soft: Option<&Soft>) -> Result<Ran> {
         let variables = variables(&grant, number)?;
         let sender = self.sender.clone();
-        let mut keep = Keep::default().on_lost(move |_| {
+        let mut keep = AutoRenew::default().on_lost(move |_| {
             // After the main loop, nobody receives it.
             let _ = sender.send(Event::Lost);
         });
@@ -60,7 +60,7 @@ impl Runner<'_> {
             keep = keep.max_hold(max_hold);
         }
         // Renewal begins before the command does, so the lock is renewed from its first moment on.
-        let kept = grant.keep(keep);
+        let kept = grant.auto_renew(keep);
         if let Some(signal) = self.pending_interrupt() {
             waive_minimum(&kept);
             return Ok(Ran { kept, end: ChildEnd::interrupted(signal), group: None });
@@ -109,7 +109,7 @@ impl Runner<'_> {
         Ok(child)
     }
 
-    pub(crate) fn supervise<'w>(&'w self, child: &'w Child, kept: Option<&'w Kept>) -> Supervisor<'w> {
+    pub(crate) fn supervise<'w>(&'w self, child: &'w Child, kept: Option<&'w LockGuard>) -> Supervisor<'w> {
         let CommandArgs { linger, grace, .. } = self.command;
         let schedule = KillSchedule::of(self.lease, grace.0);
         Supervisor::new(child, kept, schedule, *linger, self.notes, self.events)
@@ -141,7 +141,7 @@ impl Ran {
     pub(crate) fn finish(
         self,
         runner: &Runner<'_>,
-        give_back: impl FnOnce(Kept) -> Result<(), GrantError>,
+        give_back: impl FnOnce(LockGuard) -> Result<(), GrantError>,
     ) -> Result<Status> {
         let Ran { kept, end, group } = self;
         let ChildEnd { status, loss, is_unguarded, refused, .. } = end;
@@ -194,14 +194,14 @@ fn variables(grant: &Grant, number: Option<u32>) -> Result<Vec<Variable>> {
 
 /// Frees the lock with its release: a command that did not run, or failed, does not use up the minimum hold. If the
 /// grant is lost, it keeps nothing.
-fn waive_minimum(kept: &Kept) {
+fn waive_minimum(kept: &LockGuard) {
     let _ = kept.waive_minimum();
 }
 
 /// Releases the lock. If the store fails, a line says so; the exit code is still that of the command.
 fn release(
-    kept: Kept,
-    give_back: impl FnOnce(Kept) -> Result<(), GrantError>,
+    kept: LockGuard,
+    give_back: impl FnOnce(LockGuard) -> Result<(), GrantError>,
     notes: Notes<'_>,
 ) -> Result<(), GrantError> {
     match give_back(kept) {
@@ -218,8 +218,8 @@ fn release(
 /// Returns the reason for a lost lock that a release reports, without the key.
 fn cause(error: GrantError) -> String {
     match error {
-        GrantError::Lost { holder, .. } => Loss::Gone(holder).to_string(),
-        GrantError::Component { text, .. } => Loss::Component(text).to_string(),
+        GrantError::Lost { holder, .. } => LostReason::Gone(holder).to_string(),
+        GrantError::Component { text, .. } => LostReason::Component(text).to_string(),
         error => error.to_string(),
     }
 }

@@ -1,7 +1,7 @@
 //! `--soft`: the command runs even if the store is down, or grants nothing because it lost its contents.
 
 use kvlock::store::StoreError;
-use kvlock::{AcquireError, ConnectError, KeyError, Loss, Session, WaitingFor};
+use kvlock::{AcquireError, ConnectError, LostReason, Session, StatusError, WaitingFor};
 
 use crate::report::output::{self, one_line};
 
@@ -14,12 +14,12 @@ pub(crate) struct Soft {
 impl Soft {
     /// Returns the outage or the quarantine that caused a loss, if one did. Then nobody is known to have the lock, and
     /// the command goes on.
-    pub(crate) fn cause(&self, loss: &Loss) -> Option<WaitingFor> {
+    pub(crate) fn cause(&self, loss: &LostReason) -> Option<WaitingFor> {
         match loss {
             // The lease may have ended while a renewal waited for its answer, or while this machine was suspended. The
             // record may be gone because the store lost all records.
-            Loss::Expired(None) | Loss::Gone(None) => match self.session.status(&self.key) {
-                Err(KeyError::Store(error)) => Some(error).filter(StoreError::is_outage).map(WaitingFor::Outage),
+            LostReason::Expired(None) | LostReason::Gone(None) => match self.session.status(&self.key) {
+                Err(StatusError::Store(error)) => Some(error).filter(StoreError::is_outage).map(WaitingFor::Outage),
                 Ok(status) => status.quarantine.map(WaitingFor::Quarantine),
                 Err(_) => None,
             },
@@ -44,7 +44,7 @@ fn outage(error: &anyhow::Error) -> Option<&StoreError> {
         _ => None,
     };
     let look = || match error.downcast_ref()? {
-        KeyError::Store(error) => Some(error),
+        StatusError::Store(error) => Some(error),
         _ => None,
     };
     let acquire = || match error.downcast_ref()? {

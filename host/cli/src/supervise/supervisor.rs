@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kvlock::store::Ttl;
-use kvlock::{Kept, Loss};
+use kvlock::{LockGuard, LostReason};
 use nix::sys::signal::Signal;
 
 use crate::options::command::Linger;
@@ -56,7 +56,7 @@ impl KillSchedule {
 pub(crate) struct ChildEnd {
     pub(crate) status: Status,
     /// The loss of the lock, if that is the reason.
-    pub(crate) loss: Option<Loss>,
+    pub(crate) loss: Option<LostReason>,
     /// Why the command, or a part of it, could not be ended.
     pub(crate) refused: Option<Refused>,
     /// True if it was sent a signal that asks it to end.
@@ -76,7 +76,7 @@ impl ChildEnd {
 /// Supervises a command: passes signals on to it, and ends it in time if the lock is lost.
 pub(crate) struct Supervisor<'a> {
     child: &'a Child,
-    kept: Option<&'a Kept>,
+    kept: Option<&'a LockGuard>,
     schedule: KillSchedule,
     linger: Linger,
     notes: Notes<'a>,
@@ -100,7 +100,7 @@ pub(crate) struct Supervisor<'a> {
 /// The group of the command has been asked to end.
 struct Ending {
     /// The loss of the lock. If there is none, the command has ended and left the others.
-    loss: Option<Loss>,
+    loss: Option<LostReason>,
     kill_at: Instant,
     is_killed: bool,
 }
@@ -108,7 +108,7 @@ struct Ending {
 impl<'a> Supervisor<'a> {
     pub(super) fn new(
         child: &'a Child,
-        kept: Option<&'a Kept>,
+        kept: Option<&'a LockGuard>,
         schedule: KillSchedule,
         linger: Linger,
         notes: Notes<'a>,
@@ -167,7 +167,7 @@ impl<'a> Supervisor<'a> {
             match self.events.recv_timeout(self.pause()) {
                 Ok(Event::Signal(signal)) => self.forward(signal),
                 // The event may be about the lock of an earlier try. The present lock knows.
-                Ok(Event::Lost) => self.kept.and_then(Kept::lost).into_iter().for_each(|loss| self.end(loss)),
+                Ok(Event::Lost) => self.kept.and_then(LockGuard::lost).into_iter().for_each(|loss| self.end(loss)),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }
@@ -178,7 +178,7 @@ impl<'a> Supervisor<'a> {
         if self.status.replace(status).is_some() {
             return;
         }
-        match (&self.ending, self.kept.and_then(Kept::lost)) {
+        match (&self.ending, self.kept.and_then(LockGuard::lost)) {
             // Processes that it left in its group would go on without the lock.
             (Some(_), _) => self.kill(),
             (None, Some(loss)) => _ = self.goes_on_after(&loss),
@@ -274,7 +274,7 @@ impl<'a> Supervisor<'a> {
 
     /// Ends the command if the lock was lost while we were stopped. Returns true if so.
     fn end_if_lost(&mut self) -> bool {
-        match self.kept.and_then(Kept::lost) {
+        match self.kept.and_then(LockGuard::lost) {
             Some(loss) if !self.goes_on_after(&loss) => {
                 self.end(loss);
                 true
@@ -297,7 +297,7 @@ impl<'a> Supervisor<'a> {
     }
 
     fn valid_for(&self) -> Option<Duration> {
-        self.kept.filter(|_| !self.is_unguarded).and_then(Kept::valid_for)
+        self.kept.filter(|_| !self.is_unguarded).and_then(LockGuard::valid_for)
     }
 
     fn is_ending_for_a_loss(&self) -> bool {
@@ -308,10 +308,10 @@ impl<'a> Supervisor<'a> {
     fn end_in_time(&mut self) {
         if !self.is_ending_for_a_loss() {
             if self.valid_for().is_some_and(|left| left <= self.schedule.grace + self.schedule.margin) {
-                let why = || Loss::Expired(self.kept.and_then(Kept::failure));
-                self.end(self.kept.and_then(Kept::lost).unwrap_or_else(why));
+                let why = || LostReason::Expired(self.kept.and_then(LockGuard::failure));
+                self.end(self.kept.and_then(LockGuard::lost).unwrap_or_else(why));
             } else if self.is_unguarded && self.end_at.is_some_and(|end| end <= Instant::now()) {
-                self.end(Loss::MaxHold);
+                self.end(LostReason::MaxHold);
             }
         }
         if self.ending.as_ref().is_some_and(|ending| ending.kill_at <= Instant::now()) {
@@ -320,7 +320,7 @@ impl<'a> Supervisor<'a> {
     }
 
     /// Returns true if the command goes on without the lost lock: in soft mode, if an outage is the cause.
-    fn goes_on_after(&mut self, loss: &Loss) -> bool {
+    fn goes_on_after(&mut self, loss: &LostReason) -> bool {
         let Some((soft, cause)) = self.soft.and_then(|soft| Some((soft, soft.cause(loss)?))) else { return false };
         // The loss may be reported twice, but is printed once.
         if !std::mem::replace(&mut self.is_unguarded, true) {
@@ -329,13 +329,13 @@ impl<'a> Supervisor<'a> {
         true
     }
 
-    fn end(&mut self, loss: Loss) {
+    fn end(&mut self, loss: LostReason) {
         if !self.is_ending_for_a_loss() && !self.goes_on_after(&loss) {
             self.ask_to_end(Some(loss));
         }
     }
 
-    fn ask_to_end(&mut self, loss: Option<Loss>) {
+    fn ask_to_end(&mut self, loss: Option<LostReason>) {
         let left = self.valid_for().map_or(self.schedule.grace, |left| left.saturating_sub(self.schedule.margin));
         self.ending = Some(Ending { loss, kill_at: Instant::now() + self.schedule.grace.min(left), is_killed: false });
         let sent = self.child.signal(Signal::SIGTERM);

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use kvlock::{AcquireError, Grant, KeyError, Poll, ResizeError, ResizePoll, Resizing, WaitingFor};
+use kvlock::{AcquireError, AcquirePoll, Grant, ResizeError, ResizePoll, Resizing, StatusError, WaitingFor};
 use signal_hook::consts::{SIGCHLD, SIGTSTP};
 
 use crate::options::args::{HoldArgs, WaitArgs};
@@ -43,18 +43,18 @@ impl<'a> WaitContext<'a> {
     /// Polls until the lock or the permit is held. The error has the exit code that the arguments ask for.
     pub(crate) fn acquire(
         &self,
-        mut poll: impl FnMut() -> Result<Poll, AcquireError>,
+        mut poll: impl FnMut() -> Result<AcquirePoll, AcquireError>,
         hold: &HoldArgs,
     ) -> Result<Grant> {
         let mut line = LiveLine::new(self.global, Some(self.name));
         let mut outage = self.outage();
         loop {
             let (length, waiting_for) = match poll() {
-                Ok(Poll::Ready(grant)) => {
+                Ok(AcquirePoll::Ready(grant)) => {
                     outage.see(None, &line);
                     return Ok(grant);
                 }
-                Ok(Poll::Pending { pause, waiting_for }) => (pause, waiting_for),
+                Ok(AcquirePoll::Pending { pause, waiting_for }) => (pause, waiting_for),
                 Err(error @ AcquireError::Busy { .. }) => {
                     return Err(Exit::new(hold.conflict_exit_code, error.to_string()).about(error).into());
                 }
@@ -76,7 +76,7 @@ impl<'a> WaitContext<'a> {
     /// Calls `look` until the store answers, for `longest` at most.
     pub(crate) fn look<T>(
         &self,
-        mut look: impl FnMut() -> Result<T, KeyError>,
+        mut look: impl FnMut() -> Result<T, StatusError>,
         longest: Option<Duration>,
     ) -> Result<T> {
         let (started, mut line) = (Instant::now(), LiveLine::new(self.global, Some(self.name)));
@@ -87,7 +87,7 @@ impl<'a> WaitContext<'a> {
                     outage.see(None, &line);
                     return Ok(found);
                 }
-                Err(KeyError::Store(error))
+                Err(StatusError::Store(error))
                     if error.is_outage() && longest.is_none_or(|longest| started.elapsed() < longest) =>
                 {
                     outage.see(Some(&error), &line);

@@ -8,20 +8,20 @@ use crate::component::guest::Guest;
 use crate::component::values::{
     Claim, GrantFacts, GrantId, Granted, HandedOver, LockTerms, Progress, Release, Target, Tried, WaitId, What,
 };
-use crate::error::{AcquireError, GrantError, KeyError, OfTrap, SessionError, Trap};
+use crate::error::{AcquireError, GrantError, OfTrap, SessionError, StatusError, Trap};
 use crate::outcome::Validity;
 use crate::status::{Broken, KeyStatus};
 use crate::store::Ttl;
 
 /// Keys.
 impl Guest {
-    pub(crate) fn status(&mut self, keys: &[String]) -> Result<Vec<KeyStatus>, KeyError> {
+    pub(crate) fn status(&mut self, keys: &[String]) -> Result<Vec<KeyStatus>, StatusError> {
         let told = self.exports.kvlock_lock_mutex().session().call_status(&mut self.store, self.session, keys);
         let statuses: Vec<_> = self.answer(keys.first().map_or("", String::as_str), told)?;
         Ok(statuses.into_iter().map(wit::KeyStatus::into).collect())
     }
 
-    pub(crate) fn break_key(&mut self, key: &str, if_token: Option<u64>) -> Result<Broken, KeyError> {
+    pub(crate) fn break_key(&mut self, key: &str, if_token: Option<u64>) -> Result<Broken, StatusError> {
         let exports = self.exports.kvlock_lock_mutex().session();
         let broken = exports.call_break(&mut self.store, self.session, key, if_token);
         self.answer(key, broken)

@@ -6,7 +6,7 @@ use crate::component::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::component::convert::{At, error_in, nanos, ttl_out, wait_left};
 use crate::component::guest::Guest;
 use crate::component::values::{ResizeId, ResizeStep, Target, WaitId};
-use crate::error::{AcquireError, KeyError, ResizeError};
+use crate::error::{AcquireError, ResizeError, StatusError};
 use crate::status::{Broken, SemaphoreStatus};
 
 impl Guest {
@@ -51,19 +51,24 @@ impl Guest {
         self.answer(name, begun)
     }
 
-    pub(crate) fn semaphore_status(&mut self, name: &str) -> Result<Option<SemaphoreStatus>, KeyError> {
+    pub(crate) fn semaphore_status(&mut self, name: &str) -> Result<Option<SemaphoreStatus>, StatusError> {
         let status = self.exports.kvlock_lock_semaphore().call_status(&mut self.store, self.session, name);
         let status: Option<wit::SemaphoreStatus> = self.answer(name, status)?;
         Ok(status.map(SemaphoreStatus::from))
     }
 
-    pub(crate) fn semaphores(&mut self) -> Result<Vec<SemaphoreStatus>, KeyError> {
+    pub(crate) fn semaphores(&mut self) -> Result<Vec<SemaphoreStatus>, StatusError> {
         let listed = self.exports.kvlock_lock_semaphore().call_list(&mut self.store, self.session);
         let listed: Vec<_> = self.answer("the list of semaphores or one of them", listed)?;
         Ok(listed.into_iter().map(wit::SemaphoreStatus::into).collect())
     }
 
-    pub(crate) fn break_permit(&mut self, name: &str, permit: u32, if_token: Option<u64>) -> Result<Broken, KeyError> {
+    pub(crate) fn break_permit(
+        &mut self,
+        name: &str,
+        permit: u32,
+        if_token: Option<u64>,
+    ) -> Result<Broken, StatusError> {
         let exports = self.exports.kvlock_lock_semaphore();
         let broken = exports.call_break_permit(&mut self.store, self.session, name, permit, if_token);
         self.answer(name, broken)

@@ -7,9 +7,9 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, named_pa
 
 use super::super::StoreError;
 use super::error::{self, Trouble};
-use super::probe::{self, APPLICATION_ID, Identity, Line, Table};
+use super::probe::{self, APPLICATION_ID, Identity, OpenEntry, Table};
 use super::rows::Meta;
-use super::{Machine, rows};
+use super::{Boot, rows};
 
 /// How long a writer waits for its turn. A turn takes well under a millisecond, an fsync some more.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ const TABLES: &str = "
 
 /// What a write has to outlive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Sync {
+pub(super) enum Durability {
     /// Every process: the page cache does that.
     Processes,
     /// The machine as well, down to a power failure.
@@ -51,7 +51,7 @@ pub(super) enum Access {
     /// Reads, in one snapshot.
     Read,
     /// Writes, and takes its turn first.
-    Write(Sync),
+    Write(Durability),
 }
 
 /// How far a file was when we looked last. Should something else be at the path then, what it kept is lost.
@@ -86,9 +86,9 @@ impl Seen {
 /// A connection to the file that was at the path when it was opened.
 pub(super) struct OpenFile {
     pub(super) connection: Connection,
-    sync: Sync,
+    sync: Durability,
     /// After the connection, so that it is dropped after it.
-    line: Line,
+    line: OpenEntry,
 }
 
 impl OpenFile {
@@ -126,7 +126,7 @@ impl OpenFile {
             "DROP TABLE IF EXISTS spare",
         ] {
             let step = step.replace('?', &RESERVE.to_string());
-            self.transaction(path, Access::Write(Sync::Processes), |connection| connection.execute_batch(&step))?;
+            self.transaction(path, Access::Write(Durability::Processes), |connection| connection.execute_batch(&step))?;
         }
         Ok(())
     }
@@ -142,11 +142,11 @@ impl OpenFile {
         self.connection.transaction_with_behavior(behavior)
     }
 
-    fn set_sync(&mut self, sync: Sync) -> rusqlite::Result<()> {
+    fn set_sync(&mut self, sync: Durability) -> rusqlite::Result<()> {
         if sync != self.sync {
             self.connection.execute_batch(match sync {
-                Sync::Processes => "PRAGMA synchronous = OFF",
-                Sync::Machine => "PRAGMA synchronous = FULL",
+                Durability::Processes => "PRAGMA synchronous = OFF",
+                Durability::Machine => "PRAGMA synchronous = FULL",
             })?;
             self.sync = sync;
         }
@@ -156,7 +156,7 @@ impl OpenFile {
 
 /// Opens the file at the path as it is now, making it where there is none. `seen` is what this
 /// client saw last, if it had a file open there.
-pub(super) fn open(path: &Path, machine: &Machine, seen: Option<Seen>) -> Result<(OpenFile, Seen), Trouble> {
+pub(super) fn open(path: &Path, boot: &Boot, seen: Option<Seen>) -> Result<(OpenFile, Seen), Trouble> {
     let mut file = connect(path)?;
     let identity = file.identity();
     let found = file.transaction(path, Access::Read, |connection| {
@@ -165,14 +165,14 @@ pub(super) fn open(path: &Path, machine: &Machine, seen: Option<Seen>) -> Result
             false => Ok(None),
         }
     })?;
-    if let Some(meta) = found.filter(|meta| meta.boot == machine.boot_id && is_kept(seen, identity, meta)) {
+    if let Some(meta) = found.filter(|meta| meta.boot == boot.boot_id && is_kept(seen, identity, meta)) {
         reserve(&mut file, path);
         return Ok((file, Seen::new(identity, &meta)));
     }
     check_mark(&mut file, path)?;
-    make_tables(&mut file, path, machine, seen)?;
-    check_boot(&mut file, path, machine)?;
-    check_era(&mut file, path, machine, seen)?;
+    make_tables(&mut file, path, boot, seen)?;
+    check_boot(&mut file, path, boot)?;
+    check_era(&mut file, path, boot, seen)?;
     reserve(&mut file, path);
     let meta = rows::meta(&file.connection).map_err(|error| error::trouble(path, error))?;
     Ok((file, Seen::new(identity, &meta)))
@@ -192,7 +192,7 @@ fn connect(path: &Path) -> Result<OpenFile, Trouble> {
         drop(table);
         probe::share_journal(path).map_err(Trouble::Final)?;
         configure(&mut connection).map_err(|error| error::trouble(path, error))?;
-        return Ok(OpenFile { connection, sync: Sync::Processes, line });
+        return Ok(OpenFile { connection, sync: Durability::Processes, line });
     }
     Err(Trouble::Final(StoreError::Unavailable(format!("`{}` is being replaced all the time", path.display()))))
 }
@@ -219,7 +219,7 @@ fn check_mark(file: &mut OpenFile, path: &Path) -> Result<(), Trouble> {
     if found == APPLICATION_ID {
         return Ok(());
     }
-    let ours = file.transaction(path, Access::Write(Sync::Processes), |connection| {
+    let ours = file.transaction(path, Access::Write(Durability::Processes), |connection| {
         let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let found = mark(connection)?;
         if found == 0 && tables == 0 {
@@ -234,7 +234,7 @@ fn check_mark(file: &mut OpenFile, path: &Path) -> Result<(), Trouble> {
     }
 }
 
-fn make_tables(file: &mut OpenFile, path: &Path, machine: &Machine, seen: Option<Seen>) -> Result<(), Trouble> {
+fn make_tables(file: &mut OpenFile, path: &Path, boot: &Boot, seen: Option<Seen>) -> Result<(), Trouble> {
     let layout = |connection: &Connection| pragma(connection, "user_version");
     match layout(&file.connection).map_err(|error| error::trouble(path, error))? {
         LAYOUT => return Ok(()),
@@ -245,14 +245,13 @@ fn make_tables(file: &mut OpenFile, path: &Path, machine: &Machine, seen: Option
         }
     }
     let inode = file.identity().inode as i64;
-    file.transaction(path, Access::Write(Sync::Processes), |connection| {
+    file.transaction(path, Access::Write(Durability::Processes), |connection| {
         // Unless another process has made them since we looked.
         if layout(connection)? == 0 {
             connection.execute_batch(TABLES)?;
-            let era = machine.wall_nanos().max(seen.map_or(1, Seen::next_era));
-            let lost = seen.map(|_| machine.boot_nanos());
-            connection
-                .execute("INSERT INTO meta VALUES (?, 0, ?, ?, ?)", (era, machine.boot_id.as_str(), inode, lost))?;
+            let era = boot.wall_nanos().max(seen.map_or(1, Seen::next_era));
+            let lost = seen.map(|_| boot.boot_nanos());
+            connection.execute("INSERT INTO meta VALUES (?, 0, ?, ?, ?)", (era, boot.boot_id.as_str(), inode, lost))?;
             connection.pragma_update(None, "user_version", LAYOUT)?;
         }
         Ok(())
@@ -268,9 +267,9 @@ fn reserve(file: &mut OpenFile, path: &Path) {
 }
 
 /// After a reboot: counts the expiries anew, and jumps past the numbers that the last boot may have forgotten.
-fn check_boot(file: &mut OpenFile, path: &Path, machine: &Machine) -> Result<(), Trouble> {
+fn check_boot(file: &mut OpenFile, path: &Path, boot: &Boot) -> Result<(), Trouble> {
     let meta = rows::meta(&file.connection).map_err(|error| error::trouble(path, error))?;
-    if meta.boot == machine.boot_id {
+    if meta.boot == boot.boot_id {
         return Ok(());
     }
     let state: String = file
@@ -280,11 +279,11 @@ fn check_boot(file: &mut OpenFile, path: &Path, machine: &Machine) -> Result<(),
     if state != "ok" {
         return Err(Trouble::Final(error::damaged(&path.display(), &state)));
     }
-    file.transaction(path, Access::Write(Sync::Machine), |connection| {
-        if rows::meta(connection)?.boot == machine.boot_id {
+    file.transaction(path, Access::Write(Durability::Machine), |connection| {
+        if rows::meta(connection)?.boot == boot.boot_id {
             return Ok(());
         }
-        let (boot_now, wall_now) = (machine.boot_nanos(), machine.wall_nanos());
+        let (boot_now, wall_now) = (boot.boot_nanos(), boot.wall_nanos());
         // A wall clock that was set back must not prolong anything: no more than the ttl asked for.
         connection.execute(
             "UPDATE entries SET ends = :boot + min(wall_ends - :wall, ttl) WHERE ends IS NOT NULL",
@@ -292,20 +291,20 @@ fn check_boot(file: &mut OpenFile, path: &Path, machine: &Machine) -> Result<(),
         )?;
         connection.execute(
             "UPDATE meta SET boot = :boot, lost = NULL, number = max(number, :wall - era)",
-            named_params! { ":boot": machine.boot_id, ":wall": wall_now },
+            named_params! { ":boot": boot.boot_id, ":wall": wall_now },
         )?;
         Ok(())
     })
 }
 
 /// A file that took the place of one we had open, or that is a copy of the one it says it is, is another era.
-fn check_era(file: &mut OpenFile, path: &Path, machine: &Machine, seen: Option<Seen>) -> Result<(), Trouble> {
+fn check_era(file: &mut OpenFile, path: &Path, boot: &Boot, seen: Option<Seen>) -> Result<(), Trouble> {
     let identity = file.identity();
     let meta = rows::meta(&file.connection).map_err(|error| error::trouble(path, error))?;
     if is_kept(seen, identity, &meta) {
         return Ok(());
     }
-    file.transaction(path, Access::Write(Sync::Processes), |connection| {
+    file.transaction(path, Access::Write(Durability::Processes), |connection| {
         let meta = rows::meta(connection)?;
         if is_kept(seen, identity, &meta) {
             return Ok(());
@@ -314,9 +313,9 @@ fn check_era(file: &mut OpenFile, path: &Path, machine: &Machine, seen: Option<S
         // The copy's own numbers may have been given out before; those of a file made afresh by another client not.
         let is_fresh = meta.inode == inode && seen.is_none_or(|seen| meta.era >= seen.next_era());
         let after = now.next_era().max(seen.map_or(0, Seen::next_era));
-        let era = if is_fresh { meta.era } else { machine.wall_nanos().max(after) };
+        let era = if is_fresh { meta.era } else { boot.wall_nanos().max(after) };
         // The entries and the counter stay: a key's numbers go on growing, and `era + number` with them.
-        connection.execute("UPDATE meta SET era = ?, inode = ?, lost = ?", (era, inode, machine.boot_nanos()))?;
+        connection.execute("UPDATE meta SET era = ?, inode = ?, lost = ?", (era, inode, boot.boot_nanos()))?;
         Ok(())
     })
 }

@@ -38,7 +38,7 @@ use std::time::{Duration, SystemTime};
 use rusqlite::Connection;
 
 use self::error::Trouble;
-use self::file::{Access, OpenFile, Seen, Sync};
+use self::file::{Access, Durability, OpenFile, Seen};
 use self::rows::Meta;
 use super::{
     DeleteOutcome, Entry, EraInfo, Finding, KvStore, Severity, StoreError, Ttl, Version, WriteOutcome, check_key,
@@ -50,9 +50,9 @@ use crate::fork::PerProcess;
 /// A disk with less room in bytes is called full.
 const LEAST_ROOM: u64 = 1 << 20;
 
-/// What a local store has to know of the machine. Tests make their own.
+/// What a local store knows of the running system. Tests make their own.
 #[derive(Clone)]
-pub struct Machine {
+pub struct Boot {
     /// Measures the ttls; starts anew when the machine does.
     pub clock: Arc<dyn Clock>,
     /// Another one after each boot.
@@ -61,12 +61,12 @@ pub struct Machine {
     pub wall: fn() -> Duration,
 }
 
-impl Machine {
-    /// The machine we are on.
+impl Boot {
+    /// Returns the boot of the machine that runs this process.
     pub fn here() -> Self {
         // Where /proc is missing there is one boot as far as we know: expiries are then never counted anew.
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        Machine { clock: Arc::new(BootClock), boot_id: boot_id.trim().into(), wall }
+        Boot { clock: Arc::new(BootClock), boot_id: boot_id.trim().into(), wall }
     }
 
     /// The boot clock in the nanoseconds that the file has: enough for 292 years.
@@ -93,7 +93,7 @@ fn nanos(duration: Duration) -> i64 {
 /// One `Local` may be used by any number of threads, which take turns.
 pub struct Local {
     path: PathBuf,
-    machine: Machine,
+    boot: Boot,
     /// A connection to a file must not be carried into a fork (SQLite, "How To Corrupt An SQLite Database File", 2.6).
     slot: PerProcess<Mutex<Slot>>,
 }
@@ -114,21 +114,21 @@ impl Local {
     /// [`StoreError::Rejected`] where it may not be read and written. [`StoreError::Unavailable`] where others keep the
     /// file locked.
     pub fn open(path: impl AsRef<Path>) -> Result<Local, StoreError> {
-        Local::with_machine(path, Machine::here())
+        Local::with_boot(path, Boot::here())
     }
 
     /// Like [`open`](Self::open), with another clock to measure ttls by. All clients of a file must use the same one.
     pub fn with_clock(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Local, StoreError> {
-        Local::with_machine(path, Machine { clock, ..Machine::here() })
+        Local::with_boot(path, Boot { clock, ..Boot::here() })
     }
 
-    /// Like [`open`](Self::open), on a machine made up.
-    pub fn with_machine(path: impl AsRef<Path>, machine: Machine) -> Result<Local, StoreError> {
+    /// Like [`open`](Self::open), with a given boot.
+    pub fn with_boot(path: impl AsRef<Path>, boot: Boot) -> Result<Local, StoreError> {
         let path = path.as_ref();
         // Absolute, so that a later change of folder does not matter, and so that SQLite takes no name for a URI.
         let path = std::path::absolute(path)
             .map_err(|error| StoreError::Invalid(format!("the path `{}`: {error}", path.display())))?;
-        let local = Local { path, machine, slot: PerProcess::new(Mutex::default()) };
+        let local = Local { path, boot, slot: PerProcess::new(Mutex::default()) };
         local.with_slot(|slot| slot.file(&local).map(drop))?;
         Ok(local)
     }
@@ -143,7 +143,11 @@ impl Local {
     }
 
     /// Runs `act` as one transaction that has to outlive what `sync` says.
-    fn write<T>(&self, sync: Sync, act: impl Fn(&Connection, &Meta) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+    fn write<T>(
+        &self,
+        sync: Durability,
+        act: impl Fn(&Connection, &Meta) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
         self.with_slot(|slot| slot.transaction(self, Access::Write(sync), &act))
     }
 
@@ -161,12 +165,12 @@ impl Local {
     /// Sweeps expired entries out now and then. That it fails concerns nobody: on a full disk it may.
     fn sweep_after(&self, outcome: WriteOutcome) {
         if matches!(outcome, WriteOutcome::Written(version) if rows::calls_for_a_sweep(version)) {
-            let _ = self.write(Sync::Processes, |connection, _| rows::sweep(connection, &self.machine));
+            let _ = self.write(Durability::Processes, |connection, _| rows::sweep(connection, &self.boot));
         }
     }
 
     /// What a change to the entry under a key has to outlive: as much as the entry does.
-    fn sync(&self, key: &str) -> Result<Sync, StoreError> {
+    fn sync(&self, key: &str) -> Result<Durability, StoreError> {
         self.read(|connection, _| rows::sync(connection, key))
     }
 
@@ -205,7 +209,7 @@ impl Slot {
         let open = self.file.take().filter(|file| probe::identity(&local.path) == Some(file.identity()));
         let (file, seen) = match (open, self.seen) {
             (Some(file), Some(seen)) => (file, seen),
-            _ => file::open(&local.path, &local.machine, self.seen)?,
+            _ => file::open(&local.path, &local.boot, self.seen)?,
         };
         self.seen = Some(seen);
         Ok((self.file.insert(file), seen))
@@ -221,19 +225,19 @@ impl std::fmt::Debug for Local {
 impl KvStore for Local {
     fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         check_key(key)?;
-        self.read(|connection, _| rows::get(connection, key, &self.machine))
+        self.read(|connection, _| rows::get(connection, key, &self.boot))
     }
 
     fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
         keys.iter().try_for_each(|key| check_key(key))?;
-        self.read(|connection, _| keys.iter().map(|key| rows::get(connection, key, &self.machine)).collect())
+        self.read(|connection, _| keys.iter().map(|key| rows::get(connection, key, &self.boot)).collect())
     }
 
     fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError> {
         check_key(key)?;
         check_value(value)?;
-        let stay = rows::Stay::new(ttl);
-        let add = || self.write(stay.sync(), |connection, _| rows::add(connection, key, value, stay, &self.machine));
+        let stay = rows::StoredTtl::new(ttl);
+        let add = || self.write(stay.sync(), |connection, _| rows::add(connection, key, value, stay, &self.boot));
         let mut outcome = add()?;
         if outcome.is_none() {
             self.with_slot(|slot| slot.file(self)?.0.make_room(&self.path))?;
@@ -249,10 +253,10 @@ impl KvStore for Local {
     fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
         check_key(key)?;
         check_value(value)?;
-        let stay = rows::Stay::new(ttl);
+        let stay = rows::StoredTtl::new(ttl);
         let sync = stay.sync().max(self.sync(key)?);
         let outcome = self.write(sync, |connection, meta| match meta.is_era_of(if_version) {
-            true => rows::replace(connection, key, value, stay, if_version, &self.machine),
+            true => rows::replace(connection, key, value, stay, if_version, &self.boot),
             false => Ok(WriteOutcome::Conflict(None)),
         })?;
         self.sweep_after(outcome);
@@ -262,7 +266,7 @@ impl KvStore for Local {
     fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
         check_key(key)?;
         self.write(self.sync(key)?, |connection, meta| match meta.is_era_of(if_version) {
-            true => rows::delete(connection, key, if_version, &self.machine),
+            true => rows::delete(connection, key, if_version, &self.boot),
             false => Ok(DeleteOutcome::Conflict(None)),
         })
     }
@@ -317,13 +321,13 @@ impl Local {
                 ..self.finding("era", Severity::Ok, format!("{}, {} writes so far", meta.era, meta.number))
             },
         ];
-        findings.push(match self.machine.boot_id.is_empty() {
+        findings.push(match self.boot.boot_id.is_empty() {
             true => self.finding(
                 "clock",
                 Severity::Warning,
                 "no boot id: mount /proc, or entries may outlast their ttl after a reboot".into(),
             ),
-            false => self.finding("clock", Severity::Ok, format!("boot clock, boot {}", self.machine.boot_id)),
+            false => self.finding("clock", Severity::Ok, format!("boot clock, boot {}", self.boot.boot_id)),
         });
         findings
     }
@@ -331,7 +335,7 @@ impl Local {
     /// For how long nothing was lost, where that happened at this time of the boot clock.
     fn lossless_for(&self, lost: Option<i64>) -> Duration {
         lost.map_or(Duration::MAX, |lost| {
-            Duration::from_nanos(self.machine.boot_nanos().saturating_sub(lost).max(0).unsigned_abs())
+            Duration::from_nanos(self.boot.boot_nanos().saturating_sub(lost).max(0).unsigned_abs())
         })
     }
 

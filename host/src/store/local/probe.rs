@@ -46,7 +46,7 @@ static OPEN: Mutex<Option<HashMap<Identity, usize>>> = Mutex::new(None);
 pub(super) struct Table(MutexGuard<'static, Option<HashMap<Identity, usize>>>);
 
 /// A line in the table; a connection's owner drops it after the connection.
-pub(super) struct Line(pub(super) Identity);
+pub(super) struct OpenEntry(pub(super) Identity);
 
 impl Table {
     pub(super) fn lock() -> Self {
@@ -92,13 +92,13 @@ impl Table {
     }
 
     /// Notes a connection. Call it with the table still locked since [`look`](Self::look).
-    pub(super) fn note(&mut self, identity: Identity) -> Line {
+    pub(super) fn note(&mut self, identity: Identity) -> OpenEntry {
         *self.count(identity) += 1;
-        Line(identity)
+        OpenEntry(identity)
     }
 }
 
-impl Drop for Line {
+impl Drop for OpenEntry {
     fn drop(&mut self) {
         let mut table = Table::lock();
         let count = table.count(self.0);

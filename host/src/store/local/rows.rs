@@ -6,8 +6,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::super::{DeleteOutcome, Entry, Ttl, Version, WriteOutcome};
-use super::file::Sync;
-use super::{Machine, nanos};
+use super::file::Durability;
+use super::{Boot, nanos};
 
 /// A longer ttl is for ever, so that no sum of nanoseconds leaves an i64.
 const LONGEST: Duration = Duration::from_secs(50 * 365 * 86400);
@@ -39,20 +39,20 @@ impl Meta {
 
 /// A ttl as the file has it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Stay(Option<i64>);
+pub(super) struct StoredTtl(Option<i64>);
 
-impl Stay {
+impl StoredTtl {
     pub(super) fn new(ttl: Ttl) -> Self {
         match ttl {
-            Ttl::After(ttl) if ttl <= LONGEST => Stay(Some(nanos(ttl))),
-            Ttl::After(_) | Ttl::Forever => Stay(None),
+            Ttl::After(ttl) if ttl <= LONGEST => StoredTtl(Some(nanos(ttl))),
+            Ttl::After(_) | Ttl::Forever => StoredTtl(None),
         }
     }
 
-    pub(super) fn sync(self) -> Sync {
+    pub(super) fn sync(self) -> Durability {
         match self.0 {
-            Some(ttl) if ttl < nanos(LASTING) => Sync::Processes,
-            _ => Sync::Machine,
+            Some(ttl) if ttl < nanos(LASTING) => Durability::Processes,
+            _ => Durability::Machine,
         }
     }
 }
@@ -68,15 +68,15 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
 }
 
 /// What a change to the present entry has to outlive: as much as the entry.
-pub(super) fn sync(connection: &Connection, key: &str) -> rusqlite::Result<Sync> {
+pub(super) fn sync(connection: &Connection, key: &str) -> rusqlite::Result<Durability> {
     let ttl = connection
         .prepare_cached("SELECT ttl FROM entries WHERE key = ?")?
         .query_row([key], |row| row.get(0))
         .optional()?;
-    Ok(ttl.map_or(Sync::Processes, |ttl| Stay(ttl).sync()))
+    Ok(ttl.map_or(Durability::Processes, |ttl| StoredTtl(ttl).sync()))
 }
 
-pub(super) fn get(connection: &Connection, key: &str, machine: &Machine) -> rusqlite::Result<Option<Entry>> {
+pub(super) fn get(connection: &Connection, key: &str, boot: &Boot) -> rusqlite::Result<Option<Entry>> {
     // One statement, hence one snapshot of era and entry.
     let mut statement =
         connection.prepare_cached("SELECT era, entries.number, ends, value FROM entries JOIN meta WHERE key = ?")?;
@@ -85,7 +85,7 @@ pub(super) fn get(connection: &Connection, key: &str, machine: &Machine) -> rusq
             Ok((version(row.get(0)?, row.get(1)?), row.get::<_, Option<i64>>(2)?, row.get::<_, Vec<u8>>(3)?))
         })
         .optional()?;
-    let now = machine.boot_nanos();
+    let now = boot.boot_nanos();
     Ok(row.filter(|(_, ends, _)| is_live(*ends, now)).map(|(version, ends, value)| {
         let left = ends.map_or(Ttl::Forever, |ends| Ttl::After(Duration::from_nanos((ends - now).unsigned_abs())));
         Entry { value, version, time_left: Some(left) }
@@ -97,16 +97,16 @@ pub(super) fn add(
     connection: &Connection,
     key: &str,
     value: &[u8],
-    stay: Stay,
-    machine: &Machine,
+    stay: StoredTtl,
+    boot: &Boot,
 ) -> rusqlite::Result<Option<WriteOutcome>> {
-    if let Some(version) = present(connection, key, machine)? {
+    if let Some(version) = present(connection, key, boot)? {
         return Ok(Some(WriteOutcome::Conflict(Some(version))));
     }
     let free: i64 = connection.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| row.get(0))?;
     match free < FREE_PAGES {
         true => Ok(None),
-        false => Ok(Some(WriteOutcome::Written(put(connection, key, value, stay, machine)?))),
+        false => Ok(Some(WriteOutcome::Written(put(connection, key, value, stay, boot)?))),
     }
 }
 
@@ -114,14 +114,14 @@ pub(super) fn replace(
     connection: &Connection,
     key: &str,
     value: &[u8],
-    stay: Stay,
+    stay: StoredTtl,
     if_version: Version,
-    machine: &Machine,
+    boot: &Boot,
 ) -> rusqlite::Result<WriteOutcome> {
-    match present(connection, key, machine)? {
+    match present(connection, key, boot)? {
         None => Ok(WriteOutcome::Absent),
         Some(version) if version != if_version => Ok(WriteOutcome::Conflict(Some(version))),
-        Some(_) => Ok(WriteOutcome::Written(put(connection, key, value, stay, machine)?)),
+        Some(_) => Ok(WriteOutcome::Written(put(connection, key, value, stay, boot)?)),
     }
 }
 
@@ -129,9 +129,9 @@ pub(super) fn delete(
     connection: &Connection,
     key: &str,
     if_version: Version,
-    machine: &Machine,
+    boot: &Boot,
 ) -> rusqlite::Result<DeleteOutcome> {
-    match present(connection, key, machine)? {
+    match present(connection, key, boot)? {
         None => Ok(DeleteOutcome::Absent),
         Some(version) if version != if_version => Ok(DeleteOutcome::Conflict(Some(version))),
         Some(_) => {
@@ -142,13 +142,13 @@ pub(super) fn delete(
 }
 
 /// The version of the entry that is there and has not expired.
-fn present(connection: &Connection, key: &str, machine: &Machine) -> rusqlite::Result<Option<Version>> {
+fn present(connection: &Connection, key: &str, boot: &Boot) -> rusqlite::Result<Option<Version>> {
     let mut statement =
         connection.prepare_cached("SELECT era, entries.number, ends FROM entries JOIN meta WHERE key = ?")?;
     let row = statement
         .query_row([key], |row| Ok((version(row.get(0)?, row.get(1)?), row.get::<_, Option<i64>>(2)?)))
         .optional()?;
-    let now = machine.boot_nanos();
+    let now = boot.boot_nanos();
     Ok(row.filter(|(_, ends)| is_live(*ends, now)).map(|(version, _)| version))
 }
 
@@ -156,15 +156,15 @@ fn put(
     connection: &Connection,
     key: &str,
     value: &[u8],
-    Stay(ttl): Stay,
-    machine: &Machine,
+    StoredTtl(ttl): StoredTtl,
+    boot: &Boot,
 ) -> rusqlite::Result<Version> {
     let (era, number): (i64, i64) = connection
         .prepare_cached("UPDATE meta SET number = number + 1 RETURNING era, number")?
         .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let now = machine.boot_nanos();
+    let now = boot.boot_nanos();
     let ends = ttl.map(|ttl| now.saturating_add(ttl));
-    let wall_ends = ttl.map(|ttl| machine.wall_nanos().saturating_add(ttl));
+    let wall_ends = ttl.map(|ttl| boot.wall_nanos().saturating_add(ttl));
     connection
         .prepare_cached(
             "INSERT OR REPLACE INTO entries (key, number, ttl, ends, wall_ends, value) VALUES (?, ?, ?, ?, ?, ?)",
@@ -179,10 +179,10 @@ pub(super) fn calls_for_a_sweep(version: Version) -> bool {
 }
 
 /// Removes expired rows: by itself and not with a write, because it changes pages that the write need not.
-pub(super) fn sweep(connection: &Connection, machine: &Machine) -> rusqlite::Result<()> {
+pub(super) fn sweep(connection: &Connection, boot: &Boot) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM entries WHERE key IN (SELECT key FROM entries WHERE ends <= ? LIMIT ?)")?
-        .execute((machine.boot_nanos(), SWEEP_MOST))?;
+        .execute((boot.boot_nanos(), SWEEP_MOST))?;
     Ok(())
 }
 

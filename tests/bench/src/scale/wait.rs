@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use kvlock::store::{KvStore, Memcached};
-use kvlock::{Acquisition, Client, Lock, Poll};
+use kvlock::{AcquirePoll, Acquisition, Client, Lock};
 use kvlock_tests::Table;
 use serde::{Deserialize, Serialize};
 
@@ -133,8 +133,8 @@ fn poll_all(waiting: &mut [Acquisition], length: Duration) -> Result<()> {
         let Some(Reverse((at, n))) = due.pop() else { return Ok(()) };
         std::thread::sleep(at.saturating_sub(started.elapsed()));
         match waiting[n].poll()? {
-            Poll::Pending { pause, .. } => due.push(Reverse((started.elapsed() + pause, n))),
-            Poll::Ready(_) => ensure!(false, "the key is held by somebody else"),
+            AcquirePoll::Pending { pause, .. } => due.push(Reverse((started.elapsed() + pause, n))),
+            AcquirePoll::Ready(_) => ensure!(false, "the key is held by somebody else"),
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kvlock::{AcquireError, Acquisition, Grant, GrantError, Poll, Released, Session, Validity};
+use kvlock::{AcquireError, AcquirePoll, Acquisition, Grant, GrantError, Released, Session, Validity};
 use kvlock_store_model::surely;
 
 use super::board::Board;
@@ -93,13 +93,13 @@ impl Player {
     pub(crate) fn poll(&mut self, board: &Board) -> Result<(), Promise> {
         let Some(mut wait) = self.wait.take() else { return Ok(()) };
         match wait.acquisition.poll() {
-            Ok(Poll::Pending { pause, .. }) => {
+            Ok(AcquirePoll::Pending { pause, .. }) => {
                 wait.due = board.now() + pause;
                 let overdue = wait.limit.is_some_and(|limit| wait.due > wait.began + limit + Duration::from_secs(60));
                 self.wait = Some(wait);
                 if overdue { Err(Promise::WaitsAsAsked) } else { Ok(()) }
             }
-            Ok(Poll::Ready(grant)) => self.granted(board, &wait, grant),
+            Ok(AcquirePoll::Ready(grant)) => self.granted(board, &wait, grant),
             Err(error) => {
                 board.tell(|| format!("{} is told: {error}", self.number));
                 match error {

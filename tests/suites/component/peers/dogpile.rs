@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvlock::Poll;
+use kvlock::AcquirePoll;
 use kvlock::clock::Clock;
 
 use crate::world::{World, busy, millis, secs};
@@ -38,7 +38,7 @@ fn a_lock_that_gets_free_after_hours_is_taken_within_the_interval() {
     let mut wait = two.lock("k").interval(millis(50)).begin().unwrap();
     let end = world.clock.now() + secs(4 * 3600);
     while world.clock.now() < end {
-        let Ok(Poll::Pending { pause, .. }) = wait.poll() else { panic!("it is held") };
+        let Ok(AcquirePoll::Pending { pause, .. }) = wait.poll() else { panic!("it is held") };
         assert!(pause <= millis(50), "{pause:?}");
         // Nothing changes from one pause to the next; most are left out.
         world.clock.advance(pause.max(secs(60)));

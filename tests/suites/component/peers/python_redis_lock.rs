@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kvlock::clock::Clock;
-use kvlock::{Client, Keep, Poll, Validity, store::Memory};
+use kvlock::{AcquirePoll, AutoRenew, Client, Validity, store::Memory};
 
 use crate::world::{World, busy, millis, refused, secs};
 
@@ -24,8 +24,8 @@ fn a_wait_does_not_begin_anew_when_others_are_faster() {
         }
         held = Some(fast.lock("k").acquire().unwrap());
         match wait.poll() {
-            Ok(Poll::Pending { pause, .. }) => world.clock.advance(pause),
-            Ok(Poll::Ready(_)) => panic!("it is held by the fast one"),
+            Ok(AcquirePoll::Pending { pause, .. }) => world.clock.advance(pause),
+            Ok(AcquirePoll::Ready(_)) => panic!("it is held by the fast one"),
             Err(error) => break error,
         }
     };
@@ -40,7 +40,7 @@ fn a_wait_does_not_begin_anew_when_others_are_faster() {
 fn the_thread_that_renews_survives_errors_and_tells_a_loss() {
     let store = Memory::default();
     let session = Client::with_store(store.clone()).session().open().unwrap();
-    let kept = session.lock("k").lease(secs(2)).acquire().unwrap().keep(Keep::default());
+    let kept = session.lock("k").lease(secs(2)).acquire().unwrap().auto_renew(AutoRenew::default());
     let until = |what: &dyn Fn() -> bool| {
         let began = Instant::now();
         while !what() {
@@ -63,14 +63,14 @@ fn after_a_loss_the_session_acquires_and_keeps_anew() {
     let store = Memory::default();
     let client = Client::with_store(store.clone());
     let session = client.session().open().unwrap();
-    let kept = session.lock("k").lease(millis(300)).acquire().unwrap().keep(Keep::default());
+    let kept = session.lock("k").lease(millis(300)).acquire().unwrap().auto_renew(AutoRenew::default());
     store.down();
     while kept.lost().is_none() {
         std::thread::sleep(millis(5));
     }
     assert!(kept.release().is_err());
     store.up();
-    let again = session.lock("k").lease(secs(5)).acquire().unwrap().keep(Keep::default());
+    let again = session.lock("k").lease(secs(5)).acquire().unwrap().auto_renew(AutoRenew::default());
     assert!(again.lost().is_none());
     again.release().unwrap();
     let other = client.session().open().unwrap();
@@ -85,7 +85,7 @@ fn a_dead_waiter_takes_nobodys_turn() {
     let sessions = ["dies", "lives"].map(|name| world.session(name));
     let mut waits = sessions.iter().map(|session| session.lock("k").begin().unwrap()).collect::<Vec<_>>();
     for wait in &mut waits {
-        assert!(matches!(wait.poll(), Ok(Poll::Pending { .. })));
+        assert!(matches!(wait.poll(), Ok(AcquirePoll::Pending { .. })));
     }
     held.release().unwrap();
     let freed = world.clock.now();

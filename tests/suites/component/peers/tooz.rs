@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use kvlock::store::Op;
-use kvlock::{Client, GrantError, Keep};
+use kvlock::{AutoRenew, Client, GrantError};
 
 use super::assert_undisturbed;
 use crate::world::{Meddler, World, busy, millis, refused, secs};
@@ -52,7 +52,8 @@ fn a_kept_lock_is_renewed_whatever_is_released_meanwhile() {
     let client = Client::connect("memory:").unwrap();
     let session = client.session().open().unwrap();
     let lease = millis(900);
-    let keep = |key: usize| session.lock(key.to_string()).lease(lease).acquire().unwrap().keep(Keep::default());
+    let keep =
+        |key: usize| session.lock(key.to_string()).lease(lease).acquire().unwrap().auto_renew(AutoRenew::default());
     let mut kept: Vec<_> = (0..8).map(keep).collect();
     while kept.len() > 1 {
         std::thread::sleep(lease / 3);
@@ -68,8 +69,8 @@ fn who_loses_the_lock_is_told() {
     let client = Client::connect("memory:").unwrap();
     let (leader, other) = (client.session().open().unwrap(), client.session().open().unwrap());
     let (sender, told) = mpsc::channel();
-    let keep = Keep::default().on_lost(move |loss| sender.send(loss.to_string()).unwrap());
-    let kept = leader.lock("k").lease(millis(600)).acquire().unwrap().keep(keep);
+    let keep = AutoRenew::default().on_lost(move |loss| sender.send(loss.to_string()).unwrap());
+    let kept = leader.lock("k").lease(millis(600)).acquire().unwrap().auto_renew(keep);
     other.break_lock("k").unwrap().ended().unwrap();
     told.recv_timeout(Duration::from_secs(20)).unwrap();
     assert!(kept.lost().is_some());

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::{Op, Ttl};
-use kvlock::{AcquireError, GrantError, KeyState, Released, WithLockError, Work};
+use kvlock::{AcquireError, GrantError, KeyState, Released, WithLockError, WorkOutcome};
 
 use super::assert_undisturbed;
 use crate::world::{Meddler, World, busy_with, refused, secs};
@@ -59,7 +59,7 @@ fn a_conflict_retry_of_a_contended_lock_is_over_when_its_wait_is() {
     let _held = world.session("one").lock("k").lease(Ttl::Forever).acquire().unwrap();
     let two = world.session("two");
     let (result, took) =
-        world.timed(|| two.conflict_retry("k").wait(secs(1)).run(|_| Work::<(), ()>::Conflict(())).is_err());
+        world.timed(|| two.conflict_retry("k").wait(secs(1)).run(|_| WorkOutcome::<(), ()>::Conflict(())).is_err());
     assert!(result);
     assert!(took <= secs(2), "{took:?}");
 }

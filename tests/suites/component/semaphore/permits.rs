@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use kvlock::store::{Op, Ttl};
-use kvlock::{AcquireError, Broken, Grant, GrantError, Poll, Released, Validity, WaitingFor, WithLockError};
+use kvlock::{AcquireError, AcquirePoll, Broken, Grant, GrantError, Released, Validity, WaitingFor, WithLockError};
 
 use super::{assert_unknown, exhausted, made, permits, pool, standing};
 use crate::world::{World, busy, millis, refused, secs};
@@ -70,7 +70,7 @@ fn a_waiter_gets_the_permit_that_comes_back_in_an_interval() {
     let mut wait = two.permit().interval(millis(200)).begin().unwrap();
     for _ in 0..50 {
         match wait.poll() {
-            Ok(Poll::Pending { pause, waiting_for: WaitingFor::Exhausted { .. } }) => {
+            Ok(AcquirePoll::Pending { pause, waiting_for: WaitingFor::Exhausted { .. } }) => {
                 assert!(pause <= millis(200), "{pause:?}");
                 world.clock.advance(pause);
             }

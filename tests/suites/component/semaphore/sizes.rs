@@ -75,7 +75,7 @@ fn a_semaphore_grows_at_once_and_lets_waiters_in() {
     let two = pool(&world, "two");
     let _held = permits(&one, 1);
     let mut wait = two.permit().begin().unwrap();
-    assert!(matches!(wait.poll(), Ok(kvlock::Poll::Pending { .. })));
+    assert!(matches!(wait.poll(), Ok(kvlock::AcquirePoll::Pending { .. })));
     let (grown, passed) = world.timed(|| one.make(3).run());
     assert_eq!((grown, passed), (Ok(Some(1)), Duration::ZERO));
     let _more = [wait.block().unwrap(), permits(&two, 1).remove(0)];
@@ -115,7 +115,7 @@ fn shrinking_from_five_to_two_while_four_are_held_ends_when_two_are_back_and_let
         let (size, in_use, _) = exhausted(&three);
         assert_eq!((size, in_use), (2, 4 - back));
         busy(three.permit().wait(secs(5)).acquire());
-        assert!(matches!(waiter.poll(), Ok(kvlock::Poll::Pending { .. })));
+        assert!(matches!(waiter.poll(), Ok(kvlock::AcquirePoll::Pending { .. })));
         pending_for(&world, &mut shrinking, secs(60));
         if back == 0 {
             give_back(&mut held, &numbers[1..2]);
@@ -131,7 +131,7 @@ fn shrinking_from_five_to_two_while_four_are_held_ends_when_two_are_back_and_let
     give_back(&mut held, &numbers[3..4]);
     assert_eq!(finish(&world, shrinking), Ok(Some(5)));
     assert_eq!(standing(&three), (2, vec!["one".into(), "one".into()]));
-    assert!(matches!(waiter.poll(), Ok(kvlock::Poll::Pending { .. })), "two are held of two");
+    assert!(matches!(waiter.poll(), Ok(kvlock::AcquirePoll::Pending { .. })), "two are held of two");
     give_back(&mut held, &numbers[..1]);
     assert_eq!(waiter.block().unwrap().owner(), "three");
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::{Fault, StoreError};
-use kvlock::{AcquireError, GrantError, KeyError, Poll, Released, ResizeError, ResizePoll, WaitingFor};
+use kvlock::{AcquireError, AcquirePoll, GrantError, Released, ResizeError, ResizePoll, StatusError, WaitingFor};
 
 use super::{DEFINITION, LIST, assert_unknown, exhausted, permits, pool, standing};
 use crate::world::{World, busy, refused, secs};
@@ -106,21 +106,21 @@ fn who_waits_for_a_permit_rides_out_an_outage_and_who_does_not_is_told() {
     let two = pool(&world, "two");
     let held = one.permit().lease(secs(3600)).acquire().unwrap();
     let mut wait = two.permit().begin().unwrap();
-    assert!(matches!(wait.poll(), Ok(Poll::Pending { waiting_for: WaitingFor::Exhausted { .. }, .. })));
+    assert!(matches!(wait.poll(), Ok(AcquirePoll::Pending { waiting_for: WaitingFor::Exhausted { .. }, .. })));
     world.store.down();
     for _ in 0..100 {
-        let Ok(Poll::Pending { pause, .. }) = wait.poll() else { panic!("the store is down") };
+        let Ok(AcquirePoll::Pending { pause, .. }) = wait.poll() else { panic!("the store is down") };
         world.clock.advance(pause);
     }
-    assert!(matches!(wait.poll(), Ok(Poll::Pending { waiting_for: WaitingFor::Outage(_), .. })));
+    assert!(matches!(wait.poll(), Ok(AcquirePoll::Pending { waiting_for: WaitingFor::Outage(_), .. })));
     for (wait, expected) in [(Duration::ZERO, Duration::ZERO), (secs(5), secs(5))] {
         let (outcome, passed) = world.timed(|| one.permit().wait(wait).acquire());
         let error = refused(outcome);
         assert!(matches!(&error, AcquireError::Store { error: StoreError::Unavailable(_), .. }), "{error}");
         assert_eq!(passed, expected);
     }
-    assert!(matches!(one.status(), Err(KeyError::Store(_))));
-    assert!(matches!(world.fresh_session("three").semaphores(), Err(KeyError::Store(_))));
+    assert!(matches!(one.status(), Err(StatusError::Store(_))));
+    assert!(matches!(world.fresh_session("three").semaphores(), Err(StatusError::Store(_))));
     world.store.up();
     held.release().unwrap();
     assert_eq!(wait.block().unwrap().owner(), "two");
@@ -172,7 +172,7 @@ numbers: 0
         assert!(matches!(&destroyed, ResizeError::Corrupt { .. }), "{destroyed}");
         let (status, listed) = (one.status().unwrap_err(), world.session("two").semaphores().unwrap_err());
         assert!(
-            matches!((&status, &listed), (KeyError::Corrupt { .. }, KeyError::Corrupt { .. })),
+            matches!((&status, &listed), (StatusError::Corrupt { .. }, StatusError::Corrupt { .. })),
             "{status} {listed}"
         );
         assert!(listed.to_string().contains("`the list of semaphores or one of them`"), "{listed}");
@@ -192,9 +192,9 @@ fn a_foreign_value_in_the_place_of_a_permit_is_not_handed_out_and_stops_nobody_e
     let held = permits(&one, 1);
     assert_eq!(held[0].permit(), Some(0));
     busy(one.permit().wait(secs(1)).acquire());
-    assert!(matches!(one.status(), Err(KeyError::Corrupt { .. })));
+    assert!(matches!(one.status(), Err(StatusError::Corrupt { .. })));
     assert!(matches!(one.make(1).wait(secs(1)).run(), Err(ResizeError::Corrupt { .. })));
-    assert!(matches!(one.break_permit(1), Err(KeyError::Corrupt { .. })));
+    assert!(matches!(one.break_permit(1), Err(StatusError::Corrupt { .. })));
     assert_eq!(world.store.peek("kvlock:permit:1:pool").unwrap().value, b"7");
 }
 
@@ -202,7 +202,7 @@ fn a_foreign_value_in_the_place_of_a_permit_is_not_handed_out_and_stops_nobody_e
 fn a_foreign_list_of_semaphores_is_left_as_it_is_and_stops_no_permit() {
     let (world, one) = World::with_pool(1);
     world.store.put_foreign(LIST, b"7");
-    assert!(matches!(world.session("two").semaphores(), Err(KeyError::Corrupt { .. })));
+    assert!(matches!(world.session("two").semaphores(), Err(StatusError::Corrupt { .. })));
     assert!(matches!(world.session("two").semaphore("other").make(1).run(), Err(ResizeError::Corrupt { .. })));
     assert_eq!(world.store.peek(LIST).unwrap().value, b"7");
     permits(&one, 1);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use kvlock::{Grant, KeyError, KeyState, SOFT_PATIENCE, Session, WaitingFor};
+use kvlock::{Grant, KeyState, SOFT_PATIENCE, Session, StatusError, WaitingFor};
 
 use crate::commands::run::retry::RetryArgs;
 use crate::options::args::LockArgs;
@@ -153,7 +153,7 @@ fn run_nested(runner: &Runner<'_>) -> Result<Status> {
 }
 
 /// Returns true if `kvlock run` of this key started us and still holds it: the holder has the token of our environment.
-fn is_held_by_parent(session: &Session, key: &str) -> Result<bool, KeyError> {
+fn is_held_by_parent(session: &Session, key: &str) -> Result<bool, StatusError> {
     let variable = |name| std::env::var(name).unwrap_or_default();
     if variable("KVLOCK_KEY") != key {
         return Ok(false);

@@ -1,7 +1,7 @@
 //! Running a command again that ran into a conflict.
 
 use anyhow::Result;
-use kvlock::{Session, Verdict, Work};
+use kvlock::{NextTry, Session, WorkOutcome};
 
 use crate::options::args::{LockArgs, waiting};
 use crate::options::duration::HumanDuration;
@@ -47,15 +47,15 @@ impl RetryArgs {
             let is_interrupted = ran.end.interrupted || matches!(status, Status::KilledByKey(_));
             let may_go_on = !is_interrupted && ran.end.loss.is_none() && ran.kept.lost().is_none();
             if !may_go_on || !self.retry_on.contains(&code) {
-                let work = Work::<(), ()>::Committed(());
+                let work = WorkOutcome::<(), ()>::Committed(());
                 return ran.finish(runner, |kept| retrying.report(kept.stop(), &work).map(drop));
             }
-            let verdict = retrying.report(ran.kept.stop(), &Work::<(), u8>::Conflict(code))?;
+            let verdict = retrying.report(ran.kept.stop(), &WorkOutcome::<(), u8>::Conflict(code))?;
             if let Some(group) = ran.group {
                 runner.note_left(group);
             }
             match verdict {
-                Verdict::RetryAfter(pause) => {
+                NextTry::RetryAfter(pause) => {
                     self.tell(runner, number, code, "trying again");
                     if let Err(interrupted) = wait.pause_or_interrupted(pause) {
                         // This leaves nothing behind.
@@ -63,7 +63,7 @@ impl RetryArgs {
                         return Err(interrupted);
                     }
                 }
-                Verdict::Exhausted | Verdict::Finished | Verdict::Outermost => {
+                NextTry::Exhausted | NextTry::Finished | NextTry::Outermost => {
                     self.tell(runner, number, code, "giving up");
                     return Ok(status);
                 }
