@@ -4,21 +4,33 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::clock::Clock;
+use crate::conflict_retry::ConflictRetry;
+use crate::debug::debug_fields;
 use crate::environment::Environment;
 use crate::error::ConnectError;
+use crate::lock::Lock;
 use crate::owner::ClientCore;
-use crate::session::SessionBuilder;
+use crate::semaphore::Semaphore;
+use crate::session::{Session, SessionBuilder};
+use crate::sessions::Sessions;
 use crate::store::{KvStore, Memory};
 
-/// The server that is meant where none is named.
+/// The server of a URL that names none.
 const DEFAULT_SERVER: &str = "127.0.0.1:11211";
 
-/// A store to lock in, and a clock. Cheap to clone; open a [`Session`](crate::Session) for each thread or task that
-/// locks. Its sessions, and those of its clones, stand in one line where they wait for the same key.
+/// A store to lock in, and a clock. Cheap to clone.
+///
+/// [`lock`](Self::lock), [`semaphore`](Self::semaphore) and [`conflict_retry`](Self::conflict_retry) lock for the
+/// calling thread, which is an owner of its own: threads wait for each other. What else is an owner, such as a task,
+/// opens a [`session`](Self::session). All sessions of a client and its clones that wait for one key stand in one queue.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) core: ClientCore,
+    /// A session for each thread that locks without one of its own.
+    of_threads: Arc<Sessions>,
 }
+
+debug_fields!(Client, |_|);
 
 impl Client {
     /// Takes a store by its URL: `memcached://host:port[,host:port…]`, `local:PATH` or `memory:`. The first takes
@@ -40,16 +52,24 @@ impl Client {
     }
 
     /// Takes the store that the environment names: `KVLOCK_STORE`, a URL; else `MEMCACHEDLOCK_SERVERS`,
-    /// `host:port[,host:port…]`; else memcached on 127.0.0.1:11211.
+    /// `host:port[,host:port…]`. If neither is set it takes the user's file on this machine, as the command `kvlock`
+    /// does: see [`Local::default_path`](crate::store::Local::default_path).
+    ///
+    /// # Errors
+    /// [`ConnectError::NotConfigured`] if nothing is set and there is no such file: the user has no home directory, or
+    /// the library was built without the feature `local`.
     pub fn from_env() -> Result<Self, ConnectError> {
-        let servers = || std::env::var("MEMCACHEDLOCK_SERVERS").map(|servers| format!("memcached://{servers}"));
-        let url = std::env::var("KVLOCK_STORE").or_else(|_| servers());
-        Client::connect(&url.unwrap_or_else(|_| format!("memcached://{DEFAULT_SERVER}")))
+        let named = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let servers = || named("MEMCACHEDLOCK_SERVERS").map(|servers| format!("memcached://{servers}"));
+        match named("KVLOCK_STORE").or_else(servers) {
+            Some(url) => Client::connect(&url),
+            None => default_store(),
+        }
     }
 
     /// Takes a store of your own. [`crate::store::conformance`] tests whether it is fit.
     pub fn with_store(store: impl KvStore) -> Self {
-        Client { core: ClientCore { environment: Environment::of(store), queues: Arc::default() } }
+        Client::of(ClientCore { environment: Environment::of(store), queues: Arc::default() })
     }
 
     /// Replaces the clock, for tests: see [`VirtualClock`](crate::clock::VirtualClock).
@@ -57,14 +77,14 @@ impl Client {
         self.core.environment.clock = clock;
         // All waiters of a queue count by one clock.
         self.core.queues = Arc::default();
-        self
+        Client::of(self.core)
     }
 
     /// Replaces the system's random numbers, so that a test repeats to the nanosecond. Never elsewhere: a nonce that can
     /// be guessed, or comes twice, is none.
     pub fn with_random(mut self, random: impl FnMut() -> u64 + Send + 'static) -> Self {
         self.core.environment.random = Some(Arc::new(Mutex::new(random)));
-        self
+        Client::of(self.core)
     }
 
     /// The store, to look at what is in it or whether it is fit to lock on.
@@ -72,7 +92,45 @@ impl Client {
         self.core.environment.store.as_ref()
     }
 
-    /// Begins to open a session.
+    /// Returns a lock of a key, for the calling thread: any string of 1 to 65,536 bytes.
+    ///
+    /// The thread's session has the defaults of [`session`](Self::session), is opened on first use, and is kept. What is
+    /// wrong with a key is told when the lock is acquired.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = kvlock::Client::connect("memory:")?;
+    /// let lock = client.lock("report");
+    /// let grant = lock.acquire()?;
+    /// println!("fencing token {}", grant.token());
+    /// grant.release()?;
+    /// lock.acquire()?.release()?; // the same lock again
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lock(&self, key: impl AsRef<str>) -> Lock {
+        self.of_this_thread().lock(key)
+    }
+
+    /// Returns a semaphore, whether or not it is there, for the calling thread: see [`lock`](Self::lock).
+    pub fn semaphore(&self, name: impl Into<String>) -> Semaphore {
+        self.of_this_thread().semaphore(name)
+    }
+
+    /// Begins to try work that may run into a conflict, for the calling thread: see [`lock`](Self::lock).
+    pub fn conflict_retry(&self, key: impl AsRef<str>) -> ConflictRetry {
+        self.of_this_thread().conflict_retry(key)
+    }
+
+    fn of_this_thread(&self) -> Session {
+        self.of_threads.of_defaults()
+    }
+
+    fn of(core: ClientCore) -> Self {
+        Client { of_threads: Arc::new(Sessions::new(SessionBuilder::new(core.clone()))), core }
+    }
+
+    /// Begins to open a session: an owner of its own, with a name, a namespace and a quarantine.
     pub fn session(&self) -> SessionBuilder {
         SessionBuilder::new(self.core.clone())
     }
@@ -97,6 +155,19 @@ fn memcached(url: &str, _: &str) -> Result<Client, ConnectError> {
 fn local(url: &str, path: PathBuf) -> Result<Client, ConnectError> {
     let store = crate::store::Local::open(path);
     store.map(Client::with_store).map_err(|error| ConnectError::Store { url: url.to_string(), error })
+}
+
+#[cfg(feature = "local")]
+fn default_store() -> Result<Client, ConnectError> {
+    let path = crate::store::Local::default_path();
+    let path = path.map_err(|error| ConnectError::NotConfigured { reason: error.to_string() })?;
+    local(&format!("local:{}", path.display()), path)
+}
+
+#[cfg(not(feature = "local"))]
+fn default_store() -> Result<Client, ConnectError> {
+    let reason = "the local store is not built in (feature `local`)".to_string();
+    Err(ConnectError::NotConfigured { reason })
 }
 
 #[cfg(not(feature = "local"))]

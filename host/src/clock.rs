@@ -29,6 +29,7 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 /// The system's `CLOCK_BOOTTIME`, which unlike [`std::time::Instant`] on Linux counts the time that the machine was
 /// suspended.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::exhaustive_structs, reason = "it has no parts")]
 pub struct BootClock;
 
 impl Clock for BootClock {

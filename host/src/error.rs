@@ -1,8 +1,14 @@
 //! What can go wrong, one type per operation. Every message names the key, the cause and the next step.
+//!
+//! Every error has a [`kind`](AcquireError::kind) and tells by [`retry`](AcquireError::retry) if the same call may help.
+//! The error of a store is the [`source`](std::error::Error::source) of the error that it caused: print an error with
+//! its causes.
 
 use std::time::Duration;
 
 use crate::holder::{Holder, WaitingFor};
+use crate::kind::kinds;
+pub use crate::kind::{ErrorKind, Retry};
 use crate::status::SemaphoreStatus;
 use crate::store::StoreError;
 use crate::text::{permits, seconds, shown};
@@ -19,12 +25,19 @@ pub enum ConnectError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The environment names no store, and there is no default.
+    #[error("no store is configured, and {reason}: set KVLOCK_STORE to a URL")]
+    NotConfigured {
+        /// Why there is no default.
+        reason: String,
+    },
     /// The store could not be opened.
-    #[error("cannot open `{}`: {error}", url.escape_debug())]
+    #[error("cannot open `{}`: {}", url.escape_debug(), error.headline())]
     Store {
         /// The URL as given.
         url: String,
         /// What the store says.
+        #[source]
         error: StoreError,
     },
 }
@@ -106,11 +119,12 @@ pub enum AcquireError {
     #[error("{0}")]
     Invalid(String),
     /// The store failed.
-    #[error("`{}`: {error}", shown(.key))]
+    #[error("`{}`: {}", shown(.key), error.headline())]
     Store {
         /// The key.
         key: String,
         /// What the store says.
+        #[source]
         error: StoreError,
     },
     /// The component failed, which is a bug; the session cannot be used any more.
@@ -145,11 +159,12 @@ pub enum GrantError {
     #[error("{0}")]
     Invalid(String),
     /// The store failed; the grant stands until its validity ends.
-    #[error("`{}`: {error}; unless released it ends with its lease", shown(.key))]
+    #[error("`{}` ends with its lease unless renewed or released: {}", shown(.key), error.headline())]
     Store {
         /// The key.
         key: String,
         /// What the store says.
+        #[source]
         error: StoreError,
     },
     /// The component failed, which is a bug; the session cannot be used any more.
@@ -181,7 +196,7 @@ pub enum StatusError {
     #[error("{0}")]
     Invalid(String),
     /// The store failed.
-    #[error(transparent)]
+    #[error("{}", .0.headline())]
     Store(#[from] StoreError),
     /// The component failed, which is a bug; the session cannot be used any more.
     #[error("the lock component failed: {0}")]
@@ -229,11 +244,12 @@ pub enum ResizeError {
     #[error("{0}")]
     Invalid(String),
     /// The store failed. After an unknown outcome the size may be the new one; asking again is safe.
-    #[error("semaphore `{}`: {error}", shown(.name))]
+    #[error("semaphore `{}`: {}", shown(.name), error.headline())]
     Store {
         /// The semaphore.
         name: String,
         /// What the store says.
+        #[source]
         error: StoreError,
     },
     /// The component failed, which is a bug; the session cannot be used any more.
@@ -254,13 +270,95 @@ pub enum WithLockError<T> {
     #[error(transparent)]
     Acquire(AcquireError),
     /// The function ran, and the lock was lost before it ended or could not be released.
-    #[error("{error}")]
+    #[error("the function ran, but its lock was lost or not released")]
     Release {
         /// What the function answered.
         value: T,
         /// What became of the lock.
+        #[source]
         error: GrantError,
     },
+}
+
+kinds!(ConnectError {
+    ConnectError::BadUrl { .. } | ConnectError::NotConfigured { .. } => ErrorKind::Invalid,
+    ConnectError::Store { error, .. } => error.kind(),
+});
+
+kinds!(SessionError {
+    SessionError::Invalid(_) => ErrorKind::Invalid,
+    SessionError::NoRoom(_) => ErrorKind::System,
+    SessionError::Component(_) => ErrorKind::Bug,
+});
+
+kinds!(AcquireError {
+    AcquireError::Busy { .. } | AcquireError::ReservesAnother { .. } => ErrorKind::Busy,
+    AcquireError::AlreadyHeld { .. } => ErrorKind::AlreadyHeld,
+    AcquireError::Lost { .. } => ErrorKind::Lost,
+    AcquireError::Corrupt { .. } => ErrorKind::Corrupt,
+    AcquireError::UnknownSemaphore { .. } => ErrorKind::UnknownSemaphore,
+    AcquireError::Invalid(_) => ErrorKind::Invalid,
+    AcquireError::Store { error, .. } => error.kind(),
+    AcquireError::Component { .. } => ErrorKind::Bug,
+});
+
+kinds!(StatusError {
+    StatusError::Corrupt { .. } => ErrorKind::Corrupt,
+    StatusError::Invalid(_) => ErrorKind::Invalid,
+    StatusError::Store(error) => error.kind(),
+    StatusError::Component(_) => ErrorKind::Bug,
+});
+
+kinds!(ResizeError {
+    ResizeError::StillHeld { .. } => ErrorKind::Busy,
+    ResizeError::Superseded { .. } => ErrorKind::Superseded,
+    ResizeError::Unknown { .. } => ErrorKind::UnknownSemaphore,
+    ResizeError::Corrupt { .. } => ErrorKind::Corrupt,
+    ResizeError::Invalid(_) => ErrorKind::Invalid,
+    ResizeError::Store { error, .. } => error.kind(),
+    ResizeError::Component { .. } => ErrorKind::Bug,
+});
+
+impl GrantError {
+    /// Returns what kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            GrantError::Lost { .. } => ErrorKind::Lost,
+            GrantError::AlreadyReleased { .. } => ErrorKind::NotHolder,
+            GrantError::Invalid(_) => ErrorKind::Invalid,
+            GrantError::Store { error, .. } => error.kind(),
+            GrantError::Component { .. } => ErrorKind::Bug,
+        }
+    }
+
+    /// Returns if and when the same call may succeed. A lost grant stays lost.
+    pub fn retry(&self) -> Retry {
+        if let GrantError::Lost { .. } = self { Retry::Never } else { self.kind().retry() }
+    }
+}
+
+impl<T> WithLockError<T> {
+    /// Returns what kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            WithLockError::Acquire(error) => error.kind(),
+            WithLockError::Release { error, .. } => error.kind(),
+        }
+    }
+
+    /// Returns if and when the same call may succeed. A function that ran must not run again.
+    pub fn retry(&self) -> Retry {
+        match self {
+            WithLockError::Acquire(error) => error.retry(),
+            WithLockError::Release { .. } => Retry::Never,
+        }
+    }
+}
+
+/// Returns an error with its causes, as one line for the log.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn superseded(name: &str, size: u32) -> String {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::component::{Claim, GrantFacts, GrantId, Granted, Guest, Release};
-use crate::error::GrantError;
+use crate::debug::debug_fields;
+use crate::error::{GrantError, chain};
 use crate::holder::Holder;
 use crate::outcome::Validity;
 use crate::owner::Owner;
@@ -30,12 +31,13 @@ pub struct Grant {
 #[derive(Clone)]
 pub(crate) struct Handle {
     pub(crate) owner: Owner,
-    pub(crate) key: String,
+    pub(crate) key: Arc<str>,
     id: GrantId,
 }
 
 /// What a release did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Released {
     /// The lock is free.
     Freed,
@@ -47,18 +49,20 @@ pub enum Released {
     HandedOver,
 }
 
+debug_fields!(Grant, |it| key = it.handle.key, permit = it.permit, token = it.token);
+
 impl Grant {
     /// A grant that the session itself made.
-    pub(crate) fn own(owner: &Owner, key: String, granted: Granted) -> Self {
+    pub(crate) fn own(owner: &Owner, key: Arc<str>, granted: Granted) -> Self {
         Grant::new(owner, owner.name().clone(), key, granted)
     }
 
     /// A grant that may have begun in another session, under another owner's name.
     pub(crate) fn of(owner: &Owner, facts: GrantFacts) -> Self {
-        Grant::new(owner, facts.owner.into(), facts.key, facts.granted)
+        Grant::new(owner, facts.owner.into(), facts.key.into(), facts.granted)
     }
 
-    fn new(owner: &Owner, owner_name: Arc<str>, key: String, granted: Granted) -> Self {
+    fn new(owner: &Owner, owner_name: Arc<str>, key: Arc<str>, granted: Granted) -> Self {
         owner.holds().taken();
         let handle = Handle { owner: owner.clone(), key, id: granted.grant };
         let Granted { token, permit, .. } = granted;
@@ -146,7 +150,7 @@ impl Grant {
             Ttl::Forever => None,
         };
         Holder {
-            key: self.handle.key.clone(),
+            key: self.handle.key.to_string(),
             owner: self.owner_name.to_string(),
             label: self.handle.owner.label().to_string(),
             since: Some(since),
@@ -168,8 +172,10 @@ impl Grant {
     pub(crate) fn give_back(&mut self) -> Result<Released, GrantError> {
         let released = self.try_give_back();
         match &released {
-            Ok(released) => tracing::debug!(key = self.handle.key, token = self.token, "released: {released:?}"),
-            Err(error) => tracing::warn!(key = self.handle.key, token = self.token, "release failed: {error}"),
+            Ok(released) => tracing::debug!(key = &*self.handle.key, token = self.token, "released: {released:?}"),
+            Err(error) => {
+                tracing::warn!(key = &*self.handle.key, token = self.token, "release failed: {}", chain(error))
+            }
         }
         released
     }
@@ -187,7 +193,7 @@ impl Grant {
             }
             let released = guest.release(key, id, claim.as_ref());
             if is_lock && matches!(released, Err(GrantError::Store { .. })) {
-                guest.keep_unreleased(key.clone(), id);
+                guest.keep_unreleased(key.to_string(), id);
                 is_left_behind = true;
             }
             if let Some(successor) = &successor
@@ -254,8 +260,8 @@ impl Handle {
     pub(crate) fn renew_unless(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
         let renewed = self.try_renew(stop, lease);
         match &renewed {
-            Ok(()) => tracing::trace!(key = self.key, "renewed"),
-            Err(error) => tracing::warn!(key = self.key, "renewal failed: {error}"),
+            Ok(()) => tracing::trace!(key = &*self.key, "renewed"),
+            Err(error) => tracing::warn!(key = &*self.key, "renewal failed: {}", chain(error)),
         }
         renewed
     }
@@ -293,7 +299,7 @@ impl Handle {
     ) -> Result<T, GrantError> {
         if !self.owner.is_own_process() {
             // It is held by the process before the fork.
-            return Err(GrantError::Lost { key: self.key.clone(), holder: None });
+            return Err(GrantError::Lost { key: self.key.to_string(), holder: None });
         }
         self.owner.call(&self.key, |guest| call(guest, &self.key, self.id))
     }

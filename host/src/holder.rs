@@ -119,7 +119,7 @@ impl fmt::Display for WaitingFor {
                 "in quarantine for {} more: the store lost its contents, and a lock it forgot may still be held",
                 seconds(*left)
             ),
-            WaitingFor::Outage(error) => error.fmt(f),
+            WaitingFor::Outage(error) => write!(f, "{error:#}"),
         }
     }
 }

@@ -7,15 +7,15 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // `memcached://host:port`, `local:/path/to/file`, or, for tests, a store in memory:
 //! let client = Client::connect("memory:")?;
-//! let session = client.session().owner("nightly").open()?;
 //!
-//! let grant = session.lock("report").lease(Duration::from_secs(30)).wait(Duration::from_secs(10)).acquire()?;
+//! let lock = client.lock("report").lease(Duration::from_secs(30)).wait(Duration::from_secs(10));
+//! let grant = lock.acquire()?;
 //! println!("fencing token {}", grant.token());
 //! grant.release()?;
 //!
 //! // Scoped, with the lease renewed in the background:
-//! let sum = session.lock("report").with_lock(|lock| {
-//!     assert!(lock.lost().is_none());
+//! let sum = lock.with_lock(|guard| {
+//!     assert!(guard.lost().is_none());
 //!     1 + 1
 //! })?;
 //! # assert_eq!(sum, 2);
@@ -23,10 +23,31 @@
 //! # }
 //! ```
 //!
-//! A [`Client`] has a store, a [`Session`] is an owner, a [`Lock`] says how to acquire, a [`Grant`] is the held lock;
-//! [`Grant::auto_renew`] renews it in the background, [`ConflictRetry`] tries work that may run into a conflict, and
-//! [`FnLocks`] put functions behind either. What a lock means is decided in one place, the component ([`COMPONENT`]),
-//! which any host with a WebAssembly component runtime can run over a `kv-store` of its own.
+//! | type | what it is |
+//! |---|---|
+//! | [`Client`] | a store to lock in |
+//! | [`Session`] | an owner of locks: a thread or a task |
+//! | [`Lock`] | a key, and how to acquire it |
+//! | [`Grant`] | a lock that is held, with its fencing token |
+//! | [`LockGuard`] | a lock that is held and renewed in the background: see [`renewal`] |
+//! | [`Semaphore`] | at most n holders: see [`semaphore`] |
+//! | [`ConflictRetry`] | work that is tried until it commits: see [`conflict_retry`] |
+//! | [`FnLocks`] | functions behind a lock: see [`functions`] |
+//!
+//! The rules of a lock are in one place, the component ([`COMPONENT`]). Any host with a WebAssembly component runtime
+//! can run it over a `kv-store` of its own: see [`embed`].
+//!
+//! **Calls block.** There is no async form: in async code call kvlock in a blocking task, such as tokio's
+//! `spawn_blocking`. [`Lock::begin`] is for threads that wait for several things at once.
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! |---|---|---|
+//! | `memcached` | yes | the store `memcached://`: [`store::Memcached`] |
+//! | `local` | yes | the store `local:`, a file of this machine: [`store::Local`]; compiles SQLite |
+//!
+//! Without features there is the store in memory, for tests, and [`Client::with_store`] for a store of your own.
 //!
 //! # Testing with a mock
 //!
@@ -34,7 +55,7 @@
 //!
 //! ```
 //! use std::{sync::Arc, time::Duration};
-//! use kvlock::{Client, clock::{Clock, VirtualClock}, store::Memory};
+//! use kvlock::{clock::{Clock, VirtualClock}, store::Memory, Client};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let clock = Arc::new(VirtualClock::new());
@@ -66,49 +87,50 @@
 //! | debug | what a wait waits for, whenever that changes; granted, after how long and after whom; not granted; released or handed over |
 //! | trace | renewed |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![warn(missing_debug_implementations, clippy::exhaustive_enums, clippy::exhaustive_structs)]
+
 pub mod clock;
+pub mod conflict_retry;
 pub mod embed;
+pub mod error;
+pub mod functions;
+pub mod lock;
+pub mod renewal;
+pub mod semaphore;
+pub mod soft;
+pub mod status;
 pub mod store;
 
 mod acquire;
 mod client;
 mod component;
-mod conflict_retry;
+mod debug;
 mod environment;
-mod error;
 mod fork;
-mod functions;
 mod grant;
 mod holder;
 mod holds;
-mod lock;
+mod kind;
 mod outcome;
 mod owner;
 mod queue;
-mod renewal;
 mod ride_out;
-mod semaphore;
 mod session;
-mod soft;
-mod status;
+mod sessions;
 mod text;
 mod tries;
 
 pub use client::Client;
-pub use conflict_retry::{
-    ConflictRetry, ConflictRetryError, DEFAULT_RESERVE, DEFAULT_TRIES, RetrySteps, Try, WorkOutcome,
-};
-pub use error::{AcquireError, ConnectError, GrantError, SessionError, StatusError, WithLockError};
-pub use functions::{CallError, CallKey, FnLocks, LockedFn, RetriedFn, RetryCallError};
+pub use conflict_retry::ConflictRetry;
+pub use functions::FnLocks;
 pub use grant::{Grant, Released};
 pub use holder::{Holder, WaitingFor};
-pub use lock::{AcquirePoll, Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE, Lock};
-pub use outcome::{NextTry, Validity};
-pub use renewal::{AutoRenew, LockGuard, LostReason};
-pub use semaphore::{PermitRequest, Resize, ResizeError, ResizePoll, Resizing, Semaphore};
+pub use lock::{AcquirePoll, Acquisition, Lock};
+pub use outcome::Validity;
+pub use renewal::LockGuard;
+pub use semaphore::Semaphore;
 pub use session::{Session, SessionBuilder};
-pub use soft::{SOFT_PATIENCE, SoftGuard, SoftLock};
-pub use status::{Broken, KeyState, KeyStatus, SemaphoreStatus};
 
 /// The component: a WebAssembly binary that imports `kvlock:lock/kv-store` and three interfaces of WASI 0.2, and
 /// exports `kvlock:lock/mutex` and `kvlock:lock/conflict-retry`.

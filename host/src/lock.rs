@@ -1,9 +1,11 @@
 //! Acquiring: options, waiting, the scoped form.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acquire::Acquiring;
 use crate::component::{LockTerms, Target, What};
+use crate::debug::debug_fields;
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
@@ -17,12 +19,13 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 /// The longest pause between two tries, when nobody says otherwise.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How to acquire a lock. Each option has a default that serves: a lease of 30 s, and waiting for ever.
+/// A lock, and how to acquire it: as often as wanted, by one grant after the other. Each option has a default that
+/// serves: a lease of 30 s, and waiting for ever.
 #[derive(Clone)]
 #[must_use = "nothing is locked until it is acquired"]
 pub struct Lock {
     owner: Owner,
-    key: String,
+    key: Arc<str>,
     reentrant: bool,
     lease: Ttl,
     wait: Option<Duration>,
@@ -32,8 +35,11 @@ pub struct Lock {
     ride_out: RideOut,
 }
 
+debug_fields!(Lock, |it| key = it.key, lease = it.lease, wait = it.wait);
+debug_fields!(Acquisition, |it| key = it.waiting.key());
+
 impl Lock {
-    pub(crate) fn new(owner: Owner, key: String) -> Self {
+    pub(crate) fn new(owner: Owner, key: Arc<str>) -> Self {
         Lock {
             owner,
             key,
@@ -109,28 +115,30 @@ impl Lock {
     }
 
     /// Acquires the lock, waiting as long as the options allow.
-    pub fn acquire(self) -> Result<Grant, AcquireError> {
-        self.wanted().block()
+    pub fn acquire(&self) -> Result<Grant, AcquireError> {
+        self.waiting(self.wait).block()
     }
 
-    /// Tries once, without waiting; none if the lock is busy.
-    pub fn try_acquire(self) -> Result<Option<Grant>, AcquireError> {
-        match self.wait(Duration::ZERO).acquire() {
+    /// Tries once, without waiting. Returns none if the lock is busy.
+    pub fn try_acquire(&self) -> Result<Option<Grant>, AcquireError> {
+        match self.waiting(Some(Duration::ZERO)).block() {
             Ok(grant) => Ok(Some(grant)),
             Err(AcquireError::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Begins to acquire, for callers with an event loop. Nothing is sent until the acquisition is polled.
-    pub fn begin(self) -> Result<Acquisition, AcquireError> {
-        Acquisition::begin(self.wanted())
+    /// Begins to acquire, for callers that wait for several things at once. Nothing is sent until the acquisition is
+    /// polled. A poll blocks for as long as the store takes to answer, up to its timeouts.
+    pub fn begin(&self) -> Result<Acquisition, AcquireError> {
+        Acquisition::begin(self.waiting(self.wait))
     }
 
-    fn wanted(self) -> Acquiring {
-        let Lock { owner, key, reentrant, lease, wait, interval, adopt, at_least, ride_out } = self;
+    fn waiting(&self, wait: Option<Duration>) -> Acquiring {
+        let Lock { reentrant, lease, interval, adopt, at_least, ride_out, .. } = *self;
         let what = What::Lock(LockTerms { reentrant, adopt, at_least });
-        Acquiring::new(owner, key, Target { lease, wait, interval, what }, ride_out)
+        let target = Target { lease, wait, interval, what };
+        Acquiring::new(self.owner.clone(), self.key.clone(), target, ride_out)
     }
 
     /// The owner that locks.
@@ -155,7 +163,7 @@ impl Lock {
 
     /// Acquires the lock, runs `work` while a background thread renews the lease, and releases it, also if `work`
     /// panics. `work` may ask its argument whether the lock has been lost.
-    pub fn with_lock<T>(self, work: impl FnOnce(&LockGuard) -> T) -> Result<T, WithLockError<T>> {
+    pub fn with_lock<T>(&self, work: impl FnOnce(&LockGuard) -> T) -> Result<T, WithLockError<T>> {
         let kept = self.acquire().map_err(WithLockError::Acquire)?.auto_renew(AutoRenew::default());
         let value = work(&kept);
         match kept.release() {
@@ -174,6 +182,8 @@ pub struct Acquisition {
 }
 
 /// How a wait stands.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "as std has Poll: ready or not")]
 pub enum AcquirePoll {
     /// Not yet: poll again after the pause.
     Pending {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// How long a grant is surely valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Validity {
     /// For this long, counted from before its request left and less a margin for drifting clocks.
     Valid(Duration),
@@ -17,6 +18,7 @@ pub enum Validity {
 
 /// What follows a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NextTry {
     /// The lock is released. Nothing more to do.
     Finished,

@@ -161,7 +161,7 @@ impl QueueEntry {
     ) -> NextStep<Arc<WaitingFor>, HandedOver> {
         if self.is_outside() && self.request.queues().is_empty() {
             self.entry.poll_alone(stake, now);
-            return NextStep::AcquirePoll;
+            return NextStep::Poll;
         }
         let mode = self.mode(waiting, now);
         self.with(|queues, place, entry| queues.next_step(place, entry, stake, now, mode))

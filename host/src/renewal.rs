@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::debug::debug_fields;
 use crate::error::GrantError;
 use crate::grant::{Grant, Handle, Released};
 use crate::holder::Holder;
@@ -79,7 +80,7 @@ impl fmt::Display for LostReason {
             LostReason::Gone(None) => {
                 write!(f, "its record is gone from the store: broken, or the store lost its contents")
             }
-            LostReason::Expired(Some(error)) => write!(f, "it could not be renewed: {error}"),
+            LostReason::Expired(Some(error)) => write!(f, "it could not be renewed: {error:#}"),
             LostReason::Expired(None) => write!(f, "its lease ended before it could be renewed"),
             LostReason::MaxHold => write!(f, "it was held for the longest time allowed"),
             LostReason::Component(text) => write!(f, "the lock component failed: {text}"),
@@ -113,6 +114,8 @@ enum Until {
     /// A resumed grant that was not renewed yet: neither valid nor lost.
     Unconfirmed,
 }
+
+debug_fields!(AutoRenew, |it| max_hold = it.max_hold);
 
 impl AutoRenew {
     /// Renews for this long at most, counted from now. After that the loss is told while the last lease still runs,
@@ -251,7 +254,7 @@ impl Drop for Keeping {
             && thread.thread().id() != std::thread::current().id()
             && thread.join().is_err()
         {
-            tracing::error!(key = self.handle.key, "the renewing thread panicked");
+            tracing::error!(key = &*self.handle.key, "the renewing thread panicked");
         }
     }
 }
@@ -297,7 +300,7 @@ impl Keeper {
     fn run(self, on_lost: Option<OnLost>) {
         let Some(loss) = self.renew_until_lost() else { return };
         let loss = self.shared.lock().lost.get_or_insert(loss).clone();
-        tracing::warn!(key = self.handle.key, "lock lost: {loss}");
+        tracing::warn!(key = &*self.handle.key, "lock lost: {loss}");
         if let Some(on_lost) = on_lost {
             on_lost(&loss);
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::conflict_retry::ConflictRetry;
+use crate::debug::debug_fields;
 use crate::error::{SessionError, StatusError};
 use crate::grant::Grant;
 use crate::lock::Lock;
@@ -26,6 +27,15 @@ pub struct SessionBuilder {
 pub struct Session {
     pub(crate) owner: Owner,
 }
+
+debug_fields!(
+    SessionBuilder,
+    |it| owner = it.options.name,
+    label = it.options.label,
+    namespace = it.options.namespace,
+    quarantine = it.options.quarantine
+);
+debug_fields!(Session, |it| owner = it.owner.name(), namespace = it.owner.namespace());
 
 impl SessionBuilder {
     pub(crate) fn new(core: ClientCore) -> Self {
@@ -62,17 +72,22 @@ impl SessionBuilder {
     pub fn open(self) -> Result<Session, SessionError> {
         Ok(Session { owner: Owner::open(self.core, self.options)? })
     }
+
+    /// Opens the session by options that are known to be legal. It gets its instance when it is used.
+    pub(crate) fn open_unchecked(self) -> Session {
+        Session { owner: Owner::open_unchecked(self.core, self.options) }
+    }
 }
 
 impl Session {
     /// Begins to lock a key: any string of 1 to 65,536 bytes.
-    pub fn lock(&self, key: impl Into<String>) -> Lock {
-        Lock::new(self.owner.clone(), key.into())
+    pub fn lock(&self, key: impl AsRef<str>) -> Lock {
+        Lock::new(self.owner.clone(), key.as_ref().into())
     }
 
     /// Begins to try work that may run into a conflict, under the lock of a key.
-    pub fn conflict_retry(&self, key: impl Into<String>) -> ConflictRetry {
-        ConflictRetry::new(self.owner.clone(), key.into())
+    pub fn conflict_retry(&self, key: impl AsRef<str>) -> ConflictRetry {
+        ConflictRetry::new(self.owner.clone(), key.as_ref().into())
     }
 
     /// A semaphore, whether or not it is there: a name of 1 to 255 bytes.

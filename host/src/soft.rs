@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::debug::debug_fields;
 use crate::error::{AcquireError, GrantError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
@@ -22,7 +23,7 @@ pub const SOFT_PATIENCE: Duration = Duration::from_secs(1);
 /// lock, and each time is told in the log: a lock that is busy, a store that refuses, a record that is not ours are errors as ever.
 ///
 /// ```
-/// use kvlock::{Client, SoftGuard, store::Memory};
+/// use kvlock::{soft::SoftGuard, store::Memory, Client};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let store = Memory::default();
@@ -57,6 +58,8 @@ pub enum SoftGuard {
     Skipped,
 }
 
+debug_fields!(SoftLock, |it| lock = it.lock);
+
 impl Lock {
     /// Goes on without the lock when the store is down or in quarantine.
     pub fn soft(self) -> SoftLock {
@@ -66,11 +69,11 @@ impl Lock {
 
 impl SoftLock {
     /// Acquires the lock and renews it in the background, or tells that the store is down.
-    pub fn acquire(self) -> Result<SoftGuard, AcquireError> {
+    pub fn acquire(&self) -> Result<SoftGuard, AcquireError> {
         match self.lock.acquire() {
             Ok(grant) => Ok(SoftGuard::of(grant)),
             Err(AcquireError::Store { key, error }) if error.is_outage() => {
-                tracing::warn!(key, "goes on without the lock: {error}");
+                tracing::warn!(key, "goes on without the lock: {error:#}");
                 Ok(SoftGuard::Outage(error))
             }
             Err(AcquireError::Busy { key, waiting_for: waiting_for @ WaitingFor::Quarantine(left), .. }) => {
@@ -83,7 +86,7 @@ impl SoftLock {
 
     /// As [`Lock::with_lock`] does, and without the lock when the store is down or in quarantine. An outage or a loss of
     /// everything that begins while `work` runs is no error; that somebody else got the lock meanwhile is.
-    pub fn with_lock<T>(self, work: impl FnOnce(&SoftGuard) -> T) -> Result<T, WithLockError<T>> {
+    pub fn with_lock<T>(&self, work: impl FnOnce(&SoftGuard) -> T) -> Result<T, WithLockError<T>> {
         let owner = self.lock.owner().clone();
         let key = self.lock.key().to_string();
         // What failed is in the log.

@@ -38,6 +38,7 @@ pub enum KeyState {
 
 /// What a break by force found.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Broken {
     /// Nobody had the key.
     Free,
@@ -78,7 +79,7 @@ pub struct SemaphoreStatus {
     /// Who holds permits, by permit number. More than `size` while it shrinks.
     pub holders: Vec<Holder>,
     /// How much longer no permit is granted, as in [`KeyStatus`], by the server that keeps the
-    /// semaphore. None in what a [`Resizing`](crate::Resizing) tells.
+    /// semaphore. None in what a [`Resizing`](crate::semaphore::Resizing) tells.
     pub quarantine: Option<Duration>,
 }
 

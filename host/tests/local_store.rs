@@ -346,7 +346,7 @@ fn a_file_written_over_by_an_older_copy_or_emptied_is_a_new_era() {
 
 /// A machine whose wall clock stands at a multiple of 1000 s.
 fn machine(boot_id: &str, clock: Arc<dyn Clock>, wall: fn() -> Duration) -> Boot {
-    Boot { clock, boot_id: boot_id.into(), wall }
+    Boot::new(clock, boot_id, wall)
 }
 
 #[test]

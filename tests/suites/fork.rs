@@ -7,7 +7,11 @@ use std::time::{Duration, Instant};
 use kvlock::clock::VirtualClock;
 use kvlock::store::{Fault, KvStore, Memory};
 use kvlock::{
-    AcquireError, AcquirePoll, AutoRenew, CallError, Client, FnLocks, Grant, GrantError, KeyState, LostReason, Released,
+    AcquirePoll, Client, FnLocks, Grant, Released,
+    error::{AcquireError, GrantError},
+    functions::CallError,
+    renewal::{AutoRenew, LostReason},
+    status::KeyState,
 };
 use kvlock_testkit::MemcachedServer;
 use nix::sys::wait::{WaitStatus, waitpid};

@@ -7,7 +7,11 @@ use std::time::{Duration, Instant};
 
 use kvlock::clock::VirtualClock;
 use kvlock::store::{Memory, Ttl};
-use kvlock::{AutoRenew, Client, ConflictRetryError, Lock, Session, WorkOutcome};
+use kvlock::{
+    Client, Lock, Session,
+    conflict_retry::{ConflictRetryError, WorkOutcome},
+    renewal::AutoRenew,
+};
 
 static LOG: Mutex<String> = Mutex::new(String::new());
 

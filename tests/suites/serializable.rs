@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use kvlock::{Client, Session, WorkOutcome};
+use kvlock::{Client, Session, conflict_retry::WorkOutcome};
 use kvlock_testkit::MemcachedServer;
 use kvlock_tests::PostgresServer;
 use postgres::error::SqlState;

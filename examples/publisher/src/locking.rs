@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use kvlock::{NextTry, RetrySteps, Session, Try, WorkOutcome};
+use kvlock::{
+    Session,
+    conflict_retry::{NextTry, RetrySteps, Try, WorkOutcome},
+};
 
 use crate::database::{Outcome, outcome_of};
 

@@ -82,7 +82,7 @@ impl<P: Ord + Clone, W: Clone, A: Clone, H> Queues<P, W, A, H> {
         let limit = entry.begin(now);
         let bypasses = limit.never_waits || (entry.must_bypass(stake) && self.stop_waiting(place, entry));
         let (step, wake) = if bypasses {
-            (NextStep::AcquirePoll, None)
+            (NextStep::Poll, None)
         } else {
             if self.queue_of(place, entry).is_none() {
                 // The queue has passed it over, or it never was in one.
@@ -93,7 +93,7 @@ impl<P: Ord + Clone, W: Clone, A: Clone, H> Queues<P, W, A, H> {
             }
             self.consult(place, entry, now, mode)
         };
-        if matches!(step, NextStep::AcquirePoll | NextStep::TakeHandOver(_)) {
+        if matches!(step, NextStep::Poll | NextStep::TakeHandOver(_)) {
             entry.note_poll(stake);
         }
         (step, wake)
@@ -206,12 +206,12 @@ impl<P: Ord + Clone, W: Clone, A: Clone, H> Queues<P, W, A, H> {
         mode: WaitMode<W>,
     ) -> (NextStep<A, H>, Option<W>) {
         let (front, limit) = (self.front - 1, entry.begin(now));
-        let Some((queue, number)) = self.queue_of(place, entry) else { return (NextStep::AcquirePoll, None) };
+        let Some((queue, number)) = self.queue_of(place, entry) else { return (NextStep::Poll, None) };
         let wake = queue.pass_over_the_absent(number, now);
         if queue.goes_first(number, front, now) {
             self.front = front;
             entry.ticket = Some(Ticket { generation: self.generation, number: front });
-            return (NextStep::AcquirePoll, wake);
+            return (NextStep::Poll, wake);
         }
         (queue.step(number, now, limit, mode), wake)
     }

@@ -140,7 +140,7 @@ impl<W: Clone, A: Clone, H> Queue<W, A, H> {
         let last_answer = self.last_answer.clone();
         let first = self.first();
         let pause_behind = self.pause_behind(number, now, &mode);
-        let Some(waiter) = self.waiters.get_mut(&number) else { return NextStep::AcquirePoll };
+        let Some(waiter) = self.waiters.get_mut(&number) else { return NextStep::Poll };
         match core::mem::replace(&mut waiter.state, WaiterState::Polling) {
             WaiterState::HandedOver(hand_over) => return NextStep::TakeHandOver(hand_over),
             WaiterState::Selected => {
@@ -157,7 +157,7 @@ impl<W: Clone, A: Clone, H> Queue<W, A, H> {
             // A poll at the end of the wait may ask for one more, which finds out what became of a write.
             let finds_out = self.polled_by.0 == number && limit.is_over(last_answer.at);
             if self.next_poll <= now || (limit.is_over(now) && !finds_out) {
-                return NextStep::AcquirePoll;
+                return NextStep::Poll;
             }
             let pause = self.next_poll.saturating_sub(now);
             if finds_out { pause } else { limit.cut(now, pause) }

@@ -64,8 +64,8 @@ pub struct LastAnswer<A> {
 /// What a request is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NextStep<A, H> {
-    /// AcquirePoll the store: it is its turn.
-    AcquirePoll,
+    /// Poll the store: it is its turn.
+    Poll,
     /// Take the lock, which was handed over to it.
     TakeHandOver(H),
     /// Come back after the pause, or when woken.

@@ -66,7 +66,7 @@ impl World {
     /// The first waiter of the key, which polls and parks.
     fn first(&mut self, interval: u64) -> Waiter {
         let mut first = waiter(1, interval, None);
-        assert_eq!(self.parks(&mut first), Step::AcquirePoll);
+        assert_eq!(self.parks(&mut first), Step::Poll);
         assert_eq!(self.refuse(&mut first), first.interval);
         first
     }
@@ -86,7 +86,7 @@ fn the_first_polls_for_all_and_the_others_are_told_what_it_heard() {
     assert_eq!(pause(world.parks(&mut second)), LOOK_EVERY);
     assert_eq!(pause(world.polled(&mut waiter(3, 50, None))), millis(50));
     world.now += millis(50);
-    assert_eq!(world.parks(&mut first), Step::AcquirePoll);
+    assert_eq!(world.parks(&mut first), Step::Poll);
     assert_eq!(pause(world.parks(&mut second)), LOOK_EVERY);
 }
 
@@ -109,7 +109,7 @@ fn a_request_that_is_polled_or_is_polling_is_handed_nothing() {
     let mut world = World::new();
     let mut first = world.first(50);
     world.now += millis(50);
-    assert_eq!(world.parks(&mut first), Step::AcquirePoll);
+    assert_eq!(world.parks(&mut first), Step::Poll);
     assert_eq!(world.queues.select_successor(&"k"), None);
     world.refuse(&mut first);
     pause(world.polled(&mut first));
@@ -142,7 +142,7 @@ fn a_successor_that_gets_nothing_polls_in_its_turn() {
     let (ticket, _) = world.queues.select_successor(&"k").unwrap();
     assert_eq!(world.queues.settle(&"k", ticket, None), Ok(()));
     assert_eq!(world.queues.freed(&"k", world.now), None, "who settles wakes it");
-    assert_eq!(world.parks(&mut first), Step::AcquirePoll);
+    assert_eq!(world.parks(&mut first), Step::Poll);
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_successor_whose_wait_is_over_gives_up_and_one_in_doubt_polls_once_it_is_tol
     assert_eq!(pause(step), millis(70), "it waits to be told");
     world.queues.settle(&"k", ticket, None).unwrap();
     let step = world.queues.next_step(&"k", &mut limited.entry, doubt, world.now, mode()).0;
-    assert_eq!(step, Step::AcquirePoll);
+    assert_eq!(step, Step::Poll);
     world.refuse(&mut limited);
     let (_ticket, _) = world.queues.select_successor(&"k").unwrap();
     world.now += millis(70);
@@ -175,7 +175,7 @@ fn the_next_is_woken_when_the_first_leaves_and_polls_when_the_lock_is_freed() {
     assert_eq!(world.queues.leave(&"k", &mut first.entry), (None, Some(2)));
     assert!(pause(world.parks(&mut second)) > millis(4000), "it is not time to poll");
     assert_eq!(world.queues.freed(&"k", world.now), Some(2));
-    assert_eq!(world.parks(&mut second), Step::AcquirePoll);
+    assert_eq!(world.parks(&mut second), Step::Poll);
     world.queues.leave(&"k", &mut second.entry);
     assert!(world.queues.is_empty());
 }
@@ -191,11 +191,11 @@ fn a_first_that_does_not_come_back_is_passed_over_after_its_grace() {
     let rest = pause(world.parks(&mut second));
     assert_eq!(rest, millis(50) + GRACE);
     world.now += rest;
-    assert_eq!(world.parks(&mut second), Step::AcquirePoll);
+    assert_eq!(world.parks(&mut second), Step::Poll);
     world.refuse(&mut second);
     assert_eq!(pause(world.polled(&mut absent)), millis(50), "it is the last now");
     world.now += millis(50);
-    assert_eq!(world.parks(&mut second), Step::AcquirePoll);
+    assert_eq!(world.parks(&mut second), Step::Poll);
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_request_that_polls_more_often_goes_first_and_no_other_does() {
     let mut slow = world.first(5000);
     assert!(matches!(world.parks(&mut waiter(2, 5000, None)), NextStep::Wait { .. }));
     let mut quick = waiter(3, 50, None);
-    assert_eq!(world.parks(&mut quick), Step::AcquirePoll);
+    assert_eq!(world.parks(&mut quick), Step::Poll);
     world.refuse(&mut quick);
     assert_eq!(world.queues.select_successor(&"k").unwrap().1, 3);
     assert_eq!(pause(world.parks(&mut slow)), LOOK_EVERY);
@@ -225,7 +225,7 @@ fn a_quarantine_keeps_those_waiting_that_poll_on_the_same_terms() {
     let mode = WaitMode::Parked { waker: 1, looks_often: false };
     world.queues.answered(&"k", &mut first.entry, answer, world.now, mode);
     pause(world.parks(&mut waiter(2, 50, None)));
-    assert_eq!(world.parks(&mut waiter(3, 51, None)), Step::AcquirePoll);
+    assert_eq!(world.parks(&mut waiter(3, 51, None)), Step::Poll);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn those_behind_are_told_who_got_the_lock_and_poll_an_interval_later() {
     let mut second = waiter(2, 80, None);
     world.parks(&mut second);
     world.now += millis(50);
-    assert_eq!(world.parks(&mut first), Step::AcquirePoll);
+    assert_eq!(world.parks(&mut first), Step::Poll);
     assert_eq!(world.queues.granted(&"k", &mut first.entry, world.now, Some("first")), Some(2));
     let NextStep::Wait { pause, last_answer } = world.parks(&mut second) else { panic!("it is not its turn") };
     assert_eq!((pause, last_answer.waiting_for), (millis(80), "first"));
@@ -251,7 +251,7 @@ fn a_wait_that_is_over_ends_behind_and_polls_once_more_in_front() {
     assert_eq!(pause(world.parks(&mut second)), millis(30));
     world.now += millis(30);
     assert!(matches!(world.parks(&mut second), NextStep::TimedOut(_)));
-    assert_eq!(world.parks(&mut first), Step::AcquirePoll);
+    assert_eq!(world.parks(&mut first), Step::Poll);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kvlock_queue::{Answer, Entry, NextStep, PollTerms};
 
 use crate::component::{HandedOver, Target, WaitId};
-use crate::error::AcquireError;
+use crate::error::{AcquireError, chain};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::lock::AcquirePoll;
@@ -33,7 +33,7 @@ pub(crate) struct Acquiring {
 }
 
 impl Acquiring {
-    pub(crate) fn new(owner: Owner, key: String, target: Target, ride_out: RideOut) -> Self {
+    pub(crate) fn new(owner: Owner, key: Arc<str>, target: Target, ride_out: RideOut) -> Self {
         let owner = if owner.is_own_process() { owner } else { owner.here().clone() };
         let Target { interval, lease, wait, .. } = target;
         let lease = if let Ttl::After(lease) = lease { Some(lease) } else { None };
@@ -96,7 +96,7 @@ impl Acquiring {
                 let log = std::mem::take(&mut self.log);
                 log.granted(self.key(), &**self.owner().clock(), grant.token());
             }
-            Err(error) => tracing::debug!(key = self.key(), "not granted: {error}"),
+            Err(error) => tracing::debug!(key = self.key(), "not granted: {}", chain(error)),
         }
         self.entry.leave();
         polled
@@ -111,7 +111,7 @@ impl Acquiring {
             self.check()?;
         }
         match step {
-            NextStep::AcquirePoll => self.poll_component(*now, waiting, None),
+            NextStep::Poll => self.poll_component(*now, waiting, None),
             NextStep::TakeHandOver(handed) => self.poll_component(*now, waiting, Some(handed)),
             NextStep::Wait { pause, last_answer } => {
                 *now = last_answer.at;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kvlock_queue::Stake;
 
 use crate::component::{Claim, Guest, HandedOver, LockTerms, Pending, Progress, Target, Tried, WaitId, What};
-use crate::error::AcquireError;
+use crate::error::{AcquireError, chain};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::lock::AcquirePoll;
@@ -17,7 +17,7 @@ use crate::queue::{Claimant, Kind, LocalQueues, Place};
 /// A request, as its own thread and those that hand over to it share it.
 pub(super) struct Request {
     owner: Owner,
-    key: String,
+    key: Arc<str>,
     target: Target,
     phase: Mutex<Phase>,
     /// It may have what it waits for, by a write that was not answered. Only its own polls find out.
@@ -50,7 +50,7 @@ pub(super) struct Polled {
 }
 
 impl Request {
-    pub(super) fn new(owner: Owner, key: String, target: Target) -> Self {
+    pub(super) fn new(owner: Owner, key: Arc<str>, target: Target) -> Self {
         Request { owner, key, target, phase: Mutex::new(Phase::New), in_doubt: AtomicBool::new(false) }
     }
 
@@ -211,7 +211,7 @@ impl Claimant for Request {
             Ok(())
         });
         if let Err(error) = returned {
-            tracing::warn!(key = self.key, "a lock that was handed over is not given back: {error}");
+            tracing::warn!(key = &*self.key, "a lock that was handed over is not given back: {}", chain(&error));
         }
     }
 }

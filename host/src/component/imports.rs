@@ -7,6 +7,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use super::bindings::kvlock::lock::{kv_store, types};
 use super::bindings::{Pollable, wasi};
 use super::convert;
+use crate::debug::debug_fields;
 use crate::environment::Environment;
 use crate::store::{KvStore, StoreError, WriteOutcome};
 
@@ -25,6 +26,8 @@ pub struct Imports {
     /// Whether the store has ever answered.
     pub(super) reached: bool,
 }
+
+debug_fields!(Imports, |_|);
 
 impl Imports {
     pub(crate) fn of(environment: Environment) -> Self {

@@ -1,15 +1,17 @@
 //! Why work did not simply commit.
 
 use crate::error::{AcquireError, GrantError};
+use crate::kind::{ErrorKind, Retry};
 
 /// Why work did not simply commit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConflictRetryError<T, E> {
     /// There was no lock for a try, and it did not run.
-    #[error("{error}")]
+    #[error("a try got no lock")]
     Acquire {
         /// Why there was none.
+        #[source]
         error: AcquireError,
         /// What the try before ran into, if there was one.
         conflict: Option<E>,
@@ -39,11 +41,12 @@ pub enum ConflictRetryError<T, E> {
     },
     /// The work has committed, and the lock was lost before, or could not be released. Work that relies on its own
     /// concurrency control alone is as good as any: see [`committed`](Self::committed).
-    #[error("committed; but {error}")]
+    #[error("committed, but the lock was lost or not released")]
     Release {
         /// What the work gave.
         value: T,
         /// What became of the lock.
+        #[source]
         error: GrantError,
     },
 }
@@ -55,6 +58,28 @@ impl<T, E> ConflictRetryError<T, E> {
         match self {
             ConflictRetryError::Release { value, .. } => Ok(value),
             other => Err(other),
+        }
+    }
+
+    /// Returns what kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            ConflictRetryError::Acquire { error, .. } => error.kind(),
+            ConflictRetryError::Exhausted { .. } | ConflictRetryError::Outermost { .. } => ErrorKind::Conflict,
+            ConflictRetryError::Failed { .. } => ErrorKind::WorkFailed,
+            ConflictRetryError::Release { error, .. } => error.kind(),
+        }
+    }
+
+    /// Returns if and when the same call may succeed. Work that committed must not run again.
+    pub fn retry(&self) -> Retry {
+        match self {
+            ConflictRetryError::Acquire { error, .. } => error.retry(),
+            ConflictRetryError::Exhausted { .. } => Retry::AfterPause,
+            // The outermost try is the one to be repeated.
+            ConflictRetryError::Outermost { .. }
+            | ConflictRetryError::Failed { .. }
+            | ConflictRetryError::Release { .. } => Retry::Never,
         }
     }
 }

@@ -4,14 +4,16 @@ mod error;
 
 pub use error::ConflictRetryError;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acquire::Acquiring;
 use crate::component::{GrantId, Guest, Target, TryTerms, WaitId, What, Work as Outcome};
-use crate::error::{AcquireError, GrantError};
+use crate::debug::debug_fields;
+use crate::error::{AcquireError, GrantError, chain};
 use crate::grant::Grant;
 use crate::lock::{AcquirePoll, DEFAULT_INTERVAL, DEFAULT_LEASE};
-use crate::outcome::NextTry;
+pub use crate::outcome::NextTry;
 use crate::owner::Owner;
 use crate::queue::Kind;
 use crate::renewal::{AutoRenew, LockGuard, LostReason};
@@ -34,7 +36,7 @@ pub const DEFAULT_RESERVE: Duration = Duration::from_secs(1);
 /// a second; and waiting for ever.
 ///
 /// ```
-/// use kvlock::{Client, ConflictRetryError, WorkOutcome};
+/// use kvlock::{conflict_retry::{ConflictRetryError, WorkOutcome}, Client};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let session = Client::connect("memory:")?.session().open()?;
@@ -55,7 +57,7 @@ pub const DEFAULT_RESERVE: Duration = Duration::from_secs(1);
 #[must_use = "nothing runs until it is run"]
 pub struct ConflictRetry {
     owner: Owner,
-    key: String,
+    key: Arc<str>,
     lease: Ttl,
     wait: Option<Duration>,
     interval: Duration,
@@ -67,6 +69,7 @@ pub struct ConflictRetry {
 
 /// What the work of a try came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth way for work to end")]
 pub enum WorkOutcome<T, E> {
     /// Done.
     Committed(T),
@@ -90,7 +93,7 @@ pub struct Try {
 /// on.
 ///
 /// ```
-/// use kvlock::{Client, NextTry, WorkOutcome};
+/// use kvlock::{conflict_retry::{NextTry, WorkOutcome}, Client};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let session = Client::connect("memory:")?.session().open()?;
@@ -119,8 +122,11 @@ pub struct RetrySteps {
     waiting: Acquiring,
 }
 
+debug_fields!(ConflictRetry, |it| key = it.key, lease = it.lease, tries = it.tries);
+debug_fields!(RetrySteps, |it| key = it.waiting.key());
+
 impl ConflictRetry {
-    pub(crate) fn new(owner: Owner, key: String) -> Self {
+    pub(crate) fn new(owner: Owner, key: Arc<str>) -> Self {
         ConflictRetry {
             owner,
             key,
@@ -193,7 +199,7 @@ impl ConflictRetry {
 
     /// Runs `work` under the lock until it commits, fails, or has run into a conflict as often as it may. If it
     /// panics, the lock is released.
-    pub fn run<T, E>(self, mut work: impl FnMut(&Try) -> WorkOutcome<T, E>) -> Result<T, ConflictRetryError<T, E>> {
+    pub fn run<T, E>(&self, mut work: impl FnMut(&Try) -> WorkOutcome<T, E>) -> Result<T, ConflictRetryError<T, E>> {
         let mut conflict = None;
         let mut retrying = self.begin().map_err(|error| ConflictRetryError::Acquire { error, conflict: None })?;
         loop {
@@ -234,11 +240,11 @@ impl ConflictRetry {
     }
 
     /// Begins to try step by step. Nothing is sent until it is polled.
-    pub fn begin(self) -> Result<RetrySteps, AcquireError> {
-        let ConflictRetry { owner, key, lease, wait, interval, tries, reserve, reservation, ride_out } = self;
-        let what = What::Try(TryTerms { tries, reserve, reservation });
+    pub fn begin(&self) -> Result<RetrySteps, AcquireError> {
+        let ConflictRetry { lease, wait, interval, tries, reserve, ride_out, .. } = *self;
+        let what = What::Try(TryTerms { tries, reserve, reservation: self.reservation.clone() });
         let target = Target { lease, wait, interval, what };
-        let waiting = Acquiring::new(owner, key, target, ride_out);
+        let waiting = Acquiring::new(self.owner.clone(), self.key.clone(), target, ride_out);
         waiting.check()?;
         Ok(RetrySteps { granted: None, reserved: false, waiting })
     }
@@ -399,11 +405,11 @@ impl RetrySteps {
         let next = handle.call(|guest, key, _| guest.report(key, retry, work));
         if let Ok(NextTry::RetryAfter(pause)) = next {
             self.reserved = true;
-            tracing::debug!(key = handle.key, "conflict: the next try follows in {pause:?}");
+            tracing::debug!(key = &*handle.key, "conflict: the next try follows in {pause:?}");
             return next;
         }
         handle.note_end(&next, Kind::Lock);
-        next.inspect_err(|error| tracing::warn!(key = handle.key, "release failed: {error}"))
+        next.inspect_err(|error| tracing::warn!(key = &*handle.key, "release failed: {}", chain(error)))
     }
 
     /// How many tries have begun; 0 where the component failed.

@@ -4,18 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::name::Name;
-use self::sessions::Sessions;
 use crate::conflict_retry::{ConflictRetry, WorkOutcome};
-use crate::error::{AcquireError, GrantError, SessionError, WithLockError};
+use crate::debug::debug_fields;
+use crate::error::{SessionError, WithLockError};
+use crate::kind::ErrorKind;
 use crate::lock::Lock;
 use crate::session::SessionBuilder;
+use crate::sessions::Sessions;
 use crate::soft::SoftGuard;
 use crate::store::Ttl;
 
 mod error;
 mod name;
 mod retried;
-mod sessions;
 
 pub use error::{CallError, RetryCallError};
 pub use retried::RetriedFn;
@@ -25,7 +26,7 @@ pub use retried::RetriedFn;
 ///
 /// ```
 /// use std::time::Duration;
-/// use kvlock::{Client, CallKey, FnLocks};
+/// use kvlock::{functions::CallKey, Client, FnLocks};
 ///
 /// struct Entry { catalogue: String, text: String, draft: bool }
 ///
@@ -82,6 +83,7 @@ pub struct LockedFn<G, F> {
 
 /// What a call is to lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum CallKey {
     /// This key, among the keys of the function.
     Lock(String),
@@ -100,6 +102,9 @@ impl From<&str> for CallKey {
         CallKey::Lock(key.to_string())
     }
 }
+
+debug_fields!(FnLocks, |it| soft = it.soft);
+debug_fields!(LockedFn<G, F>, |it| name = it.name);
 
 impl FnLocks {
     /// Locks of an owner in each thread; `client.session()` has the options of owners: name, namespace, quarantine.
@@ -134,7 +139,7 @@ impl FnLocks {
         self
     }
 
-    /// Runs functions without a lock when the store is down: see [`SoftLock`](crate::SoftLock).
+    /// Runs functions without a lock when the store is down: see [`SoftLock`](crate::soft::SoftLock).
     pub fn soft(mut self) -> Self {
         self.soft = true;
         self
@@ -176,7 +181,7 @@ impl FnLocks {
     /// called again under the lock of its arguments' key while that tells of a conflict.
     ///
     /// ```
-    /// use kvlock::{Client, FnLocks, WorkOutcome};
+    /// use kvlock::{conflict_retry::WorkOutcome, Client, FnLocks};
     ///
     /// struct Transfer { account: u32, amount: i64 }
     ///
@@ -277,21 +282,13 @@ impl<G, F> LockedFn<G, F> {
         let lock = self.locks.get(key, self.reentrant).map_err(CallError::Session)?;
         self.locks.run(lock, work).map_err(|error| {
             let error = CallError::from(error);
-            if is_end_of_session(&error) {
+            // A component that failed is of no more use to its session; the next call has another.
+            if error.kind() == ErrorKind::Bug {
                 self.locks.sessions.forget_this_thread();
             }
             error
         })
     }
-}
-
-/// A component that failed is of no more use to its session; the next call has another.
-fn is_end_of_session<R>(error: &CallError<R>) -> bool {
-    matches!(
-        error,
-        CallError::Acquire(AcquireError::Component { .. })
-            | CallError::Release { error: GrantError::Component { .. }, .. }
-    )
 }
 
 /// Options of locks; what is none has the default of [`Lock`].

@@ -3,7 +3,7 @@
 use super::CallKey;
 
 /// What stands before a function's keys.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(super) enum Name {
     Own(String),
     /// Only a type name, which other functions may have, too.

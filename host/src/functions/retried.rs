@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::name::Name;
 use super::{CallKey, FnLocks, RetryCallError};
 use crate::conflict_retry::{ConflictRetry, ConflictRetryError, WorkOutcome};
+use crate::debug::debug_fields;
 use crate::error::{AcquireError, GrantError};
 use crate::holder::WaitingFor;
 use crate::soft::{SOFT_PATIENCE, is_loss_of_all, is_outage};
@@ -18,6 +19,8 @@ pub struct RetriedFn<G, F> {
     get_key: G,
     work: F,
 }
+
+debug_fields!(RetriedFn<G, F>, |it| name = it.name);
 
 impl<G, F> RetriedFn<G, F> {
     pub(super) fn new(locks: FnLocks, get_key: G, work: F) -> Self {
@@ -66,7 +69,7 @@ impl<G, F> RetriedFn<G, F> {
             Err(ConflictRetryError::Acquire { error: AcquireError::Store { key, error }, .. })
                 if self.locks.soft && error.is_outage() =>
             {
-                tracing::warn!(key, "goes on without the lock: {error}");
+                tracing::warn!(key, "goes on without the lock: {error:#}");
                 once((self.work)(&args))
             }
             Err(ConflictRetryError::Acquire {

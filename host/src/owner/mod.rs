@@ -92,6 +92,11 @@ impl Owner {
         Ok(Owner(Arc::new(state)))
     }
 
+    /// Opens a session by options that are known to be legal. It gets its instance by its first call.
+    pub(crate) fn open_unchecked(core: ClientCore, options: OwnerOptions) -> Self {
+        Owner(Arc::new(OwnerState::new(core, options)))
+    }
+
     /// Returns the owner in this process. A fork has another one, which holds nothing, and whose instance no thread of
     /// the parent was in.
     pub(crate) fn here(&self) -> &Owner {

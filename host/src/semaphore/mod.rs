@@ -6,10 +6,12 @@ mod resize;
 pub use permit::PermitRequest;
 pub use resize::{Resize, ResizePoll, Resizing};
 
+use crate::debug::debug_fields;
 pub use crate::error::ResizeError;
 use crate::error::StatusError;
 use crate::owner::Owner;
-use crate::status::{Broken, SemaphoreStatus};
+use crate::status::Broken;
+pub use crate::status::SemaphoreStatus;
 
 /// A semaphore by its name, whether or not it is there.
 ///
@@ -41,6 +43,8 @@ pub struct Semaphore {
     name: String,
 }
 
+debug_fields!(Semaphore, |it| name = it.name);
+
 impl Semaphore {
     pub(crate) fn new(owner: Owner, name: String) -> Self {
         Semaphore { owner, name }
@@ -64,7 +68,7 @@ impl Semaphore {
 
     /// Begins to acquire one permit. A session may hold several.
     pub fn permit(&self) -> PermitRequest {
-        PermitRequest::new(self.owner.clone(), self.name.clone())
+        PermitRequest::new(self.owner.clone(), self.name.as_str().into())
     }
 
     /// Tells how it stands; none if there is no semaphore of the name.

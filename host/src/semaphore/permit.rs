@@ -1,9 +1,11 @@
 //! Acquiring a permit: options, waiting, the scoped form.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acquire::Acquiring;
 use crate::component::{Target, What};
+use crate::debug::debug_fields;
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
 use crate::lock::{Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
@@ -18,15 +20,17 @@ use crate::store::Ttl;
 #[must_use = "nothing is held until it is acquired"]
 pub struct PermitRequest {
     owner: Owner,
-    name: String,
+    name: Arc<str>,
     lease: Ttl,
     wait: Option<Duration>,
     interval: Duration,
     ride_out: RideOut,
 }
 
+debug_fields!(PermitRequest, |it| semaphore = it.name, lease = it.lease, wait = it.wait);
+
 impl PermitRequest {
-    pub(crate) fn new(owner: Owner, name: String) -> Self {
+    pub(crate) fn new(owner: Owner, name: Arc<str>) -> Self {
         let (lease, ride_out) = (Ttl::After(DEFAULT_LEASE), RideOut::default());
         PermitRequest { owner, name, lease, wait: None, interval: DEFAULT_INTERVAL, ride_out }
     }
@@ -64,33 +68,32 @@ impl PermitRequest {
     }
 
     /// Acquires a permit, waiting as long as the options allow.
-    pub fn acquire(self) -> Result<Grant, AcquireError> {
-        self.wanted().block()
+    pub fn acquire(&self) -> Result<Grant, AcquireError> {
+        self.waiting(self.wait).block()
     }
 
-    /// Tries once, without waiting; none if all permits are held.
-    pub fn try_acquire(self) -> Result<Option<Grant>, AcquireError> {
-        match self.wait(Duration::ZERO).acquire() {
+    /// Tries once, without waiting. Returns none if all permits are held.
+    pub fn try_acquire(&self) -> Result<Option<Grant>, AcquireError> {
+        match self.waiting(Some(Duration::ZERO)).block() {
             Ok(grant) => Ok(Some(grant)),
             Err(AcquireError::Busy { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Begins to acquire, for callers with an event loop. Nothing is sent until the acquisition is polled.
-    pub fn begin(self) -> Result<Acquisition, AcquireError> {
-        Acquisition::begin(self.wanted())
+    /// Begins to acquire: see [`Lock::begin`](crate::Lock::begin).
+    pub fn begin(&self) -> Result<Acquisition, AcquireError> {
+        Acquisition::begin(self.waiting(self.wait))
     }
 
-    fn wanted(self) -> Acquiring {
-        let PermitRequest { owner, name, lease, wait, interval, ride_out } = self;
-        let target = Target { lease, wait, interval, what: What::Permit };
-        Acquiring::new(owner, name, target, ride_out)
+    fn waiting(&self, wait: Option<Duration>) -> Acquiring {
+        let target = Target { lease: self.lease, wait, interval: self.interval, what: What::Permit };
+        Acquiring::new(self.owner.clone(), self.name.clone(), target, self.ride_out)
     }
 
     /// Acquires a permit, runs `work` while a background thread renews the lease, and releases it, also if `work`
     /// panics. `work` may ask its argument whether the permit has been lost.
-    pub fn with_permit<T>(self, work: impl FnOnce(&LockGuard) -> T) -> Result<T, WithLockError<T>> {
+    pub fn with_permit<T>(&self, work: impl FnOnce(&LockGuard) -> T) -> Result<T, WithLockError<T>> {
         let kept = self.acquire().map_err(WithLockError::Acquire)?.auto_renew(AutoRenew::default());
         let value = work(&kept);
         match kept.release() {

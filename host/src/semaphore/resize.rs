@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::component::{Guest, ResizeId, ResizeStep};
+use crate::debug::debug_fields;
 use crate::error::ResizeError;
 use crate::lock::DEFAULT_INTERVAL;
 use crate::owner::Owner;
@@ -33,6 +34,8 @@ pub struct Resizing {
 }
 
 /// How a change stands.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "as std has Poll: ready or not")]
 pub enum ResizePoll {
     /// Permits have to come back: poll again after the pause.
     Pending {
@@ -46,6 +49,9 @@ pub enum ResizePoll {
     /// Done: the size before; none if the semaphore is new.
     Ready(Option<u32>),
 }
+
+debug_fields!(Resize, |it| semaphore = it.name, permits = it.permits);
+debug_fields!(Resizing, |it| semaphore = it.name);
 
 impl Resize {
     pub(crate) fn new(owner: Owner, name: String, permits: Option<u32>) -> Self {
@@ -78,14 +84,14 @@ impl Resize {
     }
 
     /// Does it, and waits; the size before, none if the semaphore is new.
-    pub fn run(self) -> Result<Option<u32>, ResizeError> {
+    pub fn run(&self) -> Result<Option<u32>, ResizeError> {
         let mut resizing = self.begin()?;
         loop {
             match resizing.poll()? {
                 ResizePoll::Ready(before) => return Ok(before),
                 ResizePoll::Pending { pause, status, outage } => {
                     match outage {
-                        Some(error) => tracing::debug!(semaphore = resizing.name, "waiting for the store: {error}"),
+                        Some(error) => tracing::debug!(semaphore = resizing.name, "waiting for the store: {error:#}"),
                         None => tracing::debug!(semaphore = resizing.name, "waiting for permits: {status}"),
                     }
                     resizing.owner.clock().sleep(pause);
@@ -95,11 +101,11 @@ impl Resize {
     }
 
     /// Begins, for callers with an event loop. Nothing is sent until it is polled.
-    pub fn begin(self) -> Result<Resizing, ResizeError> {
+    pub fn begin(&self) -> Result<Resizing, ResizeError> {
         let owner = self.owner.here().clone();
         let begin = |guest: &mut Guest| guest.begin_resize(&self.name, self.permits, self.wait, self.interval);
         let id = owner.call(&self.name, begin)?;
-        Ok(Resizing { owner, name: self.name, id, ride_out: self.ride_out, outage: Outage::default() })
+        Ok(Resizing { owner, name: self.name.clone(), id, ride_out: self.ride_out, outage: Outage::default() })
     }
 }
 

@@ -13,7 +13,10 @@ mod local;
 mod memcached;
 mod memory;
 
+use std::fmt;
 use std::time::Duration;
+
+use crate::kind::{ErrorKind, Retry};
 
 #[cfg(feature = "local")]
 pub use local::{Boot, Local};
@@ -31,6 +34,7 @@ const MAX_VALUE: usize = (1 << 20) - 512;
 
 /// Names one state of one entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(clippy::exhaustive_structs, reason = "a part of the contract of stores, which is closed")]
 pub struct Version {
     /// The life of the store's contents in which the entry was written; a later one is larger.
     pub era: u64,
@@ -40,6 +44,7 @@ pub struct Version {
 
 /// How long an entry is kept unless it is written again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(clippy::exhaustive_enums, reason = "a part of the contract of stores, which is closed")]
 pub enum Ttl {
     /// At least this long from the moment the store executes the write.
     After(Duration),
@@ -49,6 +54,7 @@ pub enum Ttl {
 
 /// What a store has under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a part of the contract of stores, which is closed")]
 pub struct Entry {
     /// The bytes as they were written.
     pub value: Vec<u8>,
@@ -60,6 +66,7 @@ pub struct Entry {
 
 /// The answer to [`KvStore::add`] and [`KvStore::replace`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a part of the contract of stores, which is closed")]
 pub enum WriteOutcome {
     /// Written; the entry's new version.
     Written(Version),
@@ -71,6 +78,7 @@ pub enum WriteOutcome {
 
 /// The answer to [`KvStore::delete`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "a part of the contract of stores, which is closed")]
 pub enum DeleteOutcome {
     /// Deleted.
     Deleted,
@@ -82,6 +90,7 @@ pub enum DeleteOutcome {
 
 /// The life of the contents of the server that keeps a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "a part of the contract of stores, which is closed")]
 pub struct EraInfo {
     /// Larger after every loss of everything, whatever was written before.
     pub id: u64,
@@ -90,28 +99,67 @@ pub struct EraInfo {
 }
 
 /// Why a call has no answer. Each case asks for something else from the caller.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+///
+/// Its text is the detail alone; `{:#}` puts what happened in front of it, as in `store unavailable: no route to host`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The request was not sent: nothing happened and nothing will.
-    #[error("store unavailable: {0}")]
     Unavailable(String),
     /// The request was sent and no answer came: it may have happened, or may happen yet.
-    #[error("outcome unknown: {0}")]
     UnknownOutcome(String),
     /// The store refuses; trying again does not help.
-    #[error("store refuses: {0}")]
     Rejected(String),
     /// The key or another argument is not legal here, or the URL names no such store; nothing happened.
-    #[error("invalid: {0}")]
     Invalid(String),
 }
 
 impl StoreError {
-    /// Whether the same call may succeed later: an outage, not a refusal.
+    /// Returns if the same call may succeed later: an outage, not a refusal.
     pub fn is_outage(&self) -> bool {
-        matches!(self, StoreError::Unavailable(_) | StoreError::UnknownOutcome(_))
+        self.kind().is_outage()
+    }
+
+    /// Returns what kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            StoreError::Unavailable(_) => ErrorKind::Unavailable,
+            StoreError::UnknownOutcome(_) => ErrorKind::UnknownOutcome,
+            StoreError::Rejected(_) => ErrorKind::Rejected,
+            StoreError::Invalid(_) => ErrorKind::Invalid,
+        }
+    }
+
+    /// Returns if and when the same call may succeed.
+    pub fn retry(&self) -> Retry {
+        self.kind().retry()
+    }
+
+    /// Returns what happened, without the detail.
+    pub(crate) fn headline(&self) -> &'static str {
+        match self {
+            StoreError::Unavailable(_) => "store unavailable",
+            StoreError::UnknownOutcome(_) => "outcome unknown",
+            StoreError::Rejected(_) => "store refuses",
+            StoreError::Invalid(_) => "invalid",
+        }
     }
 }
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (StoreError::Unavailable(text)
+        | StoreError::UnknownOutcome(text)
+        | StoreError::Rejected(text)
+        | StoreError::Invalid(text)) = self;
+        if f.alternate() {
+            write!(f, "{}: ", self.headline())?;
+        }
+        f.write_str(text)
+    }
+}
+
+impl std::error::Error for StoreError {}
 
 /// A store that locks can live in. Every session of a client calls it, from whatever thread the session is on.
 ///
@@ -151,6 +199,7 @@ pub trait KvStore: Send + Sync + 'static {
 
 /// How bad a [`Finding`] is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum Severity {
     /// As it should be.
     Ok,
@@ -162,6 +211,7 @@ pub enum Severity {
 
 /// One thing that [`KvStore::diagnose`] found out.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// What it is about: a server's address or a path.
     pub subject: String,
@@ -173,6 +223,13 @@ pub struct Finding {
     pub text: String,
     /// For how long, at least, nothing has been lost, where the finding is about that: see [`EraInfo`].
     pub lossless_for: Option<Duration>,
+}
+
+impl Finding {
+    /// Returns a finding that tells nothing about losses.
+    pub fn new(subject: impl Into<String>, check: &'static str, severity: Severity, text: impl Into<String>) -> Self {
+        Finding { subject: subject.into(), check, severity, text: text.into(), lossless_for: None }
+    }
 }
 
 impl From<Duration> for Ttl {

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kvlock::{AutoRenew, Client, Grant, GrantError, LockGuard, Session, Validity};
+use kvlock::{Client, Grant, LockGuard, Session, Validity, error::GrantError, renewal::AutoRenew};
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Answer, Journal, Kind, Nanos, Op, What, now};
 use crate::mix::Habits;
-use kinds::{acquire_kind, grant_kind, store_kind};
+use kinds::kind_of;
 
 /// The longest lease in use, and so the quarantine.
 const LONGEST_LEASE: Duration = Duration::from_secs(3);
@@ -148,7 +148,7 @@ impl Worker<'_> {
                 Ok(Ok(Held { number: self.holds, lease, reentrant, grants: vec![grant] }))
             }
             Err(error) => {
-                let kind = self.failed(call, acquire_kind(&error), &error)?;
+                let kind = self.failed(call, kind_of(error.kind()), &error)?;
                 if kind == Kind::UnknownSemaphore {
                     // The server forgot it. A failure shows at the next acquire.
                     let _ = self.session.semaphore(SEMAPHORE).make(PERMITS).wait(Duration::ZERO).run();
@@ -200,7 +200,7 @@ impl Worker<'_> {
         self.journal.note(What::Outside { hold: number })?;
         let call = self.invoke(Op::Release { hold: number })?;
         let released = kept.release();
-        self.done(call, released.map(drop).map_err(|error| (grant_kind(&error), error)))?;
+        self.done(call, released.map(drop).map_err(|error| (kind_of(error.kind()), error)))?;
         Ok(())
     }
 
@@ -242,7 +242,7 @@ impl Worker<'_> {
                 Ok(0)
             }
             Err(error) => {
-                let kind = self.failed(call, acquire_kind(&error), &error)?;
+                let kind = self.failed(call, kind_of(error.kind()), &error)?;
                 Ok(if kind == Kind::Lost { 0 } else { until })
             }
         }
@@ -256,7 +256,7 @@ impl Worker<'_> {
 
     /// What is known after a call with the grant.
     fn after(&mut self, held: &Held, until: Nanos, call: u64, result: Result<(), GrantError>) -> Result<Nanos> {
-        match self.done(call, result.map_err(|error| (grant_kind(&error), error)))? {
+        match self.done(call, result.map_err(|error| (kind_of(error.kind()), error)))? {
             None => self.trust(held),
             Some(Kind::Lost) => Ok(0),
             Some(_) => Ok(until),
@@ -271,7 +271,7 @@ impl Worker<'_> {
         while let Some(grant) = held.grants.pop() {
             let call = self.invoke(Op::Release { hold: held.number })?;
             let released = grant.release();
-            self.done(call, released.map(drop).map_err(|error| (grant_kind(&error), error)))?;
+            self.done(call, released.map(drop).map_err(|error| (kind_of(error.kind()), error)))?;
         }
         Ok(())
     }
@@ -290,7 +290,7 @@ impl Worker<'_> {
                 fs::write(&path, word)?;
                 Ok(fs::rename(&path, path.with_extension(format!("{call}.word")))?)
             }
-            Err(error) => self.failed(call, grant_kind(&error), &error).map(drop),
+            Err(error) => self.failed(call, kind_of(error.kind()), &error).map(drop),
         }
     }
 
@@ -329,7 +329,7 @@ impl Worker<'_> {
         let call = self.invoke(Op::Break { key: key.into() })?;
         match self.session.break_lock(key) {
             Ok(_) => self.done(call, Ok::<_, (Kind, String)>(())).map(drop),
-            Err(kvlock::StatusError::Store(error)) => self.failed(call, store_kind(&error), &error).map(drop),
+            Err(kvlock::error::StatusError::Store(error)) => self.failed(call, kind_of(error.kind()), &error).map(drop),
             Err(error) => self.failed(call, Kind::Bug, &error).map(drop),
         }
     }

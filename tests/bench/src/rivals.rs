@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kvlock::store::Memcached;
-use kvlock::{AcquireError, Client, Session};
+use kvlock::{Client, Session, error::AcquireError};
 use rslock::{LockError, LockManager};
 use rustix::fs::{FlockOperation, flock};
 

@@ -66,7 +66,7 @@ fn operate(session: &Session, tape: &mut Tape) -> bool {
         6 => drop((session.semaphores(), semaphore.status(), semaphore.break_permit(0))),
         _ => drop(session.status(key)),
     }
-    session.resume("no grant").is_err_and(|error| matches!(error, kvlock::SessionError::Invalid(_)))
+    session.resume("no grant").is_err_and(|error| matches!(error, kvlock::error::SessionError::Invalid(_)))
 }
 
 impl Lies {

@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use kvlock::store::{Op, Ttl};
 use kvlock::{
-    AcquireError, AcquirePoll, ConflictRetry, ConflictRetryError, Grant, GrantError, KeyState, LostReason, NextTry,
-    RetrySteps, Session, WorkOutcome,
+    AcquirePoll, ConflictRetry, Grant, Session,
+    conflict_retry::{ConflictRetryError, NextTry, RetrySteps, WorkOutcome},
+    error::{AcquireError, GrantError},
+    renewal::LostReason,
+    status::KeyState,
 };
 
 use crate::world::{World, busy, millis, refused, secs};

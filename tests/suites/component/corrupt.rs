@@ -1,6 +1,9 @@
 //! Values that are not ours are named, and left as they are.
 
-use kvlock::{AcquireError, GrantError, KeyState, StatusError};
+use kvlock::{
+    error::{AcquireError, GrantError, StatusError},
+    status::KeyState,
+};
 
 use crate::world::{World, refused};
 

@@ -6,7 +6,13 @@ use std::time::Duration;
 
 use kvlock::clock::BootClock;
 use kvlock::store::{Memory, StoreError};
-use kvlock::{AcquireError, CallError, CallKey, Client, FnLocks, GrantError, KeyState, LockedFn, Released, SoftGuard};
+use kvlock::{
+    Client, FnLocks, Released,
+    error::{AcquireError, GrantError},
+    functions::{CallError, CallKey, LockedFn},
+    soft::SoftGuard,
+    status::KeyState,
+};
 
 use crate::world::{World, millis, refused, secs};
 

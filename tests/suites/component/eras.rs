@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use kvlock::store::Op;
-use kvlock::{AcquireError, AcquirePoll, GrantError, Validity, WaitingFor};
+use kvlock::{
+    AcquirePoll, Validity, WaitingFor,
+    error::{AcquireError, GrantError},
+};
 
 use crate::world::{World, busy, millis, refused, secs};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::{Fault, Op, Ttl};
-use kvlock::{GrantError, Released, Validity};
+use kvlock::{Released, Validity, error::GrantError};
 
 use crate::world::{World, busy, busy_with, millis, refused, secs};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kvlock::store::Op;
-use kvlock::{Broken, GrantError, Released, Validity};
+use kvlock::{Released, Validity, error::GrantError, status::Broken};
 
 use crate::peers::assert_undisturbed;
 use crate::world::{Meddler, World, busy, busy_with, refused, secs};

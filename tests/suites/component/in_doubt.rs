@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kvlock::clock::Clock;
 use kvlock::store::{Fault, Memory, Op, StoreError, Ttl};
-use kvlock::{AcquireError, AcquirePoll, Acquisition, Client, Released};
+use kvlock::{AcquirePoll, Acquisition, Client, Released, error::AcquireError};
 
 use crate::world::{World, millis, pause, refused, secs};
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use kvlock::store::Ttl;
-use kvlock::{AcquireError, Lock, Released, SessionError, StatusError};
+use kvlock::{
+    Lock, Released,
+    error::{AcquireError, SessionError, StatusError},
+};
 
 use crate::world::{World, busy, millis, refused, secs};
 

@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 
 use kvlock::clock::{Clock, VirtualClock};
 use kvlock::store::{Fault, Memory, Op, StoreError, Ttl};
-use kvlock::{AutoRenew, Client, GrantError, LockGuard, LostReason, Released, Session, Validity};
+use kvlock::{
+    Client, LockGuard, Released, Session, Validity,
+    error::GrantError,
+    renewal::{AutoRenew, LostReason},
+};
 
 use crate::world::{millis, refused, secs};
 

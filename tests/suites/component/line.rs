@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use kvlock::clock::Clock;
 use kvlock::store::{Memory, Op};
-use kvlock::{AcquireError, AcquirePoll, Acquisition, Client, Lock, Session, WaitingFor};
+use kvlock::{AcquirePoll, Acquisition, Client, Lock, Session, WaitingFor, error::AcquireError};
 
 use crate::world::{World, busy, busy_with, millis, refused, secs};
 

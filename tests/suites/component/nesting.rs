@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use kvlock::{AcquireError, GrantError, Released, Validity};
+use kvlock::{
+    Released, Validity,
+    error::{AcquireError, GrantError},
+};
 
 use crate::world::{World, busy, busy_with, refused, secs};
 

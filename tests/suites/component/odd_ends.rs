@@ -6,7 +6,8 @@ use std::time::Duration;
 use kvlock::clock::Clock;
 use kvlock::store::{Fault, Memory, Op, Ttl};
 use kvlock::{
-    AcquireError, AcquirePoll, AutoRenew, Client, FnLocks, LockGuard, Released, Session, WaitingFor, WorkOutcome,
+    AcquirePoll, Client, FnLocks, LockGuard, Released, Session, WaitingFor, conflict_retry::WorkOutcome,
+    error::AcquireError, renewal::AutoRenew,
 };
 use kvlock_tests::Watch;
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use kvlock::store::{Fault, StoreError};
-use kvlock::{AcquireError, AcquirePoll, GrantError, StatusError, Validity, WaitingFor};
+use kvlock::{
+    AcquirePoll, Validity, WaitingFor,
+    error::{AcquireError, GrantError, StatusError},
+};
 
 use crate::world::{World, millis, refused, secs};
 

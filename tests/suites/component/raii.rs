@@ -2,7 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use kvlock::{AcquireError, AutoRenew, GrantError, Released, WithLockError};
+use kvlock::{
+    Released,
+    error::{AcquireError, GrantError, WithLockError},
+    renewal::AutoRenew,
+};
 
 use crate::world::{World, secs};
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use kvlock::clock::VirtualClock;
 use kvlock::store::{Fault, KvStore, Op, StoreError};
-use kvlock::{AcquireError, Client, GrantError, Released, SessionError, Validity};
+use kvlock::{
+    Client, Released, Validity,
+    error::{AcquireError, GrantError, SessionError},
+};
 use std::sync::Arc;
 
 use crate::world::{World, busy, refused, secs};

@@ -4,7 +4,12 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use kvlock::{AcquireError, CallKey, ConflictRetryError, FnLocks, RetryCallError, WorkOutcome};
+use kvlock::{
+    FnLocks,
+    conflict_retry::{ConflictRetryError, WorkOutcome},
+    error::AcquireError,
+    functions::{CallKey, RetryCallError},
+};
 
 use crate::world::{World, refused, secs};
 
@@ -130,5 +135,5 @@ fn a_store_that_was_there_is_ridden_out_for_a_moment() {
     world.store.down();
     let (outcome, waited) = world.timed(|| soft.call(7));
     assert_eq!(outcome.unwrap(), 14);
-    assert!(waited >= kvlock::SOFT_PATIENCE && waited < 2 * kvlock::SOFT_PATIENCE, "{waited:?}");
+    assert!(waited >= kvlock::soft::SOFT_PATIENCE && waited < 2 * kvlock::soft::SOFT_PATIENCE, "{waited:?}");
 }

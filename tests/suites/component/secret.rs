@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kvlock::KeyState;
+use kvlock::status::KeyState;
 use kvlock::store::KvStore;
 
 use crate::world::World;

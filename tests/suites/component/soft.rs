@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use kvlock::store::{Fault, Memory, Op, StoreError};
-use kvlock::{AcquireError, Client, GrantError, LostReason, SOFT_PATIENCE, SoftGuard, WithLockError};
+use kvlock::{
+    Client,
+    error::{AcquireError, GrantError, WithLockError},
+    renewal::LostReason,
+    soft::{SOFT_PATIENCE, SoftGuard},
+};
 
 use crate::world::{World, busy, millis, refused, secs};
 

@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use kvlock::clock::VirtualClock;
 use kvlock::store::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, Memory, StoreError, Ttl, Version, WriteOutcome};
-use kvlock::{AcquireError, Client, GrantError, SessionError, StatusError};
+use kvlock::{
+    Client,
+    error::{AcquireError, GrantError, SessionError, StatusError},
+};
 
 use crate::world::refused;
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use kvlock::store::{Fault, Op};
-use kvlock::{AcquireError, Grant, GrantError, Released, Session, Validity};
+use kvlock::{
+    Grant, Released, Session, Validity,
+    error::{AcquireError, GrantError},
+};
 
 use crate::world::{World, busy_with, millis, refused, secs};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use kvlock::clock::Clock;
 use kvlock::store::Fault;
-use kvlock::{AcquireError, AcquirePoll, Acquisition, WaitingFor};
+use kvlock::{AcquirePoll, Acquisition, WaitingFor, error::AcquireError};
 use kvlock_tests::Watch;
 
 use crate::world::{World, busy, busy_with, millis, refused, secs};

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use kvlock::clock::Clock;
 use kvlock::store::StoreError;
-use kvlock::{AcquireError, AcquirePoll, Acquisition, Client, Grant, Holder, KeyState, Session, WaitingFor};
+use kvlock::{
+    AcquirePoll, Acquisition, Client, Grant, Holder, Session, WaitingFor, error::AcquireError, status::KeyState,
+};
 use kvlock_testkit::{Hook, Hooked, Memory, Op, VirtualClock};
 
 /// A store, a clock, and a client on both.

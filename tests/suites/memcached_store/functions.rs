@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use kvlock::{CallError, CallKey, Client, FnLocks};
+use kvlock::{
+    Client, FnLocks,
+    functions::{CallError, CallKey},
+};
 use kvlock_testkit::{MemcachedServer, process};
 
 const PROCESSES: usize = 3;

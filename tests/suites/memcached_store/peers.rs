@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use kvlock::{AcquireError, Client, GrantError, Session};
+use kvlock::{
+    Client, Session,
+    error::{AcquireError, GrantError},
+};
 use kvlock_testkit::MemcachedServer;
 
 use crate::support::SECOND;

@@ -42,7 +42,7 @@ pub trait Hook: Send + Sync + 'static {
 /// session.lock("k").acquire().unwrap().release().unwrap();
 /// // The age of the store's contents, the lock's record, and its release.
 /// assert_eq!(count.0.load(Ordering::Relaxed), 3);
-/// # Ok::<(), kvlock::SessionError>(())
+/// # Ok::<(), kvlock::error::SessionError>(())
 /// ```
 #[derive(Debug, Clone)]
 pub struct Hooked<S, H> {

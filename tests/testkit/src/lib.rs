@@ -11,7 +11,7 @@
 //! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! use kvlock::{AcquireError, Client};
+//! use kvlock::{error::AcquireError, Client};
 //! use kvlock_testkit::{Memory, VirtualClock};
 //!
 //! let clock = Arc::new(VirtualClock::new());

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kvlock::Broken;
+use kvlock::status::Broken;
 use serde_json::{Value, json};
 
 use crate::options::args::Key;
@@ -64,15 +64,16 @@ pub(crate) fn told(what: &str, broken: &Broken) -> String {
         Broken::Other(holder) => {
             format!("{what}: not broken; it is another grant by now: {holder}; token {}", holder.token)
         }
+        _ => format!("{what}: not broken"),
     }
 }
 
 /// Returns the same as JSON, added to the fields that name it.
 pub(crate) fn as_json(mut named: Value, broken: &Broken) -> Value {
     let [ended, other] = match broken {
-        Broken::Free => [None, None],
         Broken::Ended(holder) => [Some(holder), None],
         Broken::Other(holder) => [None, Some(holder)],
+        _ => [None, None],
     };
     named["broken"] = json!(ended.map(|holder| HolderJson::from(holder.as_ref())));
     named["until"] = json!(ended.and_then(|holder| holder.at_work_until()).map(output::moment));

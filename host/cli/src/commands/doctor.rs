@@ -28,8 +28,8 @@ pub(crate) fn run(global: &Global) -> Result<ExitCode> {
                  held",
                 left.as_secs_f64()
             );
-            let (subject, lossless_for) = (finding.subject.clone(), finding.lossless_for);
-            let told = Finding { subject, check: "quarantine", severity: Severity::Warning, text, lossless_for };
+            let mut told = Finding::new(&finding.subject, "quarantine", Severity::Warning, text);
+            told.lossless_for = finding.lossless_for;
             print(&told, Some(left), global.json)?;
         }
     }
@@ -41,7 +41,7 @@ fn print(finding: &Finding, quarantine: Option<Duration>, as_json: bool) -> Resu
     let severity = match finding.severity {
         Severity::Ok => "ok",
         Severity::Warning => "warning",
-        Severity::Unfit => "UNFIT",
+        _ => "UNFIT",
     };
     let (subject, check, text) = (&finding.subject, finding.check, &finding.text);
     if !as_json {

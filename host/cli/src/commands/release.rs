@@ -29,7 +29,7 @@ impl Release {
                 Released::Freed => ("freed", None, 0),
                 Released::Nested(depth) => ("nested", None, depth),
                 Released::Kept(left) => ("kept", Some(left.as_secs_f64()), 0),
-                Released::HandedOver => ("handed-over", None, 0),
+                _ => ("handed-over", None, 0),
             };
             output::print_json(&json!({ "key": key, "released": what, "kept_for": kept, "depth": depth }))?;
         }

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use kvlock::{Client, Grant, GrantError, Holder};
+use kvlock::{Client, Grant, Holder, error::GrantError};
 
 use crate::options::global::Global;
 use crate::report::exit::{self, Exit};

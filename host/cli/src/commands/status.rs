@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use kvlock::{KeyState, KeyStatus};
+use kvlock::status::{KeyState, KeyStatus};
 use serde_json::json;
 
 use crate::options::global::Global;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::error::ErrorKind;
-use kvlock::{Lock, PermitRequest};
+use kvlock::{Lock, semaphore::PermitRequest};
 
 use crate::options::duration::{HumanDuration, OrForever};
 use crate::report::exit::{self, Exit};

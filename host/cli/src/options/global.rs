@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Once;
 
 use anyhow::Result;
-use etcetera::BaseStrategy;
+use kvlock::store::Local;
 use kvlock::{Client, Session};
 
 use crate::options::duration::HumanDuration;
@@ -78,8 +78,6 @@ impl Global {
 }
 
 fn default_file() -> Result<PathBuf> {
-    let no_home = || Exit::usage("no --store given, and no home directory to keep a local one in; give --store URL");
-    let strategy = etcetera::base_strategy::choose_base_strategy().map_err(|_| no_home())?;
-    let state = strategy.state_dir().unwrap_or_else(|| strategy.data_dir());
-    Ok(state.join("kvlock").join("locks.db"))
+    let no_home = |_| Exit::usage("no --store given, and no home directory to keep a local one in; give --store URL");
+    Ok(Local::default_path().map_err(no_home)?)
 }

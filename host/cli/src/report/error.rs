@@ -1,8 +1,12 @@
 //! Errors: their kinds, which decide the exit codes, and their details as JSON.
 
 use anyhow::Error;
-use kvlock::store::StoreError;
-use kvlock::{AcquireError, ConnectError, GrantError, Holder, ResizeError, SessionError, StatusError, WaitingFor};
+use kvlock::error::ErrorKind;
+use kvlock::{
+    Holder, WaitingFor,
+    error::{AcquireError, ConnectError, GrantError, SessionError, StatusError},
+    semaphore::ResizeError,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -47,18 +51,26 @@ pub(crate) enum Kind {
 
 impl Kind {
     pub(crate) fn of(error: &Error) -> Kind {
-        if let Some(kind) = find(error).map(of_acquire) {
-            return kind;
+        if let Some(kind) = find(error).map(AcquireError::kind) {
+            return of_kind(kind);
         }
         if let Some(exit) = find::<Exit>(error) {
             return of_code(exit.code());
         }
+        if let Some(GrantError::Lost { .. }) = find(error) {
+            // Nobody holds the lock by this grant; what runs under it is another matter.
+            return Kind::NotHolder;
+        }
+        if let Some(ConnectError::BadUrl { .. } | ConnectError::NotConfigured { .. }) = find(error) {
+            return Kind::Usage;
+        }
         find(error)
-            .map(of_grant)
-            .or_else(|| find(error).map(of_key))
-            .or_else(|| find(error).map(of_resize))
-            .or_else(|| find(error).map(of_session))
-            .or_else(|| find(error).map(of_connect))
+            .map(GrantError::kind)
+            .or_else(|| find(error).map(StatusError::kind))
+            .or_else(|| find(error).map(ResizeError::kind))
+            .or_else(|| find(error).map(SessionError::kind))
+            .or_else(|| find(error).map(ConnectError::kind))
+            .map(of_kind)
             .or_else(|| find::<std::io::Error>(error).map(|_| Kind::System))
             .or_else(|| find::<nix::Error>(error).map(|_| Kind::System))
             .unwrap_or(Kind::Internal)
@@ -99,71 +111,21 @@ fn of_code(code: u8) -> Kind {
     }
 }
 
-fn of_acquire(error: &AcquireError) -> Kind {
-    match error {
-        AcquireError::Busy { .. } => Kind::Busy,
-        AcquireError::AlreadyHeld { .. } => Kind::AlreadyHeld,
-        AcquireError::Invalid(_) => Kind::Invalid,
-        AcquireError::Corrupt { .. } => Kind::Corrupt,
-        AcquireError::UnknownSemaphore { .. } => Kind::UnknownSemaphore,
-        AcquireError::Lost { .. } => Kind::Lost,
-        AcquireError::Store { error, .. } => of_store(error),
+fn of_kind(kind: ErrorKind) -> Kind {
+    match kind {
+        ErrorKind::Busy => Kind::Busy,
+        ErrorKind::AlreadyHeld => Kind::AlreadyHeld,
+        ErrorKind::Lost => Kind::Lost,
+        ErrorKind::NotHolder => Kind::NotHolder,
+        ErrorKind::Unavailable => Kind::Unavailable,
+        ErrorKind::UnknownOutcome => Kind::UnknownOutcome,
+        ErrorKind::Rejected => Kind::Rejected,
+        ErrorKind::Corrupt => Kind::Corrupt,
+        ErrorKind::UnknownSemaphore => Kind::UnknownSemaphore,
+        ErrorKind::Superseded => Kind::Superseded,
+        ErrorKind::Invalid => Kind::Invalid,
+        ErrorKind::System => Kind::System,
         _ => Kind::Internal,
-    }
-}
-
-fn of_grant(error: &GrantError) -> Kind {
-    match error {
-        GrantError::Lost { .. } | GrantError::AlreadyReleased { .. } => Kind::NotHolder,
-        GrantError::Invalid(_) => Kind::Invalid,
-        GrantError::Store { error, .. } => of_store(error),
-        _ => Kind::Internal,
-    }
-}
-
-fn of_key(error: &StatusError) -> Kind {
-    match error {
-        StatusError::Corrupt { .. } => Kind::Corrupt,
-        StatusError::Invalid(_) => Kind::Invalid,
-        StatusError::Store(error) => of_store(error),
-        _ => Kind::Internal,
-    }
-}
-
-fn of_resize(error: &ResizeError) -> Kind {
-    match error {
-        ResizeError::StillHeld { .. } => Kind::Busy,
-        ResizeError::Superseded { .. } => Kind::Superseded,
-        ResizeError::Unknown { .. } => Kind::UnknownSemaphore,
-        ResizeError::Corrupt { .. } => Kind::Corrupt,
-        ResizeError::Invalid(_) => Kind::Invalid,
-        ResizeError::Store { error, .. } => of_store(error),
-        _ => Kind::Internal,
-    }
-}
-
-fn of_session(error: &SessionError) -> Kind {
-    match error {
-        SessionError::Invalid(_) => Kind::Invalid,
-        SessionError::NoRoom(_) => Kind::System,
-        _ => Kind::Internal,
-    }
-}
-
-fn of_connect(error: &ConnectError) -> Kind {
-    match error {
-        ConnectError::BadUrl { .. } => Kind::Usage,
-        ConnectError::Store { error, .. } => of_store(error),
-        _ => Kind::Internal,
-    }
-}
-
-fn of_store(error: &StoreError) -> Kind {
-    match error {
-        StoreError::Invalid(_) => Kind::Invalid,
-        StoreError::Unavailable(_) => Kind::Unavailable,
-        StoreError::UnknownOutcome(_) => Kind::UnknownOutcome,
-        StoreError::Rejected(_) => Kind::Rejected,
     }
 }
 
@@ -204,7 +166,7 @@ pub(crate) fn status_of(error: &Error) -> Status {
 }
 
 /// Returns an error with its causes. Some errors name their cause in their own text; it is not repeated.
-fn message(error: &Error) -> String {
+pub(crate) fn message(error: &Error) -> String {
     if let Some(exit) = error.downcast_ref::<Exit>() {
         return one_line(exit);
     }
@@ -285,7 +247,7 @@ fn waiting_for_json(waiting_for: &WaitingFor) -> Value {
         WaitingFor::Holder(_) => json!({ "kind": "holder" }),
         WaitingFor::Exhausted { size, held, .. } => json!({ "kind": "permits", "size": size, "held": held }),
         WaitingFor::Quarantine(left) => json!({ "kind": "quarantine", "quarantine": left.as_secs_f64() }),
-        WaitingFor::Outage(error) => json!({ "kind": "outage", "message": error.to_string() }),
+        WaitingFor::Outage(error) => json!({ "kind": "outage", "message": format!("{error:#}") }),
         _ => json!({ "kind": "other" }),
     }
 }

@@ -141,7 +141,7 @@ impl GrantJson {
     pub(crate) fn new(grant: Grant) -> anyhow::Result<Self> {
         let deadline = match grant.validity()? {
             Validity::Valid(left) => SystemTime::now().checked_add(left).map(moment),
-            Validity::Unlimited | Validity::Unconfirmed | Validity::Lost => None,
+            _ => None,
         };
         let (key, owner, token) = (grant.key().to_string(), grant.owner().to_string(), grant.token().to_string());
         Ok(GrantJson { key, permit: grant.permit(), owner, token, deadline, grant: grant.write_out()? })

@@ -8,12 +8,17 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, Result};
 use kvlock::clock::{BootClock, Clock};
 use kvlock::store::Ttl;
-use kvlock::{AutoRenew, Grant, GrantError, LockGuard, LostReason};
+use kvlock::{
+    Grant, LockGuard,
+    error::GrantError,
+    renewal::{AutoRenew, LostReason},
+};
 use signal_hook::consts::SIGTSTP;
 
 use crate::options::command::{CommandArgs, Linger};
 use crate::options::duration::HumanDuration;
 use crate::orphans;
+use crate::report::error;
 use crate::report::exit::{self, Exit, Status};
 use crate::report::output;
 use crate::signals::{Event, ends_a_wait};
@@ -207,7 +212,7 @@ fn release(
     match give_back(kept) {
         Err(error @ GrantError::Store { .. }) => {
             if !notes.quiet {
-                output::say(format_args!("not released: {}", output::one_line(&error)));
+                output::say(format_args!("not released: {}", error::message(&error.into())));
             }
             Ok(())
         }

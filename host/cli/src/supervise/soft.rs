@@ -1,7 +1,11 @@
 //! `--soft`: the command runs even if the store is down, or grants nothing because it lost its contents.
 
 use kvlock::store::StoreError;
-use kvlock::{AcquireError, ConnectError, LostReason, Session, StatusError, WaitingFor};
+use kvlock::{
+    Session, WaitingFor,
+    error::{AcquireError, ConnectError, StatusError},
+    renewal::LostReason,
+};
 
 use crate::report::output::{self, one_line};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use kvlock::store::Ttl;
-use kvlock::{LockGuard, LostReason};
+use kvlock::{LockGuard, renewal::LostReason};
 use nix::sys::signal::Signal;
 
 use crate::options::command::Linger;

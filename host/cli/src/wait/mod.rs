@@ -8,7 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use kvlock::{AcquireError, AcquirePoll, Grant, ResizeError, ResizePoll, Resizing, StatusError, WaitingFor};
+use kvlock::{
+    AcquirePoll, Grant, WaitingFor,
+    error::{AcquireError, StatusError},
+    semaphore::{ResizeError, ResizePoll, Resizing},
+};
 use signal_hook::consts::{SIGCHLD, SIGTSTP};
 
 use crate::options::args::{HoldArgs, WaitArgs};
@@ -91,7 +95,7 @@ impl<'a> WaitContext<'a> {
                     if error.is_outage() && longest.is_none_or(|longest| started.elapsed() < longest) =>
                 {
                     outage.see(Some(&error), &line);
-                    line.show(&error);
+                    line.show(format_args!("{error:#}"));
                     self.pause_or_interrupted(LOOK_AGAIN)?;
                 }
                 Err(error) => return Err(outage.gave_up(error)),
@@ -115,13 +119,13 @@ impl<'a> WaitContext<'a> {
             };
             told.see(outage.as_ref(), &line);
             match &outage {
-                Some(error) => line.show(error),
+                Some(error) => line.show(format_args!("{error:#}")),
                 None => line.show(&status),
             }
             if let Some(signal) = pause(length, self.events) {
                 let name = self.name;
                 let text = match outage {
-                    Some(error) => format!("`{name}`: the wait for the store was interrupted: {error}"),
+                    Some(error) => format!("`{name}`: the wait for the store was interrupted: {error:#}"),
                     None => format!("`{name}`: the wait was interrupted; the new size stands, and {status}"),
                 };
                 return Err(Exit::interrupted(signal, text).into());

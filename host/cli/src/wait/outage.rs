@@ -39,7 +39,7 @@ impl<'a> Outage<'a> {
                     Some(longest) => format!("for {}", humantime::format_duration(longest)),
                     None => "as long as the wait lasts".to_string(),
                 };
-                self.say(line, format!("`{name}`: {error}; trying again {longest}"));
+                self.say(line, format!("`{name}`: {error:#}; trying again {longest}"));
             }
             (Some(since), None) => {
                 self.since = None;

@@ -45,6 +45,7 @@ use super::{
     check_value,
 };
 use crate::clock::{BootClock, Clock};
+use crate::debug::debug_fields;
 use crate::fork::PerProcess;
 
 /// A disk with less room in bytes is called full.
@@ -52,6 +53,7 @@ const LEAST_ROOM: u64 = 1 << 20;
 
 /// What a local store knows of the running system. Tests make their own.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Boot {
     /// Measures the ttls; starts anew when the machine does.
     pub clock: Arc<dyn Clock>,
@@ -61,7 +63,14 @@ pub struct Boot {
     pub wall: fn() -> Duration,
 }
 
+debug_fields!(Boot, |it| boot_id = it.boot_id);
+
 impl Boot {
+    /// Returns a boot of a machine that is made up.
+    pub fn new(clock: Arc<dyn Clock>, boot_id: impl Into<String>, wall: fn() -> Duration) -> Self {
+        Boot { clock, boot_id: boot_id.into(), wall }
+    }
+
     /// Returns the boot of the machine that runs this process.
     pub fn here() -> Self {
         // Where /proc is missing there is one boot as far as we know: expiries are then never counted anew.
@@ -107,6 +116,17 @@ struct Slot {
 }
 
 impl Local {
+    /// Returns where the user's own file is: `kvlock/locks.db` in `XDG_STATE_HOME`, or in `~/.local/state`.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] if the user has no home directory.
+    pub fn default_path() -> Result<PathBuf, StoreError> {
+        let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let home = || Some(std::env::home_dir().filter(|home| !home.as_os_str().is_empty())?.join(".local/state"));
+        let state = state.or_else(home).ok_or_else(|| StoreError::Invalid("there is no home directory".to_string()))?;
+        Ok(state.join("kvlock").join("locks.db"))
+    }
+
     /// Opens the file, making it and its folder (for this user only) where there is none.
     ///
     /// # Errors
@@ -340,6 +360,6 @@ impl Local {
     }
 
     fn finding(&self, check: &'static str, severity: Severity, text: String) -> Finding {
-        Finding { subject: self.path.display().to_string(), check, severity, text, lossless_for: None }
+        Finding::new(self.path.display().to_string(), check, severity, text)
     }
 }

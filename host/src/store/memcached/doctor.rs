@@ -208,7 +208,7 @@ struct Report {
 impl Report {
     fn add(&mut self, check: &'static str, severity: Severity, text: impl Into<String>) {
         let (subject, text) = (self.subject.clone(), text.into());
-        self.findings.push(Finding { subject, check, severity, text, lossless_for: None });
+        self.findings.push(Finding::new(subject, check, severity, text));
     }
 }
 

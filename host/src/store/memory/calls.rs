@@ -7,6 +7,7 @@ use super::super::StoreError;
 
 /// An operation of [`KvStore`](super::super::KvStore).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Op {
     /// `get`
     Get,
@@ -37,6 +38,7 @@ impl fmt::Display for Op {
 
 /// What can go wrong with a call: a line of a [`Memory`](super::Memory)'s script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// The request is executed; the caller gets [`StoreError::UnknownOutcome`].
     LostReply,
@@ -67,6 +69,7 @@ impl fmt::Display for Fault {
 
 /// How a call ended, without the values.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Answer {
     /// `get` found an entry.
     Found,
@@ -113,6 +116,7 @@ impl fmt::Display for Answer {
 /// A request that [`Fault::Late`] held back has two lines: `… -> unknown-outcome (late)` when it was made, and
 /// `… -> written (late)` when it was delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Call {
     /// What was asked for.
     pub op: Op,

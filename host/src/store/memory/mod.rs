@@ -237,9 +237,9 @@ impl KvStore for Memory {
     fn diagnose(&self) -> Vec<Finding> {
         let state = self.lock();
         let (severity, text) = match state.down {
-            true => (Severity::Unfit, "the mock is down: call `up`".into()),
-            false => (Severity::Warning, "a mock: its locks are seen by this process only".into()),
+            true => (Severity::Unfit, "the mock is down: call `up`"),
+            false => (Severity::Warning, "a mock: its locks are seen by this process only"),
         };
-        vec![Finding { subject: "memory:".into(), check: "scope", severity, text, lossless_for: None }]
+        vec![Finding::new("memory:", "scope", severity, text)]
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use kvlock::store::Memcached;
-use kvlock::{AcquireError, Client, Grant, Session};
+use kvlock::{Client, Grant, Session, error::AcquireError};
 
 use crate::Effort;
 use crate::cores::Server;

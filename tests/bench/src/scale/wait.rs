@@ -75,7 +75,7 @@ impl Wait {
         let before = memory()?;
         let session = |n| Ok(open().with_context(|| format!("session {n}"))?.lock(key(n)));
         let locks = (0..self.sessions).map(session).collect::<Result<Vec<Lock>>>()?;
-        let mut waiters = if self.threads { Waiters::block(locks) } else { Waiters::poll(locks)? };
+        let mut waiters = if self.threads { Waiters::block(locks) } else { Waiters::poll(&locks)? };
         waiters.go_on(SETTLING)?;
         let bytes_per_session = (memory()? - before) / self.sessions as f64;
         let (started, operations, cpu) = (Instant::now(), calls.operations(), cpu_seconds());
@@ -97,8 +97,8 @@ enum Waiters {
 }
 
 impl Waiters {
-    fn poll(locks: Vec<Lock>) -> Result<Waiters> {
-        Ok(Waiters::Polled(locks.into_iter().map(Lock::begin).collect::<Result<_, _>>()?))
+    fn poll(locks: &[Lock]) -> Result<Waiters> {
+        Ok(Waiters::Polled(locks.iter().map(Lock::begin).collect::<Result<_, _>>()?))
     }
 
     fn block(locks: Vec<Lock>) -> Waiters {

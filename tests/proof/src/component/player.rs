@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kvlock::{AcquireError, AcquirePoll, Acquisition, Grant, GrantError, Released, Session, Validity};
+use kvlock::{
+    AcquirePoll, Acquisition, Grant, Released, Session, Validity,
+    error::{AcquireError, GrantError},
+};
 use kvlock_store_model::surely;
 
 use super::board::Board;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use kvlock::{AcquireError, ResizeError, ResizePoll, WithLockError};
+use kvlock::{
+    error::{AcquireError, WithLockError},
+    semaphore::{ResizeError, ResizePoll},
+};
 
 use crate::world::{World, busy, refused, secs};
 

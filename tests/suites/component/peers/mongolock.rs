@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use kvlock::clock::VirtualClock;
 use kvlock::store::{Fault, Op};
-use kvlock::{AcquireError, Client, GrantError, Released, Validity};
+use kvlock::{
+    Client, Released, Validity,
+    error::{AcquireError, GrantError},
+};
 
 use super::assert_undisturbed;
 use crate::world::{Meddler, World, busy, busy_with, refused, secs};

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use kvlock::error::{AcquireError, GrantError};
 use kvlock::store::Op;
-use kvlock::{AcquireError, GrantError};
 
 use crate::world::{Meddler, World, busy, refused, secs};
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use kvlock::clock::Clock;
-use kvlock::{AcquirePoll, AutoRenew, Client, Validity, store::Memory};
+use kvlock::{AcquirePoll, Client, Validity, renewal::AutoRenew, store::Memory};
 
 use crate::world::{World, busy, millis, refused, secs};
 

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use kvlock::store::{Fault, Op, Ttl};
-use kvlock::{AcquireError, GrantError, Released};
+use kvlock::{
+    Released,
+    error::{AcquireError, GrantError},
+};
 
 use super::assert_undisturbed;
 use crate::world::{Meddler, World, busy, millis, refused, secs};

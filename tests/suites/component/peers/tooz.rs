@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use kvlock::store::Op;
-use kvlock::{AutoRenew, Client, GrantError};
+use kvlock::{Client, error::GrantError, renewal::AutoRenew};
 
 use super::assert_undisturbed;
 use crate::world::{Meddler, World, busy, millis, refused, secs};

@@ -3,7 +3,12 @@
 use std::time::Duration;
 
 use kvlock::store::{Op, Ttl};
-use kvlock::{AcquireError, GrantError, KeyState, Released, WithLockError, WorkOutcome};
+use kvlock::{
+    Released,
+    conflict_retry::WorkOutcome,
+    error::{AcquireError, GrantError, WithLockError},
+    status::KeyState,
+};
 
 use super::assert_undisturbed;
 use crate::world::{Meddler, World, busy_with, refused, secs};

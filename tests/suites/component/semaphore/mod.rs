@@ -7,7 +7,7 @@ mod trouble;
 
 use std::time::Duration;
 
-use kvlock::{AcquireError, Grant, Holder, Semaphore, WaitingFor};
+use kvlock::{Grant, Holder, Semaphore, WaitingFor, error::AcquireError};
 
 use crate::world::{World, busy, refused};
 

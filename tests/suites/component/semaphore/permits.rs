@@ -5,7 +5,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use kvlock::store::{Op, Ttl};
-use kvlock::{AcquireError, AcquirePoll, Broken, Grant, GrantError, Released, Validity, WaitingFor, WithLockError};
+use kvlock::{
+    AcquirePoll, Grant, Released, Validity, WaitingFor,
+    error::{AcquireError, GrantError, WithLockError},
+    status::Broken,
+};
 
 use super::{assert_unknown, exhausted, made, permits, pool, standing};
 use crate::world::{World, busy, millis, refused, secs};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvlock::{AcquireError, Grant, ResizeError, Semaphore};
+use kvlock::{Grant, Semaphore, error::AcquireError, semaphore::ResizeError};
 
 use crate::world::{Meddler, When, World, secs};
 

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use kvlock::clock::Clock;
 use kvlock::store::Op;
-use kvlock::{Grant, ResizeError, ResizePoll, Resizing, SemaphoreStatus};
+use kvlock::{
+    Grant,
+    semaphore::{ResizeError, ResizePoll, Resizing, SemaphoreStatus},
+};
 
 use super::{DEFINITION, LIST, assert_unknown, exhausted, made, permits, pool, standing};
 use crate::world::{World, busy, refused, secs};

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use kvlock::store::{Fault, StoreError};
-use kvlock::{AcquireError, AcquirePoll, GrantError, Released, ResizeError, ResizePoll, StatusError, WaitingFor};
+use kvlock::{
+    AcquirePoll, Released, WaitingFor,
+    error::{AcquireError, GrantError, StatusError},
+    semaphore::{ResizeError, ResizePoll},
+};
 
 use super::{DEFINITION, LIST, assert_unknown, exhausted, permits, pool, standing};
 use crate::world::{World, busy, refused, secs};

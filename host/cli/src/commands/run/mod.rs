@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use kvlock::{Grant, KeyState, SOFT_PATIENCE, Session, StatusError, WaitingFor};
+use kvlock::{Grant, Session, WaitingFor, error::StatusError, soft::SOFT_PATIENCE, status::KeyState};
 
 use crate::commands::run::retry::RetryArgs;
 use crate::options::args::LockArgs;

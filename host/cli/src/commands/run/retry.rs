@@ -1,7 +1,10 @@
 //! Running a command again that ran into a conflict.
 
 use anyhow::Result;
-use kvlock::{NextTry, Session, WorkOutcome};
+use kvlock::{
+    Session,
+    conflict_retry::{NextTry, WorkOutcome},
+};
 
 use crate::options::args::{LockArgs, waiting};
 use crate::options::duration::HumanDuration;
@@ -63,7 +66,7 @@ impl RetryArgs {
                         return Err(interrupted);
                     }
                 }
-                NextTry::Exhausted | NextTry::Finished | NextTry::Outermost => {
+                _ => {
                     self.tell(runner, number, code, "giving up");
                     return Ok(status);
                 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Subcommand;
-use kvlock::{AcquireError, Broken, SemaphoreStatus};
+use kvlock::{error::AcquireError, semaphore::SemaphoreStatus, status::Broken};
 use serde_json::{Value, json};
 
 use crate::commands::acquire;

@@ -1,6 +1,7 @@
 //! Owners of a thread each.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::thread::ThreadId;
 
 use thread_local::ThreadLocal;
@@ -9,7 +10,7 @@ use crate::error::SessionError;
 use crate::session::{Session, SessionBuilder};
 
 /// A session for each thread that asks for one.
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     builder: SessionBuilder,
     /// A place that its thread left is given to a new thread, with what is in it.
     of_threads: ThreadLocal<RefCell<Option<OfThread>>>,
@@ -21,11 +22,22 @@ struct OfThread {
 }
 
 impl Sessions {
-    pub(super) fn new(builder: SessionBuilder) -> Self {
+    pub(crate) fn new(builder: SessionBuilder) -> Self {
         Sessions { builder, of_threads: ThreadLocal::new() }
     }
 
-    pub(super) fn of_this_thread(&self) -> Result<Session, SessionError> {
+    /// Returns the session of the calling thread, and opens it if there is none.
+    pub(crate) fn of_this_thread(&self) -> Result<Session, SessionError> {
+        self.get(SessionBuilder::open)
+    }
+
+    /// Returns the same where the options are the defaults, which are legal.
+    pub(crate) fn of_defaults(&self) -> Session {
+        let Ok(session) = self.get(|builder| Ok::<_, Infallible>(builder.open_unchecked()));
+        session
+    }
+
+    fn get<E>(&self, open: impl FnOnce(SessionBuilder) -> Result<Session, E>) -> Result<Session, E> {
         let thread = std::thread::current().id();
         let mut place = self.of_threads.get_or_default().borrow_mut();
         if let Some(known) = &*place
@@ -34,12 +46,13 @@ impl Sessions {
         {
             return Ok(known.session.clone());
         }
-        let session = self.builder.clone().open()?;
+        let session = open(self.builder.clone())?;
         *place = Some(OfThread { thread, session: session.clone() });
         Ok(session)
     }
 
-    pub(super) fn forget_this_thread(&self) {
+    /// Forgets the session of the calling thread: the next call opens another.
+    pub(crate) fn forget_this_thread(&self) {
         self.of_threads.get_or_default().take();
     }
 }
