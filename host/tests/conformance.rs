@@ -152,7 +152,7 @@ impl Broken {
         match self.defect {
             Defect::ShortValues => value[..value.len().min(1024)].into(),
             Defect::TextOnly => String::from_utf8_lossy(value).into_owned().into_bytes(),
-            Defect::LargeCutShort => value[..value.len().min(1 << 20)].into(),
+            Defect::LargeCutShort => value[..value.len().min((1 << 20) - 512)].into(),
             _ => value.into(),
         }
     }
