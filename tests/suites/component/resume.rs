@@ -76,7 +76,8 @@ fn a_release_without_renewal_whose_request_is_lost_is_not_told_to_have_freed_wha
     world.store.script_for(Op::Delete, Fault::LostRequest);
     let error = refused(one_more(&world).resume(&written).unwrap().release());
     assert!(matches!(error, GrantError::Store { error: StoreError::UnknownOutcome(_), .. }), "{error}");
-    assert!(error.to_string().contains("may have been lost"), "{error}");
+    let told = format!("{:#}", anyhow::Error::new(error));
+    assert!(told.contains("may have been lost"), "{told}");
 }
 
 #[test]
