@@ -12,6 +12,9 @@ use kvlock::store::{
     DeleteOutcome, Entry, EraInfo, Finding, KvStore, Severity, StoreError, Ttl, Version, WriteOutcome, conformance,
 };
 
+/// The only era: the map cannot lose its contents without its users.
+const ERA: u64 = 1;
+
 /// A map of this process. A real one asks a database, whose transactions make each operation atomic.
 #[derive(Clone, Default)]
 struct Map(Arc<Mutex<Contents>>);
@@ -36,7 +39,7 @@ impl Contents {
 
     fn put(&mut self, key: &str, value: &[u8], ttl: Ttl) -> WriteOutcome {
         self.last += 1;
-        let version = Version { era: 1, number: self.last };
+        let version = Version { era: ERA, number: self.last };
         let end = match ttl {
             Ttl::After(length) => Instant::now().checked_add(length),
             Ttl::Forever => None,
@@ -79,6 +82,7 @@ impl KvStore for Map {
     fn replace(&self, key: &str, value: &[u8], ttl: Ttl, if_version: Version) -> Result<WriteOutcome, StoreError> {
         check(value)?;
         self.with(key, |contents| match contents.present(key) {
+            _ if if_version.era != ERA => WriteOutcome::Conflict(None),
             None => WriteOutcome::Absent,
             Some(entry) if entry.version != if_version => WriteOutcome::Conflict(Some(entry.version)),
             Some(_) => contents.put(key, value, ttl),
@@ -87,6 +91,7 @@ impl KvStore for Map {
 
     fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError> {
         self.with(key, |contents| match contents.present(key) {
+            _ if if_version.era != ERA => DeleteOutcome::Conflict(None),
             None => DeleteOutcome::Absent,
             Some(entry) if entry.version != if_version => DeleteOutcome::Conflict(Some(entry.version)),
             Some(_) => {
@@ -97,8 +102,7 @@ impl KvStore for Map {
     }
 
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
-        // It cannot lose its contents without its users, so that it has one era.
-        self.with(key, |_| EraInfo { id: 1, lossless_for: Duration::MAX })
+        self.with(key, |_| EraInfo { id: ERA, lossless_for: Duration::MAX })
     }
 
     fn diagnose(&self) -> Vec<Finding> {
