@@ -4,20 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acquire::Acquiring;
+pub use crate::acquire::{AcquirePoll, Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
 use crate::component::{LockTerms, Target, What};
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
-use crate::holder::WaitingFor;
 use crate::owner::Owner;
 use crate::renewal::{AutoRenew, LockGuard};
 use crate::ride_out::RideOut;
 use crate::store::Ttl;
-
-/// How long a grant lasts unless renewed, when nobody says otherwise.
-pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
-/// The longest pause between two tries, when nobody says otherwise.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A lock, and how to acquire it: as often as wanted, by one grant after the other. Each option has a default that
 /// serves: a lease of 30 s, and waiting for ever.
@@ -36,7 +31,6 @@ pub struct Lock {
 }
 
 debug_fields!(Lock, |it| key = it.key, lease = it.lease, wait = it.wait);
-debug_fields!(Acquisition, |it| key = it.waiting.key());
 
 impl Lock {
     pub(crate) fn new(owner: Owner, key: Arc<str>) -> Self {
@@ -170,46 +164,5 @@ impl Lock {
             Ok(_) => Ok(value),
             Err(error) => Err(WithLockError::Release { value, error }),
         }
-    }
-}
-
-/// A wait in progress. Dropping it ends the wait.
-///
-/// Sessions of one [`Client`](crate::Client) that wait for the same key stand in line, and only the first asks the
-/// store. One that is not polled when its pause is over loses its place to the next.
-pub struct Acquisition {
-    waiting: Acquiring,
-}
-
-/// How a wait stands.
-#[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "as std has Poll: ready or not")]
-pub enum AcquirePoll {
-    /// Not yet: poll again after the pause.
-    Pending {
-        /// When to poll again; sooner is harmless.
-        pause: Duration,
-        /// What is waited for.
-        waiting_for: WaitingFor,
-    },
-    /// The lock is held.
-    Ready(Grant),
-}
-
-impl Acquisition {
-    /// Refuses at once what is not legal.
-    pub(crate) fn begin(waiting: Acquiring) -> Result<Self, AcquireError> {
-        waiting.check()?;
-        Ok(Acquisition { waiting })
-    }
-
-    /// Goes on as far as it can without sleeping.
-    pub fn poll(&mut self) -> Result<AcquirePoll, AcquireError> {
-        self.waiting.poll()
-    }
-
-    /// Waits until the lock is held or will not be. Other calls of the session go on meanwhile.
-    pub fn block(mut self) -> Result<Grant, AcquireError> {
-        self.waiting.block()
     }
 }

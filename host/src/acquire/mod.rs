@@ -7,10 +7,10 @@ use std::time::Duration;
 use kvlock_queue::{Answer, Entry, NextStep, PollTerms};
 
 use crate::component::{HandedOver, Target, WaitId};
+use crate::debug::debug_fields;
 use crate::error::{AcquireError, chain};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
-use crate::lock::AcquirePoll;
 use crate::owner::{Owner, validation};
 use crate::queue::{QueueEntry, Waiting};
 use crate::ride_out::{Outage, RideOut};
@@ -19,8 +19,14 @@ use crate::store::Ttl;
 mod request;
 mod wait_log;
 
+pub use request::AcquirePoll;
 use request::{Polled, Request};
 use wait_log::WaitLog;
+
+/// How long a grant lasts unless renewed, when nobody says otherwise.
+pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+/// The longest pause between two tries, when nobody says otherwise.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a wait remembers from one poll to the next.
 pub(crate) struct Acquiring {
@@ -185,5 +191,33 @@ impl Acquiring {
 
     fn now(&self) -> Duration {
         self.owner().clock().now()
+    }
+}
+
+/// A wait in progress. Dropping it ends the wait.
+///
+/// Sessions of one [`Client`](crate::Client) that wait for the same key stand in line, and only the first asks the
+/// store. One that is not polled when its pause is over loses its place to the next.
+pub struct Acquisition {
+    waiting: Acquiring,
+}
+
+debug_fields!(Acquisition, |it| key = it.waiting.key());
+
+impl Acquisition {
+    /// Refuses at once what is not legal.
+    pub(crate) fn begin(waiting: Acquiring) -> Result<Self, AcquireError> {
+        waiting.check()?;
+        Ok(Acquisition { waiting })
+    }
+
+    /// Goes on as far as it can without sleeping.
+    pub fn poll(&mut self) -> Result<AcquirePoll, AcquireError> {
+        self.waiting.poll()
+    }
+
+    /// Waits until the lock is held or will not be. Other calls of the session go on meanwhile.
+    pub fn block(mut self) -> Result<Grant, AcquireError> {
+        self.waiting.block()
     }
 }

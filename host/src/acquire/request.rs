@@ -10,7 +10,6 @@ use crate::component::{Claim, Guest, HandedOver, LockTerms, Pending, Progress, T
 use crate::error::{AcquireError, chain};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
-use crate::lock::AcquirePoll;
 use crate::owner::Owner;
 use crate::queue::{Claimant, Kind, LocalQueues, Place};
 
@@ -38,6 +37,21 @@ struct Begun {
     id: WaitId,
     /// How long it had waited in the queue before.
     after: Duration,
+}
+
+/// How a wait stands.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "as std has Poll: ready or not")]
+pub enum AcquirePoll {
+    /// Not yet: poll again after the pause.
+    Pending {
+        /// When to poll again; sooner is harmless.
+        pause: Duration,
+        /// What is waited for.
+        waiting_for: WaitingFor,
+    },
+    /// The lock is held.
+    Ready(Grant),
 }
 
 /// What came of a poll of the component.

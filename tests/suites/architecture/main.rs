@@ -11,14 +11,11 @@ use kvlock_tests::tree::workspace;
 
 /// Faults that are still to be mended. A fault that is gone leaves this list.
 const STILL: &[&str] = &[
-    "host/src/: acquire <-> lock",
     "host/src/functions/: mod <-> name <-> retried",
     "host/src/owner/: mod <-> validation",
     "host/src/store/conformance/: contents <-> keys <-> mod <-> races <-> time <-> versions",
     "host/src/store/local/: file <-> mod <-> rows",
     "host/src/store/memcached/: mod <-> parameters",
-    "host/src: acquire/mod uses lock, which is not below it",
-    "host/src: acquire/request uses lock, which is not below it",
 ];
 
 /// The drawings of a page: blocks whose first line is a source folder. Each further line is a floor, from the roof down:
