@@ -1,6 +1,6 @@
 //! The component's imports for a wasmtime host of your own, which runs it composed with other components, or by itself.
 //!
-//! Whoever only wants a lock needs none of this: see [`Client`](crate::Client). The types of wasmtime here are those of
+//! Whoever only wants a lock needs none of this: see [`Client`]. The types of wasmtime here are those of
 //! the version that this crate is built with.
 //!
 //! ```

@@ -146,7 +146,7 @@ impl FnLocks {
     }
 
     /// Puts a function behind a plain lock. A call within a call of the same key is refused at once, as
-    /// [`AcquireError::AlreadyHeld`].
+    /// [`AlreadyHeld`](crate::error::AcquireError::AlreadyHeld).
     pub fn lock<A, K: Into<CallKey>, R, G: Fn(&A) -> K, F: Fn(A) -> R>(&self, get_key: G, work: F) -> LockedFn<G, F> {
         self.wrap(false, get_key, work)
     }
