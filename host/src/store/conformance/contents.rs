@@ -1,7 +1,7 @@
 //! What is kept under a key, and who may change it.
 
 use super::super::{DeleteOutcome, Ttl, Version, WriteOutcome};
-use super::{LONG, Verdict, World, expect, expect_conflict, expect_eq};
+use super::world::{LONG, Verdict, World, expect, expect_conflict, expect_eq};
 
 pub(super) fn get_finds_what_add_wrote(world: &World<'_>) -> Verdict {
     let every_byte: Vec<u8> = (0..=255).collect();

@@ -1,7 +1,7 @@
 //! Keys and values at the edge of what is legal.
 
 use super::super::{KvStore, StoreError, Version};
-use super::{LONG, Verdict, World, expect};
+use super::world::{LONG, Verdict, World, expect};
 
 /// What every store takes for a key, and no more.
 const LONGEST: usize = 250;

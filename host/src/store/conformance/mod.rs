@@ -57,29 +57,10 @@ mod keys;
 mod races;
 mod time;
 mod versions;
+mod world;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
-
-use super::{Entry, KvStore, StoreError, Ttl, Version, WriteOutcome};
-
-/// A store under test.
-pub trait Subject {
-    /// A client of the store.
-    fn store(&self) -> &dyn KvStore;
-
-    /// Another client of the same contents, as another process would have it.
-    fn second(&self) -> Box<dyn KvStore>;
-
-    /// Lets time pass: sleeps, or moves the virtual clock that the store goes by.
-    fn pass(&self, time: Duration);
-
-    /// Makes the store lose its contents in the way that it can: restart, flush, a deleted file. False where it has no
-    /// such way, which skips the case.
-    fn lose_everything(&self) -> bool {
-        false
-    }
-}
+pub use self::world::Subject;
+use self::world::{Verdict, World};
 
 /// One thing that a store has to do.
 #[derive(Debug, Clone, Copy)]
@@ -137,93 +118,3 @@ const CASES: &[Case] = &[
     Case { name: "one of many replaces wins", check: races::one_replace_wins },
     Case { name: "one of many deletes wins", check: races::one_delete_wins },
 ];
-
-/// What a case says: nothing, or what was expected.
-type Verdict = Result<(), String>;
-
-/// Longer than any case takes.
-const LONG: Ttl = Ttl::After(Duration::from_secs(300));
-
-/// A subject, seen by one case.
-struct World<'a> {
-    subject: &'a dyn Subject,
-    /// Keeps this run's keys apart from those of others on the same store.
-    prefix: String,
-}
-
-impl<'a> World<'a> {
-    fn new(subject: &'a dyn Subject) -> Self {
-        static RUNS: AtomicU64 = AtomicU64::new(0);
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        // Where there is no randomness, the process's number and the count still keep runs of one machine apart.
-        let random = getrandom::u64().unwrap_or_default();
-        World { subject, prefix: format!("conformance:{random:x}:{}:{run}:", std::process::id()) }
-    }
-
-    fn store(&self) -> &'a dyn KvStore {
-        self.subject.store()
-    }
-
-    fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
-    }
-
-    /// Adds where nothing is, and expects to succeed.
-    fn add(&self, key: &str, value: &[u8], ttl: Ttl) -> Result<Version, String> {
-        match self.store().add(key, value, ttl).map_err(|error| format!("add of a new key: {error}"))? {
-            WriteOutcome::Written(version) => Ok(version),
-            other => Err(format!("add of a new key should write, but answered {other:?}")),
-        }
-    }
-
-    fn get(&self, key: &str) -> Result<Option<Entry>, String> {
-        self.store().get(key).map_err(|error| format!("get: {error}"))
-    }
-
-    /// Expects the key to have this value and version, for both clients.
-    fn expect_entry(&self, key: &str, value: &[u8], version: Version, when: &str) -> Verdict {
-        let second = self.subject.second();
-        for store in [self.store(), &*second] {
-            let entry = store.get(key).map_err(|error| format!("get {when}: {error}"))?;
-            let Some(entry) = entry else { return Err(format!("{when} the entry should be there, but is not")) };
-            expect(entry.value == value, || {
-                let (found, wanted) = (brief(&entry.value), brief(value));
-                format!("{when} the value should be {wanted}, but is {found}")
-            })?;
-            expect_eq(entry.version, version, &format!("{when} the entry's version"))?;
-        }
-        Ok(())
-    }
-
-    fn expect_nothing(&self, key: &str, when: &str) -> Verdict {
-        let second = self.subject.second();
-        for store in [self.store(), &*second] {
-            let entry = store.get(key).map_err(|error| format!("get {when}: {error}"))?;
-            expect(entry.is_none(), || format!("{when} there should be no entry, but there is {entry:?}"))?;
-        }
-        Ok(())
-    }
-}
-
-fn expect(is_so: bool, otherwise: impl FnOnce() -> String) -> Verdict {
-    if is_so { Ok(()) } else { Err(otherwise()) }
-}
-
-fn expect_eq<T: PartialEq + std::fmt::Debug>(found: T, wanted: T, what: &str) -> Verdict {
-    expect(found == wanted, || format!("{what} should be {wanted:?}, but is {found:?}"))
-}
-
-fn expect_conflict(outcome: Result<WriteOutcome, StoreError>, what: &str) -> Result<Option<Version>, String> {
-    match outcome {
-        Ok(WriteOutcome::Conflict(version)) => Ok(version),
-        other => Err(format!("{what} should be a conflict, but is {other:?}")),
-    }
-}
-
-/// A value in a message: all of it if short.
-fn brief(value: &[u8]) -> String {
-    match value.len() {
-        0..=40 => format!("{:?}", value.escape_ascii().to_string()),
-        length => format!("{:?}… of {length} bytes", value[..20].escape_ascii().to_string()),
-    }
-}

@@ -3,7 +3,7 @@
 use std::sync::Barrier;
 
 use super::super::{DeleteOutcome, KvStore, StoreError, Version, WriteOutcome};
-use super::{LONG, Verdict, World, expect_eq};
+use super::world::{LONG, Verdict, World, expect_eq};
 
 /// How many run at once: more than a small machine has cores.
 const THREADS: usize = 8;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::{DeleteOutcome, Ttl, Version, WriteOutcome};
-use super::{LONG, Verdict, World, expect, expect_eq};
+use super::world::{LONG, Verdict, World, expect, expect_eq};
 
 /// The ttl of what is to expire.
 const SHORT: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::{DeleteOutcome, EraInfo, Version, WriteOutcome};
-use super::{LONG, Verdict, World, expect, expect_conflict, expect_eq};
+use super::world::{LONG, Verdict, World, expect, expect_conflict, expect_eq};
 
 /// How often an entry is made and removed.
 const CYCLES: usize = 20;

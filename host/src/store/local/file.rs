@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, named_params};
 
 use super::super::StoreError;
+use super::boot::Boot;
 use super::error::{self, Trouble};
 use super::probe::{self, APPLICATION_ID, Identity, OpenEntry, Table};
-use super::rows::Meta;
-use super::{Boot, rows};
+use super::rows::{self, Durability, Meta};
 
 /// How long a writer waits for its turn. A turn takes well under a millisecond, an fsync some more.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -35,15 +35,6 @@ const TABLES: &str = "
     CREATE TABLE entries (key TEXT PRIMARY KEY NOT NULL, number INTEGER NOT NULL, ttl INTEGER, ends INTEGER,
                           wall_ends INTEGER, value BLOB NOT NULL) WITHOUT ROWID;
 ";
-
-/// What a write has to outlive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Durability {
-    /// Every process: the page cache does that.
-    Processes,
-    /// The machine as well, down to a power failure.
-    Machine,
-}
 
 /// What a transaction does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

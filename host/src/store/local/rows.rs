@@ -6,8 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::super::{DeleteOutcome, Entry, Ttl, Version, WriteOutcome};
-use super::file::Durability;
-use super::{Boot, nanos};
+use super::boot::{Boot, nanos};
 
 /// A longer ttl is for ever, so that no sum of nanoseconds leaves an i64.
 const LONGEST: Duration = Duration::from_secs(50 * 365 * 86400);
@@ -35,6 +34,15 @@ impl Meta {
     pub(super) fn is_era_of(&self, version: Version) -> bool {
         self.era.unsigned_abs() == version.era
     }
+}
+
+/// What a write has to outlive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Durability {
+    /// Every process: the page cache does that.
+    Processes,
+    /// The machine as well, down to a power failure.
+    Machine,
 }
 
 /// A ttl as the file has it.

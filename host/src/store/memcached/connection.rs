@@ -8,6 +8,7 @@
 use std::hint;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use memcache::exp::MetaCommand;
@@ -27,6 +28,10 @@ const MAX_STATS: usize = 1000;
 
 /// Enough for a lock's record or the whole of `stats` with one `read`; larger values make it grow for the while.
 const BUFFER: usize = 16 * 1024;
+
+/// The shortest timeout, because the operating system takes none that is zero, and the longest, because each call is
+/// to return.
+pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 
 /// How long to wait for a server.
 #[derive(Debug, Clone, Copy)]

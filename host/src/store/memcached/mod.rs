@@ -40,12 +40,11 @@ mod stats;
 
 use std::io;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use self::connection::Timeouts;
+use self::connection::{TIMEOUTS, Timeouts};
 use self::server::Server;
 use super::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome, check_value};
 
@@ -55,10 +54,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long to wait for an answer. memcached answers in well under a millisecond; a second is two retransmissions of a
 /// lost packet, and short against the 30 s that a lock is usually leased for.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// The shortest timeout, because the operating system takes none that is zero, and the longest, because each call is
-/// to return.
-const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
 
 /// How many keys are asked for in one request, so that a request stays far below what a socket buffers.
 const KEYS_PER_REQUEST: usize = 100;

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::super::StoreError;
-use super::TIMEOUTS;
-use super::connection::Timeouts;
+use super::connection::{TIMEOUTS, Timeouts};
 
 /// Takes the parameters over. Each may be given once; there may be none.
 pub(super) fn apply(parameters: &str, timeouts: &mut Timeouts) -> Result<(), StoreError> {
