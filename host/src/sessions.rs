@@ -9,7 +9,7 @@ use thread_local::ThreadLocal;
 use crate::error::SessionError;
 use crate::session::{Session, SessionBuilder};
 
-/// A session for each thread that asks for one.
+/// A session for each thread that asks for one; another if its component failed.
 pub(crate) struct Sessions {
     builder: SessionBuilder,
     /// A place that its thread left is given to a new thread, with what is in it.
@@ -42,17 +42,12 @@ impl Sessions {
         let mut place = self.of_threads.get_or_default().borrow_mut();
         if let Some(known) = &*place
             && known.thread == thread
-            && known.session.owner.is_own_process()
+            && known.session.owner.is_usable()
         {
             return Ok(known.session.clone());
         }
         let session = open(self.builder.clone())?;
         *place = Some(OfThread { thread, session: session.clone() });
         Ok(session)
-    }
-
-    /// Forgets the session of the calling thread: the next call opens another.
-    pub(crate) fn forget_this_thread(&self) {
-        self.of_threads.get_or_default().take();
     }
 }

@@ -11,7 +11,7 @@ use crate::debug::debug_fields;
 use crate::error::{AcquireError, chain};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
-use crate::owner::{Owner, validation};
+use crate::owner::Owner;
 use crate::queue::{QueueEntry, Waiting};
 use crate::ride_out::{Outage, RideOut};
 use crate::store::Ttl;
@@ -53,7 +53,7 @@ impl Acquiring {
 
     /// Refuses what is not legal before anything is begun.
     pub(crate) fn check(&self) -> Result<(), AcquireError> {
-        validation::check_target(self.owner(), self.request.target(), self.key())
+        self.owner().check_target(self.request.target(), self.key())
     }
 
     pub(crate) fn owner(&self) -> &Owner {

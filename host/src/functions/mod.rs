@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::name::Name;
-use crate::conflict_retry::{ConflictRetry, WorkOutcome};
+use crate::conflict_retry::ConflictRetry;
 use crate::debug::debug_fields;
 use crate::error::{SessionError, WithLockError};
-use crate::kind::ErrorKind;
 use crate::lock::Lock;
 use crate::session::SessionBuilder;
 use crate::sessions::Sessions;
@@ -19,6 +18,7 @@ mod name;
 mod retried;
 
 pub use error::{CallError, RetryCallError};
+pub use name::CallKey;
 pub use retried::RetriedFn;
 
 /// Puts functions behind locks: their calls wait for each other where their keys are equal, in all threads, processes
@@ -79,28 +79,6 @@ pub struct LockedFn<G, F> {
     name: Name,
     get_key: G,
     work: F,
-}
-
-/// What a call is to lock.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CallKey {
-    /// This key, among the keys of the function.
-    Lock(String),
-    /// Nothing: the call needs no lock.
-    Skip,
-}
-
-impl From<String> for CallKey {
-    fn from(key: String) -> Self {
-        CallKey::Lock(key)
-    }
-}
-
-impl From<&str> for CallKey {
-    fn from(key: &str) -> Self {
-        CallKey::Lock(key.to_string())
-    }
 }
 
 debug_fields!(FnLocks, |it| soft = it.soft);
@@ -177,35 +155,6 @@ impl FnLocks {
         self.wrap(true, get_key, work)
     }
 
-    /// Puts a function behind [conflict retry](crate::ConflictRetry): it has a concurrency control of its own, and is
-    /// called again under the lock of its arguments' key while that tells of a conflict.
-    ///
-    /// ```
-    /// use kvlock::{conflict_retry::WorkOutcome, Client, FnLocks};
-    ///
-    /// struct Transfer { account: u32, amount: i64 }
-    ///
-    /// fn book(transfer: &Transfer) -> WorkOutcome<i64, String> {
-    ///     // Begin a transaction; read, compute, write; commit, and tell what came of it.
-    ///     WorkOutcome::Committed(transfer.amount)
-    /// }
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let locks = FnLocks::new(Client::connect("memory:")?.session());
-    /// let book = locks.conflict_retry(|transfer: &Transfer| transfer.account.to_string(), book).tries(5);
-    /// assert_eq!(book.call(Transfer { account: 7, amount: 100 })?, 100);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn conflict_retry<A, K, T, E, G, F>(&self, get_key: G, work: F) -> RetriedFn<G, F>
-    where
-        K: Into<CallKey>,
-        G: Fn(&A) -> K,
-        F: Fn(&A) -> WorkOutcome<T, E>,
-    {
-        RetriedFn::new(self.clone(), get_key, work)
-    }
-
     /// A function from a key, as it is, to a lock of the calling thread with these options. What an outage means is
     /// the caller's to say.
     ///
@@ -280,14 +229,7 @@ impl<G, F> LockedFn<G, F> {
     fn run<R>(&self, key: CallKey, work: impl FnOnce(&SoftGuard) -> R) -> Result<R, CallError<R>> {
         let Some(key) = self.name.key(key).map_err(CallError::Unnamed)? else { return Ok(work(&SoftGuard::Skipped)) };
         let lock = self.locks.get(key, self.reentrant).map_err(CallError::Session)?;
-        self.locks.run(lock, work).map_err(|error| {
-            let error = CallError::from(error);
-            // A component that failed is of no more use to its session; the next call has another.
-            if error.kind() == ErrorKind::Bug {
-                self.locks.sessions.forget_this_thread();
-            }
-            error
-        })
+        self.locks.run(lock, work).map_err(CallError::from)
     }
 }
 

@@ -1,6 +1,26 @@
-//! How functions are told apart.
+//! How functions are told apart, and what a call of one locks.
 
-use super::CallKey;
+/// What a call is to lock.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CallKey {
+    /// This key, among the keys of the function.
+    Lock(String),
+    /// Nothing: the call needs no lock.
+    Skip,
+}
+
+impl From<String> for CallKey {
+    fn from(key: String) -> Self {
+        CallKey::Lock(key)
+    }
+}
+
+impl From<&str> for CallKey {
+    fn from(key: &str) -> Self {
+        CallKey::Lock(key.to_string())
+    }
+}
 
 /// What stands before a function's keys.
 #[derive(Debug, Clone)]

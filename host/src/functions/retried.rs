@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::name::Name;
-use super::{CallKey, FnLocks, RetryCallError};
+use super::FnLocks;
+use super::error::RetryCallError;
+use super::name::{CallKey, Name};
 use crate::conflict_retry::{ConflictRetry, ConflictRetryError, WorkOutcome};
 use crate::debug::debug_fields;
-use crate::error::{AcquireError, GrantError};
+use crate::error::AcquireError;
 use crate::holder::WaitingFor;
 use crate::soft::{SOFT_PATIENCE, is_loss_of_all, is_outage};
 
@@ -22,11 +23,38 @@ pub struct RetriedFn<G, F> {
 
 debug_fields!(RetriedFn<G, F>, |it| name = it.name);
 
-impl<G, F> RetriedFn<G, F> {
-    pub(super) fn new(locks: FnLocks, get_key: G, work: F) -> Self {
-        RetriedFn { locks, name: Name::of::<F>(), tries: None, reserve: None, get_key, work }
+impl FnLocks {
+    /// Puts a function behind [conflict retry](crate::ConflictRetry): it has a concurrency control of its own, and is
+    /// called again under the lock of its arguments' key while that tells of a conflict.
+    ///
+    /// ```
+    /// use kvlock::{conflict_retry::WorkOutcome, Client, FnLocks};
+    ///
+    /// struct Transfer { account: u32, amount: i64 }
+    ///
+    /// fn book(transfer: &Transfer) -> WorkOutcome<i64, String> {
+    ///     // Begin a transaction; read, compute, write; commit, and tell what came of it.
+    ///     WorkOutcome::Committed(transfer.amount)
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let locks = FnLocks::new(Client::connect("memory:")?.session());
+    /// let book = locks.conflict_retry(|transfer: &Transfer| transfer.account.to_string(), book).tries(5);
+    /// assert_eq!(book.call(Transfer { account: 7, amount: 100 })?, 100);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn conflict_retry<A, K, T, E, G, F>(&self, get_key: G, work: F) -> RetriedFn<G, F>
+    where
+        K: Into<CallKey>,
+        G: Fn(&A) -> K,
+        F: Fn(&A) -> WorkOutcome<T, E>,
+    {
+        RetriedFn { locks: self.clone(), name: Name::of::<F>(), tries: None, reserve: None, get_key, work }
     }
+}
 
+impl<G, F> RetriedFn<G, F> {
     /// Names the function: see [`LockedFn::named`](super::LockedFn::named).
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = Name::Own(name.into());
@@ -62,10 +90,6 @@ impl<G, F> RetriedFn<G, F> {
             work
         });
         match run {
-            Err(error) if is_end_of_session(&error) => {
-                self.locks.sessions.forget_this_thread();
-                Err(error.into())
-            }
             Err(ConflictRetryError::Acquire { error: AcquireError::Store { key, error }, .. })
                 if self.locks.soft && error.is_outage() =>
             {
@@ -109,14 +133,4 @@ fn once<T, E>(work: WorkOutcome<T, E>) -> Result<T, RetryCallError<T, E>> {
         WorkOutcome::Conflict(conflict) => ConflictRetryError::Exhausted { conflict, tries: 1 },
         WorkOutcome::Failed(error) => ConflictRetryError::Failed { error, lock: None },
     }))
-}
-
-/// A component that failed is of no more use to its session; the next call has another.
-fn is_end_of_session<T, E>(error: &ConflictRetryError<T, E>) -> bool {
-    matches!(
-        error,
-        ConflictRetryError::Acquire { error: AcquireError::Component { .. }, .. }
-            | ConflictRetryError::Release { error: GrantError::Component { .. }, .. }
-            | ConflictRetryError::Failed { lock: Some(GrantError::Component { .. }), .. }
-    )
 }

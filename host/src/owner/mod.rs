@@ -2,15 +2,15 @@
 //!
 //! Every handle (a lock, a wait, a grant) holds the [`Owner`]; [`Session`](crate::Session) is the face that makes them.
 
-pub(crate) mod validation;
+mod validation;
 
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::component::{Guest, Resource, SessionOptions};
+use crate::component::{Guest, Resource, SessionOptions, Target};
 use crate::environment::Environment;
-use crate::error::{OfTrap, SessionError, Trap};
+use crate::error::{AcquireError, OfTrap, SessionError, Trap};
 use crate::fork::Origin;
 use crate::holds::Holds;
 use crate::queue::LocalQueues;
@@ -136,7 +136,7 @@ impl Owner {
     }
 
     /// Does the same, if there is an instance already.
-    pub(crate) fn call_at_hand<T, E>(&self, call: impl FnOnce(&mut Guest) -> Result<T, E>) -> Option<Result<T, E>> {
+    fn call_at_hand<T, E>(&self, call: impl FnOnce(&mut Guest) -> Result<T, E>) -> Option<Result<T, E>> {
         if !self.is_own_process() {
             return None;
         }
@@ -144,6 +144,16 @@ impl Owner {
         let guest = place.as_mut()?;
         guest.begin_call();
         Some(call(guest))
+    }
+
+    /// Refuses to begin a wait so, if an option is not legal.
+    pub(crate) fn check_target(&self, target: &Target, key: &str) -> Result<(), AcquireError> {
+        let check = |guest: &mut Guest| {
+            let begun = guest.begin(key, target, Duration::ZERO)?;
+            guest.drop_resource(begun);
+            Ok(())
+        };
+        self.call_at_hand(check).unwrap_or_else(|| validation::with(key, check))
     }
 
     fn enter<T, E: OfTrap>(
@@ -219,6 +229,17 @@ impl Owner {
     /// The tries that run.
     pub(crate) fn tries(&self) -> &Tries {
         &self.0.tries
+    }
+
+    /// Tells if calls can succeed: the owner is of this process, and its instance has not trapped, nor did a call panic.
+    pub(crate) fn is_usable(&self) -> bool {
+        self.is_own_process()
+            && match self.0.guest.try_lock() {
+                Ok(guest) => !guest.as_ref().is_some_and(Guest::has_trapped),
+                Err(TryLockError::Poisoned(_)) => false,
+                // A call of another thread finds out.
+                Err(TryLockError::WouldBlock) => true,
+            }
     }
 
     /// Tells if the owner is of this process, and not of one that this was forked from.

@@ -4,12 +4,10 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use super::Owner;
-use crate::component::{Guest, SessionOptions, Target};
+use crate::component::{Guest, SessionOptions};
 use crate::environment::Environment;
-use crate::error::{AcquireError, OfTrap, SessionError};
+use crate::error::{OfTrap, SessionError};
 use crate::store::Memory;
 
 /// Each check takes it out, so that nobody ever waits for it: neither another thread nor the child of a fork.
@@ -27,17 +25,8 @@ pub(super) fn check_session(options: &SessionOptions<'_>) -> Result<(), SessionE
     with("", |guest| guest.check(options))
 }
 
-/// Refuses to begin a wait so, if an option is not legal.
-pub(crate) fn check_target(owner: &Owner, target: &Target, key: &str) -> Result<(), AcquireError> {
-    let check = |guest: &mut Guest| {
-        let begun = guest.begin(key, target, Duration::ZERO)?;
-        guest.drop_resource(begun);
-        Ok(())
-    };
-    owner.call_at_hand(check).unwrap_or_else(|| with(key, check))
-}
-
-fn with<E: OfTrap>(about: &str, check: impl FnOnce(&mut Guest) -> Result<(), E>) -> Result<(), E> {
+/// Runs a check in the instance that is for checks.
+pub(super) fn with<E: OfTrap>(about: &str, check: impl FnOnce(&mut Guest) -> Result<(), E>) -> Result<(), E> {
     let kept = SCRATCH.try_lock().ok().and_then(|mut kept| kept.take());
     let mut guest = match kept {
         Some(guest) => guest,

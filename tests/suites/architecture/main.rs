@@ -9,15 +9,6 @@ use std::fs;
 use graph::Graph;
 use kvlock_tests::tree::workspace;
 
-/// Faults that are still to be mended. A fault that is gone leaves this list.
-const STILL: &[&str] = &[
-    "host/src/functions/: mod <-> name <-> retried",
-    "host/src/owner/: mod <-> validation",
-    "host/src/store/conformance/: contents <-> keys <-> mod <-> races <-> time <-> versions",
-    "host/src/store/local/: file <-> mod <-> rows",
-    "host/src/store/memcached/: mod <-> parameters",
-];
-
 /// The drawings of a page: blocks whose first line is a source folder. Each further line is a floor, from the roof down:
 /// its rooms, and behind two spaces what they are for.
 fn drawings(page: &str) -> Vec<(String, Vec<Vec<String>>)> {
@@ -62,7 +53,7 @@ fn arrows_between_modules_go_one_way_as_the_architecture_draws_them() {
         assert!(graph.arrows.len() > 2, "{folder}: {} arrows are seen", graph.arrows.len());
         faults(folder, &graph, floors)
     });
-    let faults: Vec<_> = faults.filter(|fault| !STILL.contains(&fault.as_str())).collect();
+    let faults: Vec<_> = faults.collect();
     assert!(faults.is_empty(), "{faults:#?}");
 }
 

@@ -135,3 +135,16 @@ fn a_panic_in_the_store_reaches_its_caller_and_the_session_is_refused_after() {
     drop(grant);
     good.lock("k").acquire().unwrap().release().unwrap();
 }
+
+#[test]
+fn a_thread_that_locks_by_the_client_has_another_session_after_a_trap_or_a_panic() {
+    let (store, client) = Broken::new();
+    store.be(NONSENSE);
+    assert!(matches!(refused(client.lock("k").acquire()), AcquireError::Component { .. }));
+    store.be(FIT);
+    client.lock("k").acquire().unwrap().release().unwrap();
+    store.be(PANIC);
+    catch_unwind(AssertUnwindSafe(|| client.lock("k").acquire().map(drop))).unwrap_err();
+    store.be(FIT);
+    client.lock("k").acquire().unwrap().release().unwrap();
+}
