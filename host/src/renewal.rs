@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::debug::debug_fields;
-use crate::error::GrantError;
+use crate::error::{AcquireError, GrantError, WithLockError};
 use crate::grant::{Grant, Handle, Released};
 use crate::holder::Holder;
 use crate::outcome::Validity;
@@ -138,6 +138,19 @@ impl Grant {
     /// Renews the grant in the background from now on.
     pub fn auto_renew(self, options: AutoRenew) -> LockGuard {
         LockGuard::new(self, options)
+    }
+}
+
+/// Runs `work` while what was acquired is renewed, and releases it; a panic of the work releases it as well.
+pub(crate) fn with_guard<T>(
+    acquired: Result<Grant, AcquireError>,
+    work: impl FnOnce(&LockGuard) -> T,
+) -> Result<T, WithLockError<T>> {
+    let guard = acquired.map_err(WithLockError::Acquire)?.auto_renew(AutoRenew::default());
+    let value = work(&guard);
+    match guard.release() {
+        Ok(_) => Ok(value),
+        Err(error) => Err(WithLockError::Release { value, error }),
     }
 }
 

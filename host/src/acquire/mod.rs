@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kvlock_queue::{Answer, Entry, NextStep, PollTerms};
 
-use crate::component::{HandedOver, Target, WaitId};
+use crate::component::{HandedOver, Target, WaitId, What};
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, chain};
 use crate::grant::Grant;
@@ -16,17 +16,15 @@ use crate::queue::{QueueEntry, Waiting};
 use crate::ride_out::{Outage, RideOut};
 use crate::store::Ttl;
 
+pub(crate) mod options;
 mod request;
 mod wait_log;
 
+pub use options::{DEFAULT_INTERVAL, DEFAULT_LEASE};
+pub(crate) use options::{WaitOptions, wait_setters};
 pub use request::AcquirePoll;
 use request::{Polled, Request};
 use wait_log::WaitLog;
-
-/// How long a grant lasts unless renewed, when nobody says otherwise.
-pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
-/// The longest pause between two tries, when nobody says otherwise.
-pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// What a wait remembers from one poll to the next.
 pub(crate) struct Acquiring {
@@ -39,9 +37,10 @@ pub(crate) struct Acquiring {
 }
 
 impl Acquiring {
-    pub(crate) fn new(owner: Owner, key: Arc<str>, target: Target, ride_out: RideOut) -> Self {
+    pub(crate) fn new(owner: Owner, key: Arc<str>, options: WaitOptions, what: What) -> Self {
         let owner = if owner.is_own_process() { owner } else { owner.here().clone() };
-        let Target { interval, lease, wait, .. } = target;
+        let WaitOptions { lease, wait, interval, ride_out } = options;
+        let target = Target { lease, wait, interval, what };
         let lease = if let Ttl::After(lease) = lease { Some(lease) } else { None };
         let terms = PollTerms { interval, lease, at_least: target.at_least(), quarantine: owner.quarantine() };
         let entry = Entry::new(terms, wait, target.takes_over());
@@ -49,6 +48,15 @@ impl Acquiring {
         let entry = QueueEntry::new(request.clone(), entry);
         let (outage, log) = (Outage::default(), WaitLog::default());
         Acquiring { request, entry, ride_out, outage, log, within_another: false }
+    }
+
+    /// Blocks, and returns none if it is not held in time.
+    pub(crate) fn block_or_busy(mut self) -> Result<Option<Grant>, AcquireError> {
+        match self.block() {
+            Ok(grant) => Ok(Some(grant)),
+            Err(AcquireError::Busy { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Refuses what is not legal before anything is begun.

@@ -7,18 +7,15 @@ pub use error::ConflictRetryError;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::acquire::Acquiring;
-use crate::component::{GrantId, Guest, Target, TryTerms, WaitId, What, Work as Outcome};
+use crate::acquire::{AcquirePoll, Acquiring, WaitOptions, wait_setters};
+use crate::component::{GrantId, Guest, TryTerms, WaitId, What, Work as Outcome};
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, GrantError, chain};
 use crate::grant::Grant;
-use crate::lock::{AcquirePoll, DEFAULT_INTERVAL, DEFAULT_LEASE};
 pub use crate::outcome::NextTry;
 use crate::owner::Owner;
 use crate::queue::Kind;
 use crate::renewal::{AutoRenew, LockGuard, LostReason};
-use crate::ride_out::RideOut;
-use crate::store::Ttl;
 
 /// How often work is tried in all, when nobody says otherwise: once, and ten times more.
 pub const DEFAULT_TRIES: u32 = 11;
@@ -58,13 +55,8 @@ pub const DEFAULT_RESERVE: Duration = Duration::from_secs(1);
 pub struct ConflictRetry {
     owner: Owner,
     key: Arc<str>,
-    lease: Ttl,
-    wait: Option<Duration>,
-    interval: Duration,
-    tries: u32,
-    reserve: Duration,
-    reservation: Option<String>,
-    ride_out: RideOut,
+    options: WaitOptions,
+    terms: TryTerms,
 }
 
 /// What the work of a try came to.
@@ -122,78 +114,55 @@ pub struct RetrySteps {
     waiting: Acquiring,
 }
 
-debug_fields!(ConflictRetry, |it| key = it.key, lease = it.lease, tries = it.tries);
+debug_fields!(ConflictRetry, |it| key = it.key, lease = it.options.lease, tries = it.terms.tries);
 debug_fields!(RetrySteps, |it| key = it.waiting.key());
 
 impl ConflictRetry {
     pub(crate) fn new(owner: Owner, key: Arc<str>) -> Self {
-        ConflictRetry {
-            owner,
-            key,
-            lease: Ttl::After(DEFAULT_LEASE),
-            wait: None,
-            interval: DEFAULT_INTERVAL,
-            tries: DEFAULT_TRIES,
-            reserve: DEFAULT_RESERVE,
-            reservation: None,
-            ride_out: RideOut::default(),
-        }
+        let terms = TryTerms { tries: DEFAULT_TRIES, reserve: DEFAULT_RESERVE, reservation: None };
+        ConflictRetry { owner, key, options: WaitOptions::default(), terms }
     }
 
-    /// How long the lock is held for each try unless renewed: 1 ms to a year.
-    pub fn lease(mut self, lease: impl Into<Ttl>) -> Self {
-        self.lease = lease.into();
-        self
-    }
-
-    /// How long to wait for the lock at most, over all tries and counted from the first on; zero never waits. A try
-    /// that finds its reservation goes all the same.
-    pub fn wait(mut self, wait: Duration) -> Self {
-        self.wait = Some(wait);
-        self
-    }
-
-    /// The longest pause between two looks at a lock that is busy: 1 ms to an hour. For work that takes milliseconds
-    /// choose a few of them.
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = interval;
-        self
+    wait_setters! {
+        /// Sets how long the lock is held for each try unless renewed: 1 ms to a year.
+        lease
+        /// Sets how long to wait for the lock at most, over all tries and counted from the first on; zero never waits. A
+        /// try that finds its reservation goes all the same.
+        wait
+        /// Sets the longest pause between two looks at a lock that is busy: 1 ms to an hour. For work that takes
+        /// milliseconds choose a few of them.
+        interval
+        /// Sets how long to ride out an outage of the store: see [`Lock::ride_out`](crate::Lock::ride_out).
+        ride_out
     }
 
     /// How often to try in all: 1 to a million.
     pub fn tries(mut self, tries: u32) -> Self {
-        self.tries = tries;
+        self.terms.tries = tries;
         self
     }
 
     /// How long the lock stays reserved after a conflict, should the next try never come: 1 ms to an hour.
     pub fn reserve(mut self, reserve: Duration) -> Self {
-        self.reserve = reserve;
+        self.terms.reserve = reserve;
         self
     }
 
     /// Names the unit of work, such as a request by its id: a conflict retry of the same name finds the reservation in
     /// any session, thread or process. For platforms where the next try is elsewhere. 1 to 255 bytes.
     pub fn reservation(mut self, name: impl Into<String>) -> Self {
-        self.reservation = Some(name.into());
+        self.terms.reservation = Some(name.into());
         self
     }
 
-    /// How long an outage of the store is ridden out while waiting: see [`Lock::ride_out`](crate::Lock::ride_out).
-    pub fn ride_out(mut self, longest: Duration) -> Self {
-        self.ride_out.set(longest);
-        self
-    }
-
-    /// How long an outage is ridden out that the session's first call finds; see
-    /// [`Lock::ride_out_first`](crate::Lock::ride_out_first).
-    pub fn ride_out_first(mut self, longest: Duration) -> Self {
-        self.ride_out.set_first(longest);
+    /// Sets all that a wait has.
+    pub(crate) fn with(mut self, options: WaitOptions) -> Self {
+        self.options = options;
         self
     }
 
     pub(crate) fn ride_out_softly(mut self, moment: Duration) -> Self {
-        self.ride_out.set_soft(moment);
+        self.options.ride_out.set_soft(moment);
         self
     }
 
@@ -241,10 +210,8 @@ impl ConflictRetry {
 
     /// Begins to try step by step. Nothing is sent until it is polled.
     pub fn begin(&self) -> Result<RetrySteps, AcquireError> {
-        let ConflictRetry { lease, wait, interval, tries, reserve, ride_out, .. } = *self;
-        let what = What::Try(TryTerms { tries, reserve, reservation: self.reservation.clone() });
-        let target = Target { lease, wait, interval, what };
-        let waiting = Acquiring::new(self.owner.clone(), self.key.clone(), target, ride_out);
+        let what = What::Try(self.terms.clone());
+        let waiting = Acquiring::new(self.owner.clone(), self.key.clone(), self.options, what);
         waiting.check()?;
         Ok(RetrySteps { granted: None, reserved: false, waiting })
     }

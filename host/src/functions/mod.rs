@@ -4,14 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::name::Name;
-use crate::conflict_retry::ConflictRetry;
+use crate::acquire::{WaitOptions, wait_setters};
 use crate::debug::debug_fields;
 use crate::error::{SessionError, WithLockError};
 use crate::lock::Lock;
 use crate::session::SessionBuilder;
 use crate::sessions::Sessions;
 use crate::soft::SoftGuard;
-use crate::store::Ttl;
 
 mod error;
 mod name;
@@ -68,7 +67,8 @@ pub use retried::RetriedFn;
 #[derive(Clone)]
 pub struct FnLocks {
     sessions: Arc<Sessions>,
-    options: Options,
+    options: WaitOptions,
+    at_least: Duration,
     soft: bool,
 }
 
@@ -90,30 +90,21 @@ impl FnLocks {
     /// Without a name, which then is that of all threads, owners are named after host, process and thread.
     pub fn new(session: SessionBuilder) -> Self {
         let sessions = Arc::new(Sessions::new(session));
-        FnLocks { sessions, options: Options::default(), soft: false }
+        FnLocks { sessions, options: WaitOptions::default(), at_least: Duration::ZERO, soft: false }
     }
 
-    /// How long a lock lasts unless renewed: see [`Lock::lease`].
-    pub fn lease(mut self, lease: impl Into<Ttl>) -> Self {
-        self.options.lease = Some(lease.into());
-        self
-    }
-
-    /// How long to wait for a lock at most: see [`Lock::wait`].
-    pub fn wait(mut self, wait: Duration) -> Self {
-        self.options.wait = Some(wait);
-        self
-    }
-
-    /// The longest pause between two tries: see [`Lock::interval`].
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.options.interval = Some(interval);
-        self
+    wait_setters! {
+        /// Sets how long a lock lasts unless renewed: see [`Lock::lease`].
+        lease
+        /// Sets how long to wait for a lock at most: see [`Lock::wait`].
+        wait
+        /// Sets the longest pause between two tries: see [`Lock::interval`].
+        interval
     }
 
     /// How long a key stays taken at least: see [`Lock::at_least`]. Conflict retry does without.
     pub fn at_least(mut self, at_least: Duration) -> Self {
-        self.options.at_least = Some(at_least);
+        self.at_least = at_least;
         self
     }
 
@@ -189,7 +180,7 @@ impl FnLocks {
 
     /// A lock of the calling thread.
     fn get(&self, key: String, reentrant: bool) -> Result<Lock, SessionError> {
-        Ok(self.options.apply(self.sessions.of_this_thread()?.lock(key)).mode(reentrant))
+        Ok(self.sessions.of_this_thread()?.lock(key).with(self.options).at_least(self.at_least).mode(reentrant))
     }
 
     fn run<R>(&self, lock: Lock, work: impl FnOnce(&SoftGuard) -> R) -> Result<R, WithLockError<R>> {
@@ -230,45 +221,5 @@ impl<G, F> LockedFn<G, F> {
         let Some(key) = self.name.key(key).map_err(CallError::Unnamed)? else { return Ok(work(&SoftGuard::Skipped)) };
         let lock = self.locks.get(key, self.reentrant).map_err(CallError::Session)?;
         self.locks.run(lock, work).map_err(CallError::from)
-    }
-}
-
-/// Options of locks; what is none has the default of [`Lock`].
-#[derive(Clone, Copy, Default)]
-struct Options {
-    lease: Option<Ttl>,
-    wait: Option<Duration>,
-    interval: Option<Duration>,
-    at_least: Option<Duration>,
-}
-
-impl Options {
-    fn apply(self, mut lock: Lock) -> Lock {
-        if let Some(lease) = self.lease {
-            lock = lock.lease(lease);
-        }
-        if let Some(wait) = self.wait {
-            lock = lock.wait(wait);
-        }
-        if let Some(interval) = self.interval {
-            lock = lock.interval(interval);
-        }
-        if let Some(at_least) = self.at_least {
-            lock = lock.at_least(at_least);
-        }
-        lock
-    }
-
-    fn apply_retry(self, mut retry: ConflictRetry) -> ConflictRetry {
-        if let Some(lease) = self.lease {
-            retry = retry.lease(lease);
-        }
-        if let Some(wait) = self.wait {
-            retry = retry.wait(wait);
-        }
-        if let Some(interval) = self.interval {
-            retry = retry.interval(interval);
-        }
-        retry
     }
 }

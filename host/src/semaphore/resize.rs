@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::acquire::{WaitOptions, wait_setters};
 use crate::component::{Guest, ResizeId, ResizeStep};
 use crate::debug::debug_fields;
 use crate::error::ResizeError;
-use crate::lock::DEFAULT_INTERVAL;
 use crate::owner::Owner;
 use crate::ride_out::{Outage, RideOut};
 use crate::status::SemaphoreStatus;
@@ -19,9 +19,8 @@ pub struct Resize {
     name: String,
     /// None destroys it.
     permits: Option<u32>,
-    wait: Option<Duration>,
-    interval: Duration,
-    ride_out: RideOut,
+    /// The lease is of no use: a size has none.
+    options: WaitOptions,
 }
 
 /// A change in progress. Dropping it ends the wait, and leaves the size as it was set.
@@ -55,32 +54,16 @@ debug_fields!(Resizing, |it| semaphore = it.name);
 
 impl Resize {
     pub(crate) fn new(owner: Owner, name: String, permits: Option<u32>) -> Self {
-        Resize { owner, name, permits, wait: None, interval: DEFAULT_INTERVAL, ride_out: RideOut::default() }
+        Resize { owner, name, permits, options: WaitOptions::default() }
     }
 
-    /// How long to wait for permits that have to come back; zero looks once.
-    pub fn wait(mut self, wait: Duration) -> Self {
-        self.wait = Some(wait);
-        self
-    }
-
-    /// The longest pause between two looks: 1 ms to an hour.
-    pub fn interval(mut self, interval: Duration) -> Self {
-        self.interval = interval;
-        self
-    }
-
-    /// How long an outage of the store is ridden out: see [`Lock::ride_out`](crate::Lock::ride_out).
-    pub fn ride_out(mut self, longest: Duration) -> Self {
-        self.ride_out.set(longest);
-        self
-    }
-
-    /// How long an outage is ridden out that the session's first call finds; see
-    /// [`Lock::ride_out_first`](crate::Lock::ride_out_first).
-    pub fn ride_out_first(mut self, longest: Duration) -> Self {
-        self.ride_out.set_first(longest);
-        self
+    wait_setters! {
+        /// Sets how long to wait for permits that have to come back; zero looks once.
+        wait
+        /// Sets the longest pause between two looks: 1 ms to an hour.
+        interval
+        /// Sets how long to ride out an outage of the store: see [`Lock::ride_out`](crate::Lock::ride_out).
+        ride_out
     }
 
     /// Does it, and waits; the size before, none if the semaphore is new.
@@ -103,9 +86,10 @@ impl Resize {
     /// Begins, for callers with an event loop. Nothing is sent until it is polled.
     pub fn begin(&self) -> Result<Resizing, ResizeError> {
         let owner = self.owner.here().clone();
-        let begin = |guest: &mut Guest| guest.begin_resize(&self.name, self.permits, self.wait, self.interval);
+        let WaitOptions { wait, interval, ride_out, .. } = self.options;
+        let begin = |guest: &mut Guest| guest.begin_resize(&self.name, self.permits, wait, interval);
         let id = owner.call(&self.name, begin)?;
-        Ok(Resizing { owner, name: self.name.clone(), id, ride_out: self.ride_out, outage: Outage::default() })
+        Ok(Resizing { owner, name: self.name.clone(), id, ride_out, outage: Outage::default() })
     }
 }
 
