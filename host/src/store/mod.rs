@@ -6,12 +6,16 @@
 //! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
 //! | `memory:` | [`Memory`] | tests: a mock with scripted faults and a log of every call |
 
+#[cfg(feature = "memcached")]
+mod address;
 pub mod conformance;
 #[cfg(feature = "local")]
 mod local;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
+#[cfg(feature = "memcached")]
+mod url;
 
 use std::fmt;
 use std::time::Duration;

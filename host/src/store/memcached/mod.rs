@@ -19,7 +19,6 @@
 //! Clients that are to exclude each other must be given the same list. Changing it moves keys to servers with other
 //! eras; do it when no lock is held.
 
-mod address;
 mod connection;
 mod dial;
 mod doctor;
@@ -31,7 +30,7 @@ mod known;
 mod link;
 mod mark;
 mod names;
-mod parameters;
+mod placement;
 mod reply;
 mod request;
 mod server;
@@ -46,7 +45,11 @@ use std::time::Duration;
 
 use self::connection::{TIMEOUTS, Timeouts};
 use self::server::Server;
+use super::url::StoreUrl;
 use super::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome, check_value};
+
+/// The port that IANA gave memcached.
+const DEFAULT_PORT: u16 = 11211;
 
 /// How long to wait for a connection: a server on the same continent takes a tenth of it even when one packet is lost.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -97,10 +100,14 @@ impl Memcached {
     ///
     /// [`StoreError::Invalid`] for what is no such list; it names the part that is wrong.
     pub fn connect(servers: &str) -> Result<Memcached, StoreError> {
-        let (servers, parameters) = servers.split_once('?').unwrap_or((servers, ""));
-        let mut timeouts = Timeouts { connect: CONNECT_TIMEOUT, operation: OPERATION_TIMEOUT, spin: spin::LIMIT };
-        parameters::apply(parameters, &mut timeouts)?;
-        let servers = address::parse_list(servers)?.into_iter().map(|address| Server::new(address, timeouts)).collect();
+        let mut url = StoreUrl::parse(servers, DEFAULT_PORT)?;
+        let timeouts = Timeouts {
+            connect: url.parameters.duration("connect-timeout", TIMEOUTS)?.unwrap_or(CONNECT_TIMEOUT),
+            operation: url.parameters.duration("timeout", TIMEOUTS)?.unwrap_or(OPERATION_TIMEOUT),
+            spin: spin::LIMIT,
+        };
+        let servers =
+            url.only_servers("memcached")?.into_iter().map(|address| Server::new(address, timeouts)).collect();
         let mut start = [0; 4];
         getrandom::fill(&mut start).map_err(|error| StoreError::Unavailable(format!("no randomness: {error}")))?;
         Ok(Memcached { servers, mark: AtomicU32::new(u32::from_ne_bytes(start)) })
@@ -164,7 +171,7 @@ impl Memcached {
     }
 
     fn server_index(&self, key: &str) -> usize {
-        address::choose(self.servers.iter(), key)
+        placement::choose(self.servers.iter(), key)
     }
 
     fn next_mark(&self) -> u32 {

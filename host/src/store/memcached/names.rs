@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::address::Address;
+use super::super::address::Address;
 use super::failure::Failure;
 use crate::fork::PerProcess;
 

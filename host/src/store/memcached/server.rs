@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::super::address::Address;
 use super::super::{EraInfo, StoreError};
-use super::address::Address;
 use super::connection::{Connection, Timeouts};
 use super::failure::Failure;
 use super::known::{Known, Unfit};
