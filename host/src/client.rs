@@ -33,16 +33,18 @@ pub struct Client {
 debug_fields!(Client, |_|);
 
 impl Client {
-    /// Takes a store by its URL: `memcached://host:port[,host:port…]`, `local:PATH` or `memory:`. The first takes
-    /// parameters, `?connect-timeout=2s&timeout=500ms`: see [`Memcached::connect`](crate::store::Memcached::connect).
+    /// Takes a store by its URL: `memcached://host:port[,host:port…]`, `etcd://host[:port][,host[:port]…]`, `local:PATH`
+    /// or `memory:`. The first two take parameters, `?connect-timeout=2s&timeout=500ms`: see
+    /// [`Memcached::connect`](crate::store::Memcached::connect).
     ///
     /// Nothing is sent yet: whether a server answers is found out by the first call.
     pub fn connect(url: &str) -> Result<Self, ConnectError> {
         let bad = |reason: &str| ConnectError::BadUrl { url: url.to_string(), reason: reason.to_string() };
-        let forms = "give memcached://host:port[,host:port…], local:PATH or memory:";
+        let forms = "give memcached://host:port[,host:port…], etcd://host:port[,host:port…], local:PATH or memory:";
         let (scheme, rest) = url.split_once(':').ok_or_else(|| bad(forms))?;
         match scheme {
             "memcached" => memcached(url, rest.strip_prefix("//").unwrap_or(rest)),
+            "etcd" | "etcds" => etcd(url),
             "local" if rest.is_empty() => Err(bad("no path; give local:PATH")),
             "local" => local(url, PathBuf::from(rest)),
             "memory" if rest.is_empty() => Ok(Client::with_store(Memory::default())),
@@ -149,6 +151,25 @@ fn memcached(url: &str, servers: &str) -> Result<Client, ConnectError> {
 #[cfg(not(feature = "memcached"))]
 fn memcached(url: &str, _: &str) -> Result<Client, ConnectError> {
     Err(ConnectError::BadUrl { url: url.to_string(), reason: "built without the feature `memcached`".to_string() })
+}
+
+#[cfg(feature = "etcd")]
+fn etcd(url: &str) -> Result<Client, ConnectError> {
+    let store = crate::store::Etcd::connect(url);
+    store.map(Client::with_store).map_err(|error| ConnectError::Store { url: without_login(url), error })
+}
+
+/// Returns a URL as it may be shown.
+fn without_login(url: &str) -> String {
+    match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}…{}", &url[..scheme + 3], &url[at..]),
+        _ => url.to_string(),
+    }
+}
+
+#[cfg(not(feature = "etcd"))]
+fn etcd(url: &str) -> Result<Client, ConnectError> {
+    Err(ConnectError::BadUrl { url: without_login(url), reason: "built without the feature `etcd`".to_string() })
 }
 
 #[cfg(feature = "local")]

@@ -23,9 +23,17 @@ const MEMCACHED: Need = Need {
     otherwise: "install memcached 1.6.13 or newer",
 };
 
+const ETCD: Need = Need {
+    what: "etcd and etcdctl, which tests and benchmarks start by themselves",
+    packages: &["etcd-server", "etcd-client"],
+    is_there: || runs("etcd", &["--version"]) && runs("etcdctl", &["version"]),
+    otherwise: "install etcd 3.4.21 or newer, with etcdctl",
+};
+
 /// What the tests need.
 pub(crate) const TESTS: &[Need] = &[
     MEMCACHED,
+    ETCD,
     Need {
         what: "PostgreSQL, beside which conflict retry is tested, and which the tests start by themselves",
         packages: &["postgresql"],
@@ -55,12 +63,7 @@ pub(crate) const BENCHMARKS: &[Need] = &[
         is_there: || runs("redis-server", &["--version"]),
         otherwise: "install Redis",
     },
-    Need {
-        what: "etcd and etcdctl",
-        packages: &["etcd-server", "etcd-client"],
-        is_there: || runs("etcd", &["--version"]) && runs("etcdctl", &["version"]),
-        otherwise: "install etcd",
-    },
+    ETCD,
     Need {
         what: "valgrind, which counts instructions and allocations",
         packages: &["valgrind"],

@@ -3,19 +3,22 @@
 //! | URL | adapter | for |
 //! |---|---|---|
 //! | `memcached://host:port[,host:port…]` | [`Memcached`] | locks between machines |
+//! | `etcd://host[:port][,host[:port]…]` | [`Etcd`] | locks that survive the loss of a server |
 //! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
 //! | `memory:` | [`Memory`] | tests: a mock with scripted faults and a log of every call |
 
 #[cfg(feature = "_network")]
 mod address;
 pub mod conformance;
+#[cfg(feature = "etcd")]
+mod etcd;
 #[cfg(feature = "local")]
 mod local;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
 #[cfg(all(feature = "_network", feature = "tls"))]
-#[cfg_attr(not(test), allow(dead_code, reason = "no store is over TLS yet"))]
+#[cfg_attr(not(test), allow(dead_code, reason = "which parts are used depends on the stores that are built in"))]
 mod tls;
 #[cfg(feature = "_network")]
 #[allow(dead_code, reason = "memcached takes neither a login nor files")]
@@ -26,6 +29,8 @@ use std::time::Duration;
 
 use crate::kind::{ErrorKind, Retry};
 
+#[cfg(feature = "etcd")]
+pub use etcd::Etcd;
 #[cfg(feature = "local")]
 pub use local::{Boot, Local};
 #[cfg(feature = "memcached")]

@@ -6,6 +6,7 @@
 //! | what it does if the store fails | [`Memory::script`], with a [`Fault`] for each call |
 //! | what it does if somebody else acts between two calls | [`Hooked`] |
 //! | that it works with memcached, over restarts and stops | [`MemcachedServer`] |
+//! | that it works with etcd, while members are killed | [`EtcdCluster`] |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -25,10 +26,12 @@
 //! # Ok::<(), AcquireError>(())
 //! ```
 
+mod etcd;
 mod hooked;
 mod memcached;
 pub mod process;
 
+pub use etcd::EtcdCluster;
 pub use hooked::{Hook, Hooked};
 pub use kvlock::clock::VirtualClock;
 pub use kvlock::store::{Fault, Memory, Op};
