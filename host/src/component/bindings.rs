@@ -9,7 +9,7 @@ pub struct Pollable {
 }
 
 wasmtime::component::bindgen!({
-    path: "../wit",
+    path: "wit",
     world: "kvlock",
     with: { "wasi:io/poll.pollable": self::Pollable },
     imports: { default: trappable },
