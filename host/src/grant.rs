@@ -63,7 +63,7 @@ impl Grant {
     }
 
     fn new(owner: &Owner, owner_name: Arc<str>, key: Arc<str>, granted: Granted) -> Self {
-        owner.holds().taken();
+        owner.held_count().taken();
         let handle = Handle { owner: owner.clone(), key, id: granted.grant };
         let Granted { token, permit, .. } = granted;
         Grant { handle, owner_name, token, permit, done: false, is_left_behind: false }
@@ -205,7 +205,7 @@ impl Grant {
         });
         self.is_left_behind = is_left_behind;
         if let (Some(successor), Ok(Release::HandedOver(handed))) = (successor, &released) {
-            self.handle.owner.holds().given_back();
+            self.handle.owner.held_count().given_back();
             successor.hand_over(*handed);
             return Ok(Released::HandedOver);
         }
@@ -285,7 +285,7 @@ impl Handle {
     /// Tells the session that it holds one less, and those in the queue that they may poll.
     pub(crate) fn note_end<T>(&self, released: &Result<T, GrantError>, kind: Kind) {
         if matches!(released, Ok(_) | Err(GrantError::Lost { .. })) {
-            self.owner.holds().given_back();
+            self.owner.held_count().given_back();
         }
         let queues = self.owner.queues();
         if !queues.is_empty() {

@@ -111,7 +111,7 @@ mod environment;
 mod fork;
 mod grant;
 mod holder;
-mod holds;
+mod held_count;
 mod kind;
 mod outcome;
 mod owner;

@@ -17,7 +17,7 @@ use crate::driver;
 use crate::mutex::{self, Advanced, Component, Session, Shared, Whose};
 
 /// The answers to a call out of order.
-const RUNS: &str = "a try runs: report what its work came to";
+const RUNS: &str = "a try runs: report the outcome of its work";
 const NONE_RUNS: &str = "no try runs: poll until one is granted";
 const ENDED: &str = "these tries have ended; begin again";
 
@@ -88,7 +88,7 @@ impl wit::GuestRetry for Resource {
         mutex::block(|| self.advance())
     }
 
-    fn report(&self, work: wit::Work) -> Result<wit::Verdict, GrantError> {
+    fn report(&self, outcome: wit::WorkOutcome) -> Result<wit::NextTry, GrantError> {
         let mut state = self.state.borrow_mut();
         let running = match core::mem::replace(&mut *state, State::Ended(0)) {
             State::Running(running) => running,
@@ -99,13 +99,13 @@ impl wit::GuestRetry for Resource {
             }
         };
         *state = State::Ended(running.number());
-        match driver::run(running.report(work_in(work)), &mut self.session.borrow_mut()) {
-            Ok(NextTry::Finished) => Ok(wit::Verdict::Finished),
-            Ok(NextTry::Exhausted) => Ok(wit::Verdict::Exhausted),
-            Ok(NextTry::Outermost) => Ok(wit::Verdict::Outermost),
+        match driver::run(running.report(outcome_in(outcome)), &mut self.session.borrow_mut()) {
+            Ok(NextTry::Finished) => Ok(wit::NextTry::Finished),
+            Ok(NextTry::Exhausted) => Ok(wit::NextTry::Exhausted),
+            Ok(NextTry::Outermost) => Ok(wit::NextTry::Outermost),
             Ok(NextTry::RetryAfter(pause, retry)) => {
                 *state = State::Between(retry);
-                Ok(wit::Verdict::RetryAfter(kvlock_machine::nanos(pause)))
+                Ok(wit::NextTry::RetryAfter(kvlock_machine::nanos(pause)))
             }
             Err(unreported) => {
                 if let Some(running) = unreported.again {
@@ -168,10 +168,10 @@ fn retry_options(options: wit::RetryOptions) -> Result<RetryOptions, Invalid> {
         .reservation(options.reservation.as_deref())
 }
 
-fn work_in(work: wit::Work) -> WorkOutcome {
-    match work {
-        wit::Work::Committed => WorkOutcome::Committed,
-        wit::Work::Conflict(back_in) => WorkOutcome::Conflict(back_in.map(Duration::from_nanos)),
-        wit::Work::Failed => WorkOutcome::Failed,
+fn outcome_in(outcome: wit::WorkOutcome) -> WorkOutcome {
+    match outcome {
+        wit::WorkOutcome::Committed => WorkOutcome::Committed,
+        wit::WorkOutcome::Conflict(back_in) => WorkOutcome::Conflict(back_in.map(Duration::from_nanos)),
+        wit::WorkOutcome::Failed => WorkOutcome::Failed,
     }
 }

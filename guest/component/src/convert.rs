@@ -229,10 +229,10 @@ pub(crate) fn claim_out(claim: machine::Claim) -> wit::Claim {
 fn handed_out(handed: machine::HandedOver) -> wit::HandedOver {
     let machine::HandedOver { version, sent, chain_length, first } = handed;
     let sent = nanos(sent.since(machine::Time::from_nanos(0)));
-    wit::HandedOver { version: version_out(version), sent, in_a_row: chain_length, first }
+    wit::HandedOver { version: version_out(version), sent, chain_length, first }
 }
 
 pub(crate) fn handed_in(handed: wit::HandedOver) -> machine::HandedOver {
-    let wit::HandedOver { version, sent, in_a_row: chain_length, first } = handed;
+    let wit::HandedOver { version, sent, chain_length, first } = handed;
     machine::HandedOver { version: version_in(version), sent: machine::Time::from_nanos(sent), chain_length, first }
 }

@@ -40,7 +40,7 @@ enum State {
         line: Arc<str>,
     },
     /// Writing the successor into it.
-    LiningUp,
+    JoiningSuccessor,
     /// Deleting the record, or writing the successor's in its place.
     GivingUp {
         write: Box<ConditionalWrite>,
@@ -126,7 +126,7 @@ impl Release {
     }
 
     /// Takes in the list of those who wait elsewhere. If there are any, the successor is to stand behind them.
-    fn on_line(
+    fn on_wait_list(
         &mut self,
         cx: &mut Cx<'_>,
         (claim, line): (Box<Claim>, Arc<str>),
@@ -151,7 +151,7 @@ impl Release {
         }
         // A successor that is written into the list does not write its own turn length there.
         waiting.turn = Some(rounded(corrected(waiting.turn, cx.now.since(hold.since))));
-        self.state = State::LiningUp;
+        self.state = State::JoiningSuccessor;
         Step::Call(waiting.rewrite(key, &line, entry.version))
     }
 
@@ -249,10 +249,10 @@ impl Machine for Release {
                 ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Replacing { write, outcome }),
             },
             (State::Looking { claim, line }, Event::Reply(Reply::Entry(reply))) => {
-                self.on_line(cx, (claim, line), reply)
+                self.on_wait_list(cx, (claim, line), reply)
             }
             // The list is advice: if it cannot be written, the release goes on without it.
-            (State::LiningUp, Event::Reply(Reply::Write(_))) => self.give_up(cx, None),
+            (State::JoiningSuccessor, Event::Reply(Reply::Write(_))) => self.give_up(cx, None),
             (State::GivingUp { mut write, before, chain }, event) => match write.step(cx.now, event) {
                 ControlFlow::Break(end) => {
                     let outcome = self.on_given_up(cx, before, chain, end);

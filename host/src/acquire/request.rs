@@ -85,8 +85,8 @@ impl Request {
     }
 
     pub(super) fn stake(&self) -> Stake {
-        let (holds, in_doubt) = (self.owner.holds(), self.in_doubt.load(Ordering::Relaxed));
-        Stake { in_doubt, grants: holds.ever(), may_hold: holds.is_any() }
+        let (held, in_doubt) = (self.owner.held_count(), self.in_doubt.load(Ordering::Relaxed));
+        Stake { in_doubt, grants: held.ever(), may_hold: held.is_any() }
     }
 
     /// Returns what those behind in the queue wait for from now on, if that is known without asking the store.

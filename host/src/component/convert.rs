@@ -201,13 +201,13 @@ impl From<mutex::Released> for Release {
     }
 }
 
-impl From<conflict_retry::Verdict> for NextTry {
-    fn from(verdict: conflict_retry::Verdict) -> Self {
-        match verdict {
-            conflict_retry::Verdict::Finished => NextTry::Finished,
-            conflict_retry::Verdict::RetryAfter(pause) => NextTry::RetryAfter(Duration::from_nanos(pause)),
-            conflict_retry::Verdict::Exhausted => NextTry::Exhausted,
-            conflict_retry::Verdict::Outermost => NextTry::Outermost,
+impl From<conflict_retry::NextTry> for NextTry {
+    fn from(next: conflict_retry::NextTry) -> Self {
+        match next {
+            conflict_retry::NextTry::Finished => NextTry::Finished,
+            conflict_retry::NextTry::RetryAfter(pause) => NextTry::RetryAfter(Duration::from_nanos(pause)),
+            conflict_retry::NextTry::Exhausted => NextTry::Exhausted,
+            conflict_retry::NextTry::Outermost => NextTry::Outermost,
         }
     }
 }

@@ -147,11 +147,11 @@ pub(crate) enum Release {
     HandedOver(HandedOver),
 }
 
-/// What the work of a try came to.
+/// The outcome of the work of a try.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Work {
+pub(crate) enum Outcome {
     Committed,
-    /// With the time after which the caller is back, if it says so.
+    /// With the time after which the caller is back, if it tells.
     Conflict(Option<Duration>),
     Failed,
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acquire::{AcquirePoll, Acquiring, WaitOptions, wait_setters};
-use crate::component::{GrantId, Guest, TryTerms, WaitId, What, Work as Outcome};
+use crate::component::{GrantId, Guest, Outcome, TryTerms, WaitId, What};
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, GrantError, chain};
 use crate::grant::Grant;
@@ -90,16 +90,16 @@ pub struct Try {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let session = Client::connect("memory:")?.session().open()?;
 /// let mut retrying = session.conflict_retry("account:7").begin()?;
-/// let verdict = loop {
+/// let end = loop {
 ///     let attempt = retrying.next_try()?;
 ///     // Whatever is done until the transaction ends, in functions of its own; then, in its hook:
-///     let work: WorkOutcome<(), &str> = WorkOutcome::Committed(());
-///     match retrying.report(attempt, &work)? {
+///     let outcome: WorkOutcome<(), &str> = WorkOutcome::Committed(());
+///     match retrying.report(attempt, &outcome)? {
 ///         NextTry::RetryAfter(pause) => std::thread::sleep(pause),
-///         verdict => break verdict,
+///         end => break end,
 ///     }
 /// };
-/// assert_eq!(verdict, NextTry::Finished);
+/// assert_eq!(end, NextTry::Finished);
 /// # Ok(())
 /// # }
 /// ```
@@ -311,7 +311,7 @@ impl RetrySteps {
     /// The reservation is not the session's any more, or is a grant again.
     fn settle(&mut self) {
         if std::mem::take(&mut self.reserved) {
-            self.waiting.owner().holds().given_back();
+            self.waiting.owner().held_count().given_back();
         }
     }
 
@@ -330,38 +330,38 @@ impl RetrySteps {
         self.settle();
     }
 
-    /// Tells what the work of the present try came to, and reserves the lock or gives it back. Takes the attempt, or the
-    /// grant that came with the try. An error tells that the lock had been lost while work ran that committed or failed,
-    /// or could not be given back, and ends with its lease.
-    pub fn report<T, E>(&mut self, grant: impl Into<Grant>, work: &WorkOutcome<T, E>) -> Result<NextTry, GrantError> {
-        let work = match work {
+    /// Reports the outcome of the present try, and reserves the lock or gives it back. Takes the [`Try`], or the grant that
+    /// came with it. An error tells that the lock was lost while work ran that committed or failed, or that it could not
+    /// be given back and ends with its lease.
+    pub fn report<T, E>(&mut self, grant: impl Into<Grant>, outcome: &WorkOutcome<T, E>) -> Result<NextTry, GrantError> {
+        let outcome = match outcome {
             WorkOutcome::Committed(_) => Outcome::Committed,
             WorkOutcome::Conflict(_) => Outcome::Conflict(None),
             WorkOutcome::Failed(_) => Outcome::Failed,
         };
-        self.report_as(grant.into(), work)
+        self.report_as(grant.into(), outcome)
     }
 
-    /// Reports a conflict of a caller that is back after so long, whatever the verdict says. If that is longer than the
-    /// reservation lasts the lock is released, so that nobody waits for it.
+    /// Reports a conflict of a caller that is back after this time, whatever pause the answer names. If that is longer
+    /// than the reservation lasts, the lock is released, so that nobody waits for it.
     pub fn report_conflict(&mut self, grant: impl Into<Grant>, back_in: Duration) -> Result<NextTry, GrantError> {
         self.report_as(grant.into(), Outcome::Conflict(Some(back_in)))
     }
 
-    fn report_as(&mut self, grant: Grant, work: Outcome) -> Result<NextTry, GrantError> {
+    fn report_as(&mut self, grant: Grant, outcome: Outcome) -> Result<NextTry, GrantError> {
         let is_running = self.granted == Some(grant.id());
-        let verdict = self.tell(grant, work);
+        let next = self.tell(grant, outcome);
         if is_running {
             let (tries, key) = (self.waiting.owner().tries(), self.waiting.key());
             tries.end(key);
-            if verdict == Ok(NextTry::Outermost) {
+            if next == Ok(NextTry::Outermost) {
                 tries.pass_on_conflict(key);
             }
         }
-        verdict
+        next
     }
 
-    fn tell(&mut self, grant: Grant, work: Outcome) -> Result<NextTry, GrantError> {
+    fn tell(&mut self, grant: Grant, outcome: Outcome) -> Result<NextTry, GrantError> {
         let Some(retry) = self.waiting.id().filter(|_| self.granted == Some(grant.id())) else {
             // The drop releases it.
             return Err(GrantError::Invalid("this grant is not the one of the try that runs".to_string()));
@@ -369,7 +369,7 @@ impl RetrySteps {
         self.granted = None;
         let handle = grant.handle.clone();
         grant.hand_in();
-        let next = handle.call(|guest, key, _| guest.report(key, retry, work));
+        let next = handle.call(|guest, key, _| guest.report(key, retry, outcome));
         if let Ok(NextTry::RetryAfter(pause)) = next {
             self.reserved = true;
             tracing::debug!(key = &*handle.key, "conflict: the next try follows in {pause:?}");

@@ -12,7 +12,7 @@ use crate::component::{Guest, Resource, SessionOptions, Target};
 use crate::environment::Environment;
 use crate::error::{AcquireError, OfTrap, SessionError, Trap};
 use crate::fork::Origin;
-use crate::holds::Holds;
+use crate::held_count::HeldCount;
 use crate::queue::LocalQueues;
 use crate::tries::Tries;
 
@@ -28,7 +28,7 @@ struct OwnerState {
     given: OwnerOptions,
     name: Arc<str>,
     label: String,
-    holds: Holds,
+    held_count: HeldCount,
     tries: Tries,
     /// The owner that stands for this one in a fork.
     origin: Origin<Owner>,
@@ -67,7 +67,7 @@ impl OwnerState {
             name: name.into(),
             label: given.label.clone().unwrap_or_else(|| format!("{host} pid {process}")),
             given,
-            holds: Holds::default(),
+            held_count: HeldCount::default(),
             tries: Tries::default(),
             origin: Origin::here(),
         }
@@ -185,7 +185,7 @@ impl Owner {
     /// Releases again what of this key could not be given back. The session takes it for held until then, although
     /// nobody has a grant of it: what is nested in it would never be free.
     pub(crate) fn release_again<E: OfTrap>(&self, guest: &mut Guest, key: &str) -> Result<(), E> {
-        (0..guest.release_again(key)?).for_each(|_| self.holds().given_back());
+        (0..guest.release_again(key)?).for_each(|_| self.held_count().given_back());
         Ok(())
     }
 
@@ -222,8 +222,8 @@ impl Owner {
         self.0.given.quarantine
     }
 
-    pub(crate) fn holds(&self) -> &Holds {
-        &self.0.holds
+    pub(crate) fn held_count(&self) -> &HeldCount {
+        &self.0.held_count
     }
 
     /// The tries that run.

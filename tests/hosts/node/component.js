@@ -79,15 +79,15 @@ class Session {
     return this.semaphore.list(this.session);
   }
 
-  // Runs `work` until it answers `committed` or `failed`; a `conflict` is tried again, first in line.
+  // Runs `work` until it answers `committed` or `failed`; a `conflict` is tried again, before other waiters.
   retry(key, work, { tries = 3 } = {}) {
     const options = { lease: after(30), ...patience(), tries, reserve: SECOND };
     const retry = this.conflictRetry.begin(this.session, key, options);
     for (;;) {
       retry.block();
-      const verdict = retry.report({ tag: work() });
-      if (verdict.tag !== 'retry-after') return verdict.tag;
-      this.clock.sleep(verdict.val);
+      const next = retry.report({ tag: work() });
+      if (next.tag !== 'retry-after') return next.tag;
+      this.clock.sleep(next.val);
     }
   }
 

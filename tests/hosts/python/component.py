@@ -167,7 +167,7 @@ class Session:
         return Retry(self, self._resource(self.call("begin", self.session, key, options, of="conflict-retry")))
 
     def conflict_retry(self, key, work, tries=3):
-        """Runs `work` until it answers `committed` or `failed`; a `conflict` is tried again, first in line."""
+        """Runs `work` until it answers `committed` or `failed`; a `conflict` is tried again, before other waiters."""
         retry = self.retry(key, tries=tries)
         pause = 0
         while pause is not None:
@@ -364,17 +364,17 @@ class Retry:
         """
         if self.grant is None:
             return 0
-        verdict = self._report(Variant("conflict", back_in))
-        return verdict.payload if verdict.tag == "retry-after" else None
+        next_try = self._report(Variant("conflict", back_in))
+        return next_try.payload if next_try.tag == "retry-after" else None
 
     def give_up(self):
         """Gives up the reservation. The work may be tried again all the same."""
         self._call("give-up")
 
-    def _report(self, work):
-        verdict = self._call("report", work)
+    def _report(self, outcome):
+        next_try = self._call("report", outcome)
         self.grant = None
-        return verdict
+        return next_try
 
     def _call(self, name, *arguments):
         return self.session.call(f"[method]retry.{name}", self.retry, *arguments, of="conflict-retry")

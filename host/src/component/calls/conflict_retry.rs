@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::component::bindings::exports::kvlock::lock::conflict_retry as wit;
 use crate::component::convert::{nanos, ttl_out, wait_left};
 use crate::component::guest::Guest;
-use crate::component::values::{Target, TryTerms, WaitId, Work};
+use crate::component::values::{Target, TryTerms, Outcome, WaitId};
 use crate::error::{AcquireError, GrantError};
 use crate::outcome::NextTry;
 
@@ -30,14 +30,14 @@ impl Guest {
         self.answer(key, begun)
     }
 
-    /// Tells what the work of the present try came to, and returns what follows.
-    pub(crate) fn report(&mut self, key: &str, retry: WaitId, work: Work) -> Result<NextTry, GrantError> {
-        let work = match work {
-            Work::Committed => wit::Work::Committed,
-            Work::Conflict(back_in) => wit::Work::Conflict(back_in.map(nanos)),
-            Work::Failed => wit::Work::Failed,
+    /// Reports the outcome of the present try, and returns what follows.
+    pub(crate) fn report(&mut self, key: &str, retry: WaitId, outcome: Outcome) -> Result<NextTry, GrantError> {
+        let outcome = match outcome {
+            Outcome::Committed => wit::WorkOutcome::Committed,
+            Outcome::Conflict(back_in) => wit::WorkOutcome::Conflict(back_in.map(nanos)),
+            Outcome::Failed => wit::WorkOutcome::Failed,
         };
-        let next = self.exports.kvlock_lock_conflict_retry().retry().call_report(&mut self.store, retry.0, work);
+        let next = self.exports.kvlock_lock_conflict_retry().retry().call_report(&mut self.store, retry.0, outcome);
         self.answer(key, next)
     }
 

@@ -1,4 +1,4 @@
-//! Handing a lock over again and again: after a bounded number of times it is looked who waits elsewhere.
+//! Chains of hand-overs: after a bounded number of them the holder looks for waiters elsewhere.
 
 mod support;
 
@@ -18,7 +18,7 @@ fn three(world: &mut World) -> Vec<Owner> {
     (0..3).map(|n| world.acquainted(&format!("{n}"))).collect()
 }
 
-/// In this turn of theirs the next takes it by a hand-over, which was so many in a row.
+/// Hands the lock over to the next of the three, and returns its grant and the length of the chain.
 fn next_of_three(world: &mut World, owners: &[Owner], turn: u32, grant: Grant) -> (Grant, u32) {
     let (holder, next) = (owners[turn as usize % 3], owners[(turn as usize + 1) % 3]);
     let mut waiting = world.acquiring(next, "k", waiting(10, secs(60)));
@@ -27,20 +27,20 @@ fn next_of_three(world: &mut World, owners: &[Owner], turn: u32, grant: Grant) -
     (world.finish(waiting).unwrap(), handed.chain_length)
 }
 
-/// They hand it over as often as they may without a look at the line.
+/// Hands the lock over as often as is allowed without a look at the wait list.
 fn handed_over_eight_times(world: &mut World) -> (Vec<Owner>, Grant) {
     let owners = three(world);
     let mut grant = world.acquire(owners[0], "k", once(10)).unwrap();
     for turn in 0..MAX_CHAIN_LENGTH {
-        let in_a_row;
-        (grant, in_a_row) = next_of_three(world, &owners, turn, grant);
-        assert_eq!(in_a_row, turn + 1);
+        let chain_length;
+        (grant, chain_length) = next_of_three(world, &owners, turn, grant);
+        assert_eq!(chain_length, turn + 1);
     }
     (owners, grant)
 }
 
 #[test]
-fn after_eight_times_in_a_row_it_is_looked_whether_others_wait_and_if_not_begun_anew() {
+fn after_eight_hand_overs_a_chain_begins_again_if_nobody_waits_elsewhere() {
     let mut world = World::new();
     let (owners, grant) = handed_over_eight_times(&mut world);
     let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
@@ -51,7 +51,7 @@ fn after_eight_times_in_a_row_it_is_looked_whether_others_wait_and_if_not_begun_
 }
 
 #[test]
-fn after_eight_times_in_a_row_those_who_wait_elsewhere_are_next_and_the_successor_stands_behind_them() {
+fn after_eight_hand_overs_waiters_elsewhere_are_next_and_the_successor_joins_behind_them() {
     let mut world = World::new();
     let elsewhere = world.acquainted("elsewhere");
     let (owners, grant) = handed_over_eight_times(&mut world);
@@ -66,7 +66,7 @@ fn after_eight_times_in_a_row_those_who_wait_elsewhere_are_next_and_the_successo
     world.run_until(later, &mut [&mut other]);
     let grant = other.outcome().expect("the one who waited elsewhere is next").unwrap();
     world.run_until(later, &mut [&mut next]);
-    assert_eq!(world.calls().iter().filter(|call| **call == "replace").count(), 0, "it stands in the line already");
+    assert_eq!(world.calls().iter().filter(|call| **call == "replace").count(), 0, "it stands in the wait list already");
     world.release(elsewhere, &grant).unwrap();
     let later = world.now + secs(1);
     world.run_until(later, &mut [&mut next]);

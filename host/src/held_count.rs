@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Grants of a session: how many there ever were, and how many may be held yet. One that was forgotten, written out or
 /// could not be given back counts for good.
 #[derive(Default)]
-pub(crate) struct Holds {
+pub(crate) struct HeldCount {
     ever: AtomicU64,
     now: AtomicU64,
 }
 
-impl Holds {
+impl HeldCount {
     pub(crate) fn taken(&self) {
         self.ever.fetch_add(1, Ordering::Relaxed);
         self.now.fetch_add(1, Ordering::Relaxed);
