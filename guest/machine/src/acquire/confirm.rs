@@ -3,20 +3,26 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::state::{Acquire, EraReply, Outcome, OuterHold, State, Unconfirmed, WithdrawReason};
+use super::state::{Acquire, Arrival, EraReply, Outcome, OuterHold, State, Unconfirmed, WithdrawReason};
 use crate::error::{AcquireError, GrantError, WaitingFor};
 use crate::machine::{Cx, Step};
 use crate::records::Record;
-use crate::session::{Deadline, HandOverChain};
+use crate::session::Deadline;
 use crate::values::{Request, Time, Version};
 use crate::write::{Action, ConditionalWrite, WriteEnd};
 
 impl Acquire {
-    pub(super) fn take_over(&mut self, record: Record, if_version: Version, now: Time) -> Step<Outcome> {
+    pub(super) fn take_over(
+        &mut self,
+        record: Record,
+        if_version: Version,
+        arrival: Arrival,
+        now: Time,
+    ) -> Step<Outcome> {
         let action = Action::Replace { value: record.encode(), ttl: record.lease.ttl() };
         let mut write = Box::new(ConditionalWrite::new(self.store_key.clone(), action, if_version, record.nonce, None));
         let ask = write.start(now, None);
-        ask.within(&mut self.state, State::Replacing { write, record: Box::new(record) })
+        ask.within(&mut self.state, State::Replacing { write, record: Box::new(record), arrival })
     }
 
     pub(super) fn withdraw(&mut self, written: &Unconfirmed, then: WithdrawReason, now: Time) -> Step<Outcome> {
@@ -40,22 +46,19 @@ impl Acquire {
     }
 
     pub(super) fn on_granted(&mut self, cx: &mut Cx<'_>, written: Unconfirmed) -> Step<Outcome> {
-        let Unconfirmed { record, version, sent, chain } = written;
-        let lapsed = Deadline::of(record.lease, sent).has_passed(cx.now);
-        // A store that is always slower than the lease must not be asked for ever.
-        if lapsed && (self.since_pause.renewed_on_arrival || self.wait.is_over(cx.now)) {
-            return self.withdraw(&Unconfirmed { record, version, sent, chain }, WithdrawReason::TooLate, cx.now);
+        if Deadline::of(written.record.lease, written.sent).has_passed(cx.now) {
+            if written.arrival == Arrival::Late || self.wait_is_over(cx.now) {
+                return self.withdraw(&written, WithdrawReason::TooLate, cx.now);
+            }
+            // Begins the lease again, under the version that was just written.
+            return self.take_over(written.record, written.version, Arrival::Late, cx.now);
         }
-        if lapsed {
-            // The answer took longer than the lease: begin it again, under the version that was just written.
-            self.since_pause.renewed_on_arrival = true;
-            return self.take_over(record, version, cx.now);
-        }
-        if let Some(contended) = self.member.take().and_then(|member| member.served(cx.now)) {
+        let Unconfirmed { record, version, sent, chain, .. } = written;
+        if let Some(contended) = self.membership.take().and_then(|member| member.served(cx.now)) {
             cx.session.contention.contend(&self.store_key, contended);
         }
-        let grant = cx.session.grant(&self.store_key, record, version, sent, self.options.taken_until(sent), chain);
-        self.end(Ok(grant))
+        let taken_until = self.options.taken_until(sent);
+        Step::Done(Ok(cx.session.grant(&self.store_key, record, version, sent, taken_until, chain)))
     }
 
     pub(super) fn on_era(&mut self, cx: &mut Cx<'_>, written: Unconfirmed, reply: EraReply) -> Step<Outcome> {
@@ -72,21 +75,27 @@ impl Acquire {
         }
     }
 
-    pub(super) fn on_replaced(&mut self, cx: &mut Cx<'_>, record: Record, end: WriteEnd) -> Step<Outcome> {
+    pub(super) fn on_replaced(
+        &mut self,
+        cx: &mut Cx<'_>,
+        record: Record,
+        arrival: Arrival,
+        end: WriteEnd,
+    ) -> Step<Outcome> {
         match end {
             WriteEnd::Replaced { version, sent } => {
-                self.on_written(cx, Unconfirmed { record, version, sent, chain: HandOverChain::default() })
+                self.on_written(cx, Unconfirmed { arrival, ..Unconfirmed::new(record, version, sent) })
             }
             WriteEnd::Gone(_) => {
                 self.meet(None);
-                self.waiting_for = WaitingFor::Turn;
+                self.waiting.waiting_for = WaitingFor::Turn;
                 self.pause(cx.now, Duration::ZERO)
             }
             WriteEnd::Failed { error, in_doubt } => {
                 self.in_doubt |= in_doubt;
                 self.on_outage(cx.now, error)
             }
-            WriteEnd::Deleted | WriteEnd::Vanished | WriteEnd::OutOfOrder => self.end(Err(AcquireError::OutOfOrder)),
+            WriteEnd::Deleted | WriteEnd::Vanished | WriteEnd::OutOfOrder => Step::Done(Err(AcquireError::OutOfOrder)),
         }
     }
 
@@ -102,7 +111,7 @@ impl Acquire {
             Err(GrantError::Lost(_)) if !outer.sure => return self.add(cx),
             // The next try finds what was sent and not answered.
             Err(GrantError::Store(error)) => return self.on_outage(cx.now, error),
-            Err(error) => return self.end(Err(error.into())),
+            Err(error) => return Step::Done(Err(error.into())),
             Ok(()) => {}
         }
         match cx.session.numbered_hold_mut(&self.store_key, outer.number) {
@@ -110,21 +119,20 @@ impl Acquire {
             Some(_) => cx.session.forget(&self.store_key),
             None => {}
         }
-        let grant = cx.session.nested(&self.store_key, outer.number).ok_or(AcquireError::Lost(None));
-        self.end(grant)
+        Step::Done(cx.session.nested(&self.store_key, outer.number).ok_or(AcquireError::Lost(None)))
     }
 
     pub(super) fn on_withdrawn(&mut self, now: Time, then: WithdrawReason) -> Step<Outcome> {
         match then {
             WithdrawReason::TooLate => {
-                self.waiting_for = WaitingFor::Turn;
+                self.waiting.waiting_for = WaitingFor::Turn;
                 self.pause(now, Duration::ZERO)
             }
             WithdrawReason::Quarantine(until) => {
                 let left = now.until(until);
-                self.waiting_for = WaitingFor::Quarantine(left);
+                self.waiting.waiting_for = WaitingFor::Quarantine(left);
                 // Nobody has a turn in that time, and its length says nothing about turns.
-                self.member = None;
+                self.membership.take();
                 self.pause(now, left)
             }
             WithdrawReason::Outage(error) => self.on_outage(now, error),

@@ -17,15 +17,15 @@ impl Acquire {
     /// there, or the store does not answer.
     pub fn leave(&mut self) -> Option<Leave> {
         let ended = matches!(core::mem::replace(&mut self.state, State::Ended), State::Ended | State::Leaving { .. });
-        let there = !ended && !matches!(self.waiting_for, WaitingFor::Outage(_));
-        self.member.take().filter(|_| there)?.listed().map(Leave::new)
+        let there = !ended && !matches!(self.waiting.waiting_for, WaitingFor::Outage(_));
+        self.membership.take().filter(|_| there)?.listed().map(Leave::new)
     }
 
     /// Ends. If it stands in the wait list and the store answers, and soon, it leaves the list first.
     pub(super) fn leave_with(&mut self, cx: &mut Cx<'_>, outcome: Outcome) -> Step<Outcome> {
         let failed = matches!(outcome, Err(AcquireError::Store(_) | AcquireError::OutOfOrder));
-        let answers = !failed && self.wait.overrun(cx.now) <= LATEST_LEAVE;
-        match self.member.take().filter(|_| answers).and_then(|member| member.listed()) {
+        let answers = !failed && self.waiting.wait.overrun(cx.now) <= LATEST_LEAVE;
+        match self.membership.take().filter(|_| answers).and_then(|member| member.listed()) {
             Some(listed) => self.leaving(cx, Event::Start, Box::new(Leave::new(listed)), Box::new(outcome)),
             None => Step::Done(outcome),
         }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::state::{Acquire, AddReply, Met, Outcome, State};
+use super::state::{Acquire, AddReply, Arrival, Membership, Met, Outcome, State};
 use crate::error::{AcquireError, WaitingFor};
 use crate::machine::{Cx, Step};
 use crate::records::{Holder, Record, Ticket};
@@ -18,13 +18,13 @@ impl Acquire {
     }
 
     pub(super) fn look(&mut self, session: &Session) -> Step<Outcome> {
-        self.tries_since_look = 0;
+        self.tries = self.tries.map(|_| 0);
         self.state = State::Looking;
         let key = self.store_key.clone();
-        if self.joins_list && self.member.is_none() {
-            self.member = Some(Box::new(self.new_member(session)));
+        if self.membership == Membership::Outside {
+            self.membership = Membership::Member(Box::new(self.new_member(session)));
         }
-        Step::Call(match &self.member {
+        Step::Call(match self.membership.member() {
             Some(member) => Request::GetMany { keys: [key, member.store_key.clone()].into() },
             None => Request::Get { key },
         })
@@ -33,7 +33,7 @@ impl Acquire {
     pub(super) fn on_looks(&mut self, cx: &mut Cx<'_>, entries: Vec<Option<Entry>>) -> Step<Outcome> {
         match <[_; 2]>::try_from(entries) {
             Ok([entry, line]) => self.on_look(cx, entry, line),
-            Err(_) => self.end(Err(AcquireError::OutOfOrder)),
+            Err(_) => Step::Done(Err(AcquireError::OutOfOrder)),
         }
     }
 
@@ -42,18 +42,18 @@ impl Acquire {
         let Some(entry) = entry else {
             self.met = if self.met == Met::Nothing { Met::Free } else { self.met };
             if !self.in_doubt {
-                self.waiting_for = WaitingFor::Turn;
+                self.waiting.waiting_for = WaitingFor::Turn;
             }
             return self.join_list(cx, None, line);
         };
         let record = match Record::decode_for(&self.place, &entry.value) {
             Ok(record) => record,
-            Err(excerpt) => return self.end(Err(AcquireError::Corrupt(excerpt))),
+            Err(excerpt) => return Step::Done(Err(AcquireError::Corrupt(excerpt))),
         };
         let late_write_of_ours = record.nonce == self.nonce;
         let hold = cx.session.hold(&self.store_key).filter(|hold| !hold.is_given_away() && !hold.is_reserved());
         if !late_write_of_ours && hold.is_some_and(|hold| hold.is_recorded_by(&record, entry.version)) {
-            return self.end(Err(AcquireError::AlreadyHeld));
+            return Step::Done(Err(AcquireError::AlreadyHeld));
         }
         let ours_to_adopt = self.options.adopt && record.depth > 0 && record.owner == *cx.session.owner();
         let reserved_for_us = record.reserved.as_ref().and_then(|reserved| reserved.unit.as_ref());
@@ -67,7 +67,7 @@ impl Acquire {
         }
         if late_write_of_ours || ours_to_adopt || ours_to_retry {
             let new = self.record(cx.session, cx.now);
-            return self.take_over(new, entry.version, cx.now);
+            return self.take_over(new, entry.version, Arrival::InTime, cx.now);
         }
         if let (Some(_), Ttl::After(length)) = (&record.reserved, record.lease.ttl()) {
             let until = cx.session.watch(&self.store_key, entry.version, length, cx.now);
@@ -75,16 +75,16 @@ impl Acquire {
         }
         if !self.is_left(cx.now)
             && !self.in_doubt
-            && !self.wait.is_over(cx.now)
+            && !self.wait_is_over(cx.now)
             && let Some(other) = cx.session.reserves_another(&self.store_key, &self.options.unit, cx.now)
         {
             let other = other.as_str().into();
-            return self.end(Err(AcquireError::ReservesAnother(other)));
+            return Step::Done(Err(AcquireError::ReservesAnother(other)));
         }
         let since = record.since.and_then(|unix| cx.session.time_of(unix));
         let Record { nonce, turn, .. } = record;
         let holder = CurrentHolder { ticket: Ticket::of(nonce), version: entry.version, since, turn };
-        self.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
+        self.waiting.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
         self.join_list(cx, Some(holder).filter(|_| !self.is_left(cx.now)), line)
     }
 
@@ -96,14 +96,14 @@ impl Acquire {
         line: Option<Entry>,
     ) -> Step<Outcome> {
         // A waiter that gives up does not join, and it does not give up before a try.
-        if self.wait.is_over(cx.now) {
-            let gives_up = self.tried && !self.is_left(cx.now);
+        if self.wait_is_over(cx.now) {
+            let gives_up = self.tries.is_some() && !self.is_left(cx.now);
             return if gives_up { self.pause(cx.now, Duration::ZERO) } else { self.attempt(cx) };
         }
-        match self.member.as_mut().map(|member| member.see(cx.now, holder, line.as_ref())) {
+        match self.membership.member_mut().map(|member| member.see(cx.now, holder, line.as_ref())) {
             // A write of ours that is on its way gets time to arrive.
-            Some(Advice::Try) if !self.since_pause.tried_on_look && !self.in_doubt => {
-                self.since_pause.tried_on_look = true;
+            Some(Advice::Try) if !self.tried_on_look && !self.in_doubt => {
+                self.tried_on_look = true;
                 self.attempt(cx)
             }
             Some(Advice::Clear(request)) => {
@@ -123,7 +123,7 @@ impl Acquire {
         if let Ok(WriteOutcome::Conflict(_) | WriteOutcome::Absent) = reply {
             return self.look(cx.session);
         }
-        if let (Ok(WriteOutcome::Written(version)), Some(member)) = (reply, &mut self.member) {
+        if let (Ok(WriteOutcome::Written(version)), Some(member)) = (reply, self.membership.member_mut()) {
             member.joined(version);
         }
         self.pause(cx.now, Duration::ZERO)

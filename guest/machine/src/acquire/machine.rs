@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::state::{Acquire, Outcome, State};
 use crate::error::AcquireError;
-use crate::machine::{Cx, Event, Machine, Step};
+use crate::machine::{Cx, Event, InnerStep, Machine, Step};
 use crate::session::Session;
 use crate::values::{Reply, Time};
 use crate::write::WriteEnd;
@@ -33,11 +33,11 @@ impl Acquire {
             (State::Looking, Event::Reply(Reply::Entry(Err(error)) | Reply::Entries(Err(error)))) => {
                 self.on_outage(cx.now, error)
             }
-            (State::Clearing, Event::Reply(Reply::Delete(_))) if self.since_pause.tried_on_look || self.in_doubt => {
+            (State::Clearing, Event::Reply(Reply::Delete(_))) if self.tried_on_look || self.in_doubt => {
                 self.pause(cx.now, Duration::ZERO)
             }
             (State::Clearing, Event::Reply(Reply::Delete(_))) => {
-                self.since_pause.tried_on_look = true;
+                self.tried_on_look = true;
                 self.attempt(cx)
             }
             (State::Joining, Event::Reply(Reply::Write(reply))) => self.on_joined(cx, reply),
@@ -54,12 +54,12 @@ impl Acquire {
                 ControlFlow::Break(end) => self.on_nested(cx, outer, taken_until, end),
                 ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Nesting { write, outer, taken_until }),
             },
-            (State::Replacing { mut write, record }, event) => match write.step(cx.now, event) {
-                ControlFlow::Break(end) => self.on_replaced(cx, *record, end),
-                ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Replacing { write, record }),
+            (State::Replacing { mut write, record, arrival }, event) => match write.step(cx.now, event) {
+                ControlFlow::Break(end) => self.on_replaced(cx, *record, arrival, end),
+                ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Replacing { write, record, arrival }),
             },
             (State::Withdrawing { mut write, then }, event) => match write.step(cx.now, event) {
-                ControlFlow::Break(WriteEnd::OutOfOrder) => self.end(Err(AcquireError::OutOfOrder)),
+                ControlFlow::Break(WriteEnd::OutOfOrder) => Step::Done(Err(AcquireError::OutOfOrder)),
                 ControlFlow::Break(end) => {
                     // There is no grant; a record that stays behind is found again.
                     self.in_doubt |= matches!(end, WriteEnd::Failed { .. });
@@ -68,13 +68,12 @@ impl Acquire {
                 ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Withdrawing { write, then }),
             },
             (State::Pausing { until, then }, Event::Woken) if cx.now < until => {
-                self.state = State::Pausing { until, then };
-                Step::Sleep(cx.now.until(until))
+                InnerStep::Sleep(cx.now.until(until)).within(&mut self.state, State::Pausing { until, then })
             }
             (State::Fresh | State::Pausing { .. }, Event::HandedOver(handed)) => self.take(cx, handed),
             (State::Pausing { then, .. }, Event::Woken) => self.go_on(cx, then),
             (State::Leaving { leave, outcome }, event) => self.leaving(cx, event, leave, outcome),
-            _ => self.end(Err(AcquireError::OutOfOrder)),
+            _ => Step::Done(Err(AcquireError::OutOfOrder)),
         }
     }
 }

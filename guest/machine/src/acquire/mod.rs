@@ -10,5 +10,7 @@ mod look;
 mod machine;
 mod state;
 mod try_once;
+mod waiting;
 
 pub use state::Acquire;
+pub(crate) use waiting::Waiting;

@@ -4,14 +4,15 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
+use super::waiting::Waiting;
 use crate::error::{AcquireError, WaitingFor};
 use crate::leave::Leave;
-use crate::machine::Step;
+use crate::machine::{InnerStep, Step};
 use crate::records::{Nonce, Record};
 use crate::session::{Grant, HandOverChain, Session};
 use crate::turn::{AfterPause, Member};
 use crate::values::{EraInfo, Key, LockOptions, RecordKey, StoreError, Time, Version, WriteOutcome};
-use crate::wait::{OUTAGE_PAUSE, Wait};
+use crate::wait::OUTAGE_PAUSE;
 use crate::write::{ConditionalWrite, RecordRewrite};
 
 pub(super) type Outcome = Result<Grant, AcquireError>;
@@ -25,18 +26,15 @@ pub struct Acquire {
     pub(super) store_key: Arc<str>,
     pub(super) options: LockOptions,
     pub(super) nonce: Nonce,
-    pub(super) wait: Wait,
-    /// Whether it stands in the wait list while it waits.
-    pub(super) joins_list: bool,
-    /// Its place in the wait list, since it looked.
-    pub(super) member: Option<Box<Member>>,
-    pub(super) tries_since_look: u32,
-    /// Whether it tried at all.
-    pub(super) tried: bool,
-    pub(super) waiting_for: WaitingFor,
+    pub(super) waiting: Waiting,
+    pub(super) membership: Membership,
+    /// The number of tries since the last look; none: it has not tried at all.
+    pub(super) tries: Option<u32>,
     /// Whether a write of unknown outcome may have happened, or may still happen.
     pub(super) in_doubt: bool,
-    pub(super) since_pause: SincePause,
+    /// Whether it tried since the last pause because a look found the lock free. It does so once, so that a wait that
+    /// never pauses ends.
+    pub(super) tried_on_look: bool,
     pub(super) met: Met,
     /// A reservation of somebody else that the last look found, and until when it is respected.
     pub(super) reservation: Option<(Version, Time)>,
@@ -45,13 +43,40 @@ pub struct Acquire {
     pub(super) state: State,
 }
 
-/// What happened since the last pause: each at most once, so that a wait that never pauses ends.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(super) struct SincePause {
-    /// It tried because a look found the lock free.
-    pub(super) tried_on_look: bool,
-    /// It wrote the record again, because the answer had taken longer than the lease.
-    pub(super) renewed_on_arrival: bool,
+/// Its part in the wait list.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Membership {
+    /// It never joins: a single try does not wait, and one permit is as good as another.
+    Never,
+    /// It joins once it looks.
+    Outside,
+    /// It looks at the list, and stands there unless others are faster at writing it.
+    Member(Box<Member>),
+}
+
+impl Membership {
+    pub(super) fn is_possible(&self) -> bool {
+        !matches!(self, Membership::Never)
+    }
+
+    pub(super) fn member(&self) -> Option<&Member> {
+        if let Membership::Member(member) = self { Some(member) } else { None }
+    }
+
+    pub(super) fn member_mut(&mut self) -> Option<&mut Member> {
+        if let Membership::Member(member) = self { Some(member) } else { None }
+    }
+
+    /// Takes the member out; it may join again.
+    pub(super) fn take(&mut self) -> Option<Box<Member>> {
+        if !self.is_possible() {
+            return None;
+        }
+        match core::mem::replace(self, Membership::Outside) {
+            Membership::Member(member) => Some(member),
+            Membership::Never | Membership::Outside => None,
+        }
+    }
 }
 
 /// What an acquisition has met since it began.
@@ -89,6 +114,7 @@ pub(super) enum State {
     Replacing {
         write: Box<ConditionalWrite>,
         record: Box<Record>,
+        arrival: Arrival,
     },
     /// Deleting our own record because it must not become a grant: its era is too young or unknown, or the lease had
     /// expired when the reply arrived. The latter only if the wait is over, or the same happened to the previous try.
@@ -115,6 +141,16 @@ pub(super) enum WithdrawReason {
     Outage(StoreError),
 }
 
+/// When the replies to the writes of a record arrived. A store that is always slower than the lease must not be asked
+/// for ever: the record is written again once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Arrival {
+    /// In time so far.
+    InTime,
+    /// The last one took longer than the lease, so that the record was written again.
+    Late,
+}
+
 /// A record of ours that the store took, not yet a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Unconfirmed {
@@ -122,6 +158,14 @@ pub(super) struct Unconfirmed {
     pub(super) version: Version,
     pub(super) sent: Time,
     pub(super) chain: HandOverChain,
+    pub(super) arrival: Arrival,
+}
+
+impl Unconfirmed {
+    /// A record of our own write.
+    pub(super) fn new(record: Record, version: Version, sent: Time) -> Self {
+        Unconfirmed { record, version, sent, chain: HandOverChain::default(), arrival: Arrival::InTime }
+    }
 }
 
 /// The hold that another is nested in.
@@ -140,21 +184,17 @@ impl Acquire {
 
     /// Waits for a lock or for one permit.
     pub(crate) fn at(session: &Session, place: RecordKey, options: LockOptions, nonce: Nonce) -> Self {
-        // A single try does not wait; and one permit is as good as another.
         let joins_list = options.line && place.permit.is_none() && options.wait != Some(Duration::ZERO);
         Acquire {
-            joins_list,
-            member: None,
+            membership: if joins_list { Membership::Outside } else { Membership::Never },
             store_key: session.store_key(&place),
-            wait: Wait::new(options.wait, options.interval, nonce.0),
+            waiting: Waiting::new(&options, nonce),
             place,
             options,
             nonce,
-            tries_since_look: 0,
-            tried: false,
-            waiting_for: WaitingFor::Turn,
+            tries: None,
             in_doubt: false,
-            since_pause: SincePause::default(),
+            tried_on_look: false,
             met: Met::Nothing,
             reservation: None,
             claimed: None,
@@ -190,49 +230,35 @@ impl Acquire {
 
     /// Returns what it waits for at present.
     pub fn waiting_for(&self) -> &WaitingFor {
-        &self.waiting_for
+        &self.waiting.waiting_for
     }
 
-    /// Rides an outage out as long as the wait lasts, from the first try on. A refusal ends the wait.
+    pub(super) fn wait_is_over(&self, now: Time) -> bool {
+        self.waiting.wait.is_over(now)
+    }
+
     pub(super) fn on_outage(&mut self, now: Time, error: StoreError) -> Step<Outcome> {
-        if !error.is_outage() || self.wait.is_over(now) {
-            return self.fail(error);
+        match self.waiting.ride_out(now, error, self.in_doubt) {
+            Ok(()) => self.pause(now, OUTAGE_PAUSE),
+            Err(error) => Step::Done(Err(error)),
         }
-        self.waiting_for = WaitingFor::Outage(error);
-        self.pause(now, OUTAGE_PAUSE)
     }
 
     /// Waits for the next try, or ends if that was the last.
     pub(super) fn pause(&mut self, now: Time, at_least: Duration) -> Step<Outcome> {
-        if self.wait.is_over(now) {
-            return match self.waiting_for.clone() {
-                WaitingFor::Outage(error) => self.fail(error),
-                waiting_for => self.end(Err(AcquireError::Busy { waited: self.wait.waited(now), waiting_for })),
-            };
+        if let Err(error) = self.waiting.check(now, self.in_doubt) {
+            return Step::Done(Err(error));
         }
-        self.since_pause = SincePause::default();
-        let (pause, then) = match &mut self.member {
-            Some(member) if at_least.is_zero() => member.pause(now, &mut self.wait),
-            _ => (at_least.saturating_add(self.wait.next_pause()), AfterPause::Try),
+        self.tried_on_look = false;
+        let wait = &mut self.waiting.wait;
+        let (pause, then) = match self.membership.member_mut() {
+            Some(member) if at_least.is_zero() => member.pause(now, wait),
+            _ => (at_least.saturating_add(wait.next_pause()), AfterPause::Try),
         };
         let pause = self.reservation.map_or(pause, |(_, until)| pause.min(now.until(until)));
-        let pause = self.wait.within(now, pause);
+        let pause = wait.within(now, pause);
         // Others come and go unseen.
         self.meet(None);
-        self.state = State::Pausing { until: now.after(pause), then };
-        Step::Sleep(pause)
-    }
-
-    pub(super) fn fail(&mut self, error: StoreError) -> Step<Outcome> {
-        self.end(Err(AcquireError::Store(match error {
-            // A later failure does not undo that a write may have happened.
-            StoreError::Unavailable(text) if self.in_doubt => StoreError::UnknownOutcome(text),
-            error => error,
-        })))
-    }
-
-    pub(super) fn end(&mut self, outcome: Outcome) -> Step<Outcome> {
-        self.state = State::Ended;
-        Step::Done(outcome)
+        InnerStep::Sleep(pause).within(&mut self.state, State::Pausing { until: now.after(pause), then })
     }
 }

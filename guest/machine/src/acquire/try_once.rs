@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
-use super::state::{Acquire, AddReply, Outcome, OuterHold, State, Unconfirmed};
+use super::state::{Acquire, AddReply, Arrival, Membership, Outcome, OuterHold, State, Unconfirmed};
 use crate::error::{AcquireError, WaitingFor};
 use crate::machine::{Cx, Step};
 use crate::records::{Record, Ticket};
@@ -30,7 +30,7 @@ impl Acquire {
 
     /// Continues from a hand-over as from a write of its own.
     pub(super) fn take(&mut self, cx: &mut Cx<'_>, handed: HandedOver) -> Step<Outcome> {
-        self.wait.start(cx.now);
+        self.waiting.wait.start(cx.now);
         self.meet(None);
         let HandedOver { version, sent, chain_length: length, first } = handed;
         let chain = HandOverChain { length, first: Some(Ticket(first)) };
@@ -40,26 +40,27 @@ impl Acquire {
             Some(record) => {
                 // The host may be wrong about the time, but the lease does not begin in the future.
                 let sent = sent.min(cx.now);
-                self.on_written(cx, Unconfirmed { record: *record, version, sent, chain })
+                self.on_written(cx, Unconfirmed { chain, ..Unconfirmed::new(*record, version, sent) })
             }
             None => self.look(cx.session),
         }
     }
 
     pub(super) fn start(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
-        self.wait.start(cx.now);
+        self.waiting.wait.start(cx.now);
         if self.is_held(cx) {
             return self.hold_once_more(cx);
         }
         // The host meant to hand it over: others of the host had it before, and want it again.
         let wanted = self.claimed.take().is_some();
-        match cx.session.contention.recall(&self.store_key, wanted, cx.now).filter(|_| self.joins_list) {
+        match cx.session.contention.recall(&self.store_key, wanted, cx.now).filter(|_| self.membership.is_possible()) {
             // A session that had it before lets the present waiters go first.
             Some(contended) => {
-                self.member = Some(Box::new(self.new_member(cx.session).remembering(contended, cx.now)));
+                let member = self.new_member(cx.session).remembering(contended, cx.now);
+                self.membership = Membership::Member(Box::new(member));
                 self.look(cx.session)
             }
-            None if self.joins_list && wanted => self.look(cx.session),
+            None if self.membership.is_possible() && wanted => self.look(cx.session),
             None => self.add(cx),
         }
     }
@@ -70,7 +71,7 @@ impl Acquire {
         }
         // The last one is a try, whatever the place in the list.
         match then {
-            AfterPause::Look if !self.wait.is_over(cx.now) => self.look(cx.session),
+            AfterPause::Look if !self.wait_is_over(cx.now) => self.look(cx.session),
             AfterPause::Look | AfterPause::Try => self.attempt(cx),
         }
     }
@@ -84,10 +85,10 @@ impl Acquire {
     pub(super) fn attempt(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
         match self.reservation.take_if(|(_, until)| *until <= cx.now) {
             Some((version, _)) => {
-                self.tried = true;
+                self.tries.get_or_insert(0);
                 self.meet_nobody_but(version);
                 let new = self.record(cx.session, cx.now);
-                self.take_over(new, version, cx.now)
+                self.take_over(new, version, Arrival::InTime, cx.now)
             }
             None => self.add(cx),
         }
@@ -115,10 +116,10 @@ impl Acquire {
     pub(super) fn hold_once_more(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
         let Some(hold) = cx.session.hold_mut(&self.store_key) else { return self.add(cx) };
         if !self.nests_in(hold) {
-            return self.end(Err(AcquireError::AlreadyHeld));
+            return Step::Done(Err(AcquireError::AlreadyHeld));
         }
         let Some(depth) = hold.record.depth.checked_add(1) else {
-            return self.end(Err(Invalid::new("the lock is held 4294967295 times already").into()));
+            return Step::Done(Err(Invalid::new("the lock is held 4294967295 times already").into()));
         };
         // The outer holds rely on their lease: a nested one may lengthen it, never shorten it.
         let lease =
@@ -133,15 +134,14 @@ impl Acquire {
 
     /// Returns the record to write, if the request is sent at this time.
     pub(super) fn record(&self, session: &Session, sent: Time) -> Record {
-        let turn = self.member.as_ref().and_then(|member| member.measured(sent));
+        let turn = self.membership.member().and_then(|member| member.measured(sent));
         Record { turn, ..session.record(&self.place, &self.options, self.nonce, sent) }
     }
 
     pub(super) fn add(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
         let record = self.record(cx.session, cx.now);
         let value = record.encode();
-        self.tries_since_look = self.tries_since_look.saturating_add(1);
-        self.tried = true;
+        self.tries = Some(self.tries.unwrap_or(0).saturating_add(1));
         self.state = State::Adding { sent: cx.now };
         Step::Call(Request::Add { key: self.store_key.clone(), value, ttl: self.options.lease.ttl() })
     }
@@ -150,13 +150,13 @@ impl Acquire {
         match reply {
             Ok(WriteOutcome::Written(version)) => {
                 let record = self.record(cx.session, sent);
-                self.on_written(cx, Unconfirmed { record, version, sent, chain: HandOverChain::default() })
+                self.on_written(cx, Unconfirmed::new(record, version, sent))
             }
             Ok(WriteOutcome::Conflict(version)) => self.on_taken(cx, version),
-            Ok(WriteOutcome::Absent) => self.end(Err(AcquireError::OutOfOrder)),
+            Ok(WriteOutcome::Absent) => Step::Done(Err(AcquireError::OutOfOrder)),
             Err(error @ StoreError::UnknownOutcome(_)) => {
                 self.in_doubt = true;
-                self.waiting_for = WaitingFor::Outage(error);
+                self.waiting.waiting_for = WaitingFor::Outage(error);
                 self.look(cx.session)
             }
             Err(error) => self.on_outage(cx.now, error),
@@ -167,13 +167,13 @@ impl Acquire {
         if !self.in_doubt {
             self.meet(by);
         }
-        let unknown = !matches!(self.waiting_for, WaitingFor::Holder(_)) || self.tries_since_look >= TRIES_PER_LOOK;
-        let moved = self.member.as_ref().is_some_and(|member| member.has_moved(by)) && !self.since_pause.tried_on_look;
+        let unknown = !matches!(self.waiting.waiting_for, WaitingFor::Holder(_)) || self.tries >= Some(TRIES_PER_LOOK);
+        let moved = self.membership.member().is_some_and(|member| member.has_moved(by)) && !self.tried_on_look;
         // A waiter that gives up is to learn who holds the lock now, not who held it a while ago.
         let claimed = self.claimed.take().is_some();
         let may_be_its_own = self.in_doubt || self.options.adopt || self.options.unit.is_some();
         let reserved = self.reservation.is_some();
-        if unknown || moved || claimed || may_be_its_own || reserved || self.wait.is_over(cx.now) {
+        if unknown || moved || claimed || may_be_its_own || reserved || self.wait_is_over(cx.now) {
             return self.look(cx.session);
         }
         self.pause(cx.now, Duration::ZERO)

@@ -7,7 +7,7 @@ use super::retry::{Retry, Try};
 use crate::acquire::Acquire;
 use crate::error::{AcquireError, GrantError, WaitingFor};
 use crate::leave::Leave;
-use crate::machine::{Cx, Event, Machine, Step};
+use crate::machine::{Cx, Event, InnerStep, Machine, Step};
 use crate::records::Nonce;
 use crate::renew::Renew;
 use crate::session::Session;
@@ -124,8 +124,8 @@ impl BeginTry {
             Err(GrantError::Store(error)) if error.is_outage() && !held.retry.wait.is_over(cx.now) => {
                 let pause = held.retry.wait.pause(cx.now, OUTAGE_PAUSE);
                 self.waiting_for = WaitingFor::Outage(error);
-                self.state = Beginning::Pausing { held, until: cx.now.after(pause) };
-                Step::Sleep(pause)
+                let until = cx.now.after(pause);
+                InnerStep::Sleep(pause).within(&mut self.state, Beginning::Pausing { held, until })
             }
             Err(error) => {
                 cx.session.forsake(&held.grant);
@@ -171,8 +171,7 @@ impl Machine for BeginTry {
             (Beginning::Renewing(held, renew), event) => self.renewing(held, renew, cx, event),
             (Beginning::Acquiring(retry, acquire), event) => self.acquiring(retry, acquire, cx, event),
             (Beginning::Pausing { held, until }, Event::Woken) if cx.now < until => {
-                self.state = Beginning::Pausing { held, until };
-                Step::Sleep(cx.now.until(until))
+                InnerStep::Sleep(cx.now.until(until)).within(&mut self.state, Beginning::Pausing { held, until })
             }
             (Beginning::Pausing { held, .. }, Event::Woken) => self.renew(held, cx),
             _ => Step::Done(Err(AcquireError::OutOfOrder)),

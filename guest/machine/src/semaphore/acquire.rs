@@ -7,14 +7,14 @@ use core::time::Duration;
 
 use super::permit_scan::PermitScan;
 use super::survey::{Extent, Survey, SurveyEnd, SurveyReport};
-use crate::acquire::Acquire;
+use crate::acquire::{Acquire, Waiting};
 use crate::error::{AcquireError, WaitingFor};
-use crate::machine::{Cx, Event, Machine, Step};
+use crate::machine::{Cx, Event, InnerStep, Machine, Step};
 use crate::records::{Nonce, VersionedDefinition};
 use crate::release::Release;
 use crate::session::{Grant, Session, Validity};
 use crate::values::{Entry, Key, LockOptions, RecordKey, Reply, Request, StoreError, Time, Ttl, WriteOutcome};
-use crate::wait::{OUTAGE_PAUSE, Wait};
+use crate::wait::OUTAGE_PAUSE;
 
 type Outcome = Result<Grant, AcquireError>;
 
@@ -28,8 +28,7 @@ pub struct AcquirePermit {
     /// The options of one try for one number.
     options: LockOptions,
     nonce: Nonce,
-    wait: Wait,
-    waiting_for: WaitingFor,
+    waiting: Waiting,
     /// The definition as it was seen last.
     last_known: Option<Box<VersionedDefinition>>,
     /// Whether it tries a number that the session remembers: the semaphore may be gone since.
@@ -89,10 +88,9 @@ impl AcquirePermit {
     pub fn new(name: Key, options: LockOptions, nonce: Nonce) -> Self {
         AcquirePermit {
             name,
-            wait: Wait::new(options.wait, options.interval, nonce.0),
+            waiting: Waiting::new(&options, nonce),
             options: LockOptions { wait: Some(Duration::ZERO), ..LockOptions::new(options.lease) },
             nonce,
-            waiting_for: WaitingFor::Turn,
             last_known: None,
             from_memory: false,
             scarce: false,
@@ -105,11 +103,11 @@ impl AcquirePermit {
 
     /// Returns what it waits for at present.
     pub fn waiting_for(&self) -> &WaitingFor {
-        &self.waiting_for
+        &self.waiting.waiting_for
     }
 
     fn start(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
-        self.wait.start(cx.now);
+        self.waiting.wait.start(cx.now);
         let Some(known) = cx.session.semaphores.of(&self.name).cloned() else {
             return self.survey(cx.session, Extent::Definition);
         };
@@ -130,7 +128,7 @@ impl AcquirePermit {
     fn guess(&mut self, cx: &mut Cx<'_>, stated: VersionedDefinition, freed: Option<u32>) -> Step<Outcome> {
         let numbers = &stated.definition.numbers;
         // Each session begins elsewhere, or all would try for the same number.
-        let any = || numbers.round(self.wait.random_below(u32::MAX), 1).first().copied();
+        let any = || numbers.round(self.waiting.wait.random_below(u32::MAX), 1).first().copied();
         let guess = if self.scarce { freed } else { freed.or_else(any) };
         let guess = guess.filter(|number| {
             let place = RecordKey::permit(&self.name, *number);
@@ -147,10 +145,10 @@ impl AcquirePermit {
     /// all, to report how many are held.
     fn search(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
         let extent = match (&mut self.watch, &self.last_known) {
-            (Some(watch), Some(stated)) if !self.wait.is_over(cx.now) => {
+            (Some(watch), Some(stated)) if !self.waiting.wait.is_over(cx.now) => {
                 Extent::Part(watch.look(&stated.definition.numbers, cx.now))
             }
-            _ => Extent::UntilFree { from: self.wait.random_below(u32::MAX) },
+            _ => Extent::UntilFree { from: self.waiting.wait.random_below(u32::MAX) },
         };
         self.survey(cx.session, extent)
     }
@@ -174,20 +172,20 @@ impl AcquirePermit {
             SurveyEnd::Found(found) if found.stated.definition.surplus() > 0 => self.on_unsettled(cx, *found),
             SurveyEnd::Found(found) => self.on_found(cx, *found),
             SurveyEnd::Unknown => self.unknown(cx.session),
-            SurveyEnd::Corrupt(excerpt) => self.end(Err(AcquireError::Corrupt(excerpt))),
+            SurveyEnd::Corrupt(excerpt) => Step::Done(Err(AcquireError::Corrupt(excerpt))),
             SurveyEnd::Failed(error) => self.on_outage(cx.now, error),
-            SurveyEnd::OutOfOrder => self.end(Err(AcquireError::OutOfOrder)),
+            SurveyEnd::OutOfOrder => Step::Done(Err(AcquireError::OutOfOrder)),
         }
     }
 
     fn unknown(&mut self, session: &mut Session) -> Step<Outcome> {
         session.semaphores.forget(&self.name);
-        self.end(Err(AcquireError::Unknown))
+        Step::Done(Err(AcquireError::Unknown))
     }
 
     fn on_found(&mut self, cx: &mut Cx<'_>, found: SurveyReport) -> Step<Outcome> {
         let free = u32::try_from(found.free.len()).unwrap_or(u32::MAX);
-        let pick = self.wait.random_below(free.max(1));
+        let pick = self.waiting.wait.random_below(free.max(1));
         match found.free.get(usize::try_from(pick).unwrap_or(0)).copied() {
             Some(number) => {
                 self.scarce = free < found.seen.div_ceil(2);
@@ -232,12 +230,12 @@ impl AcquirePermit {
                 watch.held.min(numbers)
             }
             watch => {
-                *watch = Some(Box::new(PermitScan::new(taken, self.wait.random_below(u32::MAX), ends)));
+                *watch = Some(Box::new(PermitScan::new(taken, self.waiting.wait.random_below(u32::MAX), ends)));
                 taken
             }
         };
         let holder = holders.into_iter().next().map(Box::new);
-        self.waiting_for = WaitingFor::Exhausted { size, held, holder };
+        self.waiting.waiting_for = WaitingFor::Exhausted { size, held, holder };
         cx.session.semaphores.note(&self.name, stated.clone(), true);
         self.last_known = Some(Box::new(stated));
         self.pause(cx.now, Duration::ZERO)
@@ -271,7 +269,7 @@ impl AcquirePermit {
             // The record that it could not withdraw will do when the quarantine is over.
             Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) if in_doubt => {
                 self.in_doubt = Some(number);
-                self.waiting_for = WaitingFor::Quarantine(left);
+                self.waiting.waiting_for = WaitingFor::Quarantine(left);
                 self.pause(cx.now, left)
             }
             // The semaphore may be gone; the search finds out at once.
@@ -279,7 +277,7 @@ impl AcquirePermit {
             // It was taken, and free again a moment later: with its semaphore, perhaps.
             Err(AcquireError::Busy { waiting_for: WaitingFor::Turn, .. }) => self.search_again(cx),
             Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) => {
-                self.waiting_for = WaitingFor::Quarantine(left);
+                self.waiting.waiting_for = WaitingFor::Quarantine(left);
                 self.pause(cx.now, left)
             }
             Err(AcquireError::Busy { .. }) => self.pause(cx.now, Duration::ZERO),
@@ -287,7 +285,7 @@ impl AcquirePermit {
                 self.in_doubt = matches!(error, StoreError::UnknownOutcome(_)).then_some(number);
                 self.on_outage(cx.now, error)
             }
-            Err(error) => self.end(Err(error)),
+            Err(error) => Step::Done(Err(error)),
         }
     }
 
@@ -302,7 +300,7 @@ impl AcquirePermit {
             Ok(Some(Ok(stated))) if stated.definition.grants(number) => {
                 if cx.session.validity(&grant, cx.now) != Validity::Lost {
                     cx.session.semaphores.note(&self.name, stated, self.scarce);
-                    return self.end(Ok(grant));
+                    return Step::Done(Ok(grant));
                 }
                 // The answer took longer than the lease.
                 WithdrawReason::Pause
@@ -329,46 +327,27 @@ impl AcquirePermit {
             WithdrawReason::Pause => self.pause(cx.now, Duration::ZERO),
             WithdrawReason::Fail(error) => {
                 cx.session.semaphores.forget(&self.name);
-                self.end(Err(*error))
+                Step::Done(Err(*error))
             }
             WithdrawReason::Outage(error) => self.on_outage(cx.now, error),
         }
     }
 
-    /// Rides an outage out as long as the wait lasts, from the first try on. A refusal ends the wait.
     fn on_outage(&mut self, now: Time, error: StoreError) -> Step<Outcome> {
-        if !error.is_outage() || self.wait.is_over(now) {
-            return self.fail(error);
+        match self.waiting.ride_out(now, error, self.in_doubt.is_some()) {
+            Ok(()) => self.pause(now, OUTAGE_PAUSE),
+            Err(error) => Step::Done(Err(error)),
         }
-        self.waiting_for = WaitingFor::Outage(error);
-        self.pause(now, OUTAGE_PAUSE)
     }
 
     /// Waits for the next try, or ends if that was the last.
     fn pause(&mut self, now: Time, at_least: Duration) -> Step<Outcome> {
-        if self.wait.is_over(now) {
-            return match self.waiting_for.clone() {
-                WaitingFor::Outage(error) => self.fail(error),
-                waiting_for => self.end(Err(AcquireError::Busy { waited: self.wait.waited(now), waiting_for })),
-            };
+        if let Err(error) = self.waiting.check(now, self.in_doubt.is_some()) {
+            return Step::Done(Err(error));
         }
         self.tries_since_pause = 0;
-        let pause = self.wait.pause(now, at_least);
-        self.state = State::Pausing { until: now.after(pause) };
-        Step::Sleep(pause)
-    }
-
-    fn fail(&mut self, error: StoreError) -> Step<Outcome> {
-        self.end(Err(AcquireError::Store(match error {
-            // A later failure does not undo that a write may have happened.
-            StoreError::Unavailable(text) if self.in_doubt.is_some() => StoreError::UnknownOutcome(text),
-            error => error,
-        })))
-    }
-
-    fn end(&mut self, outcome: Outcome) -> Step<Outcome> {
-        self.state = State::Ended;
-        Step::Done(outcome)
+        let pause = self.waiting.wait.pause(now, at_least);
+        InnerStep::Sleep(pause).within(&mut self.state, State::Pausing { until: now.after(pause) })
     }
 }
 
@@ -401,11 +380,10 @@ impl Machine for AcquirePermit {
                 }
             }
             (State::Pausing { until }, Event::Woken) if cx.now < until => {
-                self.state = State::Pausing { until };
-                Step::Sleep(cx.now.until(until))
+                InnerStep::Sleep(cx.now.until(until)).within(&mut self.state, State::Pausing { until })
             }
             (State::Pausing { .. }, Event::Woken) => self.go_on(cx),
-            _ => self.end(Err(AcquireError::OutOfOrder)),
+            _ => Step::Done(Err(AcquireError::OutOfOrder)),
         }
     }
 }

@@ -11,7 +11,7 @@ use core::time::Duration;
 
 use super::status::SemaphoreStatus;
 use super::survey::{Extent, Survey, SurveyEnd, SurveyReport};
-use crate::machine::{Cx, Event, Machine, Step};
+use crate::machine::{Cx, Event, InnerStep, Machine, Step};
 use crate::records::semaphore_definition::{self, Definition, VersionedDefinition};
 use crate::records::{Nonce, SemaphoreList};
 use crate::session::Session;
@@ -158,7 +158,7 @@ impl Resize {
     fn on_list(&mut self, session: &Session, listed: bool, entry: Option<Entry>) -> Step<Outcome> {
         let list = match SemaphoreList::read(entry.as_ref()) {
             Ok(list) => list,
-            Err(excerpt) => return self.end(Err(ResizeError::Corrupt(excerpt))),
+            Err(excerpt) => return Step::Done(Err(ResizeError::Corrupt(excerpt))),
         };
         match list.write(session.namespace().semaphores(), &self.name, listed, entry.as_ref()) {
             Some(request) => {
@@ -191,7 +191,7 @@ impl Resize {
         let Some(entry) = entry else { return self.on_none(session) };
         let VersionedDefinition { definition, version } = match VersionedDefinition::read(&self.name, &entry) {
             Ok(stated) => stated,
-            Err(excerpt) => return self.end(Err(ResizeError::Corrupt(excerpt))),
+            Err(excerpt) => return Step::Done(Err(ResizeError::Corrupt(excerpt))),
         };
         self.before.get_or_insert(Some(definition.permits));
         if definition.permits == self.size {
@@ -208,7 +208,7 @@ impl Resize {
         let before = *self.before.get_or_insert(None);
         if self.size == 0 {
             // Somebody else destroyed what the first look found.
-            return self.end(before.map(Some).ok_or(ResizeError::Unknown));
+            return Step::Done(before.map(Some).ok_or(ResizeError::Unknown));
         }
         let definition = Box::new(Definition::new(&self.name, self.size));
         let (key, value) = (self.key(session), definition.encode());
@@ -245,21 +245,21 @@ impl Resize {
     fn on_survey(&mut self, cx: &mut Cx<'_>, end: SurveyEnd) -> Step<Outcome> {
         match end {
             SurveyEnd::Found(found) if found.stated.definition.permits != self.size => {
-                self.end(Err(ResizeError::Superseded(found.stated.definition.permits)))
+                Step::Done(Err(ResizeError::Superseded(found.stated.definition.permits)))
             }
             SurveyEnd::Found(found) => self.on_found(cx, *found),
             // Somebody else waited for the same, and was faster.
             SurveyEnd::Unknown if self.size == 0 => self.list(cx.session, false),
-            SurveyEnd::Unknown => self.end(Err(ResizeError::Superseded(0))),
-            SurveyEnd::Corrupt(excerpt) => self.end(Err(ResizeError::Corrupt(excerpt))),
+            SurveyEnd::Unknown => Step::Done(Err(ResizeError::Superseded(0))),
+            SurveyEnd::Corrupt(excerpt) => Step::Done(Err(ResizeError::Corrupt(excerpt))),
             SurveyEnd::Failed(error) => self.on_outage(cx.now, error),
-            SurveyEnd::OutOfOrder => self.end(Err(ResizeError::OutOfOrder)),
+            SurveyEnd::OutOfOrder => Step::Done(Err(ResizeError::OutOfOrder)),
         }
     }
 
     fn on_found(&mut self, cx: &mut Cx<'_>, mut found: SurveyReport) -> Step<Outcome> {
         if let Some(excerpt) = found.foreign.take() {
-            return self.end(Err(ResizeError::Corrupt(excerpt)));
+            return Step::Done(Err(ResizeError::Corrupt(excerpt)));
         }
         let VersionedDefinition { definition, version } = found.stated.clone();
         if self.size > 0 && definition.surplus() == 0 {
@@ -334,15 +334,10 @@ impl Resize {
 
     /// Rides an outage out as long as the wait lasts, from the first call on. A refusal ends the wait.
     fn on_outage(&mut self, now: Time, error: StoreError) -> Step<Outcome> {
-        let rides_out = error.is_outage();
-        let error = match error {
-            // A later failure does not undo that a write may have happened.
-            StoreError::Unavailable(text) if self.in_doubt => StoreError::UnknownOutcome(text),
-            error => error,
-        };
-        if !rides_out {
-            return self.end(Err(error.into()));
+        if !error.is_outage() {
+            return Step::Done(Err(error.into()));
         }
+        let error = error.after_doubt(self.in_doubt);
         let step = self.pause(now, OUTAGE_PAUSE, error.clone().into());
         self.outage = Some(error);
         step
@@ -351,22 +346,16 @@ impl Resize {
     /// Waits for the next look, or ends with this error if that was the last.
     fn pause(&mut self, now: Time, at_least: Duration, error: ResizeError) -> Step<Outcome> {
         if self.wait.is_over(now) {
-            return self.end(Err(error));
+            return Step::Done(Err(error));
         }
         self.races = 0;
         self.outage = None;
         let pause = self.wait.pause(now, at_least);
-        self.state = State::Pausing { until: now.after(pause) };
-        Step::Sleep(pause)
+        InnerStep::Sleep(pause).within(&mut self.state, State::Pausing { until: now.after(pause) })
     }
 
-    fn done(&mut self) -> Step<Outcome> {
-        self.end(Ok(self.before.flatten()))
-    }
-
-    fn end(&mut self, outcome: Outcome) -> Step<Outcome> {
-        self.state = State::Ended;
-        Step::Done(outcome)
+    fn done(&self) -> Step<Outcome> {
+        Step::Done(Ok(self.before.flatten()))
     }
 }
 
@@ -410,11 +399,10 @@ impl Machine for Resize {
                 self.on_outage(cx.now, error)
             }
             (State::Pausing { until }, Event::Woken) if cx.now < until => {
-                self.state = State::Pausing { until };
-                Step::Sleep(cx.now.until(until))
+                InnerStep::Sleep(cx.now.until(until)).within(&mut self.state, State::Pausing { until })
             }
             (State::Pausing { .. }, Event::Woken) => self.go_on(cx.session),
-            _ => self.end(Err(ResizeError::OutOfOrder)),
+            _ => Step::Done(Err(ResizeError::OutOfOrder)),
         }
     }
 }

@@ -157,4 +157,12 @@ impl StoreError {
     pub fn is_outage(&self) -> bool {
         matches!(self, StoreError::Unavailable(_) | StoreError::UnknownOutcome(_))
     }
+
+    /// Returns the error of an operation of which an earlier write may have happened: this failure does not undo that.
+    pub(crate) fn after_doubt(self, in_doubt: bool) -> Self {
+        match self {
+            StoreError::Unavailable(text) if in_doubt => StoreError::UnknownOutcome(text),
+            error => error,
+        }
+    }
 }
