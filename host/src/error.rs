@@ -42,6 +42,18 @@ pub enum ConnectError {
     },
 }
 
+/// Why a call of the component did not return.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ComponentError {
+    /// The system has no room for an instance of it: memory, addresses, mappings or threads. No bug.
+    #[error("the lock component does not start: {0}")]
+    NoRoom(String),
+    /// It failed, which is a bug; its session cannot be used any more.
+    #[error("the lock component failed: {0}")]
+    Failed(String),
+}
+
 /// Why a session could not be opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -49,12 +61,9 @@ pub enum SessionError {
     /// An option is not legal.
     #[error("{0}")]
     Invalid(String),
-    /// The system has no room for an instance of the component: memory, addresses, mappings or threads. No bug.
-    #[error("the lock component does not start: {0}")]
-    NoRoom(String),
-    /// The component failed, which is a bug.
-    #[error("the lock component failed: {0}")]
-    Component(String),
+    /// The component failed.
+    #[error(transparent)]
+    Component(ComponentError),
 }
 
 /// Why there is no grant.
@@ -116,8 +125,13 @@ pub enum AcquireError {
         name: String,
     },
     /// An argument is not legal; nothing was sent.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{}{reason}", about(.key))]
+    Invalid {
+        /// The key.
+        key: String,
+        /// What is not legal, and what is.
+        reason: String,
+    },
     /// The store failed.
     #[error("`{}`: {}", shown(.key), error.headline())]
     Store {
@@ -127,13 +141,13 @@ pub enum AcquireError {
         #[source]
         error: StoreError,
     },
-    /// The component failed, which is a bug; the session cannot be used any more.
-    #[error("`{}`: the lock component failed: {text}", shown(.key))]
+    /// The component failed.
+    #[error("{}{error}", about(.key))]
     Component {
         /// The key.
         key: String,
-        /// What wasmtime says.
-        text: String,
+        /// How it failed.
+        error: ComponentError,
     },
 }
 
@@ -156,8 +170,13 @@ pub enum GrantError {
         key: String,
     },
     /// An argument is not legal; nothing was sent.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{}{reason}", about(.key))]
+    Invalid {
+        /// The key.
+        key: String,
+        /// What is not legal, and what is.
+        reason: String,
+    },
     /// The store failed; the grant stands until its validity ends.
     #[error("`{}` ends with its lease unless renewed or released: {}", shown(.key), error.headline())]
     Store {
@@ -167,13 +186,13 @@ pub enum GrantError {
         #[source]
         error: StoreError,
     },
-    /// The component failed, which is a bug; the session cannot be used any more.
-    #[error("`{}`: the lock component failed: {text}", shown(.key))]
+    /// The component failed.
+    #[error("{}{error}", about(.key))]
     Component {
         /// The key.
         key: String,
-        /// What wasmtime says.
-        text: String,
+        /// How it failed.
+        error: ComponentError,
     },
 }
 
@@ -193,14 +212,30 @@ pub enum StatusError {
         excerpt: String,
     },
     /// A key is not legal; nothing was sent.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{}{reason}", about(.key))]
+    Invalid {
+        /// The key; empty if the call was about several.
+        key: String,
+        /// What is not legal, and what is.
+        reason: String,
+    },
     /// The store failed.
-    #[error("{}", .0.headline())]
-    Store(#[from] StoreError),
-    /// The component failed, which is a bug; the session cannot be used any more.
-    #[error("the lock component failed: {0}")]
-    Component(String),
+    #[error("{}{}", about(.key), error.headline())]
+    Store {
+        /// The key; empty if the call was about several.
+        key: String,
+        /// What the store says.
+        #[source]
+        error: StoreError,
+    },
+    /// The component failed.
+    #[error("{}{error}", about(.key))]
+    Component {
+        /// The key; empty if the call was about several.
+        key: String,
+        /// How it failed.
+        error: ComponentError,
+    },
 }
 
 /// Why a semaphore was not made, resized or destroyed.
@@ -241,8 +276,13 @@ pub enum ResizeError {
         excerpt: String,
     },
     /// An argument is not legal; nothing was sent.
-    #[error("{0}")]
-    Invalid(String),
+    #[error("{}{reason}", about(.name))]
+    Invalid {
+        /// The semaphore.
+        name: String,
+        /// What is not legal, and what is.
+        reason: String,
+    },
     /// The store failed. After an unknown outcome the size may be the new one; asking again is safe.
     #[error("semaphore `{}`: {}", shown(.name), error.headline())]
     Store {
@@ -252,13 +292,13 @@ pub enum ResizeError {
         #[source]
         error: StoreError,
     },
-    /// The component failed, which is a bug; the session cannot be used any more.
-    #[error("semaphore `{}`: the lock component failed: {text}", shown(.name))]
+    /// The component failed.
+    #[error("{}{error}", about(.name))]
     Component {
         /// The semaphore.
         name: String,
-        /// What wasmtime says.
-        text: String,
+        /// How it failed.
+        error: ComponentError,
     },
 }
 
@@ -285,10 +325,14 @@ kinds!(ConnectError {
     ConnectError::Store { error, .. } => error.kind(),
 });
 
+kinds!(ComponentError {
+    ComponentError::NoRoom(_) => ErrorKind::System,
+    ComponentError::Failed(_) => ErrorKind::Bug,
+});
+
 kinds!(SessionError {
     SessionError::Invalid(_) => ErrorKind::Invalid,
-    SessionError::NoRoom(_) => ErrorKind::System,
-    SessionError::Component(_) => ErrorKind::Bug,
+    SessionError::Component(error) => error.kind(),
 });
 
 kinds!(AcquireError {
@@ -297,16 +341,16 @@ kinds!(AcquireError {
     AcquireError::Lost { .. } => ErrorKind::Lost,
     AcquireError::Corrupt { .. } => ErrorKind::Corrupt,
     AcquireError::UnknownSemaphore { .. } => ErrorKind::UnknownSemaphore,
-    AcquireError::Invalid(_) => ErrorKind::Invalid,
+    AcquireError::Invalid { .. } => ErrorKind::Invalid,
     AcquireError::Store { error, .. } => error.kind(),
-    AcquireError::Component { .. } => ErrorKind::Bug,
+    AcquireError::Component { error, .. } => error.kind(),
 });
 
 kinds!(StatusError {
     StatusError::Corrupt { .. } => ErrorKind::Corrupt,
-    StatusError::Invalid(_) => ErrorKind::Invalid,
-    StatusError::Store(error) => error.kind(),
-    StatusError::Component(_) => ErrorKind::Bug,
+    StatusError::Invalid { .. } => ErrorKind::Invalid,
+    StatusError::Store { error, .. } => error.kind(),
+    StatusError::Component { error, .. } => error.kind(),
 });
 
 kinds!(ResizeError {
@@ -314,9 +358,9 @@ kinds!(ResizeError {
     ResizeError::Superseded { .. } => ErrorKind::Superseded,
     ResizeError::Unknown { .. } => ErrorKind::UnknownSemaphore,
     ResizeError::Corrupt { .. } => ErrorKind::Corrupt,
-    ResizeError::Invalid(_) => ErrorKind::Invalid,
+    ResizeError::Invalid { .. } => ErrorKind::Invalid,
     ResizeError::Store { error, .. } => error.kind(),
-    ResizeError::Component { .. } => ErrorKind::Bug,
+    ResizeError::Component { error, .. } => error.kind(),
 });
 
 impl GrantError {
@@ -325,9 +369,9 @@ impl GrantError {
         match self {
             GrantError::Lost { .. } => ErrorKind::Lost,
             GrantError::AlreadyReleased { .. } => ErrorKind::NotHolder,
-            GrantError::Invalid(_) => ErrorKind::Invalid,
+            GrantError::Invalid { .. } => ErrorKind::Invalid,
             GrantError::Store { error, .. } => error.kind(),
-            GrantError::Component { .. } => ErrorKind::Bug,
+            GrantError::Component { error, .. } => error.kind(),
         }
     }
 
@@ -373,63 +417,97 @@ fn now_held(holder: &Option<Box<Holder>>) -> String {
     holder.as_ref().map(|holder| format!(", it is {holder}")).unwrap_or_default()
 }
 
-/// How a call of the component failed that did not return: the component trapped, or the system has no room for it.
-#[derive(Debug)]
-pub(crate) struct Trap {
-    /// What wasmtime says, on one line.
-    pub(crate) text: String,
-    /// The system has no room for an instance. No bug.
-    pub(crate) no_room: bool,
+/// Returns the beginning of a message about a key or a name; nothing if it is about none.
+fn about(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!("`{}`: ", shown(key)) }
 }
 
-/// An error that a trap becomes.
-pub(crate) trait OfTrap {
-    /// Returns the error of a call about a key or a name.
-    fn of_trap(about: &str, trap: Trap) -> Self;
-}
+/// The error of a call of the component about a key or a name.
+pub(crate) trait CallError: Sized {
+    /// Returns the error of a call that did not return.
+    fn component(about: &str, error: ComponentError) -> Self;
 
-impl From<SessionError> for Trap {
-    /// No instance could be made for a call.
-    fn from(error: SessionError) -> Self {
+    /// Returns the error of a call with an argument that is not legal.
+    fn invalid(about: &str, reason: impl Into<String>) -> Self;
+
+    /// Returns the error of a call for which no session could be opened.
+    fn unopened(about: &str, error: SessionError) -> Self {
         match error {
-            SessionError::NoRoom(text) => Trap { text, no_room: true },
-            SessionError::Invalid(text) | SessionError::Component(text) => Trap { text, no_room: false },
+            SessionError::Invalid(reason) => Self::invalid(about, reason),
+            SessionError::Component(error) => Self::component(about, error),
         }
     }
 }
 
-impl OfTrap for SessionError {
-    fn of_trap(_: &str, trap: Trap) -> Self {
-        if trap.no_room { SessionError::NoRoom(trap.text) } else { SessionError::Component(trap.text) }
+impl CallError for SessionError {
+    fn component(_: &str, error: ComponentError) -> Self {
+        SessionError::Component(error)
+    }
+
+    fn invalid(_: &str, reason: impl Into<String>) -> Self {
+        SessionError::Invalid(reason.into())
     }
 }
 
-impl OfTrap for AcquireError {
-    fn of_trap(key: &str, trap: Trap) -> Self {
-        AcquireError::Component { key: key.to_string(), text: trap.text }
-    }
+/// Implements [`CallError`] for errors that have what they are about in this field. It is the same field of all cases
+/// that are listed, each with the field if it has another name.
+macro_rules! call_errors {
+    ($($error:ident { $about:ident }, $what:literal: $($case:pat => $key:expr),+;)*) => {$(
+        impl CallError for $error {
+            fn component(about: &str, error: ComponentError) -> Self {
+                $error::Component { $about: about.to_string(), error }
+            }
+
+            fn invalid(about: &str, reason: impl Into<String>) -> Self {
+                $error::Invalid { $about: about.to_string(), reason: reason.into() }
+            }
+        }
+
+        impl $error {
+            #[doc = $what]
+            pub fn about(&self) -> &str {
+                match self {
+                    $($case => $key),+
+                }
+            }
+        }
+    )*};
 }
 
-impl OfTrap for GrantError {
-    fn of_trap(key: &str, trap: Trap) -> Self {
-        GrantError::Component { key: key.to_string(), text: trap.text }
-    }
-}
-
-impl OfTrap for StatusError {
-    fn of_trap(_: &str, trap: Trap) -> Self {
-        StatusError::Component(trap.text)
-    }
-}
-
-impl OfTrap for ResizeError {
-    fn of_trap(name: &str, trap: Trap) -> Self {
-        ResizeError::Component { name: name.to_string(), text: trap.text }
-    }
+call_errors! {
+    AcquireError { key }, "Returns the key that it is about, or the semaphore's name.":
+        AcquireError::UnknownSemaphore { name } => name,
+        AcquireError::Busy { key, .. }
+        | AcquireError::AlreadyHeld { key }
+        | AcquireError::ReservesAnother { key, .. }
+        | AcquireError::Lost { key, .. }
+        | AcquireError::Corrupt { key, .. }
+        | AcquireError::Invalid { key, .. }
+        | AcquireError::Store { key, .. }
+        | AcquireError::Component { key, .. } => key;
+    GrantError { key }, "Returns the key that it is about, or the semaphore's name.":
+        GrantError::Lost { key, .. }
+        | GrantError::AlreadyReleased { key }
+        | GrantError::Invalid { key, .. }
+        | GrantError::Store { key, .. }
+        | GrantError::Component { key, .. } => key;
+    StatusError { key }, "Returns the key that it is about; empty if the call was about several.":
+        StatusError::Corrupt { key, .. }
+        | StatusError::Invalid { key, .. }
+        | StatusError::Store { key, .. }
+        | StatusError::Component { key, .. } => key;
+    ResizeError { name }, "Returns the name of the semaphore.":
+        ResizeError::StillHeld { status } => &status.name,
+        ResizeError::Superseded { name, .. }
+        | ResizeError::Unknown { name }
+        | ResizeError::Corrupt { name, .. }
+        | ResizeError::Invalid { name, .. }
+        | ResizeError::Store { name, .. }
+        | ResizeError::Component { name, .. } => name;
 }
 
 impl AcquireError {
-    /// The same of a wait that had lasted this long before the component was asked.
+    /// Returns the error of a wait that had lasted this long before the component was asked.
     pub(crate) fn later_by(self, before: Duration) -> Self {
         match self {
             AcquireError::Busy { key, waited, waiting_for } => {

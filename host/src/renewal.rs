@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::debug::debug_fields;
-use crate::error::{AcquireError, GrantError, WithLockError};
+use crate::error::{AcquireError, ComponentError, GrantError, WithLockError};
 use crate::grant::{Grant, Handle, Released};
 use crate::holder::Holder;
 use crate::outcome::Validity;
@@ -57,8 +57,8 @@ pub enum LostReason {
     Expired(Option<StoreError>),
     /// It was held as long as it may be, and is renewed no more.
     MaxHold,
-    /// The component failed, which is a bug.
-    Component(String),
+    /// The component failed.
+    Component(ComponentError),
     /// This process was forked from the one that holds it.
     Forked,
 }
@@ -83,7 +83,7 @@ impl fmt::Display for LostReason {
             LostReason::Expired(Some(error)) => write!(f, "it could not be renewed: {error:#}"),
             LostReason::Expired(None) => write!(f, "its lease ended before it could be renewed"),
             LostReason::MaxHold => write!(f, "it was held for the longest time allowed"),
-            LostReason::Component(text) => write!(f, "the lock component failed: {text}"),
+            LostReason::Component(error) => write!(f, "{error}"),
             LostReason::Forked => write!(f, "it is held by the process that this one was forked from"),
         }
     }
@@ -344,8 +344,9 @@ impl Keeper {
                 Err(GrantError::Lost { holder, .. }) => return Some(LostReason::Gone(holder)),
                 Err(GrantError::AlreadyReleased { .. }) => return Some(LostReason::Gone(None)),
                 Err(GrantError::Store { error, .. }) => self.shared.lock().failure = Some(error),
-                Err(error @ (GrantError::Invalid(_) | GrantError::Component { .. })) => {
-                    return Some(LostReason::Component(error.to_string()));
+                Err(GrantError::Component { error, .. }) => return Some(LostReason::Component(error)),
+                Err(GrantError::Invalid { reason, .. }) => {
+                    return Some(LostReason::Component(ComponentError::Failed(reason)));
                 }
             }
             self.shared.note_validity(&self.handle);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::conflict_retry::ConflictRetry;
 use crate::debug::debug_fields;
-use crate::error::{SessionError, StatusError};
+use crate::error::{CallError, ComponentError, SessionError, StatusError};
 use crate::grant::Grant;
 use crate::lock::Lock;
 use crate::owner::{ClientCore, Owner, OwnerOptions};
@@ -109,7 +109,7 @@ impl Session {
 
     /// Tells how a key stands.
     pub fn status(&self, key: &str) -> Result<KeyStatus, StatusError> {
-        let missing = || StatusError::Component("no answer about the key".to_string());
+        let missing = || StatusError::component(key, ComponentError::Failed("no answer about the key".to_string()));
         self.statuses(&[key])?.pop().ok_or_else(missing)
     }
 

@@ -8,7 +8,7 @@ use kvlock::clock::VirtualClock;
 use kvlock::store::{Fault, KvStore, Memory};
 use kvlock::{
     AcquirePoll, Client, FnLocks, Grant, Released,
-    error::{AcquireError, GrantError},
+    error::{AcquireError, ErrorKind, GrantError},
     functions::CallError,
     renewal::{AutoRenew, LostReason},
     status::KeyState,
@@ -16,6 +16,7 @@ use kvlock::{
 use kvlock_testkit::MemcachedServer;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Forks, and makes these checks in the child, all of which must pass.
 macro_rules! in_child {
@@ -89,7 +90,7 @@ fn a_fork_holds_nothing_of_what_its_parent_holds(store: &str) {
             lost(grant.release().map(drop)),
             kept.lost() == Some(LostReason::Forked),
             lost(kept.release().map(drop)),
-            matches!(begun.poll(), Err(AcquireError::Invalid(_))),
+            matches!(begun.poll(), Err(AcquireError::Invalid { .. })),
             lock("own").acquire().map(drop).is_ok(),
             session.status("own").is_ok_and(|status| status.state == KeyState::Free),
         ]
@@ -156,6 +157,30 @@ fn a_fork_is_another_owner_and_leaves_its_parents_lock_alone() {
     let outer = locks.rlock(|_: &()| "k", outer).named("work");
     outer.call(()).expect("the lock is still the parent's");
     outer.call(()).expect("and so are its connections");
+}
+
+/// A fork opens its session by the first call, which is where there may be no room for it.
+#[test]
+fn a_session_without_room_for_its_instance_is_refused_by_the_system_and_works_once_there_is_room() {
+    let client = Client::with_store(Memory::default());
+    let session = client.session().quarantine(Duration::ZERO).open().unwrap();
+    in_child!({
+        let limits = getrlimit(Resource::As);
+        // An instance takes 4 GiB of addresses, and nothing else as much.
+        let room = addresses_in_use() + (1 << 30);
+        let is_set = setrlimit(Resource::As, Rlimit { current: Some(room), ..limits }).is_ok();
+        let acquire = || session.lock("k").acquire().map(Grant::forget).map_err(|error| error.kind());
+        let (without, status) = (acquire(), session.status("k").map_err(|error| error.kind()));
+        let is_lifted = setrlimit(Resource::As, limits).is_ok();
+        [is_set, without == Err(ErrorKind::System), status == Err(ErrorKind::System), is_lifted, acquire() == Ok(())]
+    });
+}
+
+/// The size of this process's address space in bytes.
+fn addresses_in_use() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split(' ').next().and_then(|pages| pages.parse().ok()).unwrap_or_default();
+    pages * u64::try_from(rustix::param::page_size()).unwrap_or_default()
 }
 
 /// What an acquire is told by: the line of its record that no other has.

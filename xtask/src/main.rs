@@ -45,9 +45,9 @@ enum Task {
         /// Only draw the plot, from the results of the last run.
         #[arg(long)]
         plot: bool,
-        /// Only show the results of the last run in the README, with its plot, and keep them beside it.
+        /// Only show the results of the last run in docs/performance.md, with their plot, and keep them.
         #[arg(long, conflicts_with = "plot")]
-        readme: bool,
+        page: bool,
         /// For the benchmarks themselves: groups, `--quick`, `--json FILE`, `--svg FILE`.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
@@ -72,7 +72,7 @@ fn main() -> Result<()> {
         Task::Component { check: true } => component::check(workspace),
         Task::Dist => dist::make(workspace),
         Task::Bench { plot: true, arguments, .. } => bench(workspace, "plot", &arguments),
-        Task::Bench { readme: true, arguments, .. } => bench(workspace, "readme", &arguments),
+        Task::Bench { page: true, arguments, .. } => bench(workspace, "page", &arguments),
         Task::Bench { arguments, .. } => bench(workspace, "run", &arguments),
         Task::Fuzz { target, seconds } => fuzz::run(workspace, &target, seconds),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kvlock_queue::Stake;
 
 use crate::component::{Claim, Guest, HandedOver, LockTerms, Pending, Progress, Target, Tried, WaitId, What};
-use crate::error::{AcquireError, chain};
+use crate::error::{AcquireError, CallError, chain};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::owner::Owner;
@@ -102,8 +102,8 @@ impl Request {
     /// Polls the component, which goes on from a hand-over if there was one.
     pub(super) fn poll(&self, waited: Duration, handed: Option<HandedOver>) -> Result<Polled, AcquireError> {
         if !self.owner.is_own_process() {
-            let ended = "this acquisition is of the process before the fork; begin another".to_string();
-            return Err(AcquireError::Invalid(ended));
+            let reason = "this acquisition is of the process before the fork; begin another";
+            return Err(AcquireError::invalid(&self.key, reason));
         }
         self.owner.call(&self.key, |guest| {
             self.owner.release_again::<AcquireError>(guest, &self.key)?;
@@ -122,8 +122,7 @@ impl Request {
     /// Begins and tries once: of a lock that is free nothing stays behind in the component but its grant.
     fn try_lock(&self, guest: &mut Guest, lock: &LockTerms, waited: Duration) -> Result<Polled, AcquireError> {
         if let Phase::Ended = self.set_phase(Phase::Ended) {
-            let ended = "this acquisition has ended; begin another".to_string();
-            return Err(AcquireError::Invalid(ended));
+            return Err(AcquireError::invalid(&self.key, "this acquisition has ended; begin another"));
         }
         let progress = guest.try_lock(&self.key, &self.target, lock, waited).map(|tried| match tried {
             Tried::Granted(granted) => Progress::Granted(granted),
@@ -217,7 +216,7 @@ impl Claimant for Request {
             let Phase::Begun(Begun { id, .. }) = self.phase() else { return Ok(()) };
             guest.take(&self.key, id, handed)?;
             let Progress::Granted(granted) = guest.poll(&self.key, &self.target, id)? else {
-                return Err(AcquireError::Invalid("its wait has ended".to_string()));
+                return Err(AcquireError::invalid(&self.key, "its wait has ended"));
             };
             // If that fails, the lock ends with its lease, as after any release that fails.
             let _ = guest.release(&self.key, granted.grant, None);

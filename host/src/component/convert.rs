@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::bindings::exports::kvlock::lock::{conflict_retry, mutex, semaphore};
 use super::bindings::kvlock::lock::{kv_store as wit, types};
 use super::values::{Granted, HandedOver, Pending, Release, Target, Tried};
-use crate::error::{AcquireError, GrantError, ResizeError, SessionError, StatusError};
+use crate::error::{AcquireError, CallError, GrantError, ResizeError, StatusError};
 use crate::holder::{Holder, WaitingFor};
 use crate::outcome::{NextTry, Validity};
 use crate::status::{Broken, KeyState, KeyStatus, SemaphoreStatus};
@@ -224,7 +224,7 @@ impl At<AcquireError> for mutex::AcquireError {
             mutex::AcquireError::Lost(holder) => AcquireError::Lost { key, holder: boxed(holder) },
             mutex::AcquireError::Corrupt(excerpt) => AcquireError::Corrupt { key, excerpt },
             mutex::AcquireError::Unknown => AcquireError::UnknownSemaphore { name: key },
-            mutex::AcquireError::Invalid(text) => AcquireError::Invalid(text),
+            mutex::AcquireError::Invalid(reason) => AcquireError::Invalid { key, reason },
             mutex::AcquireError::Store(error) => AcquireError::Store { key, error: error_in(error) },
         }
     }
@@ -236,7 +236,7 @@ impl At<GrantError> for mutex::GrantError {
         match self {
             mutex::GrantError::Lost(holder) => GrantError::Lost { key, holder: boxed(holder) },
             mutex::GrantError::AlreadyReleased => GrantError::AlreadyReleased { key },
-            mutex::GrantError::Invalid(text) => GrantError::Invalid(text),
+            mutex::GrantError::Invalid(reason) => GrantError::Invalid { key, reason },
             mutex::GrantError::Store(error) => GrantError::Store { key, error: error_in(error) },
         }
     }
@@ -244,10 +244,11 @@ impl At<GrantError> for mutex::GrantError {
 
 impl At<StatusError> for mutex::KeyError {
     fn at(self, key: &str) -> StatusError {
+        let key = key.to_string();
         match self {
-            mutex::KeyError::Corrupt(excerpt) => StatusError::Corrupt { key: key.to_string(), excerpt },
-            mutex::KeyError::Invalid(text) => StatusError::Invalid(text),
-            mutex::KeyError::Store(error) => StatusError::Store(error_in(error)),
+            mutex::KeyError::Corrupt(excerpt) => StatusError::Corrupt { key, excerpt },
+            mutex::KeyError::Invalid(reason) => StatusError::Invalid { key, reason },
+            mutex::KeyError::Store(error) => StatusError::Store { key, error: error_in(error) },
         }
     }
 }
@@ -260,21 +261,15 @@ impl At<ResizeError> for semaphore::ResizeError {
             semaphore::ResizeError::Superseded(size) => ResizeError::Superseded { name, size },
             semaphore::ResizeError::Unknown => ResizeError::Unknown { name },
             semaphore::ResizeError::Corrupt(excerpt) => ResizeError::Corrupt { name, excerpt },
-            semaphore::ResizeError::Ended => ResizeError::Invalid("this resizing has ended; begin another".to_string()),
+            semaphore::ResizeError::Ended => ResizeError::invalid(&name, "this resizing has ended; begin another"),
             semaphore::ResizeError::Store(error) => ResizeError::Store { name, error: error_in(error) },
         }
     }
 }
 
-/// Where the WIT tells only what is not legal.
-macro_rules! invalid {
-    ($($error:ident),*) => {$(
-        impl At<$error> for String {
-            fn at(self, _: &str) -> $error {
-                $error::Invalid(self)
-            }
-        }
-    )*};
+/// The WIT tells only what is not legal.
+impl<E: CallError> At<E> for String {
+    fn at(self, about: &str) -> E {
+        E::invalid(about, self)
+    }
 }
-
-invalid!(SessionError, AcquireError, GrantError, ResizeError);

@@ -13,7 +13,7 @@ use super::imports::Imports;
 use super::linked::{NoInstance, instance_pre, trap};
 use super::values::{GrantId, Resource};
 use crate::environment::Environment;
-use crate::error::{OfTrap, SessionError};
+use crate::error::{CallError, SessionError};
 
 /// A session that is opened so fast knows what time it is. By that time others estimate when the lock is theirs.
 const PUNCTUAL: Duration = Duration::from_micros(30);
@@ -41,7 +41,7 @@ impl Guest {
     /// Makes an instance and opens a session in it. Sends nothing.
     pub(crate) fn open(environment: &Environment, options: &SessionOptions<'_>) -> Result<Self, SessionError> {
         let opened = Guest::try_open(environment, options);
-        opened.map_err(|error| SessionError::of_trap("", trap(&error)))?.map_err(SessionError::Invalid)
+        opened.map_err(|error| SessionError::Component(trap(&error)))?.map_err(SessionError::Invalid)
     }
 
     fn try_open(environment: &Environment, options: &SessionOptions<'_>) -> wasmtime::Result<Result<Self, String>> {
@@ -76,7 +76,7 @@ impl Guest {
     }
 
     /// Returns the answer to a call about a key or a name.
-    pub(super) fn answer<T: Into<U>, U, W: At<E>, E: OfTrap>(
+    pub(super) fn answer<T: Into<U>, U, W: At<E>, E: CallError>(
         &mut self,
         about: &str,
         answer: wasmtime::Result<Result<T, W>>,
@@ -88,10 +88,10 @@ impl Guest {
     }
 
     /// Returns what a call returned that tells no error of its own.
-    pub(super) fn returned<T, E: OfTrap>(&mut self, about: &str, returned: wasmtime::Result<T>) -> Result<T, E> {
+    pub(super) fn returned<T, E: CallError>(&mut self, about: &str, returned: wasmtime::Result<T>) -> Result<T, E> {
         returned.map_err(|error| {
             self.has_trapped = true;
-            E::of_trap(about, trap(&error))
+            E::component(about, trap(&error))
         })
     }
 

@@ -8,7 +8,7 @@ use super::bindings::{self, Kvlock, KvlockPre};
 use super::bounds::{self, HostState};
 use super::imports::Imports;
 use super::precompiled;
-use crate::error::Trap;
+use crate::error::ComponentError;
 
 /// Why there may be no instance, and what to do. Its code was checked when it was compiled: what fails is the system.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +18,12 @@ use crate::error::Trap;
 pub(super) struct NoInstance;
 
 /// Returns the whole chain of a trap, on one line.
-pub(super) fn trap(error: &wasmtime::Error) -> Trap {
-    Trap { text: format!("{error:#}").replace('\n', " "), no_room: error.downcast_ref::<NoInstance>().is_some() }
+pub(super) fn trap(error: &wasmtime::Error) -> ComponentError {
+    let text = format!("{error:#}").replace('\n', " ");
+    match error.downcast_ref::<NoInstance>() {
+        Some(NoInstance) => ComponentError::NoRoom(text),
+        None => ComponentError::Failed(text),
+    }
 }
 
 /// Loaded once: the program's code cannot be given to wasmtime by two threads.

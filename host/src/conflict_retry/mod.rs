@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::acquire::{AcquirePoll, Acquiring, WaitOptions, wait_setters};
 use crate::component::{GrantId, Guest, Outcome, TryTerms, WaitId, What};
 use crate::debug::debug_fields;
-use crate::error::{AcquireError, GrantError, chain};
+use crate::error::{AcquireError, CallError, GrantError, chain};
 use crate::grant::Grant;
 pub use crate::outcome::NextTry;
 use crate::owner::Owner;
@@ -364,7 +364,7 @@ impl RetrySteps {
     fn tell(&mut self, grant: Grant, outcome: Outcome) -> Result<NextTry, GrantError> {
         let Some(retry) = self.waiting.id().filter(|_| self.granted == Some(grant.id())) else {
             // The drop releases it.
-            return Err(GrantError::Invalid("this grant is not the one of the try that runs".to_string()));
+            return Err(GrantError::invalid(grant.key(), "this grant is not the one of the try that runs"));
         };
         self.granted = None;
         let handle = grant.handle.clone();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::component::{Guest, Resource, SessionOptions, Target};
 use crate::environment::Environment;
-use crate::error::{AcquireError, OfTrap, SessionError, Trap};
+use crate::error::{AcquireError, CallError, ComponentError, SessionError};
 use crate::fork::Origin;
 use crate::held_count::HeldCount;
 use crate::queue::LocalQueues;
@@ -109,7 +109,7 @@ impl Owner {
 
     /// Enters the instance for a call about a key or a name; the first to enter makes it. In a fork nobody enters that
     /// of the parent.
-    pub(crate) fn call<T, E: OfTrap>(
+    pub(crate) fn call<T, E: CallError>(
         &self,
         about: &str,
         call: impl FnOnce(&mut Guest) -> Result<T, E>,
@@ -120,7 +120,7 @@ impl Owner {
     }
 
     /// Does the same, unless somebody is in it.
-    pub(crate) fn try_call<T, E: OfTrap>(
+    pub(crate) fn try_call<T, E: CallError>(
         &self,
         about: &str,
         call: impl FnOnce(&mut Guest) -> Result<T, E>,
@@ -156,7 +156,7 @@ impl Owner {
         self.call_at_hand(check).unwrap_or_else(|| validation::with(key, check))
     }
 
-    fn enter<T, E: OfTrap>(
+    fn enter<T, E: CallError>(
         &self,
         about: &str,
         mut place: MutexGuard<'_, Option<Guest>>,
@@ -167,24 +167,24 @@ impl Owner {
             none => {
                 let opened = Guest::open(&self.0.core.environment, &self.0.options());
                 // The options are legal, or the session would not have been opened.
-                none.insert(opened.map_err(|error| E::of_trap(about, error.into()))?)
+                none.insert(opened.map_err(|error| E::unopened(about, error))?)
             }
         };
         guest.begin_call();
         call(guest)
     }
 
-    fn check_process<E: OfTrap>(&self, about: &str) -> Result<(), E> {
+    fn check_process<E: CallError>(&self, about: &str) -> Result<(), E> {
         if self.is_own_process() {
             return Ok(());
         }
         let text = "it is of the process that this one was forked from".to_string();
-        Err(E::of_trap(about, Trap { text, no_room: false }))
+        Err(E::component(about, ComponentError::Failed(text)))
     }
 
     /// Releases again what of this key could not be given back. The session takes it for held until then, although
     /// nobody has a grant of it: what is nested in it would never be free.
-    pub(crate) fn release_again<E: OfTrap>(&self, guest: &mut Guest, key: &str) -> Result<(), E> {
+    pub(crate) fn release_again<E: CallError>(&self, guest: &mut Guest, key: &str) -> Result<(), E> {
         (0..guest.release_again(key)?).for_each(|_| self.held_count().given_back());
         Ok(())
     }

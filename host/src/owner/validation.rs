@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::component::{Guest, SessionOptions};
 use crate::environment::Environment;
-use crate::error::{OfTrap, SessionError};
+use crate::error::{CallError, SessionError};
 use crate::store::Memory;
 
 /// Each check takes it out, so that nobody ever waits for it: neither another thread nor the child of a fork.
@@ -26,11 +26,11 @@ pub(super) fn check_session(options: &SessionOptions<'_>) -> Result<(), SessionE
 }
 
 /// Runs a check in the instance that is for checks.
-pub(super) fn with<E: OfTrap>(about: &str, check: impl FnOnce(&mut Guest) -> Result<(), E>) -> Result<(), E> {
+pub(super) fn with<E: CallError>(about: &str, check: impl FnOnce(&mut Guest) -> Result<(), E>) -> Result<(), E> {
     let kept = SCRATCH.try_lock().ok().and_then(|mut kept| kept.take());
     let mut guest = match kept {
         Some(guest) => guest,
-        None => Box::new(open().map_err(|error| E::of_trap(about, error.into()))?),
+        None => Box::new(open().map_err(|error| E::unopened(about, error))?),
     };
     guest.begin_call();
     let checked = check(&mut guest);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::acquire::{WaitOptions, wait_setters};
 use crate::component::{Guest, ResizeId, ResizeStep};
 use crate::debug::debug_fields;
-use crate::error::ResizeError;
+use crate::error::{CallError, ResizeError};
 use crate::owner::Owner;
 use crate::ride_out::{Outage, RideOut};
 use crate::status::SemaphoreStatus;
@@ -97,9 +97,8 @@ impl Resizing {
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<ResizePoll, ResizeError> {
         if !self.owner.is_own_process() {
-            return Err(ResizeError::Invalid(
-                "this resizing is of the process before the fork; begin another".to_string(),
-            ));
+            let reason = "this resizing is of the process before the fork; begin another";
+            return Err(ResizeError::invalid(&self.name, reason));
         }
         let (polled, reached) = self.owner.call(&self.name, |guest| {
             let polled = guest.poll_resize(&self.name, self.id);

@@ -27,6 +27,8 @@ mod url;
 use std::fmt;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 use crate::kind::{ErrorKind, Retry};
 
 #[cfg(feature = "etcd")]
@@ -249,6 +251,17 @@ impl From<Duration> for Ttl {
     fn from(length: Duration) -> Self {
         Ttl::After(length)
     }
+}
+
+/// Returns the store's name for a lock: `<namespace>:lock:<key>` if that is legal in every store, otherwise
+/// `<namespace>:lock#<SHA-256 of the key>`. The component names locks so.
+pub fn lock_key(namespace: &str, key: &str) -> String {
+    let plain = format!("{namespace}:lock:{key}");
+    if check_key(&plain).is_ok() {
+        return plain;
+    }
+    let digest: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{namespace}:lock#{digest}")
 }
 
 /// Checks a key by the one rule for keys: 1 to 250 bytes, none of them white space or a control character of ASCII.

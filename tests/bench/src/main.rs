@@ -61,7 +61,6 @@ enum Task {
         svg: PathBuf,
     },
     /// Keep the results in tests/bench/results, and show them in docs/performance.md: the tables and the plot.
-    #[command(alias = "readme")]
     Page {
         /// The results.
         #[arg(long, default_value = RESULTS_FILE)]

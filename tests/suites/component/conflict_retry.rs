@@ -418,10 +418,10 @@ fn wrong_options_are_named_and_nothing_is_sent() {
         ("wait", |work| work.wait(Duration::MAX)),
     ];
     for (part, options) in wrong {
-        let AcquireError::Invalid(text) = never(&session, options) else { panic!("{part}") };
+        let AcquireError::Invalid { reason: text, .. } = never(&session, options) else { panic!("{part}") };
         assert!(text.contains(part), "{text}");
     }
-    assert!(matches!(session.conflict_retry("").begin(), Err(AcquireError::Invalid(_))));
+    assert!(matches!(session.conflict_retry("").begin(), Err(AcquireError::Invalid { .. })));
     assert!(world.calls().is_empty());
 }
 
@@ -430,13 +430,13 @@ fn what_is_called_out_of_turn_is_refused_and_changes_nothing() {
     let (world, [session, other]) = World::with(["one", "two"]);
     let mut retrying = session.conflict_retry("k").begin().unwrap();
     let stranger = other.lock("other").acquire().unwrap();
-    assert!(matches!(commit(&mut retrying, stranger), Err(GrantError::Invalid(_))), "no try runs");
+    assert!(matches!(commit(&mut retrying, stranger), Err(GrantError::Invalid { .. })), "no try runs");
     assert!(world.holder("other").is_none(), "a grant that is not the try's is released like any that is dropped");
     let grant = granted(&mut retrying);
-    let AcquireError::Invalid(text) = refused(retrying.poll()) else { panic!("a try runs") };
+    let AcquireError::Invalid { reason: text, .. } = refused(retrying.poll()) else { panic!("a try runs") };
     assert!(text.contains("a try runs"), "{text}");
     assert_eq!(commit(&mut retrying, grant), Ok(NextTry::Finished));
-    let AcquireError::Invalid(text) = refused(retrying.poll()) else { panic!("it has ended") };
+    let AcquireError::Invalid { reason: text, .. } = refused(retrying.poll()) else { panic!("it has ended") };
     assert!(text.contains("ended"), "{text}");
     assert_eq!(retrying.tries(), 1);
 }

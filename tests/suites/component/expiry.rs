@@ -49,7 +49,7 @@ fn a_renewal_may_change_the_length_of_the_lease() {
     world.clock.advance(secs(5));
     assert!(two.lock("k").wait(Duration::ZERO).acquire().is_ok());
     let invalid = refused(two.lock("other").acquire().unwrap().renew_for(Duration::ZERO));
-    assert!(matches!(invalid, GrantError::Invalid(_)), "{invalid}");
+    assert!(matches!(invalid, GrantError::Invalid { .. }), "{invalid}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ fn bad_lock_options_are_refused_by_name_and_without_a_call() {
     ];
     for (case, lock, reason) in cases {
         match refused(lock.acquire()) {
-            AcquireError::Invalid(text) => assert!(text.starts_with(reason), "{case}: {text}"),
+            AcquireError::Invalid { reason: text, .. } => assert!(text.starts_with(reason), "{case}: {text}"),
             other => panic!("{case}: {other}"),
         }
     }
@@ -69,9 +69,9 @@ fn bad_keys_are_refused_by_status_and_break() {
     let (world, [session]) = World::with(["one"]);
     let long = "k".repeat(65_537);
     for key in ["", long.as_str()] {
-        assert!(matches!(session.status(key), Err(StatusError::Invalid(_))));
-        assert!(matches!(session.statuses(&["good", key]), Err(StatusError::Invalid(_))));
-        assert!(matches!(session.break_lock(key), Err(StatusError::Invalid(_))));
+        assert!(matches!(session.status(key), Err(StatusError::Invalid { .. })));
+        assert!(matches!(session.statuses(&["good", key]), Err(StatusError::Invalid { .. })));
+        assert!(matches!(session.break_lock(key), Err(StatusError::Invalid { .. })));
     }
     assert_eq!(world.calls(), [""; 0]);
 }
@@ -107,6 +107,7 @@ fn odd_keys_are_keys_and_do_not_collide() {
     let grants: Vec<_> = keys.iter().map(|key| one.lock(key.as_str()).try_acquire().unwrap().unwrap()).collect();
     for (key, grant) in keys.iter().zip(&grants) {
         assert_eq!(grant.key(), key);
+        assert!(world.store.get(&lock_key("kvlock", key)).unwrap().is_some(), "{key:?}");
         busy(two.lock(key.as_str()).wait(Duration::ZERO).acquire());
         assert_eq!(world.holder(key).unwrap().key, *key, "shown as its user wrote it");
     }

@@ -257,12 +257,12 @@ fn what_is_not_legal_is_told_at_once_by_those_in_line_too() {
     let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").acquire().unwrap();
     let _first = pending(two.lock("k"));
-    assert!(matches!(refused(three.lock("k").lease(Duration::ZERO).acquire()), AcquireError::Invalid(_)));
-    assert!(matches!(refused(world.fresh_session("four").lock("").begin()), AcquireError::Invalid(_)));
+    assert!(matches!(refused(three.lock("k").lease(Duration::ZERO).acquire()), AcquireError::Invalid { .. }));
+    assert!(matches!(refused(world.fresh_session("four").lock("").begin()), AcquireError::Invalid { .. }));
     let semaphore = world.fresh_session("five").semaphore("s");
-    assert!(matches!(refused(semaphore.permit().interval(Duration::ZERO).begin()), AcquireError::Invalid(_)));
+    assert!(matches!(refused(semaphore.permit().interval(Duration::ZERO).begin()), AcquireError::Invalid { .. }));
     let retry = world.fresh_session("six").conflict_retry("k").tries(0);
-    assert!(matches!(refused(retry.begin()), AcquireError::Invalid(_)));
+    assert!(matches!(refused(retry.begin()), AcquireError::Invalid { .. }));
     assert!(world.client.session().namespace("a:b").open().is_err());
 }
 

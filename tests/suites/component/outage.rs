@@ -123,6 +123,6 @@ fn a_release_that_does_not_reach_the_store_is_told_and_is_not_repeated_by_the_dr
 fn looking_and_breaking_tell_of_an_outage() {
     let (world, [session]) = World::with(["one"]);
     world.store.down();
-    assert!(matches!(session.status("k"), Err(StatusError::Store(StoreError::Unavailable(_)))));
-    assert!(matches!(session.break_lock("k"), Err(StatusError::Store(StoreError::Unavailable(_)))));
+    assert!(matches!(session.status("k"), Err(StatusError::Store { error: StoreError::Unavailable(_), .. })));
+    assert!(matches!(session.break_lock("k"), Err(StatusError::Store { error: StoreError::Unavailable(_), .. })));
 }

@@ -98,7 +98,7 @@ fn what_is_no_outage_is_an_error_as_ever() {
     let error = run(two.lock("foreign"));
     assert!(matches!(error, WithLockError::Acquire(AcquireError::Corrupt { .. })), "{error}");
     let error = run(two.lock(""));
-    assert!(matches!(error, WithLockError::Acquire(AcquireError::Invalid(_))), "{error}");
+    assert!(matches!(error, WithLockError::Acquire(AcquireError::Invalid { .. })), "{error}");
     world.store.script(Fault::Rejected);
     let error = run(two.lock("refused"));
     let rejected = matches!(&error, WithLockError::Acquire(AcquireError::Store { error: StoreError::Rejected(_), .. }));

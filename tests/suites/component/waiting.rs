@@ -152,7 +152,7 @@ fn an_acquisition_that_has_ended_says_so() {
     let (_, [session]) = World::with(["one"]);
     let mut wait = session.lock("k").begin().unwrap();
     let Ok(AcquirePoll::Ready(grant)) = wait.poll() else { panic!("it is free") };
-    assert!(matches!(wait.poll(), Err(AcquireError::Invalid(text)) if text.contains("ended")));
+    assert!(matches!(wait.poll(), Err(AcquireError::Invalid { reason: text, .. }) if text.contains("ended")));
     grant.release().unwrap();
 }
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use kvlock::embed;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -37,35 +38,9 @@ impl Component {
             .map_err(|error| Exit::usage(format!("cannot write {path}: {error}; give another path")))?;
         if global.json {
             let digest: String = Sha256::digest(kvlock::COMPONENT).iter().map(|byte| format!("{byte:02x}")).collect();
-            let (version, size) = (version(kvlock::COMPONENT), kvlock::COMPONENT.len());
+            let (version, size) = (embed::component_metadata("version"), kvlock::COMPONENT.len());
             output::print_json(&json!({ "path": path, "version": version, "sha256": digest, "size": size }))?;
         }
         Ok(ExitCode::SUCCESS)
     }
-}
-
-/// Returns the version that stands in a component: the contents of its custom section `version`.
-fn version(component: &[u8]) -> Option<&str> {
-    /// Behind the magic number and the version of the format.
-    const SECTIONS: usize = 8;
-    let mut rest = component.get(SECTIONS..)?;
-    loop {
-        let (id, sized) = rest.split_first()?;
-        let (contents, next) = prefixed(sized)?;
-        if *id == 0
-            && let Some((b"version", version)) = prefixed(contents)
-        {
-            return str::from_utf8(version).ok();
-        }
-        rest = next;
-    }
-}
-
-/// Splits bytes after those whose number stands in front of them, in LEB128.
-fn prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let length = bytes.iter().position(|byte| byte & 0x80 == 0)? + 1;
-    let (size, rest) = bytes.split_at_checked(length)?;
-    let size =
-        size.iter().rev().try_fold(0_usize, |size, byte| size.checked_mul(128)?.checked_add((byte & 0x7f).into()))?;
-    rest.split_at_checked(size)
 }

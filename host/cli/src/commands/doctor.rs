@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
+use kvlock::lock::DEFAULT_LEASE;
 use kvlock::store::{Finding, Severity};
 use serde_json::json;
 
@@ -12,13 +13,11 @@ use crate::options::global::Global;
 use crate::report::exit;
 use crate::report::output;
 
-/// How old the contents of a store must be if neither a quarantine nor a longer lease is given.
-const QUARANTINE: Duration = Duration::from_secs(30);
-
 /// Checks the store. The exit code is 69 if it is not fit for locks.
 pub(crate) fn run(global: &Global) -> Result<ExitCode> {
     let findings = global.client()?.store().diagnose();
-    let quarantine = global.quarantine.map_or(QUARANTINE, |HumanDuration(quarantine)| quarantine);
+    // Without an option, the contents must be as old as a lease of the default length.
+    let quarantine = global.quarantine.map_or(DEFAULT_LEASE, |HumanDuration(quarantine)| quarantine);
     for finding in &findings {
         print(finding, None, global.json)?;
         let left = finding.lossless_for.map_or(Duration::ZERO, |lossless| quarantine.saturating_sub(lossless));

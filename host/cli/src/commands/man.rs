@@ -36,7 +36,7 @@ fn write(command: &Command, folder: &Path) -> io::Result<()> {
     let mut page = Vec::new();
     man.render_title(&mut page)?;
     man.render_name_section(&mut page)?;
-    man.render_synopsis_section(&mut page)?;
+    synopsis(command).to_writer(&mut page)?;
     man.render_description_section(&mut page)?;
     man.render_options_section(&mut page)?;
     if command.has_subcommands() {
@@ -45,6 +45,18 @@ fn write(command: &Command, folder: &Path) -> io::Result<()> {
     after(command).to_writer(&mut page)?;
     fs::write(folder.join(man.get_filename()), page)?;
     command.get_subcommands().try_for_each(|subcommand| write(subcommand, folder))
+}
+
+/// Returns the usage as `--help` shows it: mangen's own has every option, and none with its value.
+fn synopsis(command: &Command) -> Roff {
+    let usage = command.clone().render_usage().to_string();
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]).control("nf", []);
+    usage.trim_start_matches("Usage:").lines().for_each(|line| {
+        roff.text([roman(line.trim())]);
+    });
+    roff.control("fi", []);
+    roff
 }
 
 /// What stands after the help: a line without indentation is the title of a section.

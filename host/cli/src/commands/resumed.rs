@@ -4,7 +4,7 @@ use std::io::Read;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use kvlock::{Client, Grant, Holder, error::GrantError};
+use kvlock::{Client, Grant, Holder, error::GrantError, store::lock_key};
 
 use crate::options::global::Global;
 use crate::report::exit::{self, Exit};
@@ -79,8 +79,8 @@ impl Resumed {
     fn is_of_another_life(&self) -> bool {
         /// No store writes faster.
         const NANOS_PER_WRITE: u64 = 100;
-        // Of several servers it is the key's; a key that the store spells otherwise may be another's.
-        let Ok(era) = self.client.store().era(&format!("{}:lock:{}", self.namespace, self.key)) else { return false };
+        // Of several servers it is the key's.
+        let Ok(era) = self.client.store().era(&lock_key(&self.namespace, &self.key)) else { return false };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         // Of a server whose clock is ahead of ours no age is known.
         let age = u64::try_from(now).ok().and_then(|now| now.checked_sub(era.id));

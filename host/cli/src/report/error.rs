@@ -49,6 +49,13 @@ pub(crate) enum Kind {
     Interrupted,
 }
 
+/// Returns what a method tells of the first error that is of one of these types.
+macro_rules! first_of {
+    ($error:ident, $method:ident of $($type:ident),+) => {
+        None$(.or_else(|| find($error).map($type::$method)))+
+    };
+}
+
 impl Kind {
     pub(crate) fn of(error: &Error) -> Kind {
         if let Some(kind) = find(error).map(AcquireError::kind) {
@@ -64,12 +71,7 @@ impl Kind {
         if let Some(ConnectError::BadUrl { .. } | ConnectError::NotConfigured { .. }) = find(error) {
             return Kind::Usage;
         }
-        find(error)
-            .map(GrantError::kind)
-            .or_else(|| find(error).map(StatusError::kind))
-            .or_else(|| find(error).map(ResizeError::kind))
-            .or_else(|| find(error).map(SessionError::kind))
-            .or_else(|| find(error).map(ConnectError::kind))
+        first_of!(error, kind of GrantError, StatusError, ResizeError, SessionError, ConnectError)
             .map(of_kind)
             .or_else(|| find::<std::io::Error>(error).map(|_| Kind::System))
             .or_else(|| find::<nix::Error>(error).map(|_| Kind::System))
@@ -184,52 +186,22 @@ pub(crate) fn message(error: &Error) -> String {
 /// Returns the error as one object.
 fn as_json(error: &Error, exit_code: u8) -> Value {
     let (kind, message) = (Kind::of(error), message(error));
-    let mut told =
-        ErrorJson { kind, message: &message, exit_code, key: None, waited: None, waiting_for: None, holder: None };
-    match find::<AcquireError>(error) {
-        Some(AcquireError::Busy { key, waited, waiting_for }) => {
-            told.key = Some(key);
-            told.waited = Some(waited.as_secs_f64());
-            told.waiting_for = Some(waiting_for_json(waiting_for));
-            told.holder = holder_of(waiting_for).map(HolderJson::from);
+    let key = first_of!(error, about of AcquireError, GrantError, StatusError, ResizeError);
+    let key = key.filter(|key| !key.is_empty());
+    let (mut waited, mut waiting_for) = (None, None);
+    let holder = match (find(error), find(error)) {
+        (Some(AcquireError::Busy { waited: length, waiting_for: obstacle, .. }), _) => {
+            waited = Some(length.as_secs_f64());
+            waiting_for = Some(waiting_for_json(obstacle));
+            holder_of(obstacle)
         }
-        Some(AcquireError::Lost { key, holder }) => {
-            told.key = Some(key);
-            told.holder = holder.as_deref().map(HolderJson::from);
+        (Some(AcquireError::Lost { holder, .. }), _) | (None, Some(GrantError::Lost { holder, .. })) => {
+            holder.as_deref()
         }
-        Some(
-            AcquireError::AlreadyHeld { key } | AcquireError::Corrupt { key, .. } | AcquireError::Store { key, .. },
-        ) => told.key = Some(key),
-        Some(AcquireError::UnknownSemaphore { name }) => told.key = Some(name),
-        _ => {}
-    }
-    match find::<GrantError>(error) {
-        Some(GrantError::Lost { key, holder }) => {
-            told.key = Some(key);
-            told.holder = holder.as_deref().map(HolderJson::from);
-        }
-        Some(GrantError::AlreadyReleased { key } | GrantError::Store { key, .. }) => told.key = Some(key),
-        _ => {}
-    }
-    if let Some(StatusError::Corrupt { key, .. }) = find(error) {
-        told.key = Some(key);
-    }
-    if let Some(error) = find(error) {
-        told.key = semaphore_of(error);
-    }
-    json!({ "error": told })
-}
-
-fn semaphore_of(error: &ResizeError) -> Option<&str> {
-    match error {
-        ResizeError::StillHeld { status } => Some(&status.name),
-        ResizeError::Superseded { name, .. }
-        | ResizeError::Unknown { name }
-        | ResizeError::Corrupt { name, .. }
-        | ResizeError::Store { name, .. }
-        | ResizeError::Component { name, .. } => Some(name),
         _ => None,
-    }
+    };
+    let holder = holder.map(HolderJson::from);
+    json!({ "error": ErrorJson { kind, message: &message, exit_code, key, waited, waiting_for, holder } })
 }
 
 fn holder_of(waiting_for: &WaitingFor) -> Option<&Holder> {

@@ -224,7 +224,7 @@ fn release(
 fn cause(error: GrantError) -> String {
     match error {
         GrantError::Lost { holder, .. } => LostReason::Gone(holder).to_string(),
-        GrantError::Component { text, .. } => LostReason::Component(text).to_string(),
+        GrantError::Component { error, .. } => error.to_string(),
         error => error.to_string(),
     }
 }

@@ -23,7 +23,9 @@ impl Soft {
             // The lease may have ended while a renewal waited for its answer, or while this machine was suspended. The
             // record may be gone because the store lost all records.
             LostReason::Expired(None) | LostReason::Gone(None) => match self.session.status(&self.key) {
-                Err(StatusError::Store(error)) => Some(error).filter(StoreError::is_outage).map(WaitingFor::Outage),
+                Err(StatusError::Store { error, .. }) => {
+                    Some(error).filter(StoreError::is_outage).map(WaitingFor::Outage)
+                }
                 Ok(status) => status.quarantine.map(WaitingFor::Quarantine),
                 Err(_) => None,
             },
@@ -48,7 +50,7 @@ fn outage(error: &anyhow::Error) -> Option<&StoreError> {
         _ => None,
     };
     let look = || match error.downcast_ref()? {
-        StatusError::Store(error) => Some(error),
+        StatusError::Store { error, .. } => Some(error),
         _ => None,
     };
     let acquire = || match error.downcast_ref()? {

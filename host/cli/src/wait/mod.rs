@@ -91,7 +91,7 @@ impl<'a> WaitContext<'a> {
                     outage.see(None, &line);
                     return Ok(found);
                 }
-                Err(StatusError::Store(error))
+                Err(StatusError::Store { error, .. })
                     if error.is_outage() && longest.is_none_or(|longest| started.elapsed() < longest) =>
                 {
                     outage.see(Some(&error), &line);

@@ -8,7 +8,7 @@ use crate::component::guest::Guest;
 use crate::component::values::{
     Claim, GrantFacts, GrantId, Granted, HandedOver, LockTerms, Progress, Release, Target, Tried, WaitId, What,
 };
-use crate::error::{AcquireError, GrantError, OfTrap, SessionError, StatusError, Trap};
+use crate::error::{AcquireError, CallError, GrantError, SessionError, StatusError};
 use crate::outcome::Validity;
 use crate::status::{Broken, KeyStatus};
 use crate::store::Ttl;
@@ -17,7 +17,8 @@ use crate::store::Ttl;
 impl Guest {
     pub(crate) fn status(&mut self, keys: &[String]) -> Result<Vec<KeyStatus>, StatusError> {
         let told = self.exports.kvlock_lock_mutex().session().call_status(&mut self.store, self.session, keys);
-        let statuses: Vec<_> = self.answer(keys.first().map_or("", String::as_str), told)?;
+        let about = if let [key] = keys { key } else { "" };
+        let statuses: Vec<_> = self.answer(about, told)?;
         Ok(statuses.into_iter().map(wit::KeyStatus::into).collect())
     }
 
@@ -95,7 +96,7 @@ impl Guest {
 
 /// Grants.
 impl Guest {
-    pub(crate) fn facts<E: OfTrap>(&mut self, about: &str, grant: GrantId) -> Result<GrantFacts, E> {
+    pub(crate) fn facts<E: CallError>(&mut self, about: &str, grant: GrantId) -> Result<GrantFacts, E> {
         let exports = self.exports.kvlock_lock_mutex().grant();
         let store = &mut self.store;
         let facts = (|| {
@@ -138,14 +139,12 @@ impl Guest {
     }
 
     /// Releases again what of this key could not be given back, and returns how many holds that settled.
-    pub(crate) fn release_again<E: OfTrap>(&mut self, key: &str) -> Result<usize, E> {
+    pub(crate) fn release_again<E: CallError>(&mut self, key: &str) -> Result<usize, E> {
         let mut settled = 0;
         for (key, grant) in self.unreleased.extract_if(.., |(of, _)| of == key).collect::<Vec<_>>() {
             match self.release(&key, grant, None) {
                 Err(GrantError::Store { .. }) => self.unreleased.push((key, grant)),
-                Err(GrantError::Component { text, .. }) => {
-                    return Err(E::of_trap(&key, Trap { text, no_room: false }));
-                }
+                Err(GrantError::Component { error, .. }) => return Err(E::component(&key, error)),
                 Ok(_) | Err(_) => {
                     self.drop_resource(grant);
                     settled += 1;

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::{Figure, Goal, Group, Results};
 
 /// Between these two lines the page has what the results say.
-const BEGIN: &str = "<!-- written by `cargo xtask bench --readme` -->\n";
+const BEGIN: &str = "<!-- written by `cargo xtask bench --page` -->\n";
 const END: &str = "<!-- end of what is written -->\n";
 
 /// Everything.

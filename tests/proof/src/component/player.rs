@@ -110,7 +110,7 @@ impl Player {
                         Err(Promise::WaitsAsAsked)
                     }
                     AcquireError::Lost { .. } => self.lost(board, wait.key, None),
-                    AcquireError::Component { .. } | AcquireError::Invalid(_) | AcquireError::Corrupt { .. } => {
+                    AcquireError::Component { .. } | AcquireError::Invalid { .. } | AcquireError::Corrupt { .. } => {
                         Err(Promise::NoNonsense)
                     }
                     _ => Ok(()),

@@ -40,7 +40,7 @@ fn shrinking_takes_the_free_permits_whichever_are_held() {
 #[test]
 fn a_size_of_zero_is_refused() {
     let (_, [session]) = World::with(["one"]);
-    assert!(matches!(session.semaphore("s").make(0).run(), Err(ResizeError::Invalid(_))));
+    assert!(matches!(session.semaphore("s").make(0).run(), Err(ResizeError::Invalid { .. })));
 }
 
 /// Bug 4: while one semaphore waits to shrink, no other can be made.

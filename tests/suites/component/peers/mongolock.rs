@@ -70,7 +70,7 @@ fn who_finds_the_lock_taken_and_the_holder_gone_blames_nobody() {
 #[test]
 fn a_lease_of_zero_is_refused() {
     let (world, [session]) = World::with(["one"]);
-    assert!(matches!(refused(session.lock("k").lease(Duration::ZERO).acquire()), AcquireError::Invalid(_)));
+    assert!(matches!(refused(session.lock("k").lease(Duration::ZERO).acquire()), AcquireError::Invalid { .. }));
     assert!(world.holder("k").is_none());
 }
 

@@ -263,12 +263,12 @@ fn an_unknown_an_exhausted_and_a_wrongly_named_semaphore_are_different_errors() 
     assert_eq!(exhausted(&session.semaphore("pool")).0, 1);
     for (name, part) in [(String::new(), "is empty"), ("n".repeat(256), "has 256 bytes; at most 255")] {
         let error = refused(session.semaphore(&name).permit().acquire());
-        assert!(matches!(&error, AcquireError::Invalid(text) if text.contains(part)), "{error}");
+        assert!(matches!(&error, AcquireError::Invalid { reason: text, .. } if text.contains(part)), "{error}");
         assert!(session.semaphore(&name).status().unwrap_err().to_string().contains(part));
         assert!(session.semaphore(&name).break_permit(0).unwrap_err().to_string().contains(part));
     }
     let error = refused(session.semaphore("pool").permit().lease(Duration::ZERO).acquire());
-    assert!(matches!(&error, AcquireError::Invalid(text) if text.contains("lease")), "{error}");
+    assert!(matches!(&error, AcquireError::Invalid { reason: text, .. } if text.contains("lease")), "{error}");
 }
 
 #[test]

@@ -264,12 +264,12 @@ fn sizes_and_names_out_of_range_are_refused_and_nothing_is_sent() {
     for permits in [0, 1_000_001, u32::MAX] {
         let error = session.semaphore("pool").make(permits).run().unwrap_err();
         let text = format!("a semaphore of {permits} permits; 1 to 1000000 are possible");
-        assert_eq!(error, ResizeError::Invalid(text));
+        assert_eq!(error, ResizeError::Invalid { name: "pool".into(), reason: text });
     }
     for (name, part) in [(String::new(), "is empty"), ("n".repeat(256), "has 256 bytes; at most 255")] {
         for resize in [session.semaphore(&name).make(1), session.semaphore(&name).destroy()] {
             let error = resize.run().unwrap_err();
-            assert!(matches!(&error, ResizeError::Invalid(text) if text.contains(part)), "{error}");
+            assert!(matches!(&error, ResizeError::Invalid { reason: text, .. } if text.contains(part)), "{error}");
         }
     }
     assert_eq!(world.calls(), [""; 0]);
