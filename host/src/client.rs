@@ -21,8 +21,9 @@ const DEFAULT_SERVER: &str = "127.0.0.1:11211";
 /// A store to lock in, and a clock. Cheap to clone.
 ///
 /// [`lock`](Self::lock), [`semaphore`](Self::semaphore) and [`conflict_retry`](Self::conflict_retry) lock for the
-/// calling thread, which is an owner of its own: threads wait for each other. What else is an owner, such as a task,
-/// opens a [`session`](Self::session). All sessions of a client and its clones that wait for one key stand in one queue.
+/// calling thread, which is an owner of its own: threads wait for each other. For another kind of owner, such as a
+/// task, open a [`session`](Self::session). All sessions of a client and its clones that wait for one key stand in one
+/// queue.
 #[derive(Clone)]
 pub struct Client {
     pub(crate) core: ClientCore,
@@ -37,7 +38,7 @@ impl Client {
     /// or `memory:`. The first two take parameters, `?connect-timeout=2s&timeout=500ms`: see
     /// [`Memcached::connect`](crate::store::Memcached::connect).
     ///
-    /// Nothing is sent yet: whether a server answers is found out by the first call.
+    /// Nothing is sent: the first call finds out if a server answers.
     pub fn connect(url: &str) -> Result<Self, ConnectError> {
         let bad = |reason: &str| ConnectError::BadUrl { url: url.to_string(), reason: reason.to_string() };
         let forms = "give memcached://host:port[,host:port…], etcd://host:port[,host:port…], local:PATH or memory:";
@@ -89,15 +90,15 @@ impl Client {
         Client::of(self.core)
     }
 
-    /// The store, to look at what is in it or whether it is fit to lock on.
+    /// Returns the store, to look at what is in it or whether it is fit to lock on.
     pub fn store(&self) -> &dyn KvStore {
         self.core.environment.store.as_ref()
     }
 
     /// Returns a lock of a key, for the calling thread: any string of 1 to 65,536 bytes.
     ///
-    /// The thread's session has the defaults of [`session`](Self::session), is opened on first use, and is kept. What is
-    /// wrong with a key is told when the lock is acquired.
+    /// The thread's session has the defaults of [`session`](Self::session), is opened on first use, and is kept. A key
+    /// that is not legal is refused when the lock is acquired.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {

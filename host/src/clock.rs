@@ -10,7 +10,7 @@ use rustix::thread::{current_timer_slack, set_current_timer_slack};
 ///
 /// An implementation MUST NOT go back, and SHOULD run on while the machine is suspended: the server's leases do.
 pub trait Clock: Send + Sync + 'static {
-    /// The time since some fixed start.
+    /// Returns the time since some fixed start.
     fn now(&self) -> Duration;
 
     /// Returns once `pause` has passed.
@@ -48,12 +48,12 @@ impl Clock for BootClock {
     }
 }
 
-/// Pauses longer than this may be a little longer yet: Linux lets a sleep take up to 50 µs more, to wake less often
+/// Pauses longer than this may be a little longer still: Linux lets a sleep take up to 50 µs more, to wake less often
 /// (`PR_SET_TIMERSLACK`).
 const LONG: Duration = Duration::from_millis(5);
 
-/// Pauses without the slack of the system's timers, if the pause is short: whoever is next in line looks for the lock
-/// to be free every few dozen microseconds, for a moment.
+/// Pauses without the slack of the system's timers, if the pause is short. The next waiter looks every few dozen
+/// microseconds, for a moment, if the lock is free.
 fn punctually(pause: Duration, wait: impl FnOnce()) {
     let usual = if pause < LONG { current_timer_slack().ok() } else { None };
     if usual.is_some() {
@@ -76,7 +76,7 @@ pub struct VirtualClock {
 }
 
 impl VirtualClock {
-    /// A clock that starts at an hour, so that a test can look back.
+    /// Returns a clock that starts at an hour, so that a test can look back.
     pub fn new() -> Self {
         VirtualClock { now: Mutex::new(Duration::from_secs(3600)) }
     }

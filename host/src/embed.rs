@@ -1,7 +1,7 @@
 //! The component's imports for a wasmtime host of your own, which runs it composed with other components, or by itself.
 //!
-//! Whoever only wants a lock needs none of this: see [`Client`]. The types of wasmtime here are those of
-//! the version that this crate is built with.
+//! A program that only wants a lock needs none of this: see [`Client`]. The types of wasmtime here are those of the
+//! version that this crate is built with.
 //!
 //! ```
 //! use kvlock::{Client, embed};
@@ -26,10 +26,10 @@
 //!
 //! # On tokio
 //!
-//! Whoever waits for a lock sleeps in an import of the component. What [`add_to_linker`] links sleeps with the thread:
-//! in an async runtime nothing else runs on it then, for the whole wait. A host on tokio links the async WASI of the
-//! crate `wasmtime-wasi` instead, and of this module the store alone. Then a wait suspends its task, and only a call of
-//! the store keeps the thread, for as long as its server takes to answer.
+//! A wait for a lock sleeps in an import of the component. The imports of [`add_to_linker`] put the thread to sleep: in
+//! an async runtime nothing else runs on it for the whole wait. A host on tokio links the async WASI of the crate
+//! `wasmtime-wasi` instead, and of this module the store alone. Then a wait suspends its task, and only a call of the
+//! store keeps the thread, for as long as its server takes to answer.
 //!
 //! ```ignore
 //! wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -37,7 +37,7 @@
 //! let instance = linker.instantiate_async(&mut store, &component).await?;
 //! ```
 //!
-//! The clock is WASI's then, which does not count the time while the machine is suspended, and has a zero of its own in
+//! The clock is WASI's then. It does not count the time while the machine is suspended, and has a zero of its own in
 //! each store: sessions of two stores must not hand locks over to each other.
 
 use wasmtime::component::Linker;

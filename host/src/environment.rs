@@ -13,7 +13,7 @@ pub(crate) struct Environment {
     pub(crate) random: Option<Random>,
 }
 
-/// Where random numbers come from, if not from the system.
+/// The source of random numbers, if it is not the system.
 pub(crate) type Random = Arc<Mutex<dyn FnMut() -> u64 + Send>>;
 
 impl Environment {

@@ -36,7 +36,7 @@ pub enum ConnectError {
     Store {
         /// The URL as given.
         url: String,
-        /// What the store says.
+        /// The error of the store.
         #[source]
         error: StoreError,
     },
@@ -75,9 +75,9 @@ pub enum AcquireError {
     Busy {
         /// The key.
         key: String,
-        /// How long it was waited.
+        /// How long the wait was.
         waited: Duration,
-        /// What stood in the way at the last try.
+        /// The obstacle at the last try.
         waiting_for: WaitingFor,
     },
     /// The session holds the lock already, and did not ask for a re-entrant one.
@@ -103,7 +103,7 @@ pub enum AcquireError {
     Lost {
         /// The key.
         key: String,
-        /// Who has it now, where known.
+        /// The present holder, if it is known.
         holder: Option<Box<Holder>>,
     },
     /// The key has a value that is not a kvlock record. It was left as it is.
@@ -129,7 +129,7 @@ pub enum AcquireError {
     Invalid {
         /// The key.
         key: String,
-        /// What is not legal, and what is.
+        /// The argument that is not legal, and what is.
         reason: String,
     },
     /// The store failed.
@@ -137,7 +137,7 @@ pub enum AcquireError {
     Store {
         /// The key.
         key: String,
-        /// What the store says.
+        /// The error of the store.
         #[source]
         error: StoreError,
     },
@@ -160,7 +160,7 @@ pub enum GrantError {
     Lost {
         /// The key.
         key: String,
-        /// Who has it now, where known.
+        /// The present holder, if it is known.
         holder: Option<Box<Holder>>,
     },
     /// It was released before.
@@ -174,7 +174,7 @@ pub enum GrantError {
     Invalid {
         /// The key.
         key: String,
-        /// What is not legal, and what is.
+        /// The argument that is not legal, and what is.
         reason: String,
     },
     /// The store failed; the grant stands until its validity ends.
@@ -182,7 +182,7 @@ pub enum GrantError {
     Store {
         /// The key.
         key: String,
-        /// What the store says.
+        /// The error of the store.
         #[source]
         error: StoreError,
     },
@@ -216,7 +216,7 @@ pub enum StatusError {
     Invalid {
         /// The key; empty if the call was about several.
         key: String,
-        /// What is not legal, and what is.
+        /// The argument that is not legal, and what is.
         reason: String,
     },
     /// The store failed.
@@ -224,7 +224,7 @@ pub enum StatusError {
     Store {
         /// The key; empty if the call was about several.
         key: String,
-        /// What the store says.
+        /// The error of the store.
         #[source]
         error: StoreError,
     },
@@ -280,7 +280,7 @@ pub enum ResizeError {
     Invalid {
         /// The semaphore.
         name: String,
-        /// What is not legal, and what is.
+        /// The argument that is not legal, and what is.
         reason: String,
     },
     /// The store failed. After an unknown outcome the size may be the new one; asking again is safe.
@@ -288,7 +288,7 @@ pub enum ResizeError {
     Store {
         /// The semaphore.
         name: String,
-        /// What the store says.
+        /// The error of the store.
         #[source]
         error: StoreError,
     },
@@ -312,9 +312,9 @@ pub enum WithLockError<T> {
     /// The function ran, and the lock was lost before it ended or could not be released.
     #[error("the function ran, but its lock was lost or not released")]
     Release {
-        /// What the function answered.
+        /// The value of the function.
         value: T,
-        /// What became of the lock.
+        /// The error of the lock.
         #[source]
         error: GrantError,
     },

@@ -103,7 +103,7 @@ fn number(mark: &AtomicU64) -> u64 {
     mark.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed).err().unwrap_or(next)
 }
 
-/// A number that is zero at first, and in the child of a fork.
+/// Returns a number that is zero at first, and in the child of a fork.
 fn wiped_by_fork() -> rustix::io::Result<&'static AtomicU64> {
     // The kernel rounds it up to a page.
     let length = size_of::<AtomicU64>();

@@ -41,9 +41,9 @@ pub(crate) struct Handle {
 pub enum Released {
     /// The lock is free.
     Freed,
-    /// A nested hold ended; the lock is still held so many times.
+    /// A nested hold ended. The lock is still held this many times.
     Nested(u32),
-    /// Released, and taken for this long yet for its minimum time.
+    /// Released, and still taken for this long, for its minimum time.
     Kept(Duration),
     /// Released, and handed over to a session of this process that waited for it.
     HandedOver,
@@ -52,12 +52,12 @@ pub enum Released {
 debug_fields!(Grant, |it| key = it.handle.key, permit = it.permit, token = it.token);
 
 impl Grant {
-    /// A grant that the session itself made.
+    /// Returns a grant that the session itself made.
     pub(crate) fn own(owner: &Owner, key: Arc<str>, granted: Granted) -> Self {
         Grant::new(owner, owner.name().clone(), key, granted)
     }
 
-    /// A grant that may have begun in another session, under another owner's name.
+    /// Returns a grant that may have begun in another session, under another owner's name.
     pub(crate) fn of(owner: &Owner, facts: GrantFacts) -> Self {
         Grant::new(owner, facts.owner.into(), facts.key.into(), facts.granted)
     }
@@ -69,38 +69,38 @@ impl Grant {
         Grant { handle, owner_name, token, permit, done: false, is_left_behind: false }
     }
 
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &str {
         &self.handle.key
     }
 
-    /// Which permit it is, counted from 0, if it is one of a semaphore; its key is then the semaphore's name.
+    /// Returns which permit it is, counted from 0, if it is one of a semaphore; its key is then the semaphore's name.
     pub fn permit(&self) -> Option<u32> {
         self.permit
     }
 
-    /// The owner's name.
+    /// Returns the owner's name.
     pub fn owner(&self) -> &str {
         &self.owner_name
     }
 
-    /// The fencing token: larger than that of every earlier grant of the key. Send it along with every change of what
-    /// the lock guards, and let the receiver refuse smaller ones than it has seen.
+    /// Returns the fencing token: larger than that of every earlier grant of the key. Send it along with every change
+    /// of what the lock guards, and let the receiver refuse smaller ones than it has seen.
     pub fn token(&self) -> u64 {
         self.token
     }
 
-    /// How often the session holds the lock: 1 unless re-entrant, 0 once released or lost.
+    /// Returns how often the session holds the lock: 1 unless re-entrant, 0 once released or lost.
     pub fn depth(&self) -> Result<u32, GrantError> {
         self.handle.call(Guest::depth)
     }
 
-    /// How long the grant is surely valid. Asks the clock, not the store.
+    /// Returns how long the grant is surely valid. Asks the clock, not the store.
     pub fn validity(&self) -> Result<Validity, GrantError> {
         self.handle.validity()
     }
 
-    /// Begins the lease anew.
+    /// Begins the lease again.
     pub fn renew(&mut self) -> Result<(), GrantError> {
         self.handle.renew(None)
     }
@@ -110,8 +110,8 @@ impl Grant {
         self.handle.renew(Some(lease.into()))
     }
 
-    /// Gives the lock back, and tells if it had been lost. Where the store fails the lock ends with its lease, or is given
-    /// back when the session is to lock the key again.
+    /// Gives the lock back, and tells if it had been lost. If the store fails, the lock ends with its lease, or is
+    /// given back when the session locks the key again.
     pub fn release(mut self) -> Result<Released, GrantError> {
         self.give_back()
     }
@@ -123,7 +123,7 @@ impl Grant {
     }
 
     /// Writes the grant out as one word, for [`Session::resume`](crate::Session::resume) in any process, and gives up
-    /// the duty to release it. Whoever has the word has the grant.
+    /// the duty to release it. Everybody that has the word has the grant.
     pub fn write_out(mut self) -> Result<String, GrantError> {
         let written = self.handle.call(Guest::write_out)?;
         self.done = true;
@@ -142,7 +142,7 @@ impl Grant {
         self.done = true;
     }
 
-    /// What those who wait for it are told.
+    /// Returns the holder that its waiters are told of.
     pub(crate) fn as_holder(&self, lease: Ttl) -> Holder {
         let since = SystemTime::now();
         let until = match lease {
@@ -164,7 +164,7 @@ impl Grant {
         }
     }
 
-    /// What tells this grant from every other of its session.
+    /// Returns what tells this grant from every other of its session.
     pub(crate) fn id(&self) -> GrantId {
         self.handle.id
     }
@@ -243,7 +243,7 @@ impl Handle {
         self.validity_since().map(|(_, validity)| validity)
     }
 
-    /// The validity, and a time by the clock from which it surely counts.
+    /// Returns the validity, and a time by the clock from which it surely counts.
     pub(crate) fn validity_since(&self) -> Result<(Duration, Validity), GrantError> {
         self.call(|guest, key, id| {
             // Read once the instance is ours, so that waiting for it does not count.

@@ -1,9 +1,9 @@
-//! How much a session may hold. What it holds is known to the component alone; this only tells when to ask.
+//! How much a session may hold. Only the component knows what it holds; the count only tells when to ask it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Grants of a session: how many there ever were, and how many may be held yet. One that was forgotten, written out or
-/// could not be given back counts for good.
+/// Grants of a session: how many there ever were, and how many may still be held. One that was forgotten, written out
+/// or could not be given back counts for good.
 #[derive(Default)]
 pub(crate) struct HeldCount {
     ever: AtomicU64,

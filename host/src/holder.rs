@@ -1,4 +1,4 @@
-//! Who has a key, and what a waiter waits for, as values to look at and texts to show.
+//! The holder of a key, and the obstacle of a waiter, as values to look at and texts to show.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::store::{StoreError, Ttl};
 use crate::text::{seconds, shown};
 
-/// Who has a key, as its record in the store tells.
+/// The holder of a key, as its record in the store tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Holder {
@@ -14,7 +14,7 @@ pub struct Holder {
     pub key: String,
     /// The owner's name.
     pub owner: String,
-    /// Where it runs, as it told: host and process.
+    /// Its host and process, as it told them.
     pub label: String,
     /// When the lock was granted, by the holder's clock, if it had one.
     pub since: Option<SystemTime>,
@@ -55,8 +55,8 @@ impl Holder {
         text
     }
 
-    /// Returns until when, by our clock, it may be at work if its grant ends now by force: to the end of its lease, as
-    /// far as the store tells what is left of that. None: the lease is for ever.
+    /// Returns until when, by our clock, it may be at work if its grant ends now by force. That is the end of its
+    /// lease, as far as the store tells it. None: the lease is for ever.
     pub fn at_work_until(&self) -> Option<SystemTime> {
         if self.reserved {
             return Some(SystemTime::now());
@@ -98,8 +98,8 @@ pub enum WaitingFor {
         /// Somebody who holds one.
         holder: Option<Box<Holder>>,
     },
-    /// The store lost its contents a short while ago: nothing is granted for this long yet, so that whoever held a
-    /// lock then is done.
+    /// The store lost its contents a short while ago: nothing is granted for this much longer, so that the holders of
+    /// that time are done.
     Quarantine(Duration),
     /// The store answered before and does not answer now.
     Outage(StoreError),

@@ -76,7 +76,7 @@
 //!
 //! # Logging
 //!
-//! What happens is told by events of the crate [`tracing`](https://docs.rs/tracing), each with the field `key`. An
+//! The library logs by events of the crate [`tracing`](https://docs.rs/tracing), each with the field `key`. An
 //! application sees them once it has a subscriber, for example by the crate `tracing-subscriber`:
 //! `tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init()`. The `kvlock` command has one with `-v`
 //! (debug) and `-vv` (trace).

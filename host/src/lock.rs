@@ -58,15 +58,15 @@ impl Lock {
     }
 
     /// Keeps the key taken for this long from the grant on, even if it is released sooner: at most once per period. A
-    /// store that has been watched for less grants nothing to whoever asks so, unless a quarantine is set. Work that did
+    /// store that has been watched for less grants nothing to such a request, unless a quarantine is set. Work that did
     /// not happen gives it back whole: see [`Grant::waive_minimum`].
     pub fn at_least(mut self, at_least: Duration) -> Self {
         self.terms.at_least = at_least;
         self
     }
 
-    /// Ends the wait at once, as [`AcquireError::Busy`], while the store is in quarantine: for who goes on without the
-    /// lock then.
+    /// Ends the wait at once, as [`AcquireError::Busy`], while the store is in quarantine: for a caller that goes on
+    /// without the lock then.
     pub fn give_up_in_quarantine(mut self) -> Self {
         self.options.ride_out.end_in_quarantine();
         self
@@ -92,7 +92,7 @@ impl Lock {
         Acquiring::new(self.owner.clone(), self.key.clone(), options, What::Lock(self.terms))
     }
 
-    /// The owner that locks.
+    /// Returns the owner that locks.
     pub(crate) fn owner(&self) -> &Owner {
         &self.owner
     }

@@ -1,4 +1,4 @@
-//! What calls about grants and tries found: plain values.
+//! The outcomes of calls about grants and tries: plain values.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub enum NextTry {
     /// The lock is released. Nothing more to do.
     Finished,
     /// Poll again after this long: the lock is reserved until then and somewhat longer, unless the caller said that it
-    /// comes later than that. Whoever comes later than the reservation lasts stops all others for that time.
+    /// comes later than that. A caller that comes later than the reservation lasts stops all others for that time.
     RetryAfter(Duration),
     /// That was the last try: the lock is released.
     Exhausted,

@@ -21,7 +21,7 @@ struct Shared {
     queues: Mutex<Queues<Place, Parked, Arc<WaitingFor>, HandedOver>>,
 }
 
-/// What is waited for: a place in the store.
+/// The target of a wait: a place in the store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place(Arc<str>, Kind);
 
@@ -32,7 +32,7 @@ pub(crate) enum Kind {
     Permit,
 }
 
-/// A request that waits, as the queues and those who hand over to it know it.
+/// A request that waits, as the queues and its predecessors know it.
 pub(crate) trait Claimant: Send + Sync {
     /// Returns what it waits for.
     fn place(&self) -> Place;
@@ -119,7 +119,7 @@ impl LocalQueues {
         self.with(|queues| ((), queues.freed(place, now)));
     }
 
-    /// Changes the queues of this process, and wakes whom they want woken.
+    /// Changes the queues of this process, and wakes the waiters that they name.
     fn with<T>(
         &self,
         change: impl FnOnce(&mut Queues<Place, Parked, Arc<WaitingFor>, HandedOver>) -> (T, Option<Parked>),

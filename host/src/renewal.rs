@@ -64,7 +64,7 @@ pub enum LostReason {
 }
 
 impl LostReason {
-    /// The outage of the store that the lock was lost by, if it was.
+    /// Returns the outage of the store that the lock was lost by, if it was.
     pub fn outage(&self) -> Option<&StoreError> {
         match self {
             LostReason::Expired(error) => error.as_ref().filter(|error| error.is_outage()),
@@ -98,7 +98,7 @@ struct Shared {
 
 struct State {
     stop: bool,
-    /// Once told, a loss stays, whatever a renewal under way may answer yet.
+    /// Once told, a loss stays, whatever a renewal under way may still answer.
     lost: Option<LostReason>,
     until: Until,
     /// Why the last renewal failed; none if it did not.
@@ -111,7 +111,7 @@ enum Until {
     /// By the clock.
     At(Duration),
     Released,
-    /// A resumed grant that was not renewed yet: neither valid nor lost.
+    /// A resumed grant that was not renewed so far: neither valid nor lost.
     Unconfirmed,
 }
 
@@ -126,8 +126,9 @@ impl AutoRenew {
     }
 
     /// Calls this once, from the keeping thread, when the lock is lost. It waits for a renewal under way, so that where
-    /// the store does not answer it may come after the lease is over; [`LockGuard::lost`] and [`LockGuard::valid_for`] do not wait.
-    /// The grant may be dropped or released in it; whoever drops the grant elsewhere meanwhile waits for it.
+    /// the store does not answer it may come after the lease is over; [`LockGuard::lost`] and [`LockGuard::valid_for`]
+    /// do not wait. The grant may be dropped or released in it; a thread that drops the grant elsewhere meanwhile waits
+    /// for it.
     pub fn on_lost(mut self, on_lost: impl FnOnce(&LostReason) + Send + 'static) -> Self {
         self.on_lost = Some(Box::new(on_lost));
         self
@@ -175,37 +176,37 @@ impl LockGuard {
         LockGuard { keeping: Keeping { handle: grant.handle.clone(), shared, thread: thread.ok() }, grant }
     }
 
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &str {
         self.grant.key()
     }
 
-    /// Which permit it is, counted from 0, if it is one of a semaphore.
+    /// Returns which permit it is, counted from 0, if it is one of a semaphore.
     pub fn permit(&self) -> Option<u32> {
         self.grant.permit()
     }
 
-    /// The owner's name.
+    /// Returns the owner's name.
     pub fn owner(&self) -> &str {
         self.grant.owner()
     }
 
-    /// The fencing token: see [`Grant::token`].
+    /// Returns the fencing token: see [`Grant::token`].
     pub fn token(&self) -> u64 {
         self.grant.token()
     }
 
-    /// Why the lock is lost; none while it is held.
+    /// Returns why the lock is lost; none while it is held.
     pub fn lost(&self) -> Option<LostReason> {
         self.keeping.told().map_or(Some(LostReason::Forked), Shared::lost)
     }
 
-    /// Why the last renewal failed; none if it did not.
+    /// Returns why the last renewal failed; none if it did not.
     pub fn failure(&self) -> Option<StoreError> {
         self.keeping.told()?.lock().failure.clone()
     }
 
-    /// How long the lock is surely held; none if without end. Does not wait for a renewal under way.
+    /// Returns how long the lock is surely held; none if without end. Does not wait for a renewal under way.
     pub fn valid_for(&self) -> Option<Duration> {
         let Some(shared) = self.keeping.told() else { return Some(Duration::ZERO) };
         let state = shared.lock();
@@ -243,7 +244,7 @@ impl LockGuard {
 }
 
 impl Keeping {
-    /// What the thread has told. A fork has neither that thread nor the lock: its parent has them.
+    /// Returns what the thread has told. A fork has neither that thread nor the lock: its parent has them.
     fn told(&self) -> Option<&Shared> {
         self.handle.owner.is_own_process().then_some(&*self.shared)
     }
@@ -278,7 +279,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Why the grant is lost, if it is; that it has expired is found out here.
+    /// Returns why the grant is lost, if it is; that it has expired is found out here.
     fn lost(&self) -> Option<LostReason> {
         let mut state = self.lock();
         if state.lost.is_none() && matches!(state.until, Until::At(deadline) if deadline <= self.clock.now()) {
@@ -353,7 +354,7 @@ impl Keeper {
         }
     }
 
-    /// How long to pause before the next renewal.
+    /// Returns how long to pause before the next renewal.
     fn pause(&self) -> Duration {
         let state = self.shared.lock();
         let (shortest, longest) = RETRY_PAUSE;

@@ -23,12 +23,12 @@ pub(crate) struct Outage {
 }
 
 impl RideOut {
-    /// Bears every outage for so long.
+    /// Bears every outage for this long.
     pub(crate) fn set(&mut self, longest: Duration) {
         (self.first, self.later) = (Some(longest), Some(longest));
     }
 
-    /// Bears one that the first call finds for so long.
+    /// Bears an outage that the first call finds for this long.
     pub(crate) fn set_first(&mut self, longest: Duration) {
         self.first = Some(longest);
     }
@@ -38,7 +38,7 @@ impl RideOut {
         self.not_in_quarantine = true;
     }
 
-    /// A quarantine is not waited for. And unless it was set otherwise, a store that never answered is down at once, and
+    /// Does not wait for a quarantine. Unless it was set otherwise, a store that never answered is down at once, and
     /// one that answered before after a moment.
     pub(crate) fn set_soft(&mut self, moment: Duration) {
         self.end_in_quarantine();
@@ -46,12 +46,12 @@ impl RideOut {
         self.later.get_or_insert(moment);
     }
 
-    /// Whether the store may end the wait.
+    /// Returns true if the store may end the wait.
     pub(crate) fn is_limited(self) -> bool {
         self.first.is_some() || self.later.is_some() || self.not_in_quarantine
     }
 
-    /// Whether a quarantine ends it.
+    /// Returns true if a quarantine ends it.
     pub(crate) fn ends_in_quarantine(self) -> bool {
         self.not_in_quarantine
     }

@@ -20,9 +20,9 @@ pub struct SessionBuilder {
 
 /// An owner of locks: one unit of work at a time, such as a thread or a task.
 ///
-/// Two sessions never hold one lock together, whatever their owner's names. Clones are the same session. In the child of
-/// a fork it is another one: its parent's grants are lost there, what its parent waits for is to be begun anew, and it
-/// stays the parent's who holds what the parent held.
+/// Two sessions never hold one lock together, whatever their owner's names. Clones are the same session. In the child
+/// of a fork it is another owner. The parent's grants are lost there, and remain the parent's; its waits are to be
+/// begun again.
 #[derive(Clone)]
 pub struct Session {
     pub(crate) owner: Owner,
@@ -42,25 +42,26 @@ impl SessionBuilder {
         SessionBuilder { core, options: OwnerOptions::default() }
     }
 
-    /// A name for people, shown to whoever waits; default: host, process and thread.
+    /// Sets a name for people, shown to waiters; default: host, process and thread.
     pub fn owner(mut self, name: impl Into<String>) -> Self {
         self.options.name = Some(name.into());
         self
     }
 
-    /// Where the session runs, for people; default: host and process.
+    /// Sets where the session runs, for people; default: host and process.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.options.label = Some(label.into());
         self
     }
 
-    /// First part of all store keys; default `kvlock`. Sessions see each other's locks within one namespace only.
+    /// Sets the first part of all store keys; default `kvlock`. Sessions see each other's locks within one namespace
+    /// only.
     pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
         self.options.namespace = namespace.into();
         self
     }
 
-    /// How long a store's contents must have existed before anything is granted on them. It should be the longest
+    /// Sets how long a store's contents must have existed before anything is granted on them. It should be the longest
     /// lease that anyone uses there; the default is the longest of 30 s, the lease and the minimum hold
     /// asked for. Zero turns it off.
     pub fn quarantine(mut self, quarantine: Duration) -> Self {
@@ -90,7 +91,7 @@ impl Session {
         ConflictRetry::new(self.owner.clone(), key.as_ref().into())
     }
 
-    /// A semaphore, whether or not it is there: a name of 1 to 255 bytes.
+    /// Returns a semaphore, whether or not it is there: a name of 1 to 255 bytes.
     pub fn semaphore(&self, name: impl Into<String>) -> Semaphore {
         Semaphore::new(self.owner.clone(), name.into())
     }

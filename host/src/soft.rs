@@ -12,15 +12,16 @@ use crate::owner::Owner;
 use crate::renewal::{AutoRenew, LockGuard, LostReason};
 use crate::store::StoreError;
 
-/// How long soft mode rides out an outage of a store that had answered, when nobody says otherwise: a connection that
-/// was lost is not an outage yet.
+/// How long soft mode rides out an outage of a store that had answered, unless set: a lost connection alone is no
+/// outage.
 pub const SOFT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A lock to be had if there is a store to have it in: see [`Lock::soft`].
 ///
-/// It is for work that is better done twice at a time than not at all, such as work whose data has a concurrency control
-/// of its own. Only an outage ([`StoreError::is_outage`]) and the quarantine after a loss make it go on without the
-/// lock, and each time is told in the log: a lock that is busy, a store that refuses, a record that is not ours are errors as ever.
+/// It is for work that is better done twice at a time than not at all, such as work whose data has a concurrency
+/// control of its own. Only an outage ([`StoreError::is_outage`]) and the quarantine after a loss make it go on without
+/// the lock, and the log tells each time. A busy lock, a store that refuses and a record that is not ours are errors as
+/// ever.
 ///
 /// ```
 /// use kvlock::{soft::SoftGuard, store::Memory, Client};
@@ -52,7 +53,7 @@ pub enum SoftGuard {
     Locked(Box<LockGuard>),
     /// Nothing: the store is down, and soft mode was chosen.
     Outage(StoreError),
-    /// Nothing: the store lost its contents, grants nothing for so long yet, and soft mode was chosen.
+    /// Nothing: the store lost its contents, grants nothing for this much longer, and soft mode was chosen.
     Quarantine(Duration),
     /// Nothing: the call needs no lock, says the function that gives its key.
     Skipped,
@@ -84,8 +85,8 @@ impl SoftLock {
         }
     }
 
-    /// As [`Lock::with_lock`] does, and without the lock when the store is down or in quarantine. An outage or a loss of
-    /// everything that begins while `work` runs is no error; that somebody else got the lock meanwhile is.
+    /// Runs `work` as [`Lock::with_lock`] does, and without the lock if the store is down or in quarantine. An outage
+    /// or a loss of everything that begins while `work` runs is no error; that somebody else got the lock meanwhile is.
     pub fn with_lock<T>(&self, work: impl FnOnce(&SoftGuard) -> T) -> Result<T, WithLockError<T>> {
         let owner = self.lock.owner().clone();
         let key = self.lock.key().to_string();
@@ -96,12 +97,12 @@ impl SoftLock {
 }
 
 impl SoftGuard {
-    /// The lock of a grant, renewed from now on.
+    /// Returns the lock of a grant, renewed from now on.
     pub(crate) fn of(grant: Grant) -> Self {
         SoftGuard::Locked(Box::new(grant.auto_renew(AutoRenew::default())))
     }
 
-    /// The grant; none if the work runs without a lock.
+    /// Returns the grant; none if the work runs without a lock.
     pub fn lock_guard(&self) -> Option<&LockGuard> {
         match self {
             SoftGuard::Locked(kept) => Some(kept),
@@ -109,12 +110,12 @@ impl SoftGuard {
         }
     }
 
-    /// The fencing token, to be sent along with every change; none if the work runs without a lock.
+    /// Returns the fencing token, to be sent along with every change; none if the work runs without a lock.
     pub fn token(&self) -> Option<u64> {
         self.lock_guard().map(LockGuard::token)
     }
 
-    /// Why the lock is lost; none while it is held, or where there is none.
+    /// Returns why the lock is lost; none while it is held, or where there is none.
     pub fn lost(&self) -> Option<LostReason> {
         self.lock_guard().and_then(LockGuard::lost)
     }
@@ -143,14 +144,15 @@ impl SoftGuard {
     }
 }
 
-/// Whether a release failed because the store lost everything a short while ago: nobody has got the lock since.
+/// Returns true if a release failed because the store lost everything a short while ago: nobody has got the lock since.
 pub(crate) fn is_loss_of_all(owner: &Owner, key: &str, error: &GrantError) -> bool {
     let is_lost = matches!(error, GrantError::Lost { holder: None, .. });
     let status = || owner.here().call(key, |guest| guest.status(&[key.to_string()]));
     is_lost && status().is_ok_and(|statuses| statuses.iter().any(|status| status.quarantine.is_some()))
 }
 
-/// Whether a release failed for an outage: of this moment, or of earlier, when the lease ended for want of renewal.
+/// Returns true if a release failed for an outage: of this moment, or of earlier, when the lease ended for want of
+/// renewal.
 pub(crate) fn is_outage(loss: Option<&LostReason>, error: &GrantError) -> bool {
     match error {
         GrantError::Store { error, .. } => error.is_outage(),

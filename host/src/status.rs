@@ -10,17 +10,18 @@ use crate::text::{permits, shown};
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyStatus {
-    /// Who has it.
+    /// Its state.
     pub state: KeyState,
-    /// How much longer nothing is granted, a free key neither, because the store lost its contents a short while ago:
-    /// by the [session's quarantine](crate::SessionBuilder::quarantine), or as for a lease of 30 s. None: no quarantine.
+    /// How much longer nothing is granted, not even a free key, because the store lost its contents a short while ago.
+    /// It counts the [session's quarantine](crate::SessionBuilder::quarantine), or that of a lease of 30 s. None: no
+    /// quarantine.
     pub quarantine: Option<Duration>,
     /// How many wait in the key's line in the store. An estimate: a waiter that crashed is counted for a few turns, and
     /// of the sessions of one [`Client`](crate::Client) that wait only the first.
     pub waiters: u32,
 }
 
-/// Who has a key.
+/// The state of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyState {
@@ -42,7 +43,7 @@ pub enum KeyState {
 pub enum Broken {
     /// Nobody had the key.
     Free,
-    /// The grant of this holder has ended. The holder [may be at work](Holder::at_work_until) yet.
+    /// The grant of this holder has ended. The holder [may still be at work](Holder::at_work_until).
     Ended(Box<Holder>),
     /// The grant that was to end has ended by itself: this holder has the key now, and keeps it.
     Other(Box<Holder>),
@@ -76,7 +77,7 @@ pub struct SemaphoreStatus {
     pub name: String,
     /// How many permits it has; 0 while it is being destroyed.
     pub size: u32,
-    /// Who holds permits, by permit number. More than `size` while it shrinks.
+    /// The holders of permits, by permit number. More than `size` while it shrinks.
     pub holders: Vec<Holder>,
     /// How much longer no permit is granted, as in [`KeyStatus`], by the server that keeps the
     /// semaphore. None in what a [`Resizing`](crate::semaphore::Resizing) tells.

@@ -18,12 +18,12 @@ struct Running {
 }
 
 impl Tries {
-    /// Whether a try of this key can begin in this thread. Two threads of one session would both be at work.
+    /// Returns true if a try of this key can begin in this thread. Two threads of one session would both be at work.
     pub(crate) fn is_open(&self, key: &str) -> bool {
         self.lock().get(key).is_none_or(|running| running.thread == std::thread::current().id())
     }
 
-    /// A try begins; false if one of another thread runs.
+    /// Notes that a try begins. Returns false if one of another thread runs.
     pub(crate) fn begin(&self, key: &str) -> bool {
         let thread = std::thread::current().id();
         let mut tries = self.lock();
@@ -35,19 +35,19 @@ impl Tries {
         true
     }
 
-    /// A try within another ran into a conflict, which is for the outermost to report.
+    /// Notes that a try within another ran into a conflict, which the outermost is to report.
     pub(crate) fn pass_on_conflict(&self, key: &str) {
         if let Some(running) = self.lock().get_mut(key) {
             running.conflict = true;
         }
     }
 
-    /// Whether the only try that still runs is the outermost, and one within it ran into a conflict.
+    /// Returns true if the only try that still runs is the outermost, and one within it ran into a conflict.
     pub(crate) fn has_conflict_within(&self, key: &str) -> bool {
         self.lock().get(key).is_some_and(|running| running.depth == 1 && running.conflict)
     }
 
-    /// A try ends.
+    /// Notes that a try ends.
     pub(crate) fn end(&self, key: &str) {
         let mut tries = self.lock();
         let Some(running) = tries.get_mut(key) else { return };

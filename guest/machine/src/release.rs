@@ -34,7 +34,7 @@ enum State {
         write: Box<RecordRewrite>,
         outcome: Released,
     },
-    /// Reading the list of those who wait elsewhere.
+    /// Reading the wait list for waiters elsewhere.
     Looking {
         claim: Box<Claim>,
         line: Arc<str>,
@@ -125,7 +125,7 @@ impl Release {
         ask.within(&mut self.state, State::Replacing { write: Box::new(write), outcome })
     }
 
-    /// Takes in the list of those who wait elsewhere. If there are any, the successor is to stand behind them.
+    /// Takes in the wait list. If others wait elsewhere, the successor is to stand behind them.
     fn on_wait_list(
         &mut self,
         cx: &mut Cx<'_>,

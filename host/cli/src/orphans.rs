@@ -2,12 +2,12 @@
 
 use rustix::process::{WaitOptions, child_subreaper, getpid, set_child_subreaper, wait};
 
-/// Whether orphans become ours: as the first process of a container, or by our own wish.
+/// Returns true if orphans become ours: as the first process of a container, or by our own wish.
 pub(crate) fn are_ours() -> bool {
     getpid().is_init() || matches!(child_subreaper(), Ok(Some(_)))
 }
 
-/// Has orphans become ours. If that is not possible, we learn later that they have ended.
+/// Makes orphans ours. If that is not possible, kvlock learns later that they have ended.
 pub(crate) fn adopt() {
     let _ = set_child_subreaper(Some(getpid()));
 }

@@ -27,7 +27,7 @@ impl Known {
         format!("{} --{}", self.subcommand.join(" "), self.long)
     }
 
-    /// The option with this value, on the command line; a switch that is off is not there.
+    /// Returns the option with this value, on the command line; a switch that is off is not there.
     fn on_the_line(&self, value: &str) -> Vec<String> {
         match self.is_switch {
             true => vec![format!("--{}", self.long); usize::from(is_on(value.as_ref()))],
@@ -36,7 +36,7 @@ impl Known {
     }
 }
 
-/// Every option of every subcommand, as clap knows them.
+/// Returns every option of every subcommand, as clap knows them.
 fn known() -> Vec<Known> {
     fn walk(command: &Command, path: &[String], found: &mut Vec<Known>) {
         for subcommand in command.get_subcommands() {
@@ -60,7 +60,7 @@ fn known() -> Vec<Known> {
     found
 }
 
-/// What a subcommand cannot do without: `1` is a key, a name and a number.
+/// Returns what a subcommand cannot do without: `1` is a key, a name and a number.
 fn required(subcommand: &[String]) -> Vec<String> {
     let mut command = command_line();
     command.build();
@@ -74,12 +74,12 @@ fn required(subcommand: &[String]) -> Vec<String> {
     words
 }
 
-/// The command as it is where no variable is set.
+/// Returns the command as it is where no variable is set.
 fn without_variables(command: Command) -> Command {
     command.mut_subcommands(without_variables).mut_args(|arg| arg.env(Resettable::Reset))
 }
 
-/// What the value of an option is after all, or the error that it leads to.
+/// Returns what the value of an option is after all, or the error that it leads to.
 fn outcome(command: Command, option: &Known, words: &[String]) -> String {
     let required = required(&option.subcommand);
     let subcommand = option.subcommand.iter();
@@ -122,7 +122,7 @@ fn tells_the_outcome_of_every_option_on_request() {
     }
 }
 
-/// The outcomes in an environment with these variables, and no other of ours; of the options of one, or of all.
+/// Returns the outcomes in an environment with these variables, and no other of ours; of the options of one, or of all.
 fn outcomes_with(variables: &[(&str, &str)], of: &str) -> Vec<(String, String, String)> {
     let mut process = Process::new(std::env::current_exe().unwrap());
     process.args(["--exact", IN_ANOTHER_PROCESS, "--nocapture", "--test-threads=1"]);

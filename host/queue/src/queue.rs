@@ -91,7 +91,8 @@ impl<W: Clone, A: Clone, H> Queue<W, A, H> {
         }
     }
 
-    /// Removes a request. Returns what was handed over to it, and whom to wake: the next looks what to do.
+    /// Removes a request. Returns the lock that was handed over to it, if any, and the waiters to wake: the next one
+    /// asks what to do.
     pub(crate) fn remove(&mut self, number: i64) -> (Option<H>, Option<W>) {
         let was_first = self.first() == Some(number);
         let hand_over = match self.waiters.remove(&number) {

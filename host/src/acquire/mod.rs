@@ -1,5 +1,5 @@
-//! A wait, from its first poll to a grant: in the component, or in the queue of the requests of this process for the
-//! same key, of which only the first is in the component.
+//! A wait, from its first poll to a grant. The requests of this process for a key stand in a queue, and only the first
+//! of them is in the component.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ impl Acquiring {
         Acquiring { request, entry, ride_out, outage, log, within_another: false }
     }
 
-    /// Blocks, and returns none if it is not held in time.
+    /// Waits for the lock, and returns none if it is not held in time.
     pub(crate) fn block_or_busy(mut self) -> Result<Option<Grant>, AcquireError> {
         match self.block() {
             Ok(grant) => Ok(Some(grant)),

@@ -28,7 +28,7 @@ impl Default for WaitOptions {
 }
 
 impl WaitOptions {
-    /// The same, but for one try.
+    /// Returns the same, but for one try.
     pub(crate) fn once(self) -> Self {
         WaitOptions { wait: Some(Duration::ZERO), ..self }
     }

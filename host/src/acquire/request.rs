@@ -1,4 +1,4 @@
-//! What is wanted by whom, and what there is of it in the session's instance.
+//! A request for a lock, a permit or a try, and its part in the session's instance.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,7 +23,7 @@ pub(super) struct Request {
     in_doubt: AtomicBool,
 }
 
-/// What there is of a request in the component.
+/// The part of a request in the component.
 #[derive(Clone, Copy)]
 enum Phase {
     New,
@@ -54,7 +54,7 @@ pub enum AcquirePoll {
     Ready(Grant),
 }
 
-/// What came of a poll of the component.
+/// The outcome of a poll of the component.
 pub(super) struct Polled {
     pub(super) poll: AcquirePoll,
     /// The store has answered the session before.
@@ -134,7 +134,7 @@ impl Request {
         self.polled(guest, progress, waited)
     }
 
-    /// Returns what there is of it in the component, begun now if there is nothing yet.
+    /// Returns its part in the component, which it begins if there is none.
     fn begin(&self, guest: &mut Guest, waited: Duration) -> Result<Begun, AcquireError> {
         if let Phase::Begun(begun) = self.phase() {
             return Ok(begun);

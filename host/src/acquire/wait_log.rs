@@ -24,7 +24,8 @@ struct LastHolder {
 }
 
 impl WaitLog {
-    /// `asked` is when the store was asked: what time it says is left counts from then at the earliest.
+    /// Notes an obstacle. `asked` is when the store was asked: the time that it says is left counts from then at the
+    /// earliest.
     pub(crate) fn waiting(&mut self, key: &str, asked: Duration, waiting_for: &WaitingFor) {
         self.since.get_or_insert(asked);
         let mut token = None;

@@ -14,8 +14,8 @@ use super::imports::{Imports, MAX_CALLS};
 /// the largest keys.
 const MAX_MEMORY_BYTES: usize = 512 << 20;
 
-/// Most grants and waits that a session may have at a time: more than there is memory for. wasmtime's own bound, where
-/// none is set, is 100,000, beyond which the session would be lost with all that it holds.
+/// Most grants and waits that a session may have at a time: more than there is memory for. wasmtime's own bound is
+/// 100,000. Beyond that the session would be lost with all that it holds.
 const MAX_HANDLES: usize = 1 << 28;
 
 /// How often the engine checks if a component computes.
@@ -76,7 +76,7 @@ pub(super) fn tick(engine: &Engine) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// The component was found at work when a tick had passed, perhaps only because a call of the store took that long.
+/// Notes that the component was at work when a tick passed, perhaps only because a call of the store took that long.
 fn on_tick(host: &mut HostState) -> wasmtime::Result<UpdateDeadline> {
     let HostState { imports, bounds } = host;
     if bounds.calls_left != imports.calls_left {

@@ -21,7 +21,7 @@ pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Returns how long to wait yet after a wait of this length elsewhere.
+/// Returns what is left of a wait after this time elsewhere.
 pub(super) fn wait_left(target: &Target, waited: Duration) -> Option<u64> {
     target.wait.map(|wait| nanos(wait.saturating_sub(waited)))
 }

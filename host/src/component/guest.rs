@@ -66,7 +66,7 @@ impl Guest {
         }
     }
 
-    /// Drops a resource. What an instance that trapped kept is gone with it.
+    /// Drops a resource. The resources of an instance that trapped are gone with it.
     pub(crate) fn drop_resource(&mut self, resource: impl Resource) {
         self.drop_any(resource.any());
     }

@@ -26,7 +26,7 @@ pub(super) fn trap(error: &wasmtime::Error) -> ComponentError {
     }
 }
 
-/// Loaded once: the program's code cannot be given to wasmtime by two threads.
+/// Loads the component once: two threads cannot give the program's code to wasmtime.
 pub(super) fn instance_pre() -> wasmtime::Result<&'static KvlockPre<HostState>> {
     static PRE: OnceLock<Result<KvlockPre<HostState>, String>> = OnceLock::new();
     let loaded = PRE.get_or_init(|| load().map_err(|error| format!("{error:#}")));

@@ -19,7 +19,7 @@ struct Aligned<T>(T);
 static COMPILED: Aligned<[u8; include_bytes!(concat!(env!("OUT_DIR"), "/kvlock.cwasm")).len()]> =
     Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kvlock.cwasm")));
 
-/// The engine, and the component in it.
+/// Returns the engine, and the component in it.
 pub(super) fn load() -> wasmtime::Result<(Engine, Component)> {
     let mut config = config::engine_config();
     if cfg!(target_os = "linux") {
@@ -37,7 +37,7 @@ pub(super) fn load() -> wasmtime::Result<(Engine, Component)> {
     Ok((engine, component))
 }
 
-/// What is in a section of code is executable from the start.
+/// A section of code is executable from the start.
 struct ProgramText;
 
 impl CustomCodeMemory for ProgramText {

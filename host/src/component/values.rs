@@ -118,7 +118,7 @@ pub(crate) enum Progress {
     Pending(Pending),
 }
 
-/// What a first try came to.
+/// The outcome of a first try.
 pub(crate) enum Tried {
     Granted(Granted),
     Waiting(WaitId, Pending),
@@ -134,7 +134,7 @@ pub(crate) struct GrantFacts {
 /// What to write to hand a lock over to a wait.
 pub(crate) struct Claim(pub(super) wit::Claim);
 
-/// What the wait to which a lock was handed over has to know.
+/// The facts that a wait needs about the lock that was handed over to it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HandedOver(pub(super) wit::HandedOver);
 

@@ -13,13 +13,13 @@ pub enum ConflictRetryError<T, E> {
         /// Why there was none.
         #[source]
         error: AcquireError,
-        /// What the try before ran into, if there was one.
+        /// The conflict of the try before, if there was one.
         conflict: Option<E>,
     },
     /// Each try ran into a conflict. Try again later.
     #[error("a conflict in each of {tries} tries, the last: {conflict}")]
     Exhausted {
-        /// What the last ran into.
+        /// The conflict of the last try.
         conflict: E,
         /// How many there were.
         tries: u32,
@@ -28,32 +28,32 @@ pub enum ConflictRetryError<T, E> {
     /// it be a [`WorkOutcome::Conflict`](super::WorkOutcome::Conflict) there. An outer [`run`](super::ConflictRetry::run) takes a [`WorkOutcome::Failed`](super::WorkOutcome::Failed) for one then.
     #[error("a conflict within another try of the same lock: {conflict}")]
     Outermost {
-        /// What the work ran into.
+        /// The conflict of the work.
         conflict: E,
     },
     /// The work failed otherwise.
     #[error("{error}")]
     Failed {
-        /// What the work says.
+        /// The error of the work.
         error: E,
-        /// What became of the lock, if it was lost while the work ran or could not be released.
+        /// The error of the lock, if it was lost while the work ran or could not be released.
         lock: Option<GrantError>,
     },
     /// The work has committed, and the lock was lost before, or could not be released. Work that relies on its own
     /// concurrency control alone is as good as any: see [`committed`](Self::committed).
     #[error("committed, but the lock was lost or not released")]
     Release {
-        /// What the work gave.
+        /// The value of the work.
         value: T,
-        /// What became of the lock.
+        /// The error of the lock.
         #[source]
         error: GrantError,
     },
 }
 
 impl<T, E> ConflictRetryError<T, E> {
-    /// The value of work that committed, whatever became of the lock: for work whose own concurrency control is all
-    /// that it relies on.
+    /// Returns the value of work that committed, whatever became of the lock: for work whose own concurrency control is
+    /// all that it relies on.
     pub fn committed(self) -> Result<T, Self> {
         match self {
             ConflictRetryError::Release { value, .. } => Ok(value),

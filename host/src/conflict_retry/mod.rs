@@ -17,17 +17,17 @@ use crate::owner::Owner;
 use crate::queue::Kind;
 use crate::renewal::{AutoRenew, LockGuard, LostReason};
 
-/// How often work is tried in all, when nobody says otherwise: once, and ten times more.
+/// How often work is tried in all unless set: once, and ten times more.
 pub const DEFAULT_TRIES: u32 = 11;
-/// How long the lock stays reserved after a conflict, when nobody says otherwise: time to begin anew, no more.
+/// How long the lock stays reserved after a conflict unless set: time to begin again, no more.
 pub const DEFAULT_RESERVE: Duration = Duration::from_secs(1);
 
 /// How to try work that may run into a conflict: a transaction of a database that serialises, a commit to a
 /// repository, an upload with a precondition.
 ///
-/// The work runs while its lock is held, so that those who ask for the lock do not run into each other, and throw no
-/// work away. If it conflicts all the same, with a writer that asks for no lock, the lock stays reserved for a moment,
-/// and the next try goes first.
+/// The work runs while its lock is held, so that callers of the lock do not run into each other, and throw no work
+/// away. If it conflicts all the same, with a writer that asks for no lock, the lock stays reserved for a moment, and
+/// the next try goes first.
 ///
 /// Each option has a default that serves: a lease of 30 s, renewed while the work runs; eleven tries; a reservation of
 /// a second; and waiting for ever.
@@ -59,7 +59,7 @@ pub struct ConflictRetry {
     terms: TryTerms,
 }
 
-/// What the work of a try came to.
+/// The outcome of the work of a try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "there is no fourth way for work to end")]
 pub enum WorkOutcome<T, E> {
@@ -79,9 +79,9 @@ pub struct Try {
     kept: LockGuard,
 }
 
-/// Work that is tried step by step, for callers with an event loop, and for work that does not end where a function
-/// does: the lock is to be kept until the transaction has ended. Begin a try ([`next_try`](Self::next_try)), or
-/// [`poll`](Self::poll) until there is a grant; run the work and commit; [`report`](Self::report) what it came to; and so
+/// Work that is tried step by step: for callers with an event loop, and for work that ends elsewhere than in a
+/// function. Keep the lock until the transaction has ended. Begin a try ([`next_try`](Self::next_try)), or
+/// [`poll`](Self::poll) until there is a grant; run the work and commit; [`report`](Self::report) its outcome; and so
 /// on.
 ///
 /// ```
@@ -105,7 +105,7 @@ pub struct Try {
 /// ```
 ///
 /// Dropping it gives up a reservation without a name, and the lock of a try that was not reported. A named reservation
-/// is left for whoever carries the name on.
+/// is left for the next retry of that name.
 pub struct RetrySteps {
     /// The grant of the try that runs.
     granted: Option<GrantId>,
@@ -136,13 +136,13 @@ impl ConflictRetry {
         ride_out
     }
 
-    /// How often to try in all: 1 to a million.
+    /// Sets how often to try in all: 1 to a million.
     pub fn tries(mut self, tries: u32) -> Self {
         self.terms.tries = tries;
         self
     }
 
-    /// How long the lock stays reserved after a conflict, should the next try never come: 1 ms to an hour.
+    /// Sets how long the lock stays reserved after a conflict, should the next try never come: 1 ms to an hour.
     pub fn reserve(mut self, reserve: Duration) -> Self {
         self.terms.reserve = reserve;
         self
@@ -218,45 +218,46 @@ impl ConflictRetry {
 }
 
 impl Try {
-    /// The number of the try; the first is 1.
+    /// Returns the number of the try; the first is 1.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// Whether somebody else may have held the lock since this try was first polled, or since the last report if that
-    /// reserved the lock. Only then is what was read before the grant stale, as where the transaction began first.
+    /// Returns true if somebody else may have held the lock since this try was first polled, or since the last report
+    /// if that reserved the lock. Only then is what was read before the grant stale, as where the transaction began
+    /// first.
     pub fn is_overtaken(&self) -> bool {
         self.overtaken
     }
 
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &str {
         self.kept.key()
     }
 
-    /// The fencing token: see [`Grant::token`]. A try that found its reservation has that of the try before.
+    /// Returns the fencing token: see [`Grant::token`]. A try that found its reservation has that of the try before.
     pub fn token(&self) -> u64 {
         self.kept.token()
     }
 
-    /// Whether the lock is held yet.
+    /// Returns true if the lock is still held.
     pub fn is_held(&self) -> bool {
         self.lost().is_none()
     }
 
-    /// Why the lock is lost; none while it is held.
+    /// Returns why the lock is lost; none while it is held.
     pub fn lost(&self) -> Option<LostReason> {
         self.kept.lost()
     }
 
-    /// How long the lock is surely held; none if without end.
+    /// Returns how long the lock is surely held; none if without end.
     pub fn valid_for(&self) -> Option<Duration> {
         self.kept.valid_for()
     }
 }
 
 impl From<Try> for Grant {
-    /// The grant, which is not renewed in the background any more.
+    /// Returns the grant, which is not renewed in the background any more.
     fn from(attempt: Try) -> Self {
         attempt.kept.stop()
     }
@@ -290,7 +291,7 @@ impl RetrySteps {
         self.note(grant)
     }
 
-    /// Two threads of one session would both be at work.
+    /// Refuses a thread while a try of another thread runs in the session: both would be at work.
     fn check_thread(&self) -> Result<(), AcquireError> {
         let (owner, key) = (self.waiting.owner(), self.waiting.key());
         let is_open = owner.tries().is_open(key) || !owner.is_own_process();
@@ -308,7 +309,7 @@ impl RetrySteps {
         Ok(grant)
     }
 
-    /// The reservation is not the session's any more, or is a grant again.
+    /// Counts the reservation no more: it is not the session's any longer, or it is a grant again.
     fn settle(&mut self) {
         if std::mem::take(&mut self.reserved) {
             self.waiting.owner().held_count().given_back();
@@ -319,7 +320,7 @@ impl RetrySteps {
         self.waiting.owner().tries().has_conflict_within(self.waiting.key())
     }
 
-    /// Whether somebody else may have held the lock: see [`Try::is_overtaken`].
+    /// Returns true if somebody else may have held the lock: see [`Try::is_overtaken`].
     pub fn is_overtaken(&self) -> bool {
         self.ask(Guest::is_overtaken).unwrap_or_default()
     }
@@ -379,7 +380,7 @@ impl RetrySteps {
         next.inspect_err(|error| tracing::warn!(key = &*handle.key, "release failed: {}", chain(error)))
     }
 
-    /// How many tries have begun; 0 where the component failed.
+    /// Returns how many tries have begun; 0 where the component failed.
     pub fn tries(&self) -> u32 {
         self.ask(Guest::tries).unwrap_or_default()
     }
@@ -392,7 +393,7 @@ impl RetrySteps {
 }
 
 impl Drop for RetrySteps {
-    /// The component gives up what is left.
+    /// Gives up the reservation, or the lock of a running try, by dropping the component's resource.
     fn drop(&mut self) {
         if self.granted.take().is_some() && self.waiting.owner().is_own_process() {
             self.waiting.owner().tries().end(self.waiting.key());

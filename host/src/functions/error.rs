@@ -20,9 +20,9 @@ pub enum CallError<R> {
     /// The function ran, and the lock was lost before it ended or could not be released.
     #[error("the function ran, but its lock was lost or not released")]
     Release {
-        /// What the function answered.
+        /// The value of the function.
         value: R,
-        /// What became of the lock.
+        /// The error of the lock.
         #[source]
         error: GrantError,
     },
@@ -47,7 +47,7 @@ pub enum RetryCallError<T, E> {
     /// No session could be opened for the calling thread; the function did not run.
     #[error(transparent)]
     Session(SessionError),
-    /// What came of the tries.
+    /// The error of the tries.
     #[error(transparent)]
     Retry(ConflictRetryError<T, E>),
 }

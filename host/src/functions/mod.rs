@@ -54,13 +54,13 @@ pub use retried::RetriedFn;
 ///
 /// **Keys.** A call locks the key `function:key`, so equal keys of two functions are two locks. The function is named
 /// by [`std::any::type_name`], such as `shop::index`: its path, which tells functions apart but may change with the
-/// compiler. Where programs of several versions share a store, give the function a name of your own with
+/// compiler. If programs of several versions share a store, give the function a name of your own with
 /// [`LockedFn::named`]. A closure or a function pointer has no path, and gets no lock without a name:
 /// [`CallError::Unnamed`].
 ///
-/// **Owners.** Each thread that calls is an owner of its own, with a session that ends with these `FnLocks` and all that
-/// was made of them; a process after a fork does not go on with those of its parent. So two threads never hold a lock
-/// together, and calls within calls of one thread meet as [`lock`](Self::lock) and [`rlock`](Self::rlock) say.
+/// **Owners.** Each thread that calls is an owner of its own. Its session ends with these `FnLocks` and all functions
+/// that they made. A process after a fork does not go on with the sessions of its parent. So two threads never hold a
+/// lock together, and calls within calls of one thread meet as [`lock`](Self::lock) and [`rlock`](Self::rlock) say.
 ///
 /// **While the function runs** the lease is renewed in the background. The lock is released whatever the function
 /// answers, and if it panics.
@@ -102,7 +102,7 @@ impl FnLocks {
         interval
     }
 
-    /// How long a key stays taken at least: see [`Lock::at_least`]. Conflict retry does without.
+    /// Sets how long a key stays taken at least: see [`Lock::at_least`]. Conflict retry does without.
     pub fn at_least(mut self, at_least: Duration) -> Self {
         self.at_least = at_least;
         self
@@ -125,8 +125,8 @@ impl FnLocks {
         self.wrap(true, get_key, work)
     }
 
-    /// As [`lock`](Self::lock), for a function that wants to know what it runs under: its fencing token, whether the
-    /// lock has been lost, whether there is one. It is called by [`LockedFn::call_guarded`].
+    /// Does the same as [`lock`](Self::lock) for a function that is to know what it runs under: its fencing token,
+    /// whether the lock has been lost, whether there is one. It is called by [`LockedFn::call_guarded`].
     pub fn lock_guarded<A, K, R, G, F>(&self, get_key: G, work: F) -> LockedFn<G, F>
     where
         K: Into<CallKey>,
@@ -136,7 +136,7 @@ impl FnLocks {
         self.wrap(false, get_key, work)
     }
 
-    /// As [`rlock`](Self::rlock), for a function that wants to know what it runs under.
+    /// Does the same as [`rlock`](Self::rlock) for a function that is to know what it runs under.
     pub fn rlock_guarded<A, K, R, G, F>(&self, get_key: G, work: F) -> LockedFn<G, F>
     where
         K: Into<CallKey>,
@@ -146,8 +146,8 @@ impl FnLocks {
         self.wrap(true, get_key, work)
     }
 
-    /// A function from a key, as it is, to a lock of the calling thread with these options. What an outage means is
-    /// the caller's to say.
+    /// Returns a function from a key, as it is, to a lock of the calling thread with these options. The caller says
+    /// what an outage means.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -164,7 +164,7 @@ impl FnLocks {
         self.getter(false)
     }
 
-    /// The same for re-entrant locks.
+    /// Returns the same for re-entrant locks.
     pub fn rlock_getter(&self) -> impl Fn(&str) -> Result<Lock, SessionError> + Clone + Send + Sync + use<> {
         self.getter(true)
     }
@@ -178,7 +178,7 @@ impl FnLocks {
         LockedFn { locks: self.clone(), reentrant, name: Name::of::<F>(), get_key, work }
     }
 
-    /// A lock of the calling thread.
+    /// Returns a lock of the calling thread.
     fn get(&self, key: String, reentrant: bool) -> Result<Lock, SessionError> {
         Ok(self.sessions.of_this_thread()?.lock(key).with(self.options).at_least(self.at_least).mode(reentrant))
     }

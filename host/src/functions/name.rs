@@ -39,7 +39,7 @@ impl Name {
         if is_function { Name::Own(name.to_string()) } else { Name::None(name) }
     }
 
-    /// What a call locks, if anything; the error is the type name.
+    /// Returns what a call locks, if anything; the error is the type name.
     pub(super) fn key(&self, key: CallKey) -> Result<Option<String>, &'static str> {
         match (self, key) {
             (Name::Own(name), CallKey::Lock(key)) => Ok(Some(format!("{name}:{key}"))),

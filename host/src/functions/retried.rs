@@ -24,8 +24,8 @@ pub struct RetriedFn<G, F> {
 debug_fields!(RetriedFn<G, F>, |it| name = it.name);
 
 impl FnLocks {
-    /// Puts a function behind [conflict retry](crate::ConflictRetry): it has a concurrency control of its own, and is
-    /// called again under the lock of its arguments' key while that tells of a conflict.
+    /// Puts a function behind [conflict retry](crate::ConflictRetry). The function has a concurrency control of its
+    /// own. While that reports a conflict, the function is called again under the lock of its arguments' key.
     ///
     /// ```
     /// use kvlock::{conflict_retry::WorkOutcome, Client, FnLocks};
@@ -61,13 +61,13 @@ impl<G, F> RetriedFn<G, F> {
         self
     }
 
-    /// How often to try in all: see [`ConflictRetry::tries`].
+    /// Sets how often to try in all: see [`ConflictRetry::tries`].
     pub fn tries(mut self, tries: u32) -> Self {
         self.tries = Some(tries);
         self
     }
 
-    /// How long the lock stays reserved after a conflict: see [`ConflictRetry::reserve`].
+    /// Sets how long the lock stays reserved after a conflict: see [`ConflictRetry::reserve`].
     pub fn reserve(mut self, reserve: Duration) -> Self {
         self.reserve = Some(reserve);
         self
@@ -126,7 +126,7 @@ impl<G, F> RetriedFn<G, F> {
     }
 }
 
-/// What came of work that was tried once.
+/// Returns the outcome of work that was tried once.
 fn once<T, E>(work: WorkOutcome<T, E>) -> Result<T, RetryCallError<T, E>> {
     Err(RetryCallError::Retry(match work {
         WorkOutcome::Committed(value) => return Ok(value),

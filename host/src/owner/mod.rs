@@ -205,7 +205,7 @@ impl Owner {
         &self.0.core.queues
     }
 
-    /// The owner's name.
+    /// Returns the owner's name.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.0.name
     }
@@ -226,7 +226,7 @@ impl Owner {
         &self.0.held_count
     }
 
-    /// The tries that run.
+    /// Returns the tries that run.
     pub(crate) fn tries(&self) -> &Tries {
         &self.0.tries
     }

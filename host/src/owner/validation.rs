@@ -1,6 +1,6 @@
-//! Options are checked where they are given, by the component as everything is, often before their session has an
-//! instance of its own: by one that all sessions of the process share. It opens and begins, and drops what came of it.
-//! Nothing is ever sent.
+//! Checks options when they are given, often before their session has an instance of its own. The rules are the
+//! component's. So an instance that all sessions of the process share opens the session, or begins the wait, and drops
+//! it again. Nothing is ever sent.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! Semaphores: at most so many holders at a time.
+//! Semaphores: at most n holders at a time.
 
 mod permit;
 mod resize;
@@ -50,7 +50,7 @@ impl Semaphore {
         Semaphore { owner, name }
     }
 
-    /// Its name.
+    /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
     }

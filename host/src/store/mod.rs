@@ -121,7 +121,7 @@ pub struct EraInfo {
 pub enum StoreError {
     /// The request was not sent: nothing happened and nothing will.
     Unavailable(String),
-    /// The request was sent and no answer came: it may have happened, or may happen yet.
+    /// The request was sent and no answer came: it may have happened, or may still happen.
     UnknownOutcome(String),
     /// The store refuses; trying again does not help.
     Rejected(String),
@@ -184,7 +184,7 @@ impl std::error::Error for StoreError {}
 ///   treat an expired entry as absent;
 /// - answer a version of another era with a conflict, without writing;
 /// - give versions whose `number` grows for a key with each write in an era, and eras that grow with each loss of the
-///   contents, so that `era + number` only grows for a key;
+///   contents: `era + number` only grows for a key;
 /// - tell the four errors apart: see [`StoreError`]; a reply that comes late belongs to nobody;
 /// - return within a bounded time.
 ///
@@ -230,11 +230,11 @@ pub enum Severity {
 pub struct Finding {
     /// What it is about: a server's address or a path.
     pub subject: String,
-    /// What was looked at, in a word or two: `version`, `evictions`.
+    /// The subject of the check, in a word or two: `version`, `evictions`.
     pub check: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// What was found and, unless it is fine, what to do about it.
+    /// The finding and, unless all is well, what to do about it.
     pub text: String,
     /// For how long, at least, nothing has been lost, where the finding is about that: see [`EraInfo`].
     pub lossless_for: Option<Duration>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kvlock::store::Ttl;
+use kvlock::store::{KvStore, Ttl, lock_key};
 use kvlock::{
     Lock, Released,
     error::{AcquireError, SessionError, StatusError},

@@ -162,7 +162,7 @@ pub(super) struct Unconfirmed {
 }
 
 impl Unconfirmed {
-    /// A record of our own write.
+    /// Returns a record of our own write.
     pub(super) fn new(record: Record, version: Version, sent: Time) -> Self {
         Unconfirmed { record, version, sent, chain: HandOverChain::default(), arrival: Arrival::InTime }
     }

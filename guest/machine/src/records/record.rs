@@ -14,9 +14,8 @@
 //! token: 1795230245000000042
 //! ```
 //!
-//! A lock that is reserved for the next try of a conflict retry, and not in use, has one or two more lines after its
-//! lease: the time for which it is reserved, `reserved: 1s`, and the name of the work, if it has one, `for: request
-//! 4711`.
+//! A lock that is reserved for the next try of a conflict retry has one or two more lines after its lease. `reserved:
+//! 1s` is the time for which it is reserved, and `for: request 4711` is the name of the work, if it has one.
 //!
 //! `since` is missing if the holder had no wall clock. `turn` is the time from one grant to the next, as the holder
 //! measured it; it is missing if the holder did not have to wait. `token` is missing until the record is written a

@@ -1,4 +1,4 @@
-//! The wait list of a lock: who is to have it next, in the order in which they came.
+//! The wait list of a lock: its waiters, in the order in which they came.
 //!
 //! It is an entry beside the lock's own, written by each waiter that joins. It is advice: only the `add` of its record
 //! decides who holds the lock. A waiter that disregards the list, or finds it gone, is unfair to others, and nothing
@@ -11,11 +11,11 @@
 //! waiting: 6c62272e07bb0142 ~1f83d9abfb41bd6b 5be0cd19137e2179
 //! ```
 //!
-//! Each waiter stands there by the first half of its acquisition's nonce. The holder's record names the one that was
-//! served last, and the next writer of the list takes it out; the last of the list does so itself when it releases the
-//! lock. A waiter that gives up takes itself out. Those before the one that was served were passed over, perhaps
-//! because they crashed: they get a mark each time, and the fourth takes them out. A turn is the time from one grant to
-//! the next, as the last writer that knew it measured it.
+//! Each waiter stands there by the first half of its acquisition's nonce. The holder's record names the waiter that was
+//! served last, and the next writer of the list takes its ticket out. The last waiter of the list does so itself when
+//! it releases the lock. A waiter that gives up takes itself out. Those before the one that was served were passed
+//! over, perhaps because they crashed: they get a mark each time, and the fourth takes them out. A turn is the time
+//! from one grant to the next, as the last writer that knew it measured it.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;

@@ -1,7 +1,7 @@
 //! Semaphores: a limited number of holders at a time.
 //!
 //! A permit is a record of its own, with the lease of its holder, so that the permit of a crashed holder comes back by
-//! itself; a [`Grant`](crate::Grant) of it is renewed and released like that of a lock. Beside the permits stands the
+//! itself. A [`Grant`](crate::Grant) of it is renewed and released like that of a lock. Beside the permits stands the
 //! [`Definition`](crate::records::semaphore_definition::Definition): the size, and which permit numbers there are. It
 //! has no lease.
 //!

@@ -51,8 +51,8 @@ impl Hold {
         self.written_out == Some(self.version)
     }
 
-    /// Returns true if somebody else may have it as well: it was written out, or resumed and not confirmed, and is no
-    /// more than a word that others may have used.
+    /// Returns true if somebody else may have it as well. It was written out, or resumed and not confirmed: then it is
+    /// no more than a word that others may have used.
     pub(crate) fn is_shared(&self) -> bool {
         self.deadline == Deadline::Unconfirmed || self.is_given_away()
     }

@@ -68,7 +68,7 @@ fn hasher(seed: u64) -> SeedableRandomState {
     SeedableRandomState::with_seed(seed, SharedSeed::global_fixed())
 }
 
-/// The same hash whatever the order of the holds, for those who explore states.
+/// The same hash whatever the order of the holds, for tools that explore states.
 impl Hash for HoldTable {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let mut sorted: Vec<_> = self.0.iter().collect();

@@ -76,8 +76,8 @@ impl TurnEstimate {
         rounded(believable(length, last.or(self.last)))
     }
 
-    /// True if a waiter may sleep on the estimate. A figure that holders announced is not enough. And a turn that a
-    /// crash made long is told on until somebody sees another: such a length must have been seen.
+    /// Returns true if a waiter may sleep on the estimate. A figure that holders announced is not enough. And a turn
+    /// that a crash made long is told on until somebody sees another: such a length must have been seen.
     pub(super) fn is_trusted(&self, interval: Duration) -> bool {
         let is_seen = self.is_remembered || self.last.is_some();
         !self.only_told && (is_seen || self.length <= Some(interval))

@@ -33,7 +33,7 @@ pub(super) struct HolderWatch {
 }
 
 impl HolderWatch {
-    /// True if a record of this version shows that the key changed hands since the last look.
+    /// Returns true if a record of this version shows that the key changed hands since the last look.
     pub(super) fn has_moved(&self, version: Option<Version>) -> bool {
         version.is_some() && version != self.version
     }

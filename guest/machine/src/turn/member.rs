@@ -105,7 +105,7 @@ impl Member {
         }
     }
 
-    /// True if the key is known to have changed hands since the last look.
+    /// Returns true if the key is known to have changed hands since the last look.
     pub(crate) fn has_moved(&self, taken_by: Option<Version>) -> bool {
         self.holder.has_moved(taken_by)
     }
@@ -226,7 +226,7 @@ impl Member {
         place
     }
 
-    /// It has the lock. Returns what the session is to remember, if it had to wait.
+    /// Returns what the session is to remember once the waiter has the lock, if it had to wait.
     pub(crate) fn served(&self, now: Time) -> Option<RecentWait> {
         let turn = self.measured(now)?;
         let leave = self.listed_served().map(Box::new);

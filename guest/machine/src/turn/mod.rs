@@ -4,11 +4,11 @@
 //! when the list is expected to have moved: that is one look for each turn, and no try. No waiter asks less often than
 //! once an interval for each waiter before it.
 //!
-//! The turn length (the time from one grant to the next) is estimated from four sources: the wait list, this session's
-//! last wait for the key, the figure in the holder's record, and what this waiter observes. When every process takes
-//! the lock only once, the last two are all that corrects the list. The holder's record also tells when its turn began,
-//! if both sides have a wall clock. A clock may be wrong: it is believed within what was seen, and decides no more than
-//! when to look.
+//! A turn is the time from one grant to the next. Its length is estimated from four sources: the wait list, this
+//! session's last wait for the key, the figure in the holder's record, and what this waiter observes. When every
+//! process takes the lock only once, the last two are all that corrects the list. The holder's record also tells when
+//! its turn began, if both sides have a wall clock. A clock may be wrong: it is believed within what was seen, and
+//! decides no more than when to look.
 //!
 //! A waiter that finds the lock free gives those before it time to take it, a little for each, and then tries: somebody
 //! in the list may have crashed. If newcomers take the lock as soon as it is released, no waiter ever finds it free. So

@@ -49,7 +49,7 @@ fn whoever_measured_turns_relies_on_that_although_a_record_tells_them_and_the_li
     assert!(pause >= turn / ERROR && then == AfterPause::Look, "{pause:?}");
 }
 
-/// What the third in line does after others took the lock so often.
+/// Returns what the third waiter does after others took the lock this many times.
 fn after_others_took_it(times: u64) -> AfterPause {
     let key = Key::new("report").unwrap();
     let turn = Duration::from_millis(10);

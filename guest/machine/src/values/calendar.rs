@@ -39,7 +39,7 @@ pub(crate) fn parse_unix(text: &str) -> Option<u64> {
     (unix(nanos) == text.as_bytes()).then_some(nanos)
 }
 
-/// The year begins in March here, so that the leap day is its last.
+/// Returns year, month and day. The year begins in March here, so that the leap day is its last.
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let days = days + EPOCH_FROM_MARCH_OF_YEAR_ZERO;
     let (cycle, day) = (days / DAYS_PER_CYCLE, days % DAYS_PER_CYCLE);

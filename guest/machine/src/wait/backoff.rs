@@ -49,7 +49,7 @@ impl Backoff {
         u32::try_from(scaled).unwrap_or(0)
     }
 
-    /// SplitMix64 (Steele, Lea and Flood 2014): small, and good enough to spread pauses.
+    /// Draws a number by SplitMix64 (Steele, Lea and Flood 2014): small, and good enough to spread pauses.
     fn draw(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.random;

@@ -46,8 +46,8 @@ impl Wait {
         self.left(now).is_some_and(|left| left.is_zero())
     }
 
-    /// Returns the next pause, cut where the wait ends. What it adds to `at_least` keeps those who wait for the same
-    /// moment from all coming back at it.
+    /// Returns the next pause, cut where the wait ends. The pause is longer than `at_least`, so that waiters for the
+    /// same moment do not all come back at it.
     pub(crate) fn pause(&mut self, now: Time, at_least: Duration) -> Duration {
         let pause = at_least.saturating_add(self.next_pause());
         self.within(now, pause)

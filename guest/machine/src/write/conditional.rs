@@ -118,13 +118,13 @@ impl ConditionalWrite {
         }
     }
 
-    /// The entry is the record of the hold with this token. An `add` of its acquisition that is executed late has the
-    /// nonce too, but it is not the hold: that may have ended, and another's have been and gone.
+    /// Expects the record of the hold with this token. An `add` of its acquisition that is executed late has the nonce
+    /// too, but it is not the hold: that may have ended, and another's have been and gone.
     pub(crate) fn of_hold(self, token: Option<u64>) -> Self {
         ConditionalWrite { token, ..self }
     }
 
-    /// The entry is the record of the hold with this token, by any of the processes that have the hold.
+    /// Expects the record of the hold with this token, by any of the processes that have the hold.
     pub(crate) fn of_whoever_has(self, token: u64) -> Self {
         ConditionalWrite { nonce: None, token: Some(token), ..self }
     }

@@ -59,7 +59,7 @@ fn synopsis(command: &Command) -> Roff {
     roff
 }
 
-/// What stands after the help: a line without indentation is the title of a section.
+/// Returns what stands after the help: a line without indentation is the title of a section.
 fn after(command: &Command) -> Roff {
     let mut roff = Roff::new();
     let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();

@@ -124,7 +124,7 @@ pub(crate) struct HoldArgs {
     pub(crate) lease: OrForever,
     #[command(flatten)]
     pub(crate) wait: WaitArgs,
-    /// Your name, shown to those who wait [default: host, process and thread]
+    /// Your name, shown to waiters [default: host, process and thread]
     #[arg(long, env = "KVLOCK_OWNER", value_name = "NAME")]
     pub(crate) owner: Option<String>,
     /// Exit with this code instead of 75 if it is busy

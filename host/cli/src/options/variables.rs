@@ -10,7 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::options::duration::HumanDuration;
 
-/// Has every option of a command, and of its subcommands, follow the value of its variable.
+/// Lets the value of a variable set each option of a command and of its subcommands.
 ///
 /// An empty variable counts as unset: that is how unit files and crontabs take one back. So does the variable of a
 /// switch that leaves the switch off. A switch excludes or requires other options only if it is on.

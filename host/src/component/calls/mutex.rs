@@ -123,7 +123,7 @@ impl Guest {
         self.answer(key, renewed)
     }
 
-    /// Gives a grant back, or hands it over to whoever claims it.
+    /// Gives a grant back, or hands it over by a claim.
     pub(crate) fn release(&mut self, key: &str, grant: GrantId, claim: Option<&Claim>) -> Result<Release, GrantError> {
         let exports = self.exports.kvlock_lock_mutex().grant();
         let released = match claim {

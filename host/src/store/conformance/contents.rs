@@ -1,4 +1,4 @@
-//! What is kept under a key, and who may change it.
+//! The contents of a key, and the conditions to change them.
 
 use super::super::{DeleteOutcome, Ttl, Version, WriteOutcome};
 use super::world::{LONG, Verdict, World, expect, expect_conflict, expect_eq};

@@ -1,4 +1,4 @@
-//! The suite that every store has to pass, for whoever writes one: implement [`Subject`], and call [`run`] in a test.
+//! The suite that every store has to pass. For a store of your own, implement [`Subject`], and call [`run`] in a test.
 //!
 //! | case | what would fail it (the controls in `tests/conformance.rs`) |
 //! |---|---|
@@ -80,8 +80,8 @@ impl Case {
     }
 }
 
-/// Every case. They are independent of each other, and leave only entries under keys of their own behind, so they may
-/// run one by one, at once, and on a store that is in use (but for the loss of everything).
+/// Returns every case. They are independent of each other, and leave only entries under keys of their own behind. So
+/// they may run one by one, at once, and on a store that is in use (but for the loss of everything).
 pub fn cases() -> &'static [Case] {
     CASES
 }

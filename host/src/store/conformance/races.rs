@@ -1,4 +1,4 @@
-//! Many at once: of all who write on the same condition, one is told that it did.
+//! Many at once: of all that write on the same condition, one is told that it did.
 
 use std::sync::Barrier;
 
@@ -80,7 +80,7 @@ impl<'a> Clients<'a> {
     }
 }
 
-/// The threads that were told they wrote, and the versions that they were told.
+/// Returns the threads that were told they wrote, and the versions that they were told.
 fn written(outcomes: Vec<Result<WriteOutcome, StoreError>>) -> Result<Vec<(usize, Version)>, String> {
     let mut winners = Vec::new();
     for (thread, outcome) in outcomes.into_iter().enumerate() {

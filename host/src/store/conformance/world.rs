@@ -7,10 +7,10 @@ use super::super::{Entry, KvStore, StoreError, Ttl, Version, WriteOutcome};
 
 /// A store under test.
 pub trait Subject {
-    /// A client of the store.
+    /// Returns a client of the store.
     fn store(&self) -> &dyn KvStore;
 
-    /// Another client of the same contents, as another process would have it.
+    /// Returns another client of the same contents, as another process would have it.
     fn second(&self) -> Box<dyn KvStore>;
 
     /// Lets time pass: sleeps, or moves the virtual clock that the store goes by.
@@ -108,7 +108,7 @@ pub(super) fn expect_conflict(
     }
 }
 
-/// A value in a message: all of it if short.
+/// Returns a value in a message: all of it if short.
 fn brief(value: &[u8]) -> String {
     match value.len() {
         0..=40 => format!("{:?}", value.escape_ascii().to_string()),

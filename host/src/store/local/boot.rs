@@ -10,7 +10,7 @@ use crate::debug::debug_fields;
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Boot {
-    /// Measures the ttls; starts anew when the machine does.
+    /// Measures the ttls; starts again when the machine does.
     pub clock: Arc<dyn Clock>,
     /// Another one after each boot.
     pub boot_id: String,
@@ -33,7 +33,7 @@ impl Boot {
         Boot { clock: Arc::new(BootClock), boot_id: boot_id.trim().into(), wall }
     }
 
-    /// The boot clock in the nanoseconds that the file has: enough for 292 years.
+    /// Returns the boot clock in the nanoseconds that the file has: enough for 292 years.
     pub(super) fn boot_nanos(&self) -> i64 {
         nanos(self.clock.now())
     }

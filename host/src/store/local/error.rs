@@ -14,7 +14,7 @@ pub(super) enum Trouble {
     /// Nothing was done because the file is not what we opened any more, or looks so; on a file that was opened only
     /// just, this is the error.
     Moved(StoreError),
-    /// Opening the file anew would not help.
+    /// Opening the file again would not help.
     Final(StoreError),
 }
 
@@ -30,7 +30,7 @@ impl Trouble {
 pub(super) struct System(*mut ffi::sqlite3);
 
 impl System {
-    /// Ask no more once the connection has gone.
+    /// Returns the question, which is not to be asked once the connection has gone.
     pub(super) fn of(connection: &Connection) -> Self {
         // SAFETY: the handle is never closed, and serves one question, of which SQLite says that any thread may ask it.
         System(unsafe { connection.handle() })
@@ -90,7 +90,7 @@ pub(super) fn commit_trouble(path: &Path, error: Error) -> Trouble {
     }
 }
 
-/// The file cannot be understood.
+/// Returns the error of a file that cannot be understood.
 pub(super) fn damaged(path: &impl std::fmt::Display, why: &impl std::fmt::Display) -> StoreError {
     StoreError::Rejected(format!("`{path}` is damaged ({why}): with no lock held, move it away and try again"))
 }

@@ -62,12 +62,12 @@ impl Seen {
         (self.era, self.number) > (other.era, other.number)
     }
 
-    /// Where the next era may begin, so that `era + number` only grows.
+    /// Returns where the next era may begin, so that `era + number` only grows.
     fn next_era(self) -> i64 {
         self.era.saturating_add(self.number).saturating_add(1)
     }
 
-    /// Whether nothing that we saw is lost, or whoever lost it has said so.
+    /// Returns true if nothing that we saw is lost, or the client that lost it has said so.
     fn is_kept_in(self, now: Seen, lost: Option<i64>) -> bool {
         let same = self.identity == now.identity && self.era == now.era && self.number <= now.number;
         same || (now.era >= self.next_era() && lost.is_some())
@@ -257,7 +257,7 @@ fn reserve(file: &mut OpenFile, path: &Path) {
     }
 }
 
-/// After a reboot: counts the expiries anew, and jumps past the numbers that the last boot may have forgotten.
+/// Counts the expiries again after a reboot, and jumps past the numbers that the last boot may have forgotten.
 fn check_boot(file: &mut OpenFile, path: &Path, boot: &Boot) -> Result<(), Trouble> {
     let meta = rows::meta(&file.connection).map_err(|error| error::trouble(path, error))?;
     if meta.boot == boot.boot_id {
@@ -288,7 +288,7 @@ fn check_boot(file: &mut OpenFile, path: &Path, boot: &Boot) -> Result<(), Troub
     })
 }
 
-/// A file that took the place of one we had open, or that is a copy of the one it says it is, is another era.
+/// Begins another era if the file took the place of one that we had open, or is a copy of the one it says it is.
 fn check_era(file: &mut OpenFile, path: &Path, boot: &Boot, seen: Option<Seen>) -> Result<(), Trouble> {
     let identity = file.identity();
     let meta = rows::meta(&file.connection).map_err(|error| error::trouble(path, error))?;
@@ -311,7 +311,7 @@ fn check_era(file: &mut OpenFile, path: &Path, boot: &Boot, seen: Option<Seen>) 
     })
 }
 
-/// Whether the file is the one it was made as, and has what we saw last.
+/// Returns true if the file is the one it was made as, and has what we saw last.
 fn is_kept(seen: Option<Seen>, identity: Identity, meta: &Meta) -> bool {
     let now = Seen::new(identity, meta);
     meta.inode == identity.inode as i64 && seen.is_none_or(|seen| seen.is_kept_in(now, meta.lost))

@@ -1,6 +1,6 @@
 //! The store `local:PATH`: one SQLite file that the processes of one machine share. No server.
 //!
-//! **For one machine.** Expiry is measured by the kernel's boot clock and exclusion rests on POSIX file locks, so the
+//! **For one machine.** Expiry is measured by the kernel's boot clock, and exclusion rests on POSIX file locks. So the
 //! file does not belong on a network file system, nor between containers whose boot clocks differ (time namespaces).
 //!
 //! - **Atomic**: every write is one `BEGIN IMMEDIATE` transaction. A process that is killed anywhere leaves a journal
@@ -12,19 +12,19 @@
 //! - **No fsync for a lease**: what is written is in the page cache and survives every process. Only a crash of the
 //!   machine could lose it, and that ends the lease's holder too. An entry that is to stay for ever or for at least ten
 //!   minutes (a long minimum hold, "run once a day") is written and deleted with `synchronous = FULL`.
-//! - **After a reboot** (another boot id) the first to open the file checks it, counts the expiries anew from the
+//! - **After a reboot** (another boot id) the first to open the file checks it. It counts the expiries again from the
 //!   wall clock, no longer than the ttl asked for, and jumps ahead with the numbers, past any that the crash forgot.
 //! - **Era**: the wall clock's nanoseconds when the file was made. A file is new to us and grants at once; it loses
 //!   nothing. Deleting or replacing it while a client has it open is a loss, which that client sees at its next call:
 //!   the era is larger, and `lossless_for` counts from there. So is a copy put in its place. Delete the file only
 //!   when nobody holds a lock, because a client that comes later cannot know of it.
-//! - **Expired entries** count as absent, and are swept out now and then by whoever writes.
+//! - **Expired entries** count as absent, and are swept out now and then by writers.
 //! - **Several users** share a file that all of them may write, by its mode or group, in a folder that is not sticky as
 //!   `/tmp` is. The journal gets the same owner, group and mode whenever its owner opens the file.
-//! - **A full disk** keeps no lock from being renewed or released: both write over what is there, in the file and in its
-//!   journal, which is kept and has room for a write from the start. That holds on file systems that write in place;
-//!   Btrfs and ZFS need room for every write. New entries use up what the file has left, but for some pages that those
-//!   who hold locks may need; then they are [`StoreError::Rejected`].
+//! - **A full disk** keeps no lock from being renewed or released. Both write over what is there, in the file and in
+//!   its journal, which is kept and has room for a write from the start. That holds on file systems that write in
+//!   place; Btrfs and ZFS need room for every write. New entries use up what the file has left, but for some pages that
+//!   holders of locks may need; then they are [`StoreError::Rejected`].
 
 mod boot;
 mod error;
@@ -92,12 +92,13 @@ impl Local {
         Local::with_boot(path, Boot::here())
     }
 
-    /// Like [`open`](Self::open), with another clock to measure ttls by. All clients of a file must use the same one.
+    /// Opens it as [`open`](Self::open) does, with another clock to measure ttls by. All clients of a file must use the
+    /// same one.
     pub fn with_clock(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Result<Local, StoreError> {
         Local::with_boot(path, Boot { clock, ..Boot::here() })
     }
 
-    /// Like [`open`](Self::open), with a given boot.
+    /// Opens it as [`open`](Self::open) does, with a given boot.
     pub fn with_boot(path: impl AsRef<Path>, boot: Boot) -> Result<Local, StoreError> {
         let path = path.as_ref();
         // Absolute, so that a later change of folder does not matter, and so that SQLite takes no name for a URI.
@@ -108,7 +109,7 @@ impl Local {
         Ok(local)
     }
 
-    /// The file's absolute path.
+    /// Returns the file's absolute path.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -144,7 +145,7 @@ impl Local {
         }
     }
 
-    /// What a change to the entry under a key has to outlive: as much as the entry does.
+    /// Returns what a change to the entry under a key has to outlive: as much as the entry does.
     fn sync(&self, key: &str) -> Result<Durability, StoreError> {
         self.read(|connection, _| rows::sync(connection, key))
     }
@@ -179,7 +180,7 @@ impl Slot {
         Ok(done)
     }
 
-    /// The open file, opened anew if another one is at the path or none, and what was seen of it last.
+    /// Returns the open file, opened again if another one is at the path or none, and what was seen of it last.
     fn file(&mut self, local: &Local) -> Result<(&mut OpenFile, Seen), Trouble> {
         let open = self.file.take().filter(|file| probe::identity(&local.path) == Some(file.identity()));
         let (file, seen) = match (open, self.seen) {
@@ -307,7 +308,7 @@ impl Local {
         findings
     }
 
-    /// For how long nothing was lost, where that happened at this time of the boot clock.
+    /// Returns for how long nothing was lost, where that happened at this time of the boot clock.
     fn lossless_for(&self, lost: Option<i64>) -> Duration {
         lost.map_or(Duration::MAX, |lost| {
             Duration::from_nanos(self.boot.boot_nanos().saturating_sub(lost).max(0).unsigned_abs())

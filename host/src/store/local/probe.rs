@@ -30,7 +30,7 @@ pub(super) struct Identity {
     pub(super) inode: u64,
 }
 
-/// The file at the path, if there is one.
+/// Returns the file at the path, if there is one.
 pub(super) fn identity(path: &Path) -> Option<Identity> {
     std::fs::metadata(path).ok().map(|data| identity_of(&data))
 }
@@ -125,7 +125,8 @@ fn open_or_make(path: &Path) -> Result<File, StoreError> {
     })
 }
 
-/// Whether a file is empty or has our mark. We make a file's first page in one write, so no reader finds half a mark.
+/// Returns if a file is empty or has our mark. We make a file's first page in one write, so no reader finds half a
+/// mark.
 fn is_ours(file: &mut File) -> Result<bool, String> {
     let mut header = Vec::with_capacity(ID_AT + 4);
     file.take(ID_AT as u64 + 4).read_to_end(&mut header).map_err(|error| error.to_string())?;
@@ -133,7 +134,7 @@ fn is_ours(file: &mut File) -> Result<bool, String> {
     Ok(header.is_empty() || marked)
 }
 
-/// The journal that SQLite keeps beside the file.
+/// Returns the journal that SQLite keeps beside the file.
 pub(super) fn journal(path: &Path) -> PathBuf {
     let mut journal = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned()).into_os_string();
     journal.push("-journal");
@@ -141,7 +142,8 @@ pub(super) fn journal(path: &Path) -> PathBuf {
 }
 
 /// Opens the journal for writing, as SQLite does for each write without telling why it cannot. Gives the journal the
-/// file's owner, group and mode as far as this user may, so that all who may write the file may write the journal.
+/// file's owner, group and mode as far as this user may, so that everybody that may write the file may write the
+/// journal.
 pub(super) fn share_journal(path: &Path) -> Result<(), StoreError> {
     /// The bits of a mode that say who may do what.
     const WHO: u32 = 0o777;
@@ -171,17 +173,17 @@ pub(super) fn share_journal(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The path is a wrong one.
+/// Returns the error of a wrong path.
 pub(super) fn foreign(path: &Path, why: &str) -> StoreError {
     StoreError::Invalid(format!("`{}` {why}", path.display()))
 }
 
-/// The path may be the right one, but the file cannot be used.
+/// Returns the error of a file that cannot be used, though its path may be right.
 pub(super) fn refused(path: &Path, why: &str) -> StoreError {
     StoreError::Rejected(format!("`{}` {why}", path.display()))
 }
 
-/// How many bytes more the file system takes from this user.
+/// Returns how many bytes more the file system takes from this user.
 pub(super) fn room(path: &Path) -> Option<u64> {
     let found = rustix::fs::statvfs(path).ok()?;
     // What is kept back is for the superuser.

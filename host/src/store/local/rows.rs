@@ -14,7 +14,8 @@ const LONGEST: Duration = Duration::from_secs(50 * 365 * 86400);
 /// From this ttl on an entry is worth the fsyncs that let it survive the machine. Leases are far shorter.
 const LASTING: Duration = Duration::from_secs(600);
 
-/// One write in so many sweeps, and removes so many expired rows at most: more than can have come since the last one.
+/// One write in this many sweeps, and removes at most as many expired rows: more than can have come since the last
+/// sweep.
 const SWEEP_EVERY: u64 = 64;
 const SWEEP_MOST: i64 = 256;
 
@@ -75,7 +76,7 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT count(*) FROM entries", [], |row| row.get(0))
 }
 
-/// What a change to the present entry has to outlive: as much as the entry.
+/// Returns what a change to the present entry has to outlive: as much as the entry.
 pub(super) fn sync(connection: &Connection, key: &str) -> rusqlite::Result<Durability> {
     let ttl = connection
         .prepare_cached("SELECT ttl FROM entries WHERE key = ?")?
@@ -100,7 +101,7 @@ pub(super) fn get(connection: &Connection, key: &str, boot: &Boot) -> rusqlite::
     }))
 }
 
-/// None where the file has too few free pages: what is there already must not want for them later.
+/// Adds an entry. Returns none if the file has too few free pages: the entries that are there must not lack them later.
 pub(super) fn add(
     connection: &Connection,
     key: &str,
@@ -149,7 +150,7 @@ pub(super) fn delete(
     }
 }
 
-/// The version of the entry that is there and has not expired.
+/// Returns the version of the entry that is there and has not expired.
 fn present(connection: &Connection, key: &str, boot: &Boot) -> rusqlite::Result<Option<Version>> {
     let mut statement =
         connection.prepare_cached("SELECT era, entries.number, ends FROM entries JOIN meta WHERE key = ?")?;
@@ -181,7 +182,7 @@ fn put(
     Ok(version(era, number))
 }
 
-/// Whether it is time for a sweep after the write of this version.
+/// Returns true if it is time for a sweep after the write of this version.
 pub(super) fn calls_for_a_sweep(version: Version) -> bool {
     version.number.is_multiple_of(SWEEP_EVERY)
 }
@@ -198,7 +199,8 @@ fn is_live(ends: Option<i64>, now: i64) -> bool {
     ends.is_none_or(|ends| now < ends)
 }
 
-/// Neither is ever negative: the era comes from a wall clock after 1970, and the number counts up from zero.
+/// Returns a version from its columns. Neither is ever negative: the era comes from a wall clock after 1970, and the
+/// number counts up from zero.
 fn version(era: i64, number: i64) -> Version {
     Version { era: era.unsigned_abs(), number: number.unsigned_abs() }
 }

@@ -1,9 +1,9 @@
 //! One TCP connection and the bytes on it: requests out, replies in.
 //!
 //! An exchange is one `write` of one or several commands, and as many replies read as commands were sent. The crate
-//! `memcache` knows the meta commands; the transport is ours, because the crate's sets socket timeouts before each
-//! system call, which doubles the system calls of an exchange, and so is the reading of replies, for which the crate's
-//! allocates memory flag by flag.
+//! `memcache` knows the meta commands. The transport is ours: the crate's sets socket timeouts before each system call,
+//! which doubles the system calls of an exchange. So is the reading of replies, for which the crate allocates memory
+//! flag by flag.
 
 use std::hint;
 use std::io::{self, ErrorKind, Read, Write};
@@ -49,7 +49,7 @@ pub(super) struct Connection {
     /// Where it leads.
     pub(super) address: SocketAddr,
     buffer: Vec<u8>,
-    /// The part of the buffer that holds bytes not yet looked at.
+    /// The part of the buffer that holds bytes not looked at so far.
     start: usize,
     end: usize,
     timeout: Duration,
@@ -94,7 +94,7 @@ impl Connection {
         })
     }
 
-    /// For how long the server at the other end has been there at least.
+    /// Returns for how long the server at the other end has been there at least.
     pub(super) fn age(&self) -> Duration {
         self.opened.elapsed()
     }
@@ -223,17 +223,17 @@ impl Connection {
         Ok(read)
     }
 
-    /// When something was sent last.
+    /// Returns when something was sent last.
     pub(super) fn used(&self) -> Instant {
         self.used
     }
 
-    /// For how long nothing was sent. An exchange is to follow at once.
+    /// Returns for how long nothing was sent. An exchange is to follow at once.
     pub(super) fn idle(&mut self) -> Duration {
         self.now.insert(Instant::now()).duration_since(self.used)
     }
 
-    /// Whether every byte that came was part of an answer; what it returns `false` for must not be used again.
+    /// Returns true if every byte that came was part of an answer; what it returns `false` for must not be used again.
     pub(super) fn is_clean(&mut self) -> bool {
         if self.buffer.len() > BUFFER && self.start == self.end {
             self.buffer = vec![0; BUFFER];
@@ -242,7 +242,7 @@ impl Connection {
         self.start == self.end
     }
 
-    /// Looks, without waiting, whether the server has hung up or said something unasked.
+    /// Checks, without waiting, if the server has hung up or said something unasked.
     pub(super) fn is_quiet(&self) -> bool {
         let peeked = recv(&self.stream, &mut [0; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         matches!(peeked, Err(Errno::WOULDBLOCK))

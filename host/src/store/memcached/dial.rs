@@ -58,7 +58,7 @@ impl Dialing {
         Dialing { results, outstanding, timeout, deadline, hurries: false, failed }
     }
 
-    /// The next connection that is there; none once all have been given, or the time is over.
+    /// Returns the next connection that is there; none once all have been given, or the time is over.
     pub(super) fn next(&mut self) -> Option<Connection> {
         while self.outstanding > 0 {
             let left = self.deadline.saturating_duration_since(Instant::now());
@@ -87,7 +87,7 @@ impl Dialing {
         self.hurries = true;
     }
 
-    /// The addresses that did not answer, and why: all but those that did.
+    /// Returns the addresses that did not answer, and why: all but those that did.
     pub(super) fn into_failed(mut self, dialed: &[SocketAddr], answered: &[SocketAddr]) -> Vec<(SocketAddr, String)> {
         for address in dialed {
             if !answered.contains(address) && self.failed.iter().all(|(failed, _)| failed != address) {
@@ -97,7 +97,7 @@ impl Dialing {
         self.failed
     }
 
-    /// Why there is no connection.
+    /// Returns why there is no connection.
     pub(super) fn failure(self) -> Failure {
         let several = self.failed.len() > 1;
         let told = |(address, why): (SocketAddr, String)| if several { format!("{address} {why}") } else { why };

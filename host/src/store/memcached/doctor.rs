@@ -50,7 +50,7 @@ fn examine(server: &Server, report: &mut Report) -> Result<(), StoreError> {
     })
 }
 
-/// Whether the name leads to one server, whichever connection is asked.
+/// Checks that the name leads to one server, whichever connection is asked.
 fn one_server(server: &Server, link: &mut Link, report: &mut Report) -> Result<(), Failure> {
     let survey = server.survey(link)?;
     for (address, why) in &survey.silent {

@@ -2,42 +2,42 @@
 //!
 //! memcached forgets everything when it is restarted or flushed, and does not say so. So every server keeps an *epoch
 //! item*: an item without ttl under [`KEY`]. While it is there, with the CAS value that it got when it was made,
-//! nothing was flushed and the process is the same one; when it is gone, an era has ended, and whoever notices first
-//! makes the next one.
+//! nothing was flushed and the process is the same one. When it is gone, an era has ended, and the first client to
+//! notice makes the next one.
 //!
 //! **The numbers.** All of them come from memcached's CAS counter: one counter a process, which starts at 1 and is
 //! raised by every write to whatever key.
 //!
-//! - The era's id is `start × 1 000 000 000 + cas of the epoch item × 1 000 + r`, where `start` is the second in which
-//!   the server was started (`time - uptime` of its `stats`, a constant of the process) and `r` the last three digits
-//!   of the epoch item's random number, so that two servers that start together hardly ever have an era's id in common.
+//! - The era's id is `start × 1 000 000 000 + cas of the epoch item × 1 000 + r`. `start` is the second in which the
+//!   server was started: `time - uptime` of its `stats`, a constant of the process. `r` is the last three digits of the
+//!   epoch item's random number, so that two servers that start together hardly ever have an era's id in common.
 //! - A version's number is the item's CAS value.
 //!
 //! So their sum, the fencing token, is `start × 1 000 000 000` and some CAS values. Within a process both only grow.
-//! Over a restart it grows because a process makes fewer than 999 000 writes a second, taken over its life: `start`
+//! Over a restart it grows because a process makes fewer than 999 000 writes a second, taken over its life. So `start`
 //! plus a thousand times its writes, read as nanoseconds, stays behind the wall clock at which its successor starts.
 //! For the one case that this leaves open, two processes started within the same second, no era is begun before the
-//! server has lived for more than a second ([`SETTLED`]). What remains is a server whose wall clock is set back, over a
-//! restart, by more than the old process had lived, and another server in its place that started earlier. A client
-//! that has seen an era with a larger id ends the present one and begins another *above* what it has seen, which the
-//! epoch item says, so that all clients count from there: tokens do not fall, and nothing that was granted beside the
-//! larger era is believed.
+//! server has lived for more than a second ([`SETTLED`]). Two cases remain: a server whose wall clock is set back, over
+//! a restart, by more than the old process had lived, and another server in its place that started earlier. A client
+//! that has seen an era with a larger id ends the present one and begins another *above* what it has seen. The epoch
+//! item says so, and all clients count from there: tokens do not fall, and nothing that was granted beside the larger
+//! era is believed.
 //!
 //! **Which server.** The epoch item has a random number, so that it tells its server from every other: see
 //! [`Identity`]. What follows from another identity than before is decided in `known.rs`.
 //!
-//! **What was not lost.** An era that is young to us need not be young: the first client of a server that has been up
+//! **What was not lost.** An era that is young to us need not be young. The first client of a server that has been up
 //! for a month makes its epoch item today, and nothing was lost for a month. The server's counters tell
-//! ([`LOSSES`](super::stats::LOSSES)). They only grow, and they are read *after* the epoch item: if they are zero then,
-//! nothing was lost between the server's start and that reading, and whatever is flushed later takes the epoch item
-//! with it, and so ends the claim. If they are not zero, or the era was begun above another server's, the claim begins
-//! with the epoch item. An operator who sends
-//! `stats reset` after a flush, or deletes the epoch item by hand, defeats this. The eviction of a single lock while
-//! the epoch item stays ends no era: only the counter shows it, and `kvlock doctor` warns of it.
+//! ([`LOSSES`](super::stats::LOSSES)). They only grow, and they are read *after* the epoch item. If they are zero then,
+//! nothing was lost between the server's start and that reading. A later flush takes the epoch item with it, and so
+//! ends the claim. If they are not zero, or the era was begun above another server's, the claim begins with the epoch
+//! item. An operator who sends `stats reset` after a flush, or deletes the epoch item by hand, defeats this. The
+//! eviction of a single lock while the epoch item stays ends no era: only the counter shows it, and `kvlock doctor`
+//! warns of it.
 //!
-//! **Survivors.** The epoch item itself can be evicted, while other items stay. They stay as they are: a lock among
-//! them is taken until its ttl is over, although its holder, whose version is of the era that ended, is told that it
-//! is lost. A value that is not kvlock's is left alone, whenever it was written.
+//! **Survivors.** The epoch item itself can be evicted, while other items stay. They stay as they are. A lock among
+//! them is taken until its ttl is over. Its holder, whose version is of the era that ended, is told all the same that
+//! it is lost. A value that is not kvlock's is left alone, whenever it was written.
 
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ pub(super) const KEY: &str = "kvlock:epoch";
 /// The oldest memcached whose `md` compares CAS values; before, it answered EX to everyone.
 pub(super) const OLDEST: ServerVersion = ServerVersion([1, 6, 13]);
 
-/// How old a connection to a server must be before an era is begun there, if the server is young itself: with one
+/// How old a connection to a server must be before an era is begun there, if the server is young itself. With one
 /// second behind it, its successor starts in a later second.
 const SETTLED: Duration = Duration::from_millis(1050);
 
@@ -73,7 +73,7 @@ const ATTEMPTS: usize = 3;
 /// fit between them.
 const ROOM: u64 = 500_000_000;
 
-/// What is taken off a length of time told by the server: uptime starts at 2, and whole seconds are up to one too
+/// The time taken off a length of time told by the server: uptime starts at 2, and whole seconds are up to one too
 /// many.
 const SLACK: u64 = 3;
 
@@ -133,7 +133,7 @@ impl Epoch {
         Epoch { id, identity, above: None, lossless, has_losses, clock, seen, made }
     }
 
-    /// Whether it is that era, or a later one whose tokens are larger.
+    /// Returns true if it is that era, or a later one whose tokens are larger.
     fn follows(&self, previous: &Epoch) -> bool {
         if self.identity == previous.identity {
             true
@@ -167,7 +167,7 @@ impl Sight {
         Sight::read(connection)
     }
 
-    /// Whether the server is the one of this identity.
+    /// Checks if the server is the one of this identity.
     pub(super) fn is_of(&self, identity: Identity) -> Result<bool, Failure> {
         Ok(self.epoch()?.is_some_and(|epoch| epoch.identity == identity))
     }
@@ -198,7 +198,7 @@ impl Sight {
         Ok(Sight { item, clock, process, losses: stats.losses(), seen: Instant::now() })
     }
 
-    /// The epoch, if the item is there and was made in this server's life.
+    /// Returns the epoch, if the item is there and was made in this server's life.
     fn epoch(&self) -> Result<Option<Epoch>, Failure> {
         let Some(item) = &self.item else { return Ok(None) };
         let mark = Mark::parse(&item.value).ok_or_else(|| {
@@ -226,7 +226,8 @@ impl Sight {
         }))
     }
 
-    /// What the mark of an era that follows `previous` must say that it exceeds, if this server's start is not enough.
+    /// Returns what the mark of an era that follows `previous` must say that it exceeds, if this server's start is not
+    /// enough.
     fn above(&self, previous: Option<&Epoch>) -> Option<u64> {
         let previous = previous?;
         let (started, now) = (self.clock.started(), self.clock.now);

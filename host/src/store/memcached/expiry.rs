@@ -1,8 +1,8 @@
 //! Times to live, between the contract's and memcached's.
 //!
-//! memcached's clock is a counter of whole seconds, raised by a timer that is late now and then, so that it sometimes
-//! jumps by two: an item with a ttl of N seconds lives for more than N - 2. The contract says "at least", so two
-//! seconds are added on the way out, and taken off on the way in.
+//! memcached's clock is a counter of whole seconds, raised by a timer that is late now and then. So it sometimes jumps
+//! by two: an item with a ttl of N seconds lives for more than N - 2. The contract says "at least", so two seconds are
+//! added on the way out, and taken off on the way in.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const LONGEST_RELATIVE: u64 = 60 * 60 * 24 * 30;
 /// The latest Unix time: memcached reads a signed number of 32 bits, and a larger one as the past.
 const LATEST: u64 = i32::MAX as u64;
 
-/// What to send for a ttl. A ttl beyond what memcached can express is sent as no end at all, which is longer.
+/// Returns what to send for a ttl. A ttl beyond what memcached can express is sent as no end at all, which is longer.
 pub(super) fn on_the_wire(ttl: Ttl, connection: &mut Connection) -> Result<u64, Failure> {
     let Some(seconds) = stored_seconds(ttl) else { return Ok(0) };
     if seconds <= LONGEST_RELATIVE {
@@ -35,7 +35,7 @@ pub(super) fn on_the_wire(ttl: Ttl, connection: &mut Connection) -> Result<u64, 
     Ok(absolute(clock.now, seconds))
 }
 
-/// The whole seconds that keep an entry for its ttl; none for ever.
+/// Returns the whole seconds that keep an entry for its ttl; none for ever.
 fn stored_seconds(ttl: Ttl) -> Option<u64> {
     match ttl {
         Ttl::After(length) => {
@@ -45,13 +45,13 @@ fn stored_seconds(ttl: Ttl) -> Option<u64> {
     }
 }
 
-/// The Unix time, `seconds` from the server's `now`; 0, for ever, where it cannot be expressed. The time that the
-/// server tells is up to two seconds behind what it will be when the write arrives.
+/// Returns the Unix time, `seconds` from the server's `now`; 0, for ever, where it cannot be expressed. The time that
+/// the server tells is up to two seconds behind what it will be when the write arrives.
 fn absolute(now: u64, seconds: u64) -> u64 {
     now.checked_add(seconds).and_then(|end| end.checked_add(SLACK)).filter(|end| *end <= LATEST).unwrap_or(0)
 }
 
-/// What is left at least, where memcached says `t<seconds>`.
+/// Returns what is left at least, where memcached says `t<seconds>`.
 pub(super) fn time_left(seconds: u64) -> Ttl {
     Ttl::After(Duration::from_secs(seconds.saturating_sub(SLACK)))
 }

@@ -15,7 +15,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// The same failure, where only reads have been sent so far.
+    /// Returns the same failure, where only reads have been sent so far.
     pub(super) fn before_a_write(self) -> Failure {
         match self {
             Failure::NoAnswer(why) => Failure::NotSent(why),
@@ -23,7 +23,7 @@ impl Failure {
         }
     }
 
-    /// The same failure, where an earlier command of the operation has been, or may have been, executed.
+    /// Returns the same failure, where an earlier command of the operation has been, or may have been, executed.
     pub(super) fn after_a_write(self) -> Failure {
         match self {
             Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Refused(why) | Failure::Foreign(why) => {
@@ -32,7 +32,7 @@ impl Failure {
         }
     }
 
-    /// What happened, for a person.
+    /// Returns what happened, for a person.
     pub(super) fn into_text(self) -> String {
         match self {
             Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Refused(why) | Failure::Foreign(why) => why,

@@ -23,8 +23,8 @@ use super::server::{Server, State};
 /// How often an address that did not answer is dialed again, and an unfit store looked at again.
 const RECHECK: Duration = Duration::from_secs(3);
 
-/// How often a name is looked up and its addresses are dialed, to find out whether they lead to one server: a balancer
-/// that chooses at random between two is missed once in 128 times.
+/// How often a name is looked up and its addresses are dialed, to find out if they lead to one server. A balancer that
+/// chooses at random between two is missed once in 128 times.
 const ROUNDS: usize = 8;
 
 /// What a look through several connections found.
@@ -135,7 +135,7 @@ impl Server {
         Ok(())
     }
 
-    /// Dials the addresses again that did not answer, if it is time to. Whoever calls next compares what answers.
+    /// Dials the addresses again that did not answer, if it is time to. The next caller compares what answers.
     pub(super) fn recheck(&self, state: &mut State) {
         if state.silent.is_empty() || state.checked.is_some_and(|checked| checked.elapsed() < RECHECK) {
             return;
@@ -217,7 +217,7 @@ impl Server {
     }
 }
 
-/// What is wrong with a name that leads to two servers, and what to do about it.
+/// Returns what is wrong with a name that leads to two servers, and what to do about it.
 pub(super) fn two_servers(difference: &str) -> String {
     format!(
         "it leads to different servers, {difference}, and each would grant the same locks: name one server only, or \

@@ -6,10 +6,10 @@
 //! - **The same as before**: the same server, at whatever address.
 //! - **Another, while the one known still answers**: two servers under one name. Each would have a holder of its own,
 //!   so nothing is done on either until the name leads to one again (`fitness.rs`).
-//! - **Another, and the one known is gone**: its locks are gone with it, and those who hold them may be at work yet. A
-//!   server that was flushed or started anew in its place tells itself since when nothing was lost. Any other server
-//!   was there already, and may have granted the same locks: for this client its contents count from now on. If it
-//!   has an era that is not above the one known, a new one is begun there (`epoch.rs`).
+//! - **Another, and the one known is gone**: its locks are gone with it, and their holders may still be at work. A
+//!   server that was flushed or started again in its place tells itself since when nothing was lost. Any other server
+//!   was there already, and may have granted the same locks: for this client its contents count from now on. If it has
+//!   an era that is not above the one known, a new one is begun there (`epoch.rs`).
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -17,7 +17,7 @@ use std::time::Instant;
 use super::super::EraInfo;
 use super::epoch::Epoch;
 
-/// By how many seconds a server's start seems earlier than it was: memcached dates it two back, whole seconds are up to
+/// By how many seconds a server's start seems earlier than it was. memcached dates it two back, whole seconds are up to
 /// one too few, and so is the time that the earlier server told.
 const SLACK: u64 = 4;
 
@@ -34,17 +34,17 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// The first server that this client has seen under the name.
+    /// Returns the first server that this client has seen under the name.
     pub(super) fn first(epoch: Epoch, address: SocketAddr) -> Known {
         Known { epoch, address, used: Instant::now(), since: None }
     }
 
-    /// The same server in a later era.
+    /// Returns the same server in a later era.
     pub(super) fn later(self, epoch: Epoch) -> Known {
         Known { epoch, used: Instant::now(), ..self }
     }
 
-    /// What answers now that the server known before is gone.
+    /// Returns what answers now that the server known before is gone.
     pub(super) fn succeeded_by(self, epoch: Epoch, address: SocketAddr) -> Known {
         let now = Instant::now();
         let flushed = epoch.identity.may_be_one_process(self.epoch.identity) && epoch.has_losses;
@@ -55,7 +55,7 @@ impl Known {
         Known { epoch, address, used: now, since }
     }
 
-    /// What the server tells of its era, as far as it counts for this client.
+    /// Returns what the server tells of its era, as far as it counts for this client.
     pub(super) fn lossless(&self, info: EraInfo) -> EraInfo {
         let counted = self.since.map_or(info.lossless_for, |since| since.elapsed().min(info.lossless_for));
         EraInfo { lossless_for: counted, ..info }
@@ -79,7 +79,7 @@ mod tests {
 
     const OLD: Duration = Duration::from_secs(500);
 
-    /// A server that tells this clock, has lost nothing for long, and is asked now.
+    /// Returns a server that tells this clock, has lost nothing for long, and is asked now.
     fn epoch(id: u64, now: u64, uptime: u64, has_losses: bool) -> Epoch {
         let clock = ServerClock { now, uptime };
         let identity = Identity { started: clock.started(), process: 1, base: 1, id: Some(id) };

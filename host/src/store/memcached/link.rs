@@ -1,13 +1,13 @@
 //! The operations of the store, as commands on one connection.
 //!
-//! **No write by `ms`.** When memcached finds no memory for the item of an `ms`, it removes the item that the key had:
-//! even where the command was an `add`, or a compare-and-set that would not have matched. A contender's try would
-//! free a lock that is held. The classic `add` and `cas` leave it alone (tried on 1.6.18 with -M). They do not tell the
-//! CAS value of what they wrote; an `mg` behind them in the same request does, and that it speaks of our write is
-//! known from the item's client flags, which are another number for each write.
+//! **No write by `ms`.** When memcached finds no memory for the item of an `ms`, it removes the item that the key had.
+//! It does so even for an `add`, or a compare-and-set that would not have matched. A contender's try would free a lock
+//! that is held. The classic `add` and `cas` leave it alone (tried on 1.6.18 with -M). They do not tell the CAS value
+//! of what they wrote; an `mg` behind them in the same request does. The item's client flags, another number for each
+//! write, show that it speaks of our write.
 //!
 //! **Behind each command stands a read of the epoch item**, in the same request. memcached executes the commands of a
-//! connection in order, so finding the epoch that we know of means that all of it was executed in that era.
+//! connection in order. So if the read finds the epoch that we know of, all of the request was executed in that era.
 
 use std::net::SocketAddr;
 
@@ -33,7 +33,7 @@ const ATTEMPTS: usize = 3;
 pub(super) struct Link {
     pub(super) connection: Connection,
     pub(super) epoch: Epoch,
-    /// Whom this connection led to when the present call began.
+    /// The server that this connection led to when the present call began.
     led_to: Identity,
     /// Where a write is put together: kept, so that each finds room.
     request: Vec<u8>,
@@ -75,7 +75,7 @@ impl Link {
         Ok(Link { connection, epoch, led_to: epoch.identity, request: Vec::with_capacity(ROOM) })
     }
 
-    /// Where it leads.
+    /// Returns where it leads.
     pub(super) fn address(&self) -> SocketAddr {
         self.connection.address
     }
@@ -85,7 +85,7 @@ impl Link {
         self.led_to = self.epoch.identity;
     }
 
-    /// Whether it led to the server of this identity when the present call began.
+    /// Returns true if it led to the server of this identity when the present call began.
     pub(super) fn led_to(&self, identity: Identity) -> bool {
         self.led_to == identity
     }
@@ -117,7 +117,7 @@ impl Link {
         Err(restless())
     }
 
-    /// The era, asked now.
+    /// Returns the era, asked now.
     pub(super) fn era(&mut self) -> Result<EraInfo, Failure> {
         self.refresh()?;
         Ok(self.epoch.info())
@@ -237,8 +237,8 @@ impl Link {
         Ok(Written { reply, present })
     }
 
-    /// Reads the replies to [`push_reads`]. Where the era has ended behind the write, the item may have gone with it:
-    /// what counts is what is there in the era that is now.
+    /// Reads the replies to [`push_reads`]. If the era has ended behind the write, the item may have gone with it: only
+    /// the item in the present era counts.
     fn present(&mut self, key: &str, mark: u32) -> Result<Option<Present>, Failure> {
         for _ in 0..ATTEMPTS {
             let present = Present::read(self.connection.meta()?, mark)?;
@@ -256,7 +256,7 @@ impl Link {
         Version { era: self.epoch.id, number: cas }
     }
 
-    /// The CAS value of a version; none where it is of another era than the server's, which matches nothing.
+    /// Returns the CAS value of a version; none where it is of another era than the server's, which matches nothing.
     fn cas(&mut self, version: Version) -> Result<Option<u64>, Failure> {
         // The other era may be one that began since this connection was used.
         if version.era != self.epoch.id {
@@ -314,7 +314,8 @@ fn unexpected(command: &str, code: ReturnCode) -> Failure {
     Failure::Foreign(format!("it answers `{command}` with {code:?}"))
 }
 
-/// Our write was executed, and undone before it could be looked at: by a flush, or by somebody who read its version.
+/// Returns the failure of a write that was executed, and undone before we could look at it: by a flush, or by another
+/// client that read its version.
 fn overtaken(key: &str) -> Failure {
     Failure::NoAnswer(format!("`{key}` was written, and changed by somebody else at once"))
 }

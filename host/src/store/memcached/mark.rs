@@ -6,14 +6,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::stats::ServerClock;
 
 const MARK: &str = "kvlock epoch 2";
-/// What kvlock wrote before its marks had numbers of their own; read still.
+/// The mark of earlier versions, before marks had numbers of their own; it is still read.
 const FIRST_MARK: &str = "kvlock epoch 1";
 const NOTE: &str = "(while this item stays, nothing was flushed: do not touch)";
 
 /// The largest `above` that is believed: an era's id and its versions have to fit beside it.
 const HIGHEST: u64 = u64::MAX / 2;
 
-/// The value of the epoch item: text for whoever finds it in a dump.
+/// The value of the epoch item: text for a person that finds it in a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Mark {
     /// Unix seconds at which the server started.
@@ -54,7 +54,7 @@ impl Mark {
         Some(Mark { started: started.into(), uptime: uptime.into(), id, above })
     }
 
-    /// The id of the era that an epoch item with this mark and this CAS value begins.
+    /// Returns the id of the era that an epoch item with this mark and this CAS value begins.
     pub(super) fn era(&self, cas: u64) -> u64 {
         let start = Mark::start(self.started).max(self.above.unwrap_or(0));
         let count = match self.id {
@@ -64,7 +64,7 @@ impl Mark {
         start.saturating_add(count)
     }
 
-    /// What the ids of the eras of a server that started then are counted from.
+    /// Returns what the ids of the eras of a server that started then are counted from.
     pub(super) fn start(started: u64) -> u64 {
         started.saturating_mul(1_000_000_000)
     }
@@ -98,7 +98,7 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Whether both may be of one process. If they are, it was flushed between them.
+    /// Returns true if both may be of one process. If they are, it was flushed between them.
     pub(super) fn may_be_one_process(self, other: Identity) -> bool {
         self.started == other.started && self.process == other.process
     }

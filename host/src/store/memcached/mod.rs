@@ -13,11 +13,10 @@
 //! `touch`, quiet commands and UDP are not used: a touch is seen by no holder of a CAS value, and the others have no
 //! answer to rely on.
 //!
-//! **One key lives on one server** of the list, chosen by rendezvous hashing, and on no other one while that is down.
-//! A name in the list must lead to one server, which may have several addresses: the addresses are compared, and the
-//! store is refused where they lead to different servers (`fitness.rs`).
-//! Clients that are to exclude each other must be given the same list. Changing it moves keys to servers with other
-//! eras; do it when no lock is held.
+//! **One key lives on one server** of the list, chosen by rendezvous hashing, and on no other one while that is down. A
+//! name in the list must lead to one server, which may have several addresses. The addresses are compared, and the
+//! store is refused if they lead to different servers (`fitness.rs`). Clients that are to exclude each other must be
+//! given the same list. Changing it moves keys to servers with other eras; do it when no lock is held.
 
 mod connection;
 mod dial;
@@ -54,8 +53,8 @@ const DEFAULT_PORT: u16 = 11211;
 /// How long to wait for a connection: a server on the same continent takes a tenth of it even when one packet is lost.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long to wait for an answer. memcached answers in well under a millisecond; a second is two retransmissions of a
-/// lost packet, and short against the 30 s that a lock is usually leased for.
+/// How long to wait for an answer. memcached answers in well under a millisecond. A second is two retransmissions of a
+/// lost packet, and short against the 30 s of a usual lease.
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many keys are asked for in one request, so that a request stays far below what a socket buffers.
@@ -68,7 +67,7 @@ const KEYS_PER_REQUEST: usize = 100;
 /// as a connection may take; an answer that comes later serves the next call. On a server that was started a moment
 /// ago, the first call takes a second: see `epoch.rs`.
 ///
-/// A name must lead to one server. Where two are found under it, calls are answered with [`StoreError::Rejected`].
+/// A name must lead to one server. If there are two under it, calls are answered with [`StoreError::Rejected`].
 ///
 /// # Example
 ///
@@ -94,7 +93,7 @@ impl Memcached {
     /// Takes a list `host:port[,host:port…]`; the port is 11211 unless given, and an IPv6 address stands in brackets.
     /// The parameters `connect-timeout` and `timeout` may follow, as in `host?connect-timeout=2s&timeout=500ms`: see
     /// [`with_connect_timeout`](Self::with_connect_timeout) and
-    /// [`with_operation_timeout`](Self::with_operation_timeout). Nothing is sent yet.
+    /// [`with_operation_timeout`](Self::with_operation_timeout). Nothing is sent.
     ///
     /// # Errors
     ///
@@ -132,8 +131,8 @@ impl Memcached {
         self
     }
 
-    /// Sets for how long at most a thread stays awake for an answer, rather than sleep at once, on connections where
-    /// that was measured to be faster by a quarter: 50 µs unless set, and zero for never.
+    /// Sets for how long at most a thread stays awake for an answer, rather than sleep at once: 50 µs unless set, and
+    /// zero for never. It does so on connections where that was measured to be faster by a quarter.
     #[must_use]
     pub fn with_spin_limit(mut self, limit: Duration) -> Memcached {
         for server in &mut self.servers {
@@ -156,7 +155,7 @@ impl Memcached {
         self
     }
 
-    /// The server that keeps a key, as `host:port`.
+    /// Returns the server that keeps a key, as `host:port`.
     ///
     /// # Errors
     ///

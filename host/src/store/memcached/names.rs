@@ -1,9 +1,9 @@
 //! From a server's name to its addresses.
 //!
 //! The system takes its time to look a name up, as many seconds as it is set to, and cannot be told to stop. So a
-//! look-up has a thread of its own, one at a time for each name, and whoever needs an address waits for it as long as
-//! a connection may take, and no longer. An answer that comes later is kept for the next who asks. Where the name has
-//! led somewhere before, those addresses serve while a look-up is under way, and while no name server answers.
+//! look-up has a thread of its own, one at a time for each name. A caller that needs an address waits as long as a
+//! connection may take, and no longer. A later answer is kept for the next caller. If the name has led somewhere
+//! before, those addresses serve while a look-up is under way, and while no name server answers.
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -74,7 +74,7 @@ impl Names {
         self.resolve = resolve;
     }
 
-    /// Where the name leads, sorted. `patience` is how long to wait at most.
+    /// Returns where the name leads, sorted. `patience` is how long to wait at most.
     pub(super) fn addresses(&self, patience: Duration) -> Result<Vec<SocketAddr>, Failure> {
         if let Some(literal) = self.literal {
             return Ok(vec![literal]);
@@ -167,8 +167,8 @@ fn lock(shared: &(Mutex<State>, Condvar)) -> MutexGuard<'_, State> {
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whether a name could not be looked up, rather than that there is none such. The standard library keeps the codes of
-/// `getaddrinfo` (EAI_AGAIN, EAI_FAIL) to itself; these are the words of glibc and of musl for them.
+/// Returns true if a name could not be looked up, rather than that there is none such. The standard library keeps the
+/// codes of `getaddrinfo` (EAI_AGAIN, EAI_FAIL) to itself; these are the words of glibc and of musl for them.
 fn is_temporary(error: &io::Error) -> bool {
     let text = error.to_string();
     error.raw_os_error().is_some()
@@ -186,7 +186,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
     const SHORT: Duration = Duration::from_millis(20);
 
-    /// A name whose look-ups each wait for an answer from the test.
+    /// Returns a name whose look-ups each wait for an answer from the test.
     fn asked() -> (Names, mpsc::Sender<io::Result<Vec<SocketAddr>>>) {
         let (sender, answers) = mpsc::channel();
         let answers = Mutex::new(answers);

@@ -21,12 +21,12 @@ pub(super) struct MetaReply {
 }
 
 impl MetaReply {
-    /// The number that follows a return flag of [`FLAGS`]: `c7` gives 7 for `c`. `t-1` (no expiry) gives none.
+    /// Returns the number that follows a return flag of [`FLAGS`]: `c7` gives 7 for `c`. `t-1` (no expiry) gives none.
     pub(super) fn number(&self, flag: u8) -> Option<u64> {
         self.numbers[place(flag)?]
     }
 
-    /// Reads the line of a reply, and how long its value is, which is yet to come.
+    /// Reads the line of a reply, and the length of the value that follows it.
     pub(super) fn read(line: &[u8]) -> Result<(MetaReply, Option<usize>), Failure> {
         let (word, mut rest) = next_word(line);
         let code = ReturnCode::from_wire(word).map_err(|_| foreign(line))?;
@@ -46,7 +46,7 @@ impl MetaReply {
     }
 }
 
-/// A line's first word, which is empty at its end, and what stands behind it.
+/// Returns a line's first word, which is empty at its end, and what stands behind it.
 fn next_word(line: &[u8]) -> (&[u8], &[u8]) {
     let line = &line[line.iter().take_while(|byte| **byte == b' ').count()..];
     line.split_at(line.iter().position(|byte| *byte == b' ').unwrap_or(line.len()))
@@ -64,7 +64,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() { None } else { digits.iter().try_fold(0, shift) }
 }
 
-/// The length in `VA <length> …`.
+/// Returns the length in `VA <length> …`.
 fn value_length(word: &[u8], line: &[u8]) -> Result<usize, Failure> {
     match number(word).and_then(|length| usize::try_from(length).ok()).ok_or_else(|| foreign(line))? {
         length if length <= MAX_VALUE => Ok(length),

@@ -32,7 +32,7 @@ impl<'r> Command<'r> {
         self.word(itoa::Buffer::new().format(number))
     }
 
-    /// A flag with its number, as `C42`.
+    /// Returns a flag with its number, as `C42`.
     fn flag(self, flag: u8, number: u64) -> Self {
         self.0.extend_from_slice(&[b' ', flag]);
         self.0.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
@@ -44,7 +44,7 @@ impl<'r> Command<'r> {
     }
 }
 
-/// A write of `value`, to be kept until `expiry`. Its client flags are `mark`.
+/// Adds a write of `value`, to be kept until `expiry`. Its client flags are `mark`.
 pub(super) fn push_write(request: &mut Vec<u8>, write: Write, key: &str, mark: u32, expiry: u64, value: &[u8]) {
     let name = match write {
         Write::Add => "add",

@@ -57,7 +57,7 @@ impl Server {
         Server { names: Names::new(address), timeouts, shared: PerProcess::new(Arc::default()) }
     }
 
-    /// The era, as far as its age counts for this client.
+    /// Returns the era, as far as its age counts for this client.
     pub(super) fn era(&self) -> Result<EraInfo, StoreError> {
         let info = self.read(Link::era)?;
         Ok(self.state().known.map_or(info, |known| known.lossless(info)))
@@ -94,7 +94,7 @@ impl Server {
         self.connect(Ok).map(|(connection, ..)| connection)
     }
 
-    /// A connection of an earlier call that is good still.
+    /// Returns a connection of an earlier call that is good still.
     fn pooled(&self) -> Result<Option<Link>, StoreError> {
         loop {
             // The pool is not locked while we look.
@@ -167,7 +167,7 @@ impl Server {
         lock(self.shared())
     }
 
-    /// What a failure means where nothing was to be changed.
+    /// Returns what a failure means where nothing was to be changed.
     pub(super) fn on_read(&self, failure: Failure) -> StoreError {
         match failure {
             Failure::NotSent(why) | Failure::NoAnswer(why) => {
@@ -178,7 +178,7 @@ impl Server {
         }
     }
 
-    /// What a failure means where a write was to be executed.
+    /// Returns what a failure means where a write was to be executed.
     fn on_write(&self, failure: Failure) -> StoreError {
         match failure {
             Failure::NotSent(why) => StoreError::Unavailable(format!("memcached {self}: {why}")),

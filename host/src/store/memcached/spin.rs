@@ -1,8 +1,8 @@
 //! Staying awake for a reply that is about to come.
 //!
-//! A thread that sleeps until its reply is there leaves a core with nothing to do, and to wake both again takes longer
-//! than a memcached on the same machine takes to answer: 25 µs of 50 on a virtual machine of two cores. Who spins in
-//! the meantime is answered in half the time, and has used little more processor time than falling asleep and waking
+//! A thread that sleeps until its reply is there leaves a core with nothing to do. To wake both again takes longer than
+//! a memcached on the same machine takes to answer: 25 µs of 50 on a virtual machine of two cores. A thread that spins
+//! in the meantime is answered in half the time, and has used little more processor time than falling asleep and waking
 //! would have. But where the server is far away it would be waste, and where somebody else needs the core, harm. So
 //! each connection measures both now and then, and spins only while that saves enough of the time for what it spends:
 //! adaptive spinning, as mutexes do it.
@@ -28,7 +28,7 @@ const SLEEP: u32 = 2048;
 /// The same where it found for spinning: its other half, asleep, costs more, and that replies come later is seen anyway.
 const SPIN: u32 = 8192;
 
-/// A read that takes longer has slept: its reply had not come yet.
+/// A read that takes longer has slept: its reply had not come.
 const AT_ONCE: Duration = Duration::from_micros(3);
 
 /// What a guess that was too short grows by, besides its eighth: so that it leaves zero, too.
@@ -47,7 +47,7 @@ pub(super) struct Spinner {
 
 #[derive(Debug)]
 enum Course {
-    /// Nothing is measured, for so many exchanges more.
+    /// Nothing is measured, for this many more exchanges.
     Sleep {
         left: u32,
     },
@@ -68,7 +68,8 @@ impl Spinner {
         Spinner { limit, course, guess: Duration::ZERO, trial: Vec::new() }
     }
 
-    /// How long to spin for the reply to a request that has just been sent; none where it need not be measured, either.
+    /// Returns how long to spin for the reply to a request that has just been sent; none where it need not be measured,
+    /// either.
     pub(super) fn plan(&mut self) -> Option<Duration> {
         match &mut self.course {
             Course::Sleep { left: 0 } => self.course = Course::TrySleeping,
@@ -119,13 +120,13 @@ impl Spinner {
         Course::Sleep { left: SLEEP }
     }
 
-    /// Whether more is spent than could be saved.
+    /// Returns true if more is spent than could be saved.
     fn is_too_long(&self, slept: Duration) -> bool {
         self.guess > self.limit.min(slept / 2)
     }
 
-    /// Makes the guess a little shorter where the reply was there by then, and much longer where it was not: to fall
-    /// asleep after all costs more than to stay awake some more.
+    /// Makes the guess a little shorter if the reply was there by then, and much longer if it was not. To fall asleep
+    /// after all costs more than to stay awake some more.
     fn adjust(&mut self, read: Duration) {
         self.guess = if read <= AT_ONCE { self.guess - self.guess / 64 } else { self.guess + self.guess / 8 + STEP };
     }
@@ -151,7 +152,7 @@ mod tests {
     struct World {
         /// How long the server takes from the request on.
         answer: Duration,
-        /// How long it takes to wake who sleeps.
+        /// How long it takes to wake a sleeper.
         wake: Duration,
         /// Whether the server gets on while its client spins.
         apart: bool,

@@ -17,8 +17,8 @@ impl Stats {
         self.text(name)?.parse().ok()
     }
 
-    /// How often contents were lost since the server's start, other than by expiry or by being asked to. A counter
-    /// that a version does not have counts as zero: it does not do what is counted there either.
+    /// Returns how often contents were lost since the server's start, other than by expiry or by being asked to. A
+    /// counter that a version does not have counts as zero: it does not do what is counted there either.
     pub(super) fn losses(&self) -> u64 {
         LOSSES.iter().filter_map(|name| self.number(name)).fold(0, u64::saturating_add)
     }
@@ -46,13 +46,13 @@ impl ServerClock {
         (uptime <= now && now < u64::from(u32::MAX) * 2).then_some(ServerClock { now, uptime })
     }
 
-    /// Unix seconds at which the server started: constant as long as the server runs.
+    /// Returns the Unix seconds at which the server started: constant as long as the server runs.
     pub(super) fn started(self) -> u64 {
         self.now - self.uptime
     }
 }
 
-/// A length of time as a person says it.
+/// Returns a length of time as a person says it.
 pub(super) fn ago(length: Duration) -> impl fmt::Display {
     humantime::format_duration(Duration::from_secs(length.as_secs()))
 }

@@ -75,7 +75,7 @@ pub enum Answer {
     Found,
     /// `get` found none.
     Nothing,
-    /// `get_many` found so many.
+    /// `get_many` found this many.
     FoundMany(usize),
     /// `add` or `replace` wrote.
     Written,

@@ -45,7 +45,7 @@ impl Request {
         }
     }
 
-    /// The line for the log.
+    /// Returns the line for the log.
     pub(super) fn call(&self, answer: Answer, fault: Option<Fault>) -> Call {
         let key = match self {
             Request::Get(key) | Request::Delete(key, _) | Request::Era(key) => key.clone(),
@@ -234,7 +234,7 @@ impl Contents {
     }
 }
 
-/// The time from which the entry is absent.
+/// Returns the time from which the entry is absent.
 fn ends(ttl: Ttl, now: Duration) -> Option<Duration> {
     match ttl {
         Ttl::After(ttl) => Some(now.saturating_add(ttl)),

@@ -50,7 +50,7 @@ struct State {
 }
 
 impl Memory {
-    /// An empty store that tells the time by `clock`.
+    /// Returns an empty store that tells the time by `clock`.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         let state = State {
             contents: Contents::new(),
@@ -72,7 +72,7 @@ impl Memory {
         self.lock().script.push_back((Some(op), fault));
     }
 
-    /// The number of scripted faults that have not happened yet: zero at the end of a test that meant them all.
+    /// Returns the number of scripted faults that have not happened yet: zero at the end of a test that meant them all.
     pub fn scripted(&self) -> usize {
         self.lock().script.len()
     }
@@ -129,7 +129,7 @@ impl Memory {
         self.lock().contents.entry(key, now)
     }
 
-    /// Every call since the store was made or [`take_calls`](Self::take_calls), the oldest first.
+    /// Returns every call since the store was made or [`take_calls`](Self::take_calls), the oldest first.
     pub fn calls(&self) -> Vec<Call> {
         self.lock().calls.clone()
     }

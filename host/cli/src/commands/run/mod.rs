@@ -34,7 +34,7 @@ mod retry;
 /// down or loses everything. It does not run if the lock is busy, nor go on if another holder got the lock. Without the
 /// lock there is no KVLOCK_TOKEN.
 ///
-/// With --retry-on, the command may run into a conflict with somebody who takes no lock, and says so by its exit code.
+/// With --retry-on, the command may run into a conflict with a writer that takes no lock, and says so by its exit code.
 /// The lock then stays reserved for it and kvlock runs it again. KVLOCK_TRY is the number of the try.
 #[derive(clap::Args)]
 pub(crate) struct Run {
