@@ -66,10 +66,96 @@ pub enum SessionError {
     Component(ComponentError),
 }
 
-/// Why there is no grant.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum AcquireError {
+/// Defines the error of a call about a key or a name: its own cases with their kinds, and those that all calls have.
+macro_rules! call_error {
+    (
+        $(#[$meta:meta])*
+        $name:ident about $about:ident, $whose:literal;
+        retry once lost: $lost:expr;
+        $(#[$store:meta])+
+        Store { $error:ident },
+        $($(#[$of_case:meta])* $case:ident $fields:tt => $kind:expr,)+
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$of_case])* $case $fields,)+
+            /// An argument is not legal; nothing was sent.
+            #[error("{}{reason}", about(.$about))]
+            Invalid {
+                #[doc = $whose]
+                $about: String,
+                /// The argument that is not legal, and what is.
+                reason: String,
+            },
+            $(#[$store])+
+            Store {
+                #[doc = $whose]
+                $about: String,
+                /// The error of the store.
+                #[source]
+                $error: StoreError,
+            },
+            /// The component failed.
+            #[error("{}{error}", about(.$about))]
+            Component {
+                #[doc = $whose]
+                $about: String,
+                /// How it failed.
+                error: ComponentError,
+            },
+        }
+
+        impl $name {
+            #[doc = concat!("Returns what it is about. ", $whose)]
+            pub fn about(&self) -> &str {
+                match self {
+                    $(Self::$case { $about, .. })|+
+                    | Self::Invalid { $about, .. }
+                    | Self::Store { $about, .. }
+                    | Self::Component { $about, .. } => $about,
+                }
+            }
+
+            /// Returns what kind of error it is.
+            pub fn kind(&self) -> ErrorKind {
+                match self {
+                    $(Self::$case { .. } => $kind,)+
+                    Self::Invalid { .. } => ErrorKind::Invalid,
+                    Self::Store { $error, .. } => $error.kind(),
+                    Self::Component { error, .. } => error.kind(),
+                }
+            }
+
+            /// Returns if and when the same call may succeed.
+            pub fn retry(&self) -> Retry {
+                match self.kind() {
+                    ErrorKind::Lost => $lost,
+                    kind => kind.retry(),
+                }
+            }
+        }
+
+        impl CallError for $name {
+            fn component(about: &str, error: ComponentError) -> Self {
+                Self::Component { $about: about.to_string(), error }
+            }
+
+            fn invalid(about: &str, reason: impl Into<String>) -> Self {
+                Self::Invalid { $about: about.to_string(), reason: reason.into() }
+            }
+        }
+    };
+}
+
+call_error! {
+    /// Why there is no grant.
+    AcquireError about key, "The key, or the semaphore's name.";
+    retry once lost: Retry::AtOnce;
+    /// The store failed.
+    #[error("`{}`: {}", shown(.key), error.headline())]
+    Store { error },
     /// Not free in the time allowed.
     #[error("`{}` is busy: {waiting_for}; waited {}", shown(.key), seconds(*.waited))]
     Busy {
@@ -79,13 +165,13 @@ pub enum AcquireError {
         waited: Duration,
         /// The obstacle at the last try.
         waiting_for: WaitingFor,
-    },
+    } => ErrorKind::Busy,
     /// The session holds the lock already, and did not ask for a re-entrant one.
     #[error("`{}` is held by this session already: release it first, or lock it re-entrantly", shown(.key))]
     AlreadyHeld {
         /// The key.
         key: String,
-    },
+    } => ErrorKind::AlreadyHeld,
     /// It would have to be waited for while the session keeps another key reserved for a conflict retry.
     #[error(
         "`{}` is not free, and nobody waits while `{}` is reserved: take that up or give it up first",
@@ -97,7 +183,7 @@ pub enum AcquireError {
         key: String,
         /// The key that is reserved.
         other: String,
-    },
+    } => ErrorKind::Busy,
     /// The session held the lock, acquired it once more, and found it lost.
     #[error("`{}` was lost{}: stop what it guards", shown(.key), now_held(.holder))]
     Lost {
@@ -105,7 +191,7 @@ pub enum AcquireError {
         key: String,
         /// The present holder, if it is known.
         holder: Option<Box<Holder>>,
-    },
+    } => ErrorKind::Lost,
     /// The key has a value that is not a kvlock record. It was left as it is.
     #[error(
         "`{}` has a value in the store that is not a kvlock record, {excerpt}: remove it with the store's own tools, \
@@ -117,44 +203,22 @@ pub enum AcquireError {
         key: String,
         /// The value's beginning.
         excerpt: String,
-    },
+    } => ErrorKind::Corrupt,
     /// There is no semaphore of this name, or it is being destroyed.
-    #[error("there is no semaphore `{}`: make it first", shown(.name))]
+    #[error("there is no semaphore `{}`: make it first", shown(.key))]
     UnknownSemaphore {
-        /// The name.
-        name: String,
-    },
-    /// An argument is not legal; nothing was sent.
-    #[error("{}{reason}", about(.key))]
-    Invalid {
-        /// The key.
+        /// The semaphore's name.
         key: String,
-        /// The argument that is not legal, and what is.
-        reason: String,
-    },
-    /// The store failed.
-    #[error("`{}`: {}", shown(.key), error.headline())]
-    Store {
-        /// The key.
-        key: String,
-        /// The error of the store.
-        #[source]
-        error: StoreError,
-    },
-    /// The component failed.
-    #[error("{}{error}", about(.key))]
-    Component {
-        /// The key.
-        key: String,
-        /// How it failed.
-        error: ComponentError,
-    },
+    } => ErrorKind::UnknownSemaphore,
 }
 
-/// Why a grant could not be renewed, released or written out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum GrantError {
+call_error! {
+    /// Why a grant could not be renewed, released or written out.
+    GrantError about key, "The key, or the semaphore's name.";
+    retry once lost: Retry::Never;
+    /// The store failed; the grant stands until its validity ends.
+    #[error("`{}` ends with its lease unless renewed or released: {}", shown(.key), error.headline())]
+    Store { error },
     /// The lock is not ours any more.
     #[error("`{}` was lost{}: what it guarded may have been changed by others", shown(.key), now_held(.holder))]
     Lost {
@@ -162,44 +226,22 @@ pub enum GrantError {
         key: String,
         /// The present holder, if it is known.
         holder: Option<Box<Holder>>,
-    },
+    } => ErrorKind::Lost,
     /// It was released before.
     #[error("`{}` was released already", shown(.key))]
     AlreadyReleased {
         /// The key.
         key: String,
-    },
-    /// An argument is not legal; nothing was sent.
-    #[error("{}{reason}", about(.key))]
-    Invalid {
-        /// The key.
-        key: String,
-        /// The argument that is not legal, and what is.
-        reason: String,
-    },
-    /// The store failed; the grant stands until its validity ends.
-    #[error("`{}` ends with its lease unless renewed or released: {}", shown(.key), error.headline())]
-    Store {
-        /// The key.
-        key: String,
-        /// The error of the store.
-        #[source]
-        error: StoreError,
-    },
-    /// The component failed.
-    #[error("{}{error}", about(.key))]
-    Component {
-        /// The key.
-        key: String,
-        /// How it failed.
-        error: ComponentError,
-    },
+    } => ErrorKind::NotHolder,
 }
 
-/// Why a key could not be looked at or broken.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum StatusError {
+call_error! {
+    /// Why a key could not be looked at or broken.
+    StatusError about key, "The key, or the semaphore's name; empty if the call was about several.";
+    retry once lost: Retry::Never;
+    /// The store failed.
+    #[error("{}{}", about(.key), error.headline())]
+    Store { error },
     /// The value is not a kvlock record, and was left as it is.
     #[error(
         "`{}` has a value in the store that is not a kvlock record, {excerpt}: remove it with the store's own tools",
@@ -210,45 +252,25 @@ pub enum StatusError {
         key: String,
         /// The value's beginning.
         excerpt: String,
-    },
-    /// A key is not legal; nothing was sent.
-    #[error("{}{reason}", about(.key))]
-    Invalid {
-        /// The key; empty if the call was about several.
-        key: String,
-        /// The argument that is not legal, and what is.
-        reason: String,
-    },
-    /// The store failed.
-    #[error("{}{}", about(.key), error.headline())]
-    Store {
-        /// The key; empty if the call was about several.
-        key: String,
-        /// The error of the store.
-        #[source]
-        error: StoreError,
-    },
-    /// The component failed.
-    #[error("{}{error}", about(.key))]
-    Component {
-        /// The key; empty if the call was about several.
-        key: String,
-        /// How it failed.
-        error: ComponentError,
-    },
+    } => ErrorKind::Corrupt,
 }
 
-/// Why a semaphore was not made, resized or destroyed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ResizeError {
+call_error! {
+    /// Why a semaphore was not made, resized or destroyed.
+    ResizeError about name, "The semaphore's name.";
+    retry once lost: Retry::Never;
+    /// The store failed. After an unknown outcome the size may be the new one; asking again is safe.
+    #[error("semaphore `{}`: {}", shown(.name), error.headline())]
+    Store { error },
     /// The wait is over, and more permits than the new size are still held. The new size stands: nobody gets in until
     /// they are back.
     #[error("{status}: wait for those by asking again, or make it another size to take this one back")]
     StillHeld {
+        /// The semaphore.
+        name: String,
         /// How the semaphore stands.
         status: SemaphoreStatus,
-    },
+    } => ErrorKind::Busy,
     /// Somebody else made it another size, or destroyed it, while this one waited.
     #[error("{}", superseded(.name, *.size))]
     Superseded {
@@ -256,13 +278,13 @@ pub enum ResizeError {
         name: String,
         /// Its present size; 0 if it was or is being destroyed.
         size: u32,
-    },
+    } => ErrorKind::Superseded,
     /// There is no semaphore of this name to destroy.
     #[error("there is no semaphore `{}`: nothing to destroy", shown(.name))]
     Unknown {
         /// The semaphore.
         name: String,
-    },
+    } => ErrorKind::UnknownSemaphore,
     /// What the store has in the semaphore's place is not ours. It was left as it is.
     #[error(
         "what the store has in the place of the semaphore `{}`, of one of its permits or of the list of semaphores is \
@@ -274,32 +296,7 @@ pub enum ResizeError {
         name: String,
         /// The value's beginning.
         excerpt: String,
-    },
-    /// An argument is not legal; nothing was sent.
-    #[error("{}{reason}", about(.name))]
-    Invalid {
-        /// The semaphore.
-        name: String,
-        /// The argument that is not legal, and what is.
-        reason: String,
-    },
-    /// The store failed. After an unknown outcome the size may be the new one; asking again is safe.
-    #[error("semaphore `{}`: {}", shown(.name), error.headline())]
-    Store {
-        /// The semaphore.
-        name: String,
-        /// The error of the store.
-        #[source]
-        error: StoreError,
-    },
-    /// The component failed.
-    #[error("{}{error}", about(.name))]
-    Component {
-        /// The semaphore.
-        name: String,
-        /// How it failed.
-        error: ComponentError,
-    },
+    } => ErrorKind::Corrupt,
 }
 
 /// Why [`Lock::with_lock`](crate::Lock::with_lock) did not simply give the value.
@@ -334,52 +331,6 @@ kinds!(SessionError {
     SessionError::Invalid(_) => ErrorKind::Invalid,
     SessionError::Component(error) => error.kind(),
 });
-
-kinds!(AcquireError {
-    AcquireError::Busy { .. } | AcquireError::ReservesAnother { .. } => ErrorKind::Busy,
-    AcquireError::AlreadyHeld { .. } => ErrorKind::AlreadyHeld,
-    AcquireError::Lost { .. } => ErrorKind::Lost,
-    AcquireError::Corrupt { .. } => ErrorKind::Corrupt,
-    AcquireError::UnknownSemaphore { .. } => ErrorKind::UnknownSemaphore,
-    AcquireError::Invalid { .. } => ErrorKind::Invalid,
-    AcquireError::Store { error, .. } => error.kind(),
-    AcquireError::Component { error, .. } => error.kind(),
-});
-
-kinds!(StatusError {
-    StatusError::Corrupt { .. } => ErrorKind::Corrupt,
-    StatusError::Invalid { .. } => ErrorKind::Invalid,
-    StatusError::Store { error, .. } => error.kind(),
-    StatusError::Component { error, .. } => error.kind(),
-});
-
-kinds!(ResizeError {
-    ResizeError::StillHeld { .. } => ErrorKind::Busy,
-    ResizeError::Superseded { .. } => ErrorKind::Superseded,
-    ResizeError::Unknown { .. } => ErrorKind::UnknownSemaphore,
-    ResizeError::Corrupt { .. } => ErrorKind::Corrupt,
-    ResizeError::Invalid { .. } => ErrorKind::Invalid,
-    ResizeError::Store { error, .. } => error.kind(),
-    ResizeError::Component { error, .. } => error.kind(),
-});
-
-impl GrantError {
-    /// Returns what kind of error it is.
-    pub fn kind(&self) -> ErrorKind {
-        match self {
-            GrantError::Lost { .. } => ErrorKind::Lost,
-            GrantError::AlreadyReleased { .. } => ErrorKind::NotHolder,
-            GrantError::Invalid { .. } => ErrorKind::Invalid,
-            GrantError::Store { error, .. } => error.kind(),
-            GrantError::Component { error, .. } => error.kind(),
-        }
-    }
-
-    /// Returns if and when the same call may succeed. A lost grant stays lost.
-    pub fn retry(&self) -> Retry {
-        if let GrantError::Lost { .. } = self { Retry::Never } else { self.kind().retry() }
-    }
-}
 
 impl<T> WithLockError<T> {
     /// Returns what kind of error it is.
@@ -447,63 +398,6 @@ impl CallError for SessionError {
     fn invalid(_: &str, reason: impl Into<String>) -> Self {
         SessionError::Invalid(reason.into())
     }
-}
-
-/// Implements [`CallError`] for errors that have what they are about in this field. It is the same field of all cases
-/// that are listed, each with the field if it has another name.
-macro_rules! call_errors {
-    ($($error:ident { $about:ident }, $what:literal: $($case:pat => $key:expr),+;)*) => {$(
-        impl CallError for $error {
-            fn component(about: &str, error: ComponentError) -> Self {
-                $error::Component { $about: about.to_string(), error }
-            }
-
-            fn invalid(about: &str, reason: impl Into<String>) -> Self {
-                $error::Invalid { $about: about.to_string(), reason: reason.into() }
-            }
-        }
-
-        impl $error {
-            #[doc = $what]
-            pub fn about(&self) -> &str {
-                match self {
-                    $($case => $key),+
-                }
-            }
-        }
-    )*};
-}
-
-call_errors! {
-    AcquireError { key }, "Returns the key that it is about, or the semaphore's name.":
-        AcquireError::UnknownSemaphore { name } => name,
-        AcquireError::Busy { key, .. }
-        | AcquireError::AlreadyHeld { key }
-        | AcquireError::ReservesAnother { key, .. }
-        | AcquireError::Lost { key, .. }
-        | AcquireError::Corrupt { key, .. }
-        | AcquireError::Invalid { key, .. }
-        | AcquireError::Store { key, .. }
-        | AcquireError::Component { key, .. } => key;
-    GrantError { key }, "Returns the key that it is about, or the semaphore's name.":
-        GrantError::Lost { key, .. }
-        | GrantError::AlreadyReleased { key }
-        | GrantError::Invalid { key, .. }
-        | GrantError::Store { key, .. }
-        | GrantError::Component { key, .. } => key;
-    StatusError { key }, "Returns the key that it is about; empty if the call was about several.":
-        StatusError::Corrupt { key, .. }
-        | StatusError::Invalid { key, .. }
-        | StatusError::Store { key, .. }
-        | StatusError::Component { key, .. } => key;
-    ResizeError { name }, "Returns the name of the semaphore.":
-        ResizeError::StillHeld { status } => &status.name,
-        ResizeError::Superseded { name, .. }
-        | ResizeError::Unknown { name }
-        | ResizeError::Corrupt { name, .. }
-        | ResizeError::Invalid { name, .. }
-        | ResizeError::Store { name, .. }
-        | ResizeError::Component { name, .. } => name;
 }
 
 impl AcquireError {

@@ -9,17 +9,52 @@ use kvlock_machine::{self as machine, nanos};
 use crate::bindings::exports::kvlock::lock::{mutex as wit, semaphore};
 use crate::bindings::kvlock::lock::{kv_store as kv, types};
 
-pub(crate) fn ttl_out(ttl: machine::Ttl) -> types::Ttl {
-    match ttl {
-        machine::Ttl::After(length) => types::Ttl::After(nanos(length)),
-        machine::Ttl::Forever => types::Ttl::Forever,
-    }
+/// Makes functions that convert an enum to the one with the same cases.
+macro_rules! same_cases {
+    ($($name:ident: $from:ty => $to:ty { $($case:ident $(($inner:ident => $converted:expr))?),+ $(,)? })*) => {$(
+        pub(crate) fn $name(value: $from) -> $to {
+            type Given = $from;
+            type Wanted = $to;
+            match value {
+                $(Given::$case $(($inner))? => Wanted::$case $(($converted))?,)+
+            }
+        }
+    )*};
 }
 
-pub(crate) fn ttl_in(ttl: types::Ttl) -> machine::Ttl {
-    match ttl {
-        types::Ttl::After(length) => machine::Ttl::After(Duration::from_nanos(length)),
-        types::Ttl::Forever => machine::Ttl::Forever,
+same_cases! {
+    ttl_out: machine::Ttl => types::Ttl { After(length => nanos(length)), Forever }
+    ttl_in: types::Ttl => machine::Ttl { After(length => Duration::from_nanos(length)), Forever }
+    write_outcome: kv::WriteOutcome => machine::WriteOutcome {
+        Written(version => version_in(version)),
+        Conflict(version => version.map(version_in)),
+        Absent,
+    }
+    delete_outcome: kv::DeleteOutcome => machine::DeleteOutcome {
+        Deleted,
+        Conflict(version => version.map(version_in)),
+        Absent,
+    }
+    store_error: types::StoreError => machine::StoreError {
+        Unavailable(text => text), UnknownOutcome(text => text), Rejected(text => text), Invalid(text => text)
+    }
+    store_error_out: machine::StoreError => types::StoreError {
+        Unavailable(text => text), UnknownOutcome(text => text), Rejected(text => text), Invalid(text => text)
+    }
+    broken: machine::Broken => wit::Broken { Free, Ended(ended => holder(ended)), Other(other => holder(other)) }
+    validity: machine::Validity => wit::Validity { Valid(left => nanos(left)), Unlimited, Unconfirmed, Lost }
+    released: machine::Released => wit::Released {
+        Freed,
+        Nested(depth => depth),
+        Kept(left => nanos(left)),
+        HandedOver(handed => handed_out(handed)),
+    }
+    key_state: machine::KeyState => wit::KeyState {
+        Free,
+        Held(held => holder(held)),
+        Reserved(reserved => holder(reserved)),
+        Kept(kept => holder(kept)),
+        Corrupt(excerpt => excerpt),
     }
 }
 
@@ -36,42 +71,8 @@ pub(crate) fn entry(entry: kv::Entry) -> machine::Entry {
     machine::Entry { value, version: version_in(version), time_left: time_left.map(ttl_in) }
 }
 
-pub(crate) fn write_outcome(outcome: kv::WriteOutcome) -> machine::WriteOutcome {
-    match outcome {
-        kv::WriteOutcome::Written(version) => machine::WriteOutcome::Written(version_in(version)),
-        kv::WriteOutcome::Conflict(version) => machine::WriteOutcome::Conflict(version.map(version_in)),
-        kv::WriteOutcome::Absent => machine::WriteOutcome::Absent,
-    }
-}
-
-pub(crate) fn delete_outcome(outcome: kv::DeleteOutcome) -> machine::DeleteOutcome {
-    match outcome {
-        kv::DeleteOutcome::Deleted => machine::DeleteOutcome::Deleted,
-        kv::DeleteOutcome::Conflict(version) => machine::DeleteOutcome::Conflict(version.map(version_in)),
-        kv::DeleteOutcome::Absent => machine::DeleteOutcome::Absent,
-    }
-}
-
 pub(crate) fn era(era: kv::EraInfo) -> machine::EraInfo {
     machine::EraInfo { id: era.id, lossless_for: Duration::from_nanos(era.lossless_for) }
-}
-
-pub(crate) fn store_error(error: types::StoreError) -> machine::StoreError {
-    match error {
-        types::StoreError::Unavailable(text) => machine::StoreError::Unavailable(text),
-        types::StoreError::UnknownOutcome(text) => machine::StoreError::UnknownOutcome(text),
-        types::StoreError::Rejected(text) => machine::StoreError::Rejected(text),
-        types::StoreError::Invalid(text) => machine::StoreError::Invalid(text),
-    }
-}
-
-pub(crate) fn store_error_out(error: machine::StoreError) -> types::StoreError {
-    match error {
-        machine::StoreError::Unavailable(text) => types::StoreError::Unavailable(text),
-        machine::StoreError::UnknownOutcome(text) => types::StoreError::UnknownOutcome(text),
-        machine::StoreError::Rejected(text) => types::StoreError::Rejected(text),
-        machine::StoreError::Invalid(text) => types::StoreError::Invalid(text),
-    }
 }
 
 pub(crate) fn session_options(options: wit::SessionOptions) -> Result<machine::SessionOptions, machine::Invalid> {
@@ -169,22 +170,7 @@ pub(crate) fn key_error(error: machine::KeyError) -> wit::KeyError {
 
 pub(crate) fn key_status(status: machine::KeyStatus) -> wit::KeyStatus {
     let machine::KeyStatus { state, quarantine, waiters } = status;
-    let state = match state {
-        machine::KeyState::Free => wit::KeyState::Free,
-        machine::KeyState::Held(held) => wit::KeyState::Held(holder(held)),
-        machine::KeyState::Reserved(reserved) => wit::KeyState::Reserved(holder(reserved)),
-        machine::KeyState::Kept(kept) => wit::KeyState::Kept(holder(kept)),
-        machine::KeyState::Corrupt(excerpt) => wit::KeyState::Corrupt(excerpt),
-    };
-    wit::KeyStatus { state, quarantine: quarantine.map(nanos), waiters }
-}
-
-pub(crate) fn broken(broken: machine::Broken) -> wit::Broken {
-    match broken {
-        machine::Broken::Free => wit::Broken::Free,
-        machine::Broken::Ended(ended) => wit::Broken::Ended(holder(ended)),
-        machine::Broken::Other(other) => wit::Broken::Other(holder(other)),
-    }
+    wit::KeyStatus { state: key_state(state), quarantine: quarantine.map(nanos), waiters }
 }
 
 pub(crate) fn semaphore_status(status: machine::SemaphoreStatus) -> semaphore::SemaphoreStatus {
@@ -201,24 +187,6 @@ pub(crate) fn resize_error(error: machine::ResizeError) -> semaphore::ResizeErro
         machine::ResizeError::Corrupt(excerpt) => semaphore::ResizeError::Corrupt(excerpt),
         machine::ResizeError::Store(error) => semaphore::ResizeError::Store(store_error_out(error)),
         machine::ResizeError::OutOfOrder => out_of_order(),
-    }
-}
-
-pub(crate) fn validity(validity: machine::Validity) -> wit::Validity {
-    match validity {
-        machine::Validity::Valid(left) => wit::Validity::Valid(nanos(left)),
-        machine::Validity::Unlimited => wit::Validity::Unlimited,
-        machine::Validity::Unconfirmed => wit::Validity::Unconfirmed,
-        machine::Validity::Lost => wit::Validity::Lost,
-    }
-}
-
-pub(crate) fn released(released: machine::Released) -> wit::Released {
-    match released {
-        machine::Released::Freed => wit::Released::Freed,
-        machine::Released::Nested(depth) => wit::Released::Nested(depth),
-        machine::Released::Kept(left) => wit::Released::Kept(nanos(left)),
-        machine::Released::HandedOver(handed) => wit::Released::HandedOver(handed_out(handed)),
     }
 }
 

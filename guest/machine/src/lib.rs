@@ -50,7 +50,7 @@
 //! - **A semaphore never has more holders than its size**: `as_many_permits_as_the_size_are_granted_and_no_more`,
 //!   `a_permit_added_while_the_semaphore_shrinks_is_not_granted`.
 //! - **Waiters get the lock in order, within a bound**, and those that crashed delay the others only briefly:
-//!   `tests/fairness.rs`, `tests/line.rs`, `those_who_crash_while_they_wait_do_not_hold_up_the_others`.
+//!   `tests/fairness.rs`, `tests/line.rs`, `waiters_that_crash_do_not_hold_up_the_others`.
 //! - **After a conflict the lock stays reserved for the next try, and no longer than it was to**:
 //!   `after_a_conflict_the_next_try_goes_first_while_others_wait`,
 //!   `a_reservation_nobody_takes_up_ends_when_it_was_to_although_the_store_keeps_it_longer`.

@@ -26,17 +26,68 @@ pub(super) fn wait_left(target: &Target, waited: Duration) -> Option<u64> {
     target.wait.map(|wait| nanos(wait.saturating_sub(waited)))
 }
 
-pub(super) fn ttl(ttl: types::Ttl) -> store::Ttl {
-    match ttl {
-        types::Ttl::After(length) => store::Ttl::After(Duration::from_nanos(length)),
-        types::Ttl::Forever => store::Ttl::Forever,
+/// Converts an enum to the one with the same cases, by a function or by `From`.
+macro_rules! same_cases {
+    (match $value:ident, $from:ty => $to:ty { $($case:ident $(($inner:ident => $converted:expr))?),+ $(,)? }) => {{
+        type Given = $from;
+        type Wanted = $to;
+        match $value {
+            $(Given::$case $(($inner))? => Wanted::$case $(($converted))?,)+
+        }
+    }};
+    ($($name:ident: $from:ty => $to:ty { $($cases:tt)* })*) => {$(
+        pub(super) fn $name(value: $from) -> $to {
+            same_cases!(match value, $from => $to { $($cases)* })
+        }
+    )*};
+    ($($from:ty => $to:ty { $($cases:tt)* })*) => {$(
+        impl From<$from> for $to {
+            fn from(value: $from) -> Self {
+                same_cases!(match value, $from => $to { $($cases)* })
+            }
+        }
+    )*};
+}
+
+same_cases! {
+    ttl: types::Ttl => store::Ttl { After(length => Duration::from_nanos(length)), Forever }
+    ttl_out: store::Ttl => types::Ttl { After(length => nanos(length)), Forever }
+    write_outcome: store::WriteOutcome => wit::WriteOutcome {
+        Written(version => version_out(version)),
+        Conflict(version => version.map(version_out)),
+        Absent,
+    }
+    delete_outcome: store::DeleteOutcome => wit::DeleteOutcome {
+        Deleted,
+        Conflict(version => version.map(version_out)),
+        Absent,
+    }
+    error: store::StoreError => types::StoreError {
+        Unavailable(text => text), UnknownOutcome(text => text), Rejected(text => text), Invalid(text => text)
+    }
+    error_in: types::StoreError => store::StoreError {
+        Unavailable(text => text), UnknownOutcome(text => text), Rejected(text => text), Invalid(text => text)
     }
 }
 
-pub(super) fn ttl_out(ttl: store::Ttl) -> types::Ttl {
-    match ttl {
-        store::Ttl::After(length) => types::Ttl::After(nanos(length)),
-        store::Ttl::Forever => types::Ttl::Forever,
+same_cases! {
+    mutex::KeyState => KeyState {
+        Free,
+        Held(holder => boxed(holder)),
+        Reserved(holder => boxed(holder)),
+        Kept(holder => boxed(holder)),
+        Corrupt(excerpt => excerpt),
+    }
+    mutex::Broken => Broken { Free, Ended(holder => boxed(holder)), Other(holder => boxed(holder)) }
+    mutex::Validity => Validity { Valid(left => Duration::from_nanos(left)), Unlimited, Unconfirmed, Lost }
+    mutex::Released => Release {
+        Freed,
+        Nested(depth => depth),
+        Kept(left => Duration::from_nanos(left)),
+        HandedOver(handed => HandedOver(handed)),
+    }
+    conflict_retry::NextTry => NextTry {
+        Finished, RetryAfter(pause => Duration::from_nanos(pause)), Exhausted, Outermost
     }
 }
 
@@ -53,42 +104,8 @@ pub(super) fn entry(entry: store::Entry) -> wit::Entry {
     wit::Entry { value, version: version_out(version), time_left: time_left.map(ttl_out) }
 }
 
-pub(super) fn write_outcome(outcome: store::WriteOutcome) -> wit::WriteOutcome {
-    match outcome {
-        store::WriteOutcome::Written(version) => wit::WriteOutcome::Written(version_out(version)),
-        store::WriteOutcome::Conflict(version) => wit::WriteOutcome::Conflict(version.map(version_out)),
-        store::WriteOutcome::Absent => wit::WriteOutcome::Absent,
-    }
-}
-
-pub(super) fn delete_outcome(outcome: store::DeleteOutcome) -> wit::DeleteOutcome {
-    match outcome {
-        store::DeleteOutcome::Deleted => wit::DeleteOutcome::Deleted,
-        store::DeleteOutcome::Conflict(version) => wit::DeleteOutcome::Conflict(version.map(version_out)),
-        store::DeleteOutcome::Absent => wit::DeleteOutcome::Absent,
-    }
-}
-
 pub(super) fn era(era: store::EraInfo) -> wit::EraInfo {
     wit::EraInfo { id: era.id, lossless_for: nanos(era.lossless_for) }
-}
-
-pub(super) fn error(error: store::StoreError) -> types::StoreError {
-    match error {
-        store::StoreError::Unavailable(text) => types::StoreError::Unavailable(text),
-        store::StoreError::UnknownOutcome(text) => types::StoreError::UnknownOutcome(text),
-        store::StoreError::Rejected(text) => types::StoreError::Rejected(text),
-        store::StoreError::Invalid(text) => types::StoreError::Invalid(text),
-    }
-}
-
-pub(super) fn error_in(error: types::StoreError) -> store::StoreError {
-    match error {
-        types::StoreError::Unavailable(text) => store::StoreError::Unavailable(text),
-        types::StoreError::UnknownOutcome(text) => store::StoreError::UnknownOutcome(text),
-        types::StoreError::Rejected(text) => store::StoreError::Rejected(text),
-        types::StoreError::Invalid(text) => store::StoreError::Invalid(text),
-    }
 }
 
 impl From<mutex::Holder> for Holder {
@@ -104,17 +121,17 @@ impl From<mutex::Holder> for Holder {
     }
 }
 
-fn boxed(holder: Option<mutex::Holder>) -> Option<Box<Holder>> {
-    holder.map(|holder| Box::new(holder.into()))
+fn boxed(holder: mutex::Holder) -> Box<Holder> {
+    Box::new(holder.into())
 }
 
 impl From<mutex::WaitingFor> for WaitingFor {
     fn from(waiting: mutex::WaitingFor) -> Self {
         match waiting {
             mutex::WaitingFor::Turn => WaitingFor::Turn,
-            mutex::WaitingFor::Holder(holder) => WaitingFor::Holder(Box::new(holder.into())),
+            mutex::WaitingFor::Holder(holder) => WaitingFor::Holder(boxed(holder)),
             mutex::WaitingFor::Exhausted(mutex::Exhausted { size, held, holder }) => {
-                WaitingFor::Exhausted { size, held, holder: boxed(holder) }
+                WaitingFor::Exhausted { size, held, holder: holder.map(boxed) }
             }
             mutex::WaitingFor::Quarantine(left) => WaitingFor::Quarantine(Duration::from_nanos(left)),
             mutex::WaitingFor::Outage(error) => WaitingFor::Outage(error_in(error)),
@@ -125,14 +142,7 @@ impl From<mutex::WaitingFor> for WaitingFor {
 impl From<mutex::KeyStatus> for KeyStatus {
     fn from(status: mutex::KeyStatus) -> Self {
         let mutex::KeyStatus { state, quarantine, waiters } = status;
-        let state = match state {
-            mutex::KeyState::Free => KeyState::Free,
-            mutex::KeyState::Held(holder) => KeyState::Held(Box::new(holder.into())),
-            mutex::KeyState::Reserved(holder) => KeyState::Reserved(Box::new(holder.into())),
-            mutex::KeyState::Kept(holder) => KeyState::Kept(Box::new(holder.into())),
-            mutex::KeyState::Corrupt(excerpt) => KeyState::Corrupt(excerpt),
-        };
-        KeyStatus { state, quarantine: quarantine.map(Duration::from_nanos), waiters }
+        KeyStatus { state: state.into(), quarantine: quarantine.map(Duration::from_nanos), waiters }
     }
 }
 
@@ -141,16 +151,6 @@ impl From<semaphore::SemaphoreStatus> for SemaphoreStatus {
         let semaphore::SemaphoreStatus { name, size, holders, quarantine } = status;
         let holders = holders.into_iter().map(Holder::from).collect();
         SemaphoreStatus { name, size, holders, quarantine: quarantine.map(Duration::from_nanos) }
-    }
-}
-
-impl From<mutex::Broken> for Broken {
-    fn from(broken: mutex::Broken) -> Self {
-        match broken {
-            mutex::Broken::Free => Broken::Free,
-            mutex::Broken::Ended(holder) => Broken::Ended(Box::new(holder.into())),
-            mutex::Broken::Other(holder) => Broken::Other(Box::new(holder.into())),
-        }
     }
 }
 
@@ -179,39 +179,6 @@ impl From<mutex::Tried> for Tried {
     }
 }
 
-impl From<mutex::Validity> for Validity {
-    fn from(validity: mutex::Validity) -> Self {
-        match validity {
-            mutex::Validity::Valid(left) => Validity::Valid(Duration::from_nanos(left)),
-            mutex::Validity::Unlimited => Validity::Unlimited,
-            mutex::Validity::Unconfirmed => Validity::Unconfirmed,
-            mutex::Validity::Lost => Validity::Lost,
-        }
-    }
-}
-
-impl From<mutex::Released> for Release {
-    fn from(released: mutex::Released) -> Self {
-        match released {
-            mutex::Released::Freed => Release::Freed,
-            mutex::Released::Nested(depth) => Release::Nested(depth),
-            mutex::Released::Kept(left) => Release::Kept(Duration::from_nanos(left)),
-            mutex::Released::HandedOver(handed) => Release::HandedOver(HandedOver(handed)),
-        }
-    }
-}
-
-impl From<conflict_retry::NextTry> for NextTry {
-    fn from(next: conflict_retry::NextTry) -> Self {
-        match next {
-            conflict_retry::NextTry::Finished => NextTry::Finished,
-            conflict_retry::NextTry::RetryAfter(pause) => NextTry::RetryAfter(Duration::from_nanos(pause)),
-            conflict_retry::NextTry::Exhausted => NextTry::Exhausted,
-            conflict_retry::NextTry::Outermost => NextTry::Outermost,
-        }
-    }
-}
-
 impl At<AcquireError> for mutex::AcquireError {
     fn at(self, key: &str) -> AcquireError {
         let key = key.to_string();
@@ -221,9 +188,9 @@ impl At<AcquireError> for mutex::AcquireError {
             }
             mutex::AcquireError::AlreadyHeld => AcquireError::AlreadyHeld { key },
             mutex::AcquireError::ReservesAnother(other) => AcquireError::ReservesAnother { key, other },
-            mutex::AcquireError::Lost(holder) => AcquireError::Lost { key, holder: boxed(holder) },
+            mutex::AcquireError::Lost(holder) => AcquireError::Lost { key, holder: holder.map(boxed) },
             mutex::AcquireError::Corrupt(excerpt) => AcquireError::Corrupt { key, excerpt },
-            mutex::AcquireError::Unknown => AcquireError::UnknownSemaphore { name: key },
+            mutex::AcquireError::Unknown => AcquireError::UnknownSemaphore { key },
             mutex::AcquireError::Invalid(reason) => AcquireError::Invalid { key, reason },
             mutex::AcquireError::Store(error) => AcquireError::Store { key, error: error_in(error) },
         }
@@ -234,7 +201,7 @@ impl At<GrantError> for mutex::GrantError {
     fn at(self, key: &str) -> GrantError {
         let key = key.to_string();
         match self {
-            mutex::GrantError::Lost(holder) => GrantError::Lost { key, holder: boxed(holder) },
+            mutex::GrantError::Lost(holder) => GrantError::Lost { key, holder: holder.map(boxed) },
             mutex::GrantError::AlreadyReleased => GrantError::AlreadyReleased { key },
             mutex::GrantError::Invalid(reason) => GrantError::Invalid { key, reason },
             mutex::GrantError::Store(error) => GrantError::Store { key, error: error_in(error) },
@@ -257,7 +224,7 @@ impl At<ResizeError> for semaphore::ResizeError {
     fn at(self, name: &str) -> ResizeError {
         let name = name.to_string();
         match self {
-            semaphore::ResizeError::StillHeld(status) => ResizeError::StillHeld { status: status.into() },
+            semaphore::ResizeError::StillHeld(status) => ResizeError::StillHeld { name, status: status.into() },
             semaphore::ResizeError::Superseded(size) => ResizeError::Superseded { name, size },
             semaphore::ResizeError::Unknown => ResizeError::Unknown { name },
             semaphore::ResizeError::Corrupt(excerpt) => ResizeError::Corrupt { name, excerpt },

@@ -334,7 +334,11 @@ impl RetrySteps {
     /// Reports the outcome of the present try, and reserves the lock or gives it back. Takes the [`Try`], or the grant that
     /// came with it. An error tells that the lock was lost while work ran that committed or failed, or that it could not
     /// be given back and ends with its lease.
-    pub fn report<T, E>(&mut self, grant: impl Into<Grant>, outcome: &WorkOutcome<T, E>) -> Result<NextTry, GrantError> {
+    pub fn report<T, E>(
+        &mut self,
+        grant: impl Into<Grant>,
+        outcome: &WorkOutcome<T, E>,
+    ) -> Result<NextTry, GrantError> {
         let outcome = match outcome {
             WorkOutcome::Committed(_) => Outcome::Committed,
             WorkOutcome::Conflict(_) => Outcome::Conflict(None),

@@ -69,13 +69,8 @@ impl Membership {
 
     /// Takes the member out; it may join again.
     pub(super) fn take(&mut self) -> Option<Box<Member>> {
-        if !self.is_possible() {
-            return None;
-        }
-        match core::mem::replace(self, Membership::Outside) {
-            Membership::Member(member) => Some(member),
-            Membership::Never | Membership::Outside => None,
-        }
+        let left = if self.is_possible() { Membership::Outside } else { Membership::Never };
+        if let Membership::Member(member) = core::mem::replace(self, left) { Some(member) } else { None }
     }
 }
 

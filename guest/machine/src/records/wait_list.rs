@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_text_for_people() {
+    fn a_wait_list_is_text_for_people() {
         let mut line = line(&[0x6c62_272e_07bb_0142, 2, 3]);
         line.turn = Some(Duration::from_micros(1250));
         line.serve(Ticket(2));
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_served_leaves_and_who_is_passed_over_too_often_is_taken_out() {
+    fn a_served_waiter_leaves_and_one_passed_over_too_often_is_taken_out() {
         let mut line = line(&[1, 2, 3, 4, 5, 6, 7]);
         line.serve(Ticket(2));
         assert_eq!(tickets(&line), [1, 3, 4, 5, 6, 7]);
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_who_were_passed_over_one_is_expected_yet() {
+    fn of_those_passed_over_one_is_still_expected() {
         let mut line = line(&[1, 2, 3, 4, 5, 6]);
         assert_eq!(line.before(Ticket(6)), Some(5));
         line.serve(Ticket(4));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_of_this_key_is_as_good_as_none() {
+    fn what_is_no_wait_list_of_this_key_is_as_good_as_none() {
         let other = line(&[1]).encode(&Key::new("other").unwrap());
         let long = alloc::string::String::from_utf8(line(&[7; MOST]).encode(&key())).unwrap();
         let long = long.replace("\nwaiting:", "\nwaiting: 0000000000000001");
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_line_takes_nobody() {
+    fn a_full_wait_list_takes_nobody() {
         let mut line = line(&[7; MOST]);
         assert!(!line.join(Ticket(8)));
         assert_eq!(line.len(), MOST);
@@ -265,7 +265,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_line_reads_back(turn in proptest::option::of(0u64..1 << 50), tickets in proptest::collection::vec(any::<u64>(), 2..MOST), served: u8) {
+        fn every_wait_list_reads_back(turn in proptest::option::of(0u64..1 << 50), tickets in proptest::collection::vec(any::<u64>(), 2..MOST), served: u8) {
             let mut line = line(&tickets);
             line.turn = turn.map(Duration::from_nanos);
             line.serve(Ticket(tickets[usize::from(served) % tickets.len()]));

@@ -266,19 +266,15 @@ impl AcquirePermit {
                 self.scarce = true;
                 self.search_again(cx)
             }
-            // The record that it could not withdraw will do when the quarantine is over.
-            Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) if in_doubt => {
-                self.in_doubt = Some(number);
+            Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) if in_doubt || !from_memory => {
+                // The record that it could not withdraw will do when the quarantine is over.
+                self.in_doubt = in_doubt.then_some(number);
                 self.waiting.waiting_for = WaitingFor::Quarantine(left);
                 self.pause(cx.now, left)
             }
-            // The semaphore may be gone; the search finds out at once.
-            Err(AcquireError::Busy { .. }) if from_memory => self.search_again(cx),
-            // It was taken, and free again a moment later: with its semaphore, perhaps.
-            Err(AcquireError::Busy { waiting_for: WaitingFor::Turn, .. }) => self.search_again(cx),
-            Err(AcquireError::Busy { waiting_for: WaitingFor::Quarantine(left), .. }) => {
-                self.waiting.waiting_for = WaitingFor::Quarantine(left);
-                self.pause(cx.now, left)
+            // The semaphore may be gone, or the number was free again a moment later: the search finds out at once.
+            Err(AcquireError::Busy { waiting_for, .. }) if from_memory || waiting_for == WaitingFor::Turn => {
+                self.search_again(cx)
             }
             Err(AcquireError::Busy { .. }) => self.pause(cx.now, Duration::ZERO),
             Err(AcquireError::Store(error)) => {

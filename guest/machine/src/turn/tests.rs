@@ -13,7 +13,7 @@ fn at(millis: u64) -> Time {
 }
 
 #[test]
-fn a_renewal_does_not_begin_the_turn_anew() {
+fn a_renewal_does_not_begin_the_turn_again() {
     let key = Key::new("report").unwrap();
     let recent = RecentWait { ticket: None, turn: Duration::from_secs(1), released: None, leave: None };
     let mut member = Member::new(&key, "n:line:report".into(), Nonce(7 << 64)).remembering(recent, at(0));
@@ -31,7 +31,7 @@ fn a_renewal_does_not_begin_the_turn_anew() {
 }
 
 #[test]
-fn whoever_measured_turns_relies_on_that_although_a_record_tells_them_and_the_line_does_not() {
+fn a_waiter_relies_on_turns_that_it_measured_although_a_record_tells_them_and_the_list_does_not() {
     let key = Key::new("report").unwrap();
     let turn = Duration::from_secs(1);
     let recent = RecentWait { ticket: None, turn, released: None, leave: None };
@@ -68,7 +68,7 @@ fn after_others_took_it(times: u64) -> AfterPause {
 }
 
 #[test]
-fn who_sees_others_take_the_lock_again_and_again_does_not_wait_for_a_line_that_stands_still() {
+fn a_waiter_that_sees_others_take_the_lock_again_and_again_does_not_wait_for_a_list_that_stands_still() {
     let enough = u64::from(PASSED_OVER) + 2;
     assert_eq!(after_others_took_it(enough - 1), AfterPause::Look);
     assert_eq!(after_others_took_it(enough), AfterPause::Try);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::component::bindings::exports::kvlock::lock::conflict_retry as wit;
 use crate::component::convert::{nanos, ttl_out, wait_left};
 use crate::component::guest::Guest;
-use crate::component::values::{Target, TryTerms, Outcome, WaitId};
+use crate::component::values::{Outcome, Target, TryTerms, WaitId};
 use crate::error::{AcquireError, GrantError};
 use crate::outcome::NextTry;
 

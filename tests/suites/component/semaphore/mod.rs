@@ -55,7 +55,7 @@ fn exhausted(semaphore: &Semaphore) -> (u32, u32, Holder) {
 #[track_caller]
 fn assert_unknown(semaphore: &Semaphore) {
     let error = refused(semaphore.permit().acquire());
-    assert!(matches!(&error, AcquireError::UnknownSemaphore { name } if name == semaphore.name()), "{error}");
+    assert!(matches!(&error, AcquireError::UnknownSemaphore { key } if key == semaphore.name()), "{error}");
 }
 
 /// Its size, and the owners of its permits by number.

@@ -320,7 +320,7 @@ fn a_thousand_permits_of_one_semaphore_cost_a_handful_of_calls_each() {
 }
 
 #[test]
-fn a_permit_that_was_written_out_and_released_elsewhere_is_free_to_whoever_wrote_it_out() {
+fn a_permit_that_was_written_out_and_released_elsewhere_is_free_to_its_writer() {
     let (_, [one, two]) = World::with(["one", "two"]);
     let pool = one.semaphore("pool");
     pool.make(1).run().unwrap();

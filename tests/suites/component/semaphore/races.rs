@@ -54,7 +54,7 @@ fn a_semaphore_that_shrinks_during_an_acquisition_has_no_more_holders_than_its_n
         // The shrinker saw the newcomer as held if there was any doubt.
         match other {
             Ok(before) => assert_eq!(before, Some(2)),
-            Err(ResizeError::StillHeld { status }) => assert_eq!((status.size, status.holders.len()), (1, 2)),
+            Err(ResizeError::StillHeld { status, .. }) => assert_eq!((status.size, status.holders.len()), (1, 2)),
             Err(error) => panic!("{error}"),
         }
     }
@@ -80,7 +80,7 @@ fn a_semaphore_that_is_destroyed_during_an_acquisition_grants_nothing() {
 }
 
 #[test]
-fn of_two_who_try_for_the_last_permit_one_gets_it() {
+fn of_two_that_try_for_the_last_permit_one_gets_it() {
     for calls in 0..=CALLS {
         let met = meet(calls, |pool| pool.permit().wait(Duration::ZERO).acquire().map(Grant::forget));
         let granted = usize::from(met.acquired.is_ok()) + usize::from(met.other.is_ok());

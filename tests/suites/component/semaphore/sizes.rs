@@ -162,7 +162,7 @@ fn a_shrinking_whose_time_is_up_tells_whom_it_waits_for_and_the_new_size_stands(
         let (outcome, passed) = world.timed(|| two.make(1).wait(wait).run());
         assert_eq!(passed, wait);
         let error = outcome.unwrap_err();
-        let ResizeError::StillHeld { status } = &error else { panic!("{error}") };
+        let ResizeError::StillHeld { status, .. } = &error else { panic!("{error}") };
         assert_eq!((status.size, owners(status)), (1, vec!["one"; 3]));
         for part in ["`pool` has 1 permit, 3 held: 0 held by one", "since", "until", "by asking again"] {
             assert!(error.to_string().contains(part), "{error}");
@@ -221,7 +221,7 @@ fn destroying_waits_for_all_permits_and_lets_nobody_in() {
     let two = pool(&world, "two");
     let mut held: Vec<Grant> = (0..2).map(|_| one.permit().lease(secs(3600)).acquire().unwrap()).collect();
     let error = two.destroy().wait(secs(3)).run().unwrap_err();
-    assert!(matches!(&error, ResizeError::StillHeld { status } if status.size == 0), "{error}");
+    assert!(matches!(&error, ResizeError::StillHeld { status, .. } if status.size == 0), "{error}");
     assert!(error.to_string().starts_with("`pool` is being destroyed, 2 held: "), "{error}");
     let mut destroying = two.destroy().begin().unwrap();
     pending_for(&world, &mut destroying, secs(60));

@@ -105,7 +105,7 @@ fn a_renewal_and_a_release_of_a_permit_are_right_when_the_reply_is_lost() {
 }
 
 #[test]
-fn who_waits_for_a_permit_rides_out_an_outage_and_who_does_not_is_told() {
+fn a_wait_for_a_permit_rides_out_an_outage_and_a_single_try_is_told() {
     let (world, one) = World::with_pool(1);
     let two = pool(&world, "two");
     let held = one.permit().lease(secs(3600)).acquire().unwrap();
@@ -131,7 +131,7 @@ fn who_waits_for_a_permit_rides_out_an_outage_and_who_does_not_is_told() {
 }
 
 #[test]
-fn who_shrinks_rides_out_an_outage_and_who_does_not_wait_is_told() {
+fn a_shrinking_rides_out_an_outage_and_one_without_a_wait_is_told() {
     let (world, one) = World::with_pool(2);
     let two = pool(&world, "two");
     let mut held: Vec<_> = (0..2).map(|_| one.permit().lease(secs(3600)).acquire().unwrap()).collect();

@@ -206,7 +206,7 @@ fn status(name: &str, global: &Global) -> Result<ExitCode> {
 
 /// Returns the error of a semaphore that nobody has made, or that the store has just lost.
 fn unknown(name: &str, quarantine: &str) -> Exit {
-    let error = AcquireError::UnknownSemaphore { name: name.to_string() };
+    let error = AcquireError::UnknownSemaphore { key: name.to_string() };
     Exit::usage(format!("{error}{quarantine}")).about(error)
 }
 
