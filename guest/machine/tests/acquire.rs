@@ -40,7 +40,7 @@ fn a_grant_is_valid_from_before_its_request_left_and_less_a_margin() {
 }
 
 #[test]
-fn a_wait_of_zero_tries_once_and_tells_who_has_it() {
+fn a_wait_of_zero_tries_once_and_names_the_holder() {
     let mut world = World::new();
     let (holder, other) = (world.acquainted("holder"), world.acquainted("other"));
     let grant = world.acquire(holder, "k", once(30)).unwrap();
@@ -153,7 +153,7 @@ fn what_a_plain_session_holds_it_is_told_at_once_and_nothing_is_sent() {
 }
 
 #[test]
-fn what_a_session_held_until_its_lease_ended_it_may_acquire_anew() {
+fn what_a_session_held_until_its_lease_ended_it_may_acquire_again() {
     let mut world = World::new();
     let owner = world.acquainted("a");
     let old = world.acquire(owner, "k", once(10)).unwrap();
@@ -226,7 +226,7 @@ fn an_outage_is_ridden_out_from_the_first_try_on() {
     let owner = world.owner("a");
     world.weather = Fault::Unavailable;
     let mut op = world.acquiring(owner, "k", waiting(30, secs(60)));
-    world.run_until(world.now + secs(20), &mut [&mut op]);
+    world.run_for(secs(20), &mut [&mut op]);
     assert!(matches!(op.machine.waiting_for(), WaitingFor::Outage(StoreError::Unavailable(_))));
     assert!(op.due().is_some());
     assert!(world.log.len() <= 201, "{} tries in 20 s are a storm", world.log.len());
@@ -235,7 +235,7 @@ fn an_outage_is_ridden_out_from_the_first_try_on() {
 }
 
 #[test]
-fn who_tries_once_is_told_of_an_outage_at_once() {
+fn a_single_try_is_told_of_an_outage_at_once() {
     let mut world = World::new();
     let (new, old) = (world.owner("new"), world.acquainted("old"));
     world.weather = Fault::Unavailable;
@@ -254,7 +254,7 @@ fn waiters_do_not_come_back_from_an_outage_in_step() {
     world.weather = Fault::Unavailable;
     let mut ops = [one, two].map(|owner| world.acquiring(owner, "k", waiting(30, secs(60))));
     let [first, second] = &mut ops;
-    world.run_until(world.now + secs(5), &mut [first, second]);
+    world.run_for(secs(5), &mut [first, second]);
     world.log.sort_by_key(|call| call.at);
     let together = world.log.windows(2).filter(|pair| pair[0].at == pair[1].at).count();
     assert!(together <= 1, "{together} times at the same moment");
@@ -334,8 +334,7 @@ fn of_two_acquisitions_of_one_session_the_second_learns_that_the_first_holds_the
     let held = world.acquire(blocker, "k", once(30)).unwrap();
     let mut first = world.acquiring(owner, "k", waiting(30, secs(60)));
     let mut second = world.acquiring(owner, "k", waiting(30, secs(60)));
-    let soon = world.now + secs(1);
-    world.run_until(soon, &mut [&mut first, &mut second]);
+    world.run_for(secs(1), &mut [&mut first, &mut second]);
     world.release(blocker, &held).unwrap();
     let outcomes = [world.finish(first), world.finish(second)];
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);

@@ -13,7 +13,6 @@
 
 mod support;
 
-use std::panic::{catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use kvlock_machine::{
@@ -21,7 +20,7 @@ use kvlock_machine::{
     WorkOutcome,
 };
 use support::store::Write;
-use support::{Drive, Fault, Op, Owner, World, lease, millis, secs, waiting};
+use support::{Drive, Fault, Op, Owner, Random, World, lease, millis, secs, seeds, waiting};
 
 const SEEDS: u64 = 2000;
 const MOVES: u32 = 200;
@@ -30,11 +29,7 @@ const TRIES: u32 = 4;
 #[test]
 fn no_schedule_breaks_what_a_conflict_retry_promises() {
     let (mut reserved, mut undisturbed) = (0, 0);
-    for seed in 0..SEEDS {
-        let (found, told) = catch_unwind(|| one(seed)).unwrap_or_else(|panic| {
-            eprintln!("seed {seed}");
-            resume_unwind(panic)
-        });
+    for (found, told) in seeds(SEEDS, one) {
         (reserved, undisturbed) = (reserved + found, undisturbed + told);
     }
     assert!(undisturbed > reserved, "and first tries, too: {undisturbed}");
@@ -50,16 +45,6 @@ fn one(seed: u64) -> (u64, u64) {
     }
     game.end();
     (game.reserved, game.undisturbed)
-}
-
-/// A linear congruential generator (Knuth's MMIX); its upper bits are random enough.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
 }
 
 struct Game {
@@ -107,7 +92,7 @@ impl Game {
     }
 
     fn play(&mut self) {
-        self.world.weather = self.weather();
+        self.world.weather = self.random.weather(secs(3));
         match self.random.below(500) {
             0 => {
                 self.world.servers.lose(0, self.world.now);
@@ -125,19 +110,6 @@ impl Game {
                 self.players[index] = Player::new(self.world.owner("same"));
             }
             _ => self.go_on(),
-        }
-    }
-
-    fn weather(&mut self) -> Fault {
-        let delay = millis(self.random.below(3000));
-        match self.random.below(100) {
-            0..=4 => Fault::Unavailable,
-            5..=8 => Fault::LostRequest,
-            9..=12 => Fault::LostReply,
-            13..=17 => Fault::Late(delay),
-            18..=20 => Fault::SlowRequest(delay),
-            21..=23 => Fault::SlowReply(delay),
-            _ => Fault::Fine,
         }
     }
 

@@ -237,7 +237,7 @@ fn while_a_release_is_under_way_the_grant_is_not_relied_on() {
     let grant = world.acquire(owner, "k", once(30)).unwrap();
     world.script([Fault::SlowReply(secs(9))]);
     let mut release = support::Op::new(&world, owner, kvlock_machine::Release::new(grant.clone()));
-    world.run_until(world.now + secs(1), &mut [&mut release]);
+    world.run_for(secs(1), &mut [&mut release]);
     assert!(world.acquire(other, "k", once(30)).is_ok());
     assert_eq!(world.validity(owner, &grant), Validity::Unconfirmed);
     assert_eq!(world.finish(release), Ok(Released::Freed));

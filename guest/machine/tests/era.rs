@@ -115,7 +115,7 @@ fn a_lock_whose_holder_does_not_know_of_the_loss_is_not_granted_to_anybody_while
     let (holder, other) = (world.acquainted("a"), world.acquainted("b"));
     let grant = world.acquire(holder, "k", once(30)).unwrap();
     let mut op = world.acquiring(other, "k", waiting(30, secs(300)));
-    world.run_until(world.now + secs(1), &mut [&mut op]);
+    world.run_for(secs(1), &mut [&mut op]);
     world.servers.lose(0, world.now);
     let next = world.finish(op).unwrap();
     assert_eq!(world.validity(holder, &grant), Validity::Lost);

@@ -11,7 +11,7 @@ use support::crowd::{Crowd, Doing, Next};
 use support::{micros, secs};
 
 #[test]
-fn whoever_wants_a_key_gets_the_same_share_and_the_lock_is_hardly_ever_idle() {
+fn all_loops_on_a_key_get_the_same_share_and_the_lock_is_hardly_ever_idle() {
     for (hold, operations) in [(1000, 10.0), (5000, 12.0), (100_000, 25.0)] {
         let length = micros(hold) * 3000;
         let alone = Crowd::new(1, micros(hold), 1).run(length);
@@ -30,7 +30,7 @@ fn whoever_wants_a_key_gets_the_same_share_and_the_lock_is_hardly_ever_idle() {
 }
 
 #[test]
-fn those_who_crash_while_they_wait_do_not_hold_up_the_others() {
+fn waiters_that_crash_do_not_hold_up_the_others() {
     let hold = micros(1000);
     let (mut before, mut after) = (0, 0);
     for seed in 1..=10 {
@@ -50,7 +50,7 @@ fn those_who_crash_while_they_wait_do_not_hold_up_the_others() {
 }
 
 #[test]
-fn a_holder_that_comes_back_at_once_does_not_shut_out_who_waits() {
+fn a_holder_that_comes_back_at_once_does_not_shut_out_a_waiter() {
     let hold = micros(1000);
     let mut crowd = Crowd::new(2, hold, 3);
     crowd.members[1].doing = Doing::Crashed;
@@ -62,7 +62,7 @@ fn a_holder_that_comes_back_at_once_does_not_shut_out_who_waits() {
 }
 
 #[test]
-fn many_who_wait_for_long_ask_seldom_and_the_first_gets_it_soon() {
+fn many_long_waits_ask_seldom_and_the_first_gets_it_soon() {
     let mut operations = Vec::new();
     for members in [10, 60, 200] {
         let mut crowd = Crowd::new(members, secs(600), 4);
@@ -78,7 +78,7 @@ fn many_who_wait_for_long_ask_seldom_and_the_first_gets_it_soon() {
 }
 
 #[test]
-fn who_is_left_alone_after_a_fight_soon_takes_the_lock_as_if_nobody_had_been_there() {
+fn a_session_left_alone_after_a_fight_soon_takes_the_lock_as_if_nobody_had_been_there() {
     let hold = micros(1000);
     let mut crowd = Crowd::new(8, hold, 2);
     crowd.run_for(hold * 100);
@@ -122,7 +122,7 @@ fn strangers_that_take_a_lock_once_find_out_how_long_its_turns_are() {
 
 /// New ones come faster than the lock is given back, so that it is hardly ever found free.
 #[test]
-fn those_who_come_and_go_do_not_shut_out_who_waits() {
+fn sessions_that_come_and_go_do_not_shut_out_a_waiter() {
     let (hold, seeds) = (micros(4000), 100);
     let mut sum = Duration::ZERO;
     for seed in 1..=seeds {

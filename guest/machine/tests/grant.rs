@@ -37,7 +37,7 @@ fn a_release_is_one_delete() {
 }
 
 #[test]
-fn a_renewal_is_one_replace_and_begins_the_lease_anew() {
+fn a_renewal_is_one_replace_and_begins_the_lease_again() {
     let (mut world, owner, grant, _) = held();
     world.advance(secs(20));
     assert_eq!(world.renew(owner, &grant), Ok(()));
@@ -71,7 +71,7 @@ fn a_renewal_with_a_shorter_lease_is_not_trusted_for_the_old_one_while_it_is_und
     let (mut world, owner, grant, other) = held();
     world.script([Fault::SlowReply(secs(10))]);
     let mut renewal = support::Op::new(&world, owner, Renew::new(grant.clone(), Some(lease(secs(2)))));
-    world.run_until(world.now + secs(3), &mut [&mut renewal]);
+    world.run_for(secs(3), &mut [&mut renewal]);
     assert!(world.acquire(other, "k", once(30)).is_ok(), "the shorter lease has ended");
     assert_eq!(world.validity(owner, &grant), Validity::Lost);
 }
@@ -103,7 +103,7 @@ fn an_old_grant_of_the_same_session_does_nothing_to_its_new_one() {
 }
 
 #[test]
-fn a_broken_grant_is_lost_and_tells_who_has_the_lock_now() {
+fn a_broken_grant_is_lost_and_names_the_present_holder() {
     for renews in [true, false] {
         let (mut world, owner, grant, other) = held();
         assert_eq!(world.break_lock(other, "k").unwrap().unwrap().token, grant.token());
@@ -151,7 +151,7 @@ fn an_operation_of_an_old_grant_that_ends_late_does_nothing_to_the_new_one() {
     let (mut world, owner, old, other) = held();
     world.script([Fault::SlowReply(secs(60))]);
     let mut renewal = support::Op::new(&world, owner, Renew::new(old.clone(), None));
-    world.run_until(world.now + secs(1), &mut [&mut renewal]);
+    world.run_for(secs(1), &mut [&mut renewal]);
     world.break_lock(other, "k").unwrap();
     assert!(is_lost(world.release(owner, &old)));
     let new = world.acquire(owner, "k", once(300)).unwrap();

@@ -30,8 +30,7 @@ impl Two {
         let (holder, next) = (world.acquainted("holder"), world.acquainted("next"));
         let grant = world.acquire(holder, "k", held).unwrap();
         let mut waiting = world.acquiring(next, "k", wanted);
-        let until = world.now + millis(10);
-        world.run_until(until, &mut [&mut waiting]);
+        world.run_for(millis(10), &mut [&mut waiting]);
         world.calls();
         Two { world, holder, grant, next, waiting }
     }
@@ -165,7 +164,7 @@ fn a_late_add_of_the_successor_does_not_pass_for_the_hand_over() {
     let grant = world.acquire(holder, "k", once(10)).unwrap();
     let mut waiting = world.acquiring(next, "k", waiting(5, secs(60)));
     world.script([Fault::Late(secs(1))]);
-    world.run_until(world.now + millis(900), &mut [&mut waiting]);
+    world.run_for(millis(900), &mut [&mut waiting]);
     world.break_lock(breaker, "k").unwrap();
     world.advance(millis(200)); // the add arrives, and its lease begins
     world.advance(secs(4));
@@ -224,7 +223,7 @@ fn a_hand_over_that_arrives_late_is_void_once_the_lock_was_released() {
 }
 
 #[test]
-fn a_successor_that_took_its_record_by_itself_is_no_loss_to_who_handed_over() {
+fn a_successor_that_took_its_record_by_itself_is_no_loss_to_its_predecessor() {
     let mut two = Two::new();
     two.world.script([Fault::LostReply, Fault::Unavailable]);
     let claim = two.world.claim(&mut two.waiting).unwrap();
@@ -268,7 +267,7 @@ fn a_successor_in_quarantine_gives_it_back_and_waits() {
 }
 
 #[test]
-fn who_takes_after_the_lease_begins_it_anew_or_waits_on() {
+fn a_successor_that_takes_after_the_lease_begins_it_again_or_waits_on() {
     let mut two = Two::new();
     let handed = two.hand_over();
     two.world.servers.slack = secs(2);
@@ -290,7 +289,7 @@ fn who_takes_after_the_lease_begins_it_anew_or_waits_on() {
 }
 
 #[test]
-fn only_who_waits_has_a_claim() {
+fn only_a_waiter_has_a_claim() {
     let mut two = Two::new();
     let fresh = two.world.acquiring(two.holder, "k", once(5));
     let mut holders = fresh;
@@ -299,7 +298,7 @@ fn only_who_waits_has_a_claim() {
     assert_eq!(two.world.claim(&mut two.waiting), None, "it is inside a call");
     let mut fresh = two.world.acquiring(two.next, "other", once(5));
     assert!(two.world.claim(&mut fresh).is_some(), "it may be handed over what it never asked for");
-    two.world.run_until(two.world.now + secs(1), &mut [&mut fresh]);
+    two.world.run_for(secs(1), &mut [&mut fresh]);
     assert_eq!(two.world.claim(&mut fresh), None, "it has ended");
 }
 
@@ -320,7 +319,7 @@ fn a_hand_over_without_a_claim_is_looked_for_and_not_believed() {
     let version = Version { era: 1, number: 1 };
     two.waiting.hand(&two.world, HandedOver { version, sent: two.world.time(), chain_length: 1, first: 1 });
     let (holder, grant) = (two.holder, two.grant.clone());
-    two.world.run_until(two.world.now + millis(5), &mut [&mut two.waiting]);
+    two.world.run_for(millis(5), &mut [&mut two.waiting]);
     assert_eq!(two.world.calls()[0], "get-many");
     assert!(matches!(two.waiting.machine.waiting_for(), WaitingFor::Holder(_)));
     assert!(matches!(two.world.validity(holder, &grant), Validity::Valid(_)));

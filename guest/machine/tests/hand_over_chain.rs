@@ -56,8 +56,7 @@ fn after_eight_hand_overs_waiters_elsewhere_are_next_and_the_successor_joins_beh
     let elsewhere = world.acquainted("elsewhere");
     let (owners, grant) = handed_over_eight_times(&mut world);
     let mut other = world.acquiring(elsewhere, "k", waiting(10, secs(60)));
-    let soon = world.now + millis(2);
-    world.run_until(soon, &mut [&mut other]);
+    world.run_for(millis(2), &mut [&mut other]);
     let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
     world.calls();
     assert_eq!(world.release_to(owners[2], &grant, &mut next), Ok(Released::Freed));
@@ -66,25 +65,26 @@ fn after_eight_hand_overs_waiters_elsewhere_are_next_and_the_successor_joins_beh
     world.run_until(later, &mut [&mut other]);
     let grant = other.outcome().expect("the one who waited elsewhere is next").unwrap();
     world.run_until(later, &mut [&mut next]);
-    assert_eq!(world.calls().iter().filter(|call| **call == "replace").count(), 0, "it stands in the wait list already");
+    assert_eq!(
+        world.calls().iter().filter(|call| **call == "replace").count(),
+        0,
+        "it stands in the wait list already"
+    );
     world.release(elsewhere, &grant).unwrap();
-    let later = world.now + secs(1);
-    world.run_until(later, &mut [&mut next]);
+    world.run_for(secs(1), &mut [&mut next]);
     assert!(next.outcome().unwrap().is_ok());
 }
 
 #[test]
-fn who_of_them_stood_in_line_and_was_served_does_not_pass_for_somebody_who_waits_elsewhere() {
+fn a_served_waiter_of_the_chain_does_not_pass_for_one_that_waits_elsewhere() {
     let mut world = World::new();
     let before = world.acquainted("before");
     let held = world.acquire(before, "k", once(10)).unwrap();
     let owners = three(&mut world);
     let mut first = world.acquiring(owners[0], "k", waiting(10, secs(60)));
-    let soon = world.now + millis(5);
-    world.run_until(soon, &mut [&mut first]);
+    world.run_for(millis(5), &mut [&mut first]);
     world.release(before, &held).unwrap();
-    let soon = world.now + secs(1);
-    world.run_until(soon, &mut [&mut first]);
+    world.run_for(secs(1), &mut [&mut first]);
     let mut grant = first.outcome().expect("it is free").unwrap();
     world.calls();
     let turns = 4 * MAX_CHAIN_LENGTH;
@@ -97,13 +97,12 @@ fn who_of_them_stood_in_line_and_was_served_does_not_pass_for_somebody_who_waits
 }
 
 #[test]
-fn who_writes_the_successor_into_the_line_tells_how_long_its_own_turn_was() {
+fn a_holder_that_writes_its_successor_into_the_list_tells_its_own_turn() {
     let mut world = World::new();
     let elsewhere = world.acquainted("elsewhere");
     let (owners, grant) = handed_over_eight_times(&mut world);
     let mut other = world.acquiring(elsewhere, "k", waiting(10, secs(60)));
-    let soon = world.now + millis(100);
-    world.run_until(soon, &mut [&mut other]);
+    world.run_for(millis(100), &mut [&mut other]);
     let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
     world.log.clear();
     assert_eq!(world.release_to(owners[2], &grant, &mut next), Ok(Released::Freed));
@@ -116,7 +115,7 @@ fn who_writes_the_successor_into_the_line_tells_how_long_its_own_turn_was() {
 }
 
 #[test]
-fn a_line_that_cannot_be_read_or_written_only_costs_the_hand_over() {
+fn a_wait_list_that_cannot_be_read_or_written_only_costs_the_hand_over() {
     for (faults, calls) in
         [(vec![Fault::Unavailable], vec!["get", "delete"]), (vec![], vec!["get", "replace", "delete"])]
     {
@@ -124,8 +123,7 @@ fn a_line_that_cannot_be_read_or_written_only_costs_the_hand_over() {
         let elsewhere = world.acquainted("elsewhere");
         let (owners, grant) = handed_over_eight_times(&mut world);
         let mut other = world.acquiring(elsewhere, "k", waiting(10, secs(60)));
-        let soon = world.now + millis(1);
-        world.run_until(soon, &mut [&mut other]);
+        world.run_for(millis(1), &mut [&mut other]);
         let mut next = world.acquiring(owners[0], "k", waiting(10, secs(60)));
         world.calls();
         let unwritable = faults.is_empty();

@@ -41,13 +41,13 @@ fn queue(world: &mut World, count: usize, wait: Duration) -> (Owner, kvlock_mach
     for owner in owners {
         ops.push((owner, world.acquiring(owner, "k", waiting(30, wait))));
         let mut all: Vec<&mut dyn Drive> = ops.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
-        world.run_until(world.now + millis(2), &mut all);
+        world.run_for(millis(2), &mut all);
     }
     (holder, grant, ops)
 }
 
 #[test]
-fn a_wait_that_is_over_takes_its_ticket_out_of_the_line() {
+fn a_wait_that_is_over_takes_its_ticket_out_of_the_list() {
     let mut world = World::new();
     let (_, _, ops) = queue(&mut world, 3, secs(2));
     assert_eq!(length(&mut world), 3);
@@ -69,7 +69,7 @@ fn all_of_a_crowd_whose_waits_are_over_at_the_same_time_leave_nobody_behind() {
 }
 
 #[test]
-fn a_wait_that_is_dropped_takes_its_ticket_out_with_one_write_or_three_if_it_does_not_know_the_line() {
+fn a_wait_that_is_dropped_takes_its_ticket_out_with_one_write_or_three_if_it_does_not_know_the_list() {
     let mut world = World::new();
     let (_, _, ops) = queue(&mut world, 2, secs(30));
     for ((owner, mut op), (left, calls)) in ops.into_iter().rev().zip([(1, 1), (0, 3)]) {
@@ -82,12 +82,12 @@ fn a_wait_that_is_dropped_takes_its_ticket_out_with_one_write_or_three_if_it_doe
 }
 
 #[test]
-fn whoever_leaves_does_not_take_out_who_joined_meanwhile() {
+fn a_waiter_that_leaves_does_not_take_out_one_that_joined_meanwhile() {
     let mut world = World::new();
     let (_, _, mut ops) = queue(&mut world, 1, secs(30));
     let late = world.acquainted("late");
     let mut late = world.acquiring(late, "k", waiting(30, secs(30)));
-    world.run_until(world.now + millis(1), &mut [&mut late]);
+    world.run_for(millis(1), &mut [&mut late]);
     let (owner, mut op) = ops.remove(0);
     let leave = op.machine.leave().expect("it stands in the line");
     world.drive(owner, leave);
@@ -106,7 +106,7 @@ fn leaving_asks_nothing_of_a_store_that_does_not_answer_and_ends_soon_where_it_s
     world.drive(first, leave);
     assert_eq!(world.log.len(), 1);
     let (_, mut op) = ops.remove(0);
-    world.run_until(world.now + secs(1), &mut [&mut op]);
+    world.run_for(secs(1), &mut [&mut op]);
     assert!(op.machine.leave().is_none(), "it knows");
 }
 
@@ -121,7 +121,7 @@ fn idle(killed_before: usize, turn: Option<Duration>, held_for: Duration, seed: 
     killed(&mut world, killed_before, turn);
     world.weather = Fault::SlowRequest(micros(50));
     let mut op = world.acquiring(owner, "k", LockOptions::new(lease(secs(30))));
-    world.run_until(world.now + held_for, &mut [&mut op]);
+    world.run_for(held_for, &mut [&mut op]);
     world.release(holder, &grant).unwrap();
     let freed = world.now;
     world.finish(op).unwrap();
@@ -144,7 +144,7 @@ fn thirty_that_were_killed_cost_the_next_of_the_living_a_tenth_of_a_second() {
 }
 
 #[test]
-fn those_who_were_killed_cost_the_living_once_and_not_at_each_turn() {
+fn killed_waiters_cost_the_living_once_and_not_at_each_turn() {
     for seed in 0..10 {
         let mut world = World::new();
         (0..seed).for_each(|_| {
@@ -155,7 +155,7 @@ fn those_who_were_killed_cost_the_living_once_and_not_at_each_turn() {
         let (mut idle, mut served) = (Duration::ZERO, Vec::new());
         while !ops.is_empty() {
             let mut all: Vec<&mut dyn Drive> = ops.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
-            world.run_until(world.now + millis(300), &mut all);
+            world.run_for(millis(300), &mut all);
             world.release(holder, &grant).unwrap();
             let freed = world.now;
             let (next, granted) = loop {

@@ -27,7 +27,7 @@ fn contender(world: &mut World, name: &str) -> Owner {
     let (other, owner) = (world.acquainted("other"), world.acquainted(name));
     let taken = world.acquire(other, "k", waiting(30, secs(30))).unwrap();
     let mut op = world.acquiring(owner, "k", waiting(30, secs(30)));
-    world.run_until(world.now + millis(20), &mut [&mut op]);
+    world.run_for(millis(20), &mut [&mut op]);
     world.release(other, &taken).unwrap();
     let grant = world.finish(op).unwrap();
     world.release(owner, &grant).unwrap();
@@ -36,30 +36,30 @@ fn contender(world: &mut World, name: &str) -> Owner {
 }
 
 #[test]
-fn whoever_finds_the_line_full_gets_a_free_lock_all_the_same() {
+fn a_waiter_that_finds_the_list_full_gets_a_free_lock_all_the_same() {
     let mut world = World::new();
     let (holder, owner) = (world.acquainted("holder"), world.acquainted("owner"));
     let grant = world.acquire(holder, "k", waiting(3600, secs(1))).unwrap();
     crashed(&mut world, 64);
     let mut op = world.acquiring(owner, "k", LockOptions::new(lease(secs(30))));
-    world.run_until(world.now + secs(10), &mut [&mut op]);
+    world.run_for(secs(10), &mut [&mut op]);
     assert!(op.outcome().is_none(), "it is held");
     world.release(holder, &grant).unwrap();
-    world.run_until(world.now + secs(10), &mut [&mut op]);
+    world.run_for(secs(10), &mut [&mut op]);
     assert!(op.outcome().is_some_and(|outcome| outcome.is_ok()), "free for ten seconds, and nobody comes");
 }
 
 #[test]
-fn whoever_is_in_doubt_and_finds_its_line_gone_tries_a_free_lock() {
+fn a_waiter_in_doubt_that_finds_its_list_gone_tries_a_free_lock() {
     let mut world = World::new();
     let owner = world.acquainted("owner");
     crashed(&mut world, 3);
     world.script([Fault::LostRequest]);
     let mut op = world.acquiring(owner, "k", LockOptions::new(lease(secs(30))));
-    world.run_until(world.now + millis(201), &mut [&mut op]);
+    world.run_for(millis(201), &mut [&mut op]);
     assert_eq!(world.calls(), ["add", "get-many", "replace"]);
     world.servers.remove("n:line:k");
-    world.run_until(world.now + secs(10), &mut [&mut op]);
+    world.run_for(secs(10), &mut [&mut op]);
     assert!(op.outcome().is_some_and(|outcome| outcome.is_ok()), "free for ten seconds, and nobody is there");
 }
 
@@ -74,7 +74,7 @@ fn a_wait_that_is_over_after_the_first_look_has_one_try() {
 }
 
 #[test]
-fn whoever_gives_up_does_not_join_any_more() {
+fn a_waiter_that_gives_up_does_not_join_any_more() {
     let mut world = World::new();
     let (holder, owner) = (world.acquainted("holder"), world.acquainted("owner"));
     world.acquire(holder, "k", waiting(3600, secs(1))).unwrap();
@@ -94,7 +94,7 @@ fn pass_on(world: &mut World, holder: (Owner, Grant), waiting: &mut Vec<(Owner, 
 fn await_next(world: &mut World, waiting: &mut Vec<(Owner, Op<Acquire>)>) -> (Owner, Grant) {
     loop {
         let mut ops: Vec<&mut dyn Drive> = waiting.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
-        world.run_until(world.now + millis(1), &mut ops);
+        world.run_for(millis(1), &mut ops);
         let served = waiting.iter_mut().position(|(_, op)| op.due().is_none());
         if let Some(served) = served {
             let (owner, mut op) = waiting.remove(served);
@@ -104,7 +104,7 @@ fn await_next(world: &mut World, waiting: &mut Vec<(Owner, Op<Acquire>)>) -> (Ow
 }
 
 #[test]
-fn whoever_comes_when_a_crowd_was_served_does_not_wait_for_it() {
+fn a_waiter_that_comes_when_a_crowd_was_served_does_not_wait_for_it() {
     let mut world = World::new();
     let options = || LockOptions::new(lease(secs(3600)));
     let first = world.acquainted("first");
@@ -117,12 +117,12 @@ fn whoever_comes_when_a_crowd_was_served_does_not_wait_for_it() {
     let hold = millis(10);
     for _ in 0..30 {
         let mut ops: Vec<&mut dyn Drive> = waiting.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
-        world.run_until(world.now + hold, &mut ops);
+        world.run_for(hold, &mut ops);
         holder = pass_on(&mut world, holder, &mut waiting);
     }
     let late = world.acquainted("late");
     let mut waiting = vec![(late, world.acquiring(late, "k", options()))];
-    world.run_until(world.now + hold, &mut [&mut waiting[0].1]);
+    world.run_for(hold, &mut [&mut waiting[0].1]);
     let freed = world.now;
     pass_on(&mut world, holder, &mut waiting);
     assert!(world.now < freed + 3 * hold, "it took {:?}", world.now - freed);
@@ -155,7 +155,7 @@ fn a_quarantine_that_was_waited_for_is_no_turn() {
             let owner = world.owner(&number.to_string());
             waiting.push((owner, world.acquiring(owner, "k", LockOptions::new(lease(secs(20))))));
             let mut ops: Vec<&mut dyn Drive> = waiting.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
-            world.run_until(world.now + Duration::from_micros(250 * apart), &mut ops);
+            world.run_for(Duration::from_micros(250 * apart), &mut ops);
         }
         let mut told = Vec::new();
         while !waiting.is_empty() {
@@ -163,7 +163,7 @@ fn a_quarantine_that_was_waited_for_is_no_turn() {
             assert!(world.now > began + secs(20), "it was in quarantine");
             told.extend(turns(&mut world));
             let mut ops: Vec<&mut dyn Drive> = waiting.iter_mut().map(|(_, op)| op as &mut dyn Drive).collect();
-            world.run_until(world.now + millis(10), &mut ops);
+            world.run_for(millis(10), &mut ops);
             world.release(holder.0, &holder.1).unwrap();
         }
         all += told.len();

@@ -98,7 +98,7 @@ fn a_break_follows_a_holder_that_renews_meanwhile() {
 }
 
 #[test]
-fn a_record_of_another_key_is_corrupt_to_whoever_looks() {
+fn a_record_of_another_key_is_corrupt() {
     let mut world = World::new();
     let owner = world.acquainted("a");
     world.acquire(owner, "elsewhere", once(300)).unwrap();
@@ -210,7 +210,7 @@ mod random_events {
 }
 
 #[test]
-fn who_breaks_its_own_lock_does_not_hold_it_any_more() {
+fn a_session_that_breaks_its_own_lock_does_not_hold_it_any_more() {
     let mut world = World::new();
     let a = world.acquainted("a");
     let grant = world.acquire(a, "k", once(30)).unwrap();

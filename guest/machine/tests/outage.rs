@@ -63,7 +63,7 @@ fn of_one_who_waits_in_line_for_a_holder() {
         let grant = world.acquire(holder, "k", waiting(3600, secs(1))).unwrap();
         begin(world);
         let mut op = world.acquiring(owner, "k", patient());
-        world.run_until(world.now + secs(10), &mut [&mut op]);
+        world.run_for(secs(10), &mut [&mut op]);
         if op.due().is_none() {
             return Err(format!("{:?}", op.outcome()));
         }
@@ -79,7 +79,7 @@ fn of_one_who_had_to_wait_before_and_looks_first() {
         let (holder, owner) = (world.acquainted("holder"), world.acquainted("a"));
         let first = world.acquire(holder, "k", waiting(30, secs(1))).unwrap();
         let mut op = world.acquiring(owner, "k", patient());
-        world.run_until(world.now + millis(20), &mut [&mut op]);
+        world.run_for(millis(20), &mut [&mut op]);
         world.release(holder, &first).unwrap();
         let second = world.finish(op).unwrap();
         world.release(owner, &second).unwrap();
@@ -132,7 +132,7 @@ fn of_one_who_waits_for_a_permit() {
         let grant = world.permit(holder, "s", waiting(3600, secs(1))).unwrap();
         begin(world);
         let mut op = world.acquiring_permit(owner, "s", patient());
-        world.run_until(world.now + secs(10), &mut [&mut op]);
+        world.run_for(secs(10), &mut [&mut op]);
         if op.due().is_none() {
             return Err(format!("{:?}", op.outcome()));
         }
@@ -176,7 +176,7 @@ fn a_change_of_size_tells_that_it_waits_for_the_store() {
     let owner = world.owner("a");
     world.weather = Fault::Unavailable;
     let mut op = world.resizing(owner, "s", 2, secs(10));
-    world.run_until(world.now + secs(1), &mut [&mut op]);
+    world.run_for(secs(1), &mut [&mut op]);
     assert!(matches!(op.machine.outage(), Some(StoreError::Unavailable(_))));
     let began = world.now;
     assert!(matches!(world.finish(op), Err(ResizeError::Store(StoreError::Unavailable(_)))));

@@ -101,7 +101,7 @@ fn where_one_is_free_it_is_looked_for_once_and_had_again_without() {
 }
 
 #[test]
-fn whoever_is_told_that_none_is_free_has_read_all_of_them_once() {
+fn a_waiter_that_is_told_that_none_is_free_has_read_all_of_them_once() {
     for size in [SMALL, LARGE] {
         let mut scene = Scene::new(size, size);
         let newcomer = scene.world.acquainted("newcomer");
@@ -128,7 +128,7 @@ fn all_permits_of_a_large_semaphore_are_had_by_one_session_in_a_few_calls_each()
 }
 
 #[test]
-fn who_waits_for_one_of_a_thousand_reads_no_more_than_three_times_as_much_as_for_one_of_ten() {
+fn a_wait_for_one_of_a_thousand_reads_at_most_three_times_as_much_as_for_one_of_ten() {
     let [small, large] = [SMALL, LARGE].map(|size| {
         let mut scene = Scene::new(size, size);
         let mut waiter = scene.waiter(secs(3600));
@@ -147,8 +147,7 @@ fn a_waiter_alone_finds_the_permit_that_comes_back_after_a_look_at_each() {
     let mut scene = Scene::new(LARGE, LARGE);
     for index in [900, 500, 0] {
         let mut waiter = scene.waiter(secs(60));
-        let until = scene.world.now + secs(3);
-        scene.world.run_until(until, &mut [&mut waiter]);
+        scene.world.run_for(secs(3), &mut [&mut waiter]);
         let back = scene.give_back(index);
         let began = scene.world.now;
         assert_eq!(scene.world.finish(waiter).unwrap().permit(), back);
@@ -157,7 +156,7 @@ fn a_waiter_alone_finds_the_permit_that_comes_back_after_a_look_at_each() {
 }
 
 #[test]
-fn many_who_wait_find_a_permit_that_comes_back_in_about_an_interval() {
+fn many_waiters_find_a_permit_that_comes_back_in_about_an_interval() {
     const BACK: u32 = 16;
     let mut scene = Scene::new(LARGE, LARGE);
     let mut waiters: Vec<_> = (0..64).map(|_| scene.waiter(secs(60))).collect();
@@ -195,12 +194,11 @@ fn the_permit_of_a_crashed_holder_is_found_in_an_interval_after_its_lease_howeve
 }
 
 #[test]
-fn who_waits_is_let_in_in_an_interval_when_the_semaphore_grows_however_many_there_are() {
+fn a_waiter_is_let_in_in_an_interval_when_the_semaphore_grows_however_large_it_is() {
     for size in [SMALL, LARGE] {
         let mut scene = Scene::new(size, size);
         let mut waiter = scene.waiter(secs(60));
-        let until = scene.world.now + secs(2);
-        scene.world.run_until(until, &mut [&mut waiter]);
+        scene.world.run_for(secs(2), &mut [&mut waiter]);
         assert_eq!(scene.world.resize(scene.holder, "pool", size + 1), Ok(Some(size)));
         let began = scene.world.now;
         assert_eq!(scene.world.finish(waiter).unwrap().permit(), Some(size));
@@ -228,7 +226,7 @@ fn what_is_remembered_of_a_semaphore_that_is_gone_or_smaller_grants_nothing() {
 }
 
 #[test]
-fn a_semaphore_that_was_lost_with_all_else_is_unknown_at_once_to_whoever_remembers_it() {
+fn a_semaphore_that_was_lost_with_all_else_is_unknown_at_once_to_sessions_that_remember_it() {
     let mut scene = Scene::new(SMALL, 1);
     scene.give_back(0);
     scene.world.servers.lose(0, scene.world.now);

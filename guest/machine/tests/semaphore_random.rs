@@ -11,13 +11,12 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use kvlock_machine::{
     AcquireError, AcquirePermit, Grant, GrantError, Release, Released, Renew, Resize, ResizeError, Validity,
 };
-use support::{Drive, Fault, Op, Owner, Random, World, millis, once, secs, waiting};
+use support::{Drive, Fault, Op, Owner, Random, World, millis, once, secs, seeds, waiting};
 
 const SEEDS: u64 = 3000;
 const MOVES: u32 = 150;
@@ -27,12 +26,7 @@ const LONGEST_LEASE: Duration = Duration::from_secs(10);
 
 #[test]
 fn no_schedule_lets_more_in_than_the_size() {
-    for seed in 0..SEEDS {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| one(seed))) {
-            eprintln!("seed {seed}");
-            resume_unwind(panic);
-        }
-    }
+    seeds(SEEDS, one).for_each(drop);
 }
 
 fn one(seed: u64) {
@@ -94,7 +88,7 @@ impl Game {
     }
 
     fn play(&mut self) {
-        self.world.weather = self.weather();
+        self.world.weather = self.random.weather(SLOWEST);
         match self.random.below(100) {
             0 => {
                 self.world.servers.lose(0, self.world.now);
@@ -111,19 +105,6 @@ impl Game {
             }
             8..=45 => self.begin(),
             _ => self.go_on(),
-        }
-    }
-
-    fn weather(&mut self) -> Fault {
-        let delay = millis(self.random.below(SLOWEST.as_millis() as u64));
-        match self.random.below(100) {
-            0..=3 => Fault::Unavailable,
-            4..=6 => Fault::LostRequest,
-            7..=10 => Fault::LostReply,
-            11..=14 => Fault::Late(delay),
-            15..=19 => Fault::SlowRequest(delay),
-            20..=24 => Fault::SlowReply(delay),
-            _ => Fault::Fine,
         }
     }
 

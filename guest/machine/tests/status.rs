@@ -39,14 +39,14 @@ fn a_lock_that_was_released_within_its_minimum_time_is_kept() {
 }
 
 #[test]
-fn who_stands_in_the_line_is_counted_and_who_was_served_is_not() {
+fn a_waiter_in_the_list_is_counted_and_a_served_one_is_not() {
     let mut world = World::new();
     let owner = world.acquainted("a");
     let grant = world.acquire(owner, "k", once(30)).unwrap();
     let waiters = ["b", "c", "d"].map(|name| world.acquainted(name));
     let mut waits = waiters.map(|waiter| world.acquiring(waiter, "k", waiting(30, secs(600))));
     for (count, wait) in (1..).zip(&mut waits) {
-        world.run_until(world.now + millis(60), &mut [wait]);
+        world.run_for(millis(60), &mut [wait]);
         assert_eq!(world.status(owner, &["k"]).unwrap().remove(0).waiters, count);
     }
     world.release(owner, &grant).unwrap();
@@ -58,7 +58,7 @@ fn who_stands_in_the_line_is_counted_and_who_was_served_is_not() {
 }
 
 #[test]
-fn a_quarantine_is_told_and_counted_down_whoever_holds_the_key_and_its_era_is_asked_for_once() {
+fn a_quarantine_is_told_and_counted_down_held_or_not_and_its_era_is_asked_for_once() {
     let mut world = World::new();
     let owner = world.owner("a");
     world.servers.lose(0, world.now);
@@ -91,7 +91,7 @@ fn a_free_key_is_asked_about_at_its_own_server() {
 }
 
 #[test]
-fn whoever_cannot_learn_the_era_says_so_and_not_that_a_key_is_free() {
+fn a_session_that_cannot_learn_the_era_says_so_and_not_that_a_key_is_free() {
     let mut world = World::new();
     let owner = world.owner("a");
     world.script([Fault::Fine, Fault::Unavailable]);

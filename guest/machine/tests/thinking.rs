@@ -37,7 +37,7 @@ fn a_free_lock_that_nobody_waits_for_costs_a_session_that_waited_before_no_pause
 }
 
 #[test]
-fn a_new_session_does_not_wait_for_those_who_were_served() {
+fn a_new_session_does_not_wait_for_those_that_were_served() {
     for (members, load) in [(2, 0.5), (8, 0.25), (8, 0.5)] {
         let all = unopposed(members, load, millis(5), Next::NewSession);
         let worst = all[all.len() * 99 / 100];
@@ -46,7 +46,7 @@ fn a_new_session_does_not_wait_for_those_who_were_served() {
 }
 
 #[test]
-fn those_who_think_between_two_holds_get_the_same_share_of_a_lock_that_is_always_wanted() {
+fn sessions_that_think_between_two_holds_get_the_same_share_of_a_lock_that_is_always_wanted() {
     for load in [0.9, 1.5, 3.0] {
         let hold = millis(5);
         let mut crowd = Crowd::of_thinkers(8, Next::Thinks(hold.mul_f64(8.0 / load - 1.0)), hold, 1);
@@ -69,12 +69,12 @@ fn line(world: &mut World) -> Option<String> {
 }
 
 #[test]
-fn the_last_of_the_line_takes_its_ticket_out_when_it_releases_the_lock() {
+fn the_last_of_the_list_takes_its_ticket_out_when_it_releases_the_lock() {
     let mut world = World::new();
     let (one, other) = (world.acquainted("one"), world.acquainted("other"));
     let first = world.acquire(one, "k", waiting(30, secs(30))).unwrap();
     let mut next = world.acquiring(other, "k", waiting(30, secs(30)));
-    world.run_until(world.now + millis(20), &mut [&mut next]);
+    world.run_for(millis(20), &mut [&mut next]);
     world.release(one, &first).unwrap();
     let second = world.finish(next).unwrap();
     assert!(line(&mut world).is_some(), "its ticket is there while it has the lock");
@@ -95,7 +95,7 @@ fn a_semaphore_of_which_permits_are_free_costs_a_session_that_waited_before_no_p
     world.resize(one, "s", 1).unwrap();
     let first = world.permit(one, "s", waiting(30, secs(30))).unwrap();
     let mut next = world.acquiring_permit(other, "s", waiting(30, secs(30)));
-    world.run_until(world.now + millis(20), &mut [&mut next]);
+    world.run_for(millis(20), &mut [&mut next]);
     world.release(one, &first).unwrap();
     let second = world.finish(next).unwrap();
     world.release(other, &second).unwrap();

@@ -113,7 +113,7 @@ fn leases() -> [Lease; 2] {
 }
 
 #[test]
-fn whoever_wrote_a_grant_out_gets_the_key_again_once_it_was_released_elsewhere() {
+fn a_session_that_wrote_a_grant_out_gets_the_key_again_once_it_was_released_elsewhere() {
     for (lease, mode) in leases().into_iter().flat_map(|lease| [(lease, Mode::Plain), (lease, Mode::Reentrant)]) {
         let (mut world, owner, grant, other, taken) = shared(lease, mode);
         assert_eq!(world.validity(owner, &grant), Validity::Unconfirmed);
@@ -127,7 +127,7 @@ fn whoever_wrote_a_grant_out_gets_the_key_again_once_it_was_released_elsewhere()
 }
 
 #[test]
-fn whoever_wrote_a_grant_out_waits_for_whoever_uses_it() {
+fn a_session_that_wrote_a_grant_out_waits_for_its_user() {
     for mode in [Mode::Plain, Mode::Reentrant] {
         let (mut world, owner, _, other, taken) = shared(leases()[1], mode);
         world.renew(other, &taken).unwrap();
@@ -138,7 +138,7 @@ fn whoever_wrote_a_grant_out_waits_for_whoever_uses_it() {
 }
 
 #[test]
-fn whoever_took_a_grant_up_and_never_used_it_gets_the_key_once_it_was_released_elsewhere() {
+fn a_session_that_took_a_grant_up_and_never_used_it_gets_the_key_once_it_was_released_elsewhere() {
     for lease in leases() {
         let (mut world, owner, grant, other, taken) = shared(lease, Mode::Plain);
         assert_eq!(world.acquire(other, "k", once(30)), Err(AcquireError::AlreadyHeld), "its record is there");
@@ -211,7 +211,7 @@ fn a_session_takes_up_what_became_of_its_grant_elsewhere() {
 }
 
 #[test]
-fn a_lock_whose_release_was_not_answered_is_acquired_anew_if_it_was_executed_and_is_held_if_not() {
+fn a_lock_whose_release_was_not_answered_is_acquired_again_if_it_was_executed_and_is_held_if_not() {
     for (fault, mode) in [Fault::LostReply, Fault::LostRequest]
         .map(|fault| [Mode::Plain, Mode::Reentrant].map(|mode| (fault, mode)))
         .concat()
@@ -234,7 +234,7 @@ fn a_lock_whose_release_was_not_answered_is_acquired_anew_if_it_was_executed_and
 }
 
 #[test]
-fn whoever_gave_back_a_grant_of_another_namespace_locks_the_key_in_its_own() {
+fn a_session_that_gave_back_a_grant_of_another_namespace_locks_the_key_in_its_own() {
     let mut world = World::new();
     let (elsewhere, owner) = (world.elsewhere("a"), world.acquainted("b"));
     let grant = world.acquire(elsewhere, "k", once(30)).unwrap();

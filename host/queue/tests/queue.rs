@@ -229,7 +229,7 @@ fn a_quarantine_keeps_those_waiting_that_poll_on_the_same_terms() {
 }
 
 #[test]
-fn those_behind_are_told_who_got_the_lock_and_poll_an_interval_later() {
+fn waiters_behind_are_told_the_holder_and_poll_an_interval_later() {
     let mut world = World::new();
     let mut first = world.first(50);
     let mut second = waiter(2, 80, None);

@@ -329,7 +329,9 @@ impl Worker<'_> {
         let call = self.invoke(Op::Break { key: key.into() })?;
         match self.session.break_lock(key) {
             Ok(_) => self.done(call, Ok::<_, (Kind, String)>(())).map(drop),
-            Err(kvlock::error::StatusError::Store { error, .. }) => self.failed(call, kind_of(error.kind()), &error).map(drop),
+            Err(kvlock::error::StatusError::Store { error, .. }) => {
+                self.failed(call, kind_of(error.kind()), &error).map(drop)
+            }
             Err(error) => self.failed(call, Kind::Bug, &error).map(drop),
         }
     }

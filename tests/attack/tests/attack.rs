@@ -72,7 +72,7 @@ fn where_the_server_may_evict_locks_tokens_grow_and_no_success_is_told_that_was_
 }
 
 #[test]
-fn whoever_is_broken_or_adopted_is_told_at_its_next_call_and_tokens_grow() {
+fn a_holder_that_is_broken_or_adopted_is_told_at_its_next_call_and_tokens_grow() {
     assert_kept("force");
 }
 

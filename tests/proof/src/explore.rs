@@ -53,6 +53,10 @@ where
         took,
         complete: effort.timeout.is_none_or(|timeout| took < timeout) && broken.is_none(),
         unseen: about.reaches.into_iter().filter(|text| !discoveries.contains_key(text)).collect(),
-        broken: broken.map(|(promise, acts)| (promise, tell(promise, acts))),
+        broken: broken.map(|(promise, acts)| {
+            let mut lines = tell(promise, acts);
+            lines.push(format!("broken: {promise}"));
+            (promise, lines)
+        }),
     }
 }

@@ -170,21 +170,14 @@ fn breaks(scenario: &Scenario, promise: Promise, acts: &[Act]) -> bool {
 
 /// The counter-example, a line for each step.
 fn tell(scenario: &Scenario, promise: Promise, acts: &[Act]) -> Vec<String> {
-    let mut story = Story::told();
-    let mut world = World::new(scenario);
-    for act in acts {
-        world.act(scenario, act, &mut story);
-    }
-    let mut lines = story.into_lines();
+    let (world, mut lines) = Story::of(World::new(scenario), acts, |world, act, story| world.act(scenario, act, story));
     if promise == Promise::EverybodyEnds {
         lines.push("from here on nothing goes wrong any more:".into());
         let mut story = Story::told();
         let broken = fair::run(&world, scenario, &mut story);
         // What goes round in circles need not be told to its end.
         lines.extend(story.into_lines().into_iter().take(60));
-        lines.push(format!("broken: {}", broken.unwrap_or(promise)));
-    } else {
-        lines.push(format!("broken: {promise}"));
+        lines.extend(broken.filter(|broken| *broken != promise).map(|broken| format!("there it breaks: {broken}")));
     }
     lines
 }

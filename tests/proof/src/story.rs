@@ -29,6 +29,13 @@ impl Story {
         Story { lines: Some(Vec::new()) }
     }
 
+    /// The lines of a run from its beginning on.
+    pub(crate) fn of<W, A>(mut world: W, acts: &[A], mut act: impl FnMut(&mut W, &A, &mut Story)) -> (W, Vec<String>) {
+        let mut story = Story::told();
+        acts.iter().for_each(|next| act(&mut world, next, &mut story));
+        (world, story.into_lines())
+    }
+
     /// What was written down.
     pub(crate) fn into_lines(self) -> Vec<String> {
         self.lines.unwrap_or_default()

@@ -23,7 +23,7 @@ fn no_small_world_breaks_a_promise_and_each_shows_what_it_is_about() {
 }
 
 #[test]
-fn whoever_stands_in_line_gets_its_turn_in_every_small_world() {
+fn every_waiter_gets_its_turn_in_every_small_world() {
     println!("{}", Findings::heading());
     for scenario in turns::all() {
         let findings = turns::search(&scenario, Effort { threads: 2, timeout: None });

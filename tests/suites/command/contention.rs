@@ -102,7 +102,7 @@ fn in_line(world: &mut World) -> usize {
 }
 
 #[test]
-fn whoever_gives_up_leaves_the_line_and_those_who_were_killed_do_not_hold_up_the_next() {
+fn a_waiter_that_gives_up_leaves_the_list_and_killed_ones_do_not_hold_up_the_next() {
     let mut world = World::memcached();
     let holder = world.hold("k", &[]);
     let waiters: Vec<_> = (0..6).map(|_| world.start(["run", "k", "--", "true"])).collect();

@@ -63,7 +63,7 @@ fn a_wait_takes_as_long_as_was_asked_for() {
 }
 
 #[test]
-fn who_says_that_busy_is_no_error_and_wants_quiet_hears_nothing() {
+fn a_quiet_run_for_which_busy_is_no_error_says_nothing() {
     in_both(|world| {
         let _holder = world.hold("k", &[]);
         for json in ["0", "1"] {

@@ -59,7 +59,7 @@ fn in_quarantine_nothing_is_called_free() {
 }
 
 #[test]
-fn the_status_counts_who_waits() {
+fn the_status_counts_waiters() {
     in_both(|world| {
         let _holder = world.hold("k", &[]);
         let _waiter = world.start(["run", "k", "--", "true"]);

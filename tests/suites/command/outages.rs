@@ -33,7 +33,7 @@ fn a_server_that_is_up_only_later_is_waited_for() {
 }
 
 #[test]
-fn a_server_that_is_killed_and_comes_back_loses_nobody_who_waits_whatever_it_was_doing() {
+fn a_server_that_is_killed_and_comes_back_loses_no_waiter_whatever_it_was_doing() {
     let mut world = World::memcached();
     let mut holder = world.hold("k", &["--lease", "2s", "--grace", "0"]);
     let waiters: Vec<_> = (0..5).map(|_| world.start(["run", "k", "--wait", "2m", "--", "echo", "ran"])).collect();
@@ -64,7 +64,7 @@ fn a_server_that_was_killed_is_granted_on_after_the_quarantine() {
 }
 
 #[test]
-fn how_long_it_was_tried_is_told_by_who_gives_up() {
+fn a_run_that_gives_up_tells_how_long_it_tried() {
     let mut world = World::memcached();
     world.server().kill();
     for (options, least) in [
@@ -84,7 +84,7 @@ fn how_long_it_was_tried_is_told_by_who_gives_up() {
 }
 
 #[test]
-fn who_tries_once_or_has_no_patience_is_told_at_once() {
+fn a_single_try_or_one_without_patience_is_told_at_once() {
     let mut world = World::memcached();
     world.server().kill();
     for options in [["--wait", "0"], ["--ride-out", "0"]] {

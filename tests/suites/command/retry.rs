@@ -81,7 +81,7 @@ fn several_codes_may_tell_of_a_conflict() {
 }
 
 #[test]
-fn whoever_waits_does_not_get_in_between_two_tries() {
+fn a_waiter_does_not_get_in_between_two_tries() {
     in_both(|world| {
         let script = r#"echo >> runs; [ "$KVLOCK_TRY" = 1 ] && { while [ ! -e go ]; do sleep 0.01; done; }
             echo "try $KVLOCK_TRY" >> order; [ "$KVLOCK_TRY" -ge 6 ] || exit 9"#;

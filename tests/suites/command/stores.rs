@@ -24,7 +24,7 @@ fn assert_all_give(code: i32, kvlock: &Kvlock, part: &str) {
 }
 
 #[test]
-fn a_server_that_is_down_gives_69_at_once_to_who_does_not_wait() {
+fn a_server_that_is_down_gives_69_at_once_without_a_wait() {
     let mut world = World::memcached();
     world.server().kill();
     assert_all_give(69, &world, "refused");
@@ -227,7 +227,7 @@ fn a_server_that_freezes_while_we_wait_does_not_prolong_the_wait_for_long() {
 }
 
 #[test]
-fn who_waits_survives_a_restart_of_the_server() {
+fn a_wait_survives_a_restart_of_the_server() {
     let mut world = World::memcached();
     let holder = world.hold("k", &["--lease", "6s"]);
     let waiter = world.start(["run", "k", "--wait", "20s", "--", "echo", "ran"]);

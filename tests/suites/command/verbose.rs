@@ -13,7 +13,7 @@ fn assert_told(stderr: &str, level: &str, part: &str) {
 }
 
 #[test]
-fn a_run_tells_for_whom_it_waited_what_it_got_and_that_it_gave_it_back() {
+fn a_run_logs_whom_it_waited_for_what_it_got_and_that_it_gave_it_back() {
     in_both(|world| {
         let holder = world.hold("k", &["--owner", "somebody"]);
         let waiter = world.start(["run", "k", "-v", "--", "true"]);

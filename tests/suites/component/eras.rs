@@ -67,7 +67,7 @@ fn in_a_young_era_nothing_is_granted_until_the_quarantine_is_over() {
 }
 
 #[test]
-fn a_waiter_is_told_how_long_the_quarantine_is_yet() {
+fn a_waiter_is_told_what_is_left_of_the_quarantine() {
     let world = World::new();
     world.store.new_era(secs(10));
     let session = world.fresh_session("one");

@@ -15,7 +15,7 @@ fn lost_to(error: GrantError) -> Option<String> {
 }
 
 #[test]
-fn a_lease_that_is_not_renewed_ends_and_the_next_in_line_takes_over() {
+fn a_lease_that_is_not_renewed_ends_and_the_next_waiter_takes_over() {
     let (world, [one, two]) = World::with(["one", "two"]);
     let first = one.lock("k").lease(secs(10)).acquire().unwrap();
     world.clock.advance(secs(10) - millis(1));
@@ -27,7 +27,7 @@ fn a_lease_that_is_not_renewed_ends_and_the_next_in_line_takes_over() {
 }
 
 #[test]
-fn a_renewal_begins_the_lease_anew() {
+fn a_renewal_begins_the_lease_again() {
     let (world, [one, two]) = World::with(["one", "two"]);
     let mut grant = one.lock("k").lease(secs(10)).acquire().unwrap();
     for _ in 0..100 {

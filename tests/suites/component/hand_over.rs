@@ -49,7 +49,7 @@ fn a_lock_goes_to_a_blocked_thread_by_one_call_of_the_store() {
 }
 
 #[test]
-fn who_is_polled_is_handed_nothing() {
+fn a_polled_waiter_is_handed_nothing() {
     let (_, [one, two]) = World::with(["one", "two"]);
     let held = one.lock("k").acquire().unwrap();
     let mut wait = two.lock("k").begin().unwrap();
@@ -97,7 +97,7 @@ fn threads_hand_over_as_long_as_nobody_waits_elsewhere() {
 }
 
 #[test]
-fn a_waiter_of_another_process_gets_its_turn_from_those_who_hand_over() {
+fn a_waiter_of_another_process_gets_its_turn_between_hand_overs() {
     let store = Memory::default();
     let (here, elsewhere) = (Client::with_store(store.clone()), Client::with_store(store));
     let (stop, grants) = (AtomicBool::new(false), AtomicU64::new(0));

@@ -61,7 +61,7 @@ fn a_wait_whose_write_arrives_late_finds_it_though_another_went_before_it() {
 }
 
 #[test]
-fn a_hand_over_that_was_not_answered_is_found_though_another_went_before_who_was_to_have_it() {
+fn a_hand_over_that_was_not_answered_is_found_though_another_went_before_the_successor() {
     let store = Memory::default();
     let client = Client::with_store(store.clone());
     let session = |owner| client.session().owner(owner).quarantine(Duration::ZERO).open().unwrap();
@@ -112,7 +112,7 @@ fn a_record_that_could_not_be_withdrawn_is_told_of() {
 }
 
 #[test]
-fn a_permit_that_could_not_be_withdrawn_is_found_by_who_took_it() {
+fn a_permit_that_could_not_be_withdrawn_is_found_by_its_waiter() {
     let world = World::new();
     let fresh = world.fresh_session("fresh");
     world.session("maker").semaphore("pool").make(1).run().unwrap();
@@ -125,7 +125,7 @@ fn a_permit_that_could_not_be_withdrawn_is_found_by_who_took_it() {
 
 /// It would be told to come back at once, for ever by a clock that only a pause moves.
 #[test]
-fn whoever_tries_once_in_a_line_and_cannot_withdraw_comes_to_an_end() {
+fn a_single_try_in_a_queue_that_cannot_withdraw_comes_to_an_end() {
     let world = World::new();
     let (two, fresh) = (world.session("two"), world.fresh_session("fresh"));
     let holder = world.elsewhere().session().owner("holder").open().unwrap();

@@ -103,7 +103,7 @@ fn a_broken_lock_is_told_once_and_is_valid_no_more() {
 }
 
 #[test]
-fn the_loss_names_who_has_the_lock_now() {
+fn the_loss_names_the_present_holder() {
     let (_, one, two) = open();
     let kept = keep(&one, AutoRenew::default());
     let adopter = taken_over(&kept, &two);

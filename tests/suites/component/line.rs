@@ -64,7 +64,7 @@ fn a_thousand_waiters_for_ten_keys_ask_as_often_as_ten_do() {
 }
 
 #[test]
-fn who_finds_others_waiting_asks_nobody_and_is_told_what_they_wait_for() {
+fn a_request_behind_others_asks_nobody_and_is_told_what_they_wait_for() {
     let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let _first = pending(two.lock("k"));
@@ -160,7 +160,7 @@ fn a_thread_that_blocks_passes_over_a_first_that_is_not_polled() {
 }
 
 #[test]
-fn a_wait_that_is_over_in_line_counts_from_its_first_poll_and_names_the_holder() {
+fn a_wait_that_is_over_in_the_queue_counts_from_its_first_poll_and_names_the_holder() {
     let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let first = two.lock("k").begin().unwrap();
@@ -205,7 +205,7 @@ fn what_the_session_holds_already_is_told_at_once_though_others_wait() {
 }
 
 #[test]
-fn what_the_session_got_while_it_stood_in_line_is_told_when_it_looks_again() {
+fn what_the_session_got_while_it_stood_in_the_queue_is_told_when_it_looks_again() {
     let (_, [one, two, three]) = World::with(["one", "two", "three"]);
     let held = one.lock("k").acquire().unwrap();
     let _first = pending(two.lock("k"));
@@ -217,7 +217,7 @@ fn what_the_session_got_while_it_stood_in_line_is_told_when_it_looks_again() {
 }
 
 #[test]
-fn who_adopts_its_own_grant_does_not_wait_behind_others() {
+fn a_session_that_adopts_its_own_grant_does_not_wait_behind_others() {
     let (world, [before, other]) = World::with(["worker", "other"]);
     let _lost = before.lock("k").lease(secs(3600)).acquire().unwrap();
     let _first = pending(other.lock("k"));
@@ -227,7 +227,7 @@ fn who_adopts_its_own_grant_does_not_wait_behind_others() {
 }
 
 #[test]
-fn who_asks_more_often_is_not_slowed_down_by_who_is_before_it() {
+fn a_waiter_that_asks_more_often_is_not_slowed_down_by_the_one_before_it() {
     let (world, [two, three]) = World::with(["two", "three"]);
     let elsewhere = world.elsewhere().session().open().unwrap();
     let held = elsewhere.lock("k").lease(secs(7200)).acquire().unwrap();
@@ -241,7 +241,7 @@ fn who_asks_more_often_is_not_slowed_down_by_who_is_before_it() {
 }
 
 #[test]
-fn a_quarantine_keeps_only_those_in_line_whom_it_concerns() {
+fn a_quarantine_keeps_only_those_in_the_queue_that_it_concerns() {
     let world = World::new();
     world.store.new_era(Duration::ZERO);
     let long = world.client.session().quarantine(secs(3600)).open().unwrap();
@@ -253,7 +253,7 @@ fn a_quarantine_keeps_only_those_in_line_whom_it_concerns() {
 }
 
 #[test]
-fn what_is_not_legal_is_told_at_once_by_those_in_line_too() {
+fn what_is_not_legal_is_told_at_once_by_those_in_the_queue_too() {
     let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").acquire().unwrap();
     let _first = pending(two.lock("k"));
@@ -267,7 +267,7 @@ fn what_is_not_legal_is_told_at_once_by_those_in_line_too() {
 }
 
 #[test]
-fn those_in_line_ride_out_an_outage_as_long_as_each_wants() {
+fn those_in_the_queue_ride_out_an_outage_as_long_as_each_wants() {
     let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let first = pending(two.lock("k"));
@@ -281,7 +281,7 @@ fn those_in_line_ride_out_an_outage_as_long_as_each_wants() {
 }
 
 #[test]
-fn whoever_gives_up_in_line_is_told_who_of_the_process_got_the_lock_meanwhile() {
+fn a_waiter_that_gives_up_in_the_queue_is_told_which_session_got_the_lock_meanwhile() {
     let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let held = one.lock("k").acquire().unwrap();
     let mut first = pending(two.lock("k"));
@@ -330,7 +330,7 @@ fn eight_threads_add_up_and_each_gets_its_share() {
 }
 
 #[test]
-fn an_acquisition_that_is_dropped_leaves_the_line_of_the_key() {
+fn an_acquisition_that_is_dropped_leaves_the_queue_of_the_key() {
     let (world, [one, two]) = World::with(["one", "two"]);
     let _held = one.lock("k").acquire().unwrap();
     let wait = pending(two.lock("k"));

@@ -43,7 +43,7 @@ fn a_poller_that_stops_after_it_was_told_to_come_back_at_once_is_passed_over() {
 }
 
 #[test]
-fn a_wait_that_ends_in_line_in_an_outage_tells_of_the_outage() {
+fn a_wait_that_ends_in_the_queue_in_an_outage_tells_of_the_outage() {
     let (world, [one, two, three]) = World::with(["one", "two", "three"]);
     let _held = one.lock("k").acquire().unwrap();
     let mut first = two.lock("k").begin().unwrap();

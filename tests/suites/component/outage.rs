@@ -37,7 +37,7 @@ fn a_store_that_never_answered_is_ridden_out_as_any_outage_and_for_less_if_asked
 }
 
 #[test]
-fn who_tries_once_is_told_of_an_outage_at_once() {
+fn a_single_try_is_told_of_an_outage_at_once() {
     let world = World::new();
     world.store.down();
     let (outcome, waited) = world.timed(|| world.fresh_session("one").lock("k").wait(Duration::ZERO).acquire());

@@ -161,7 +161,7 @@ fn a_renewal_of_unknown_outcome_is_given_a_lease_to_be_confirmed_in() {
 }
 
 #[test]
-fn who_gave_a_grant_away_gets_the_lock_again_once_it_is_released_elsewhere() {
+fn a_session_that_gave_a_grant_away_gets_the_lock_again_once_it_is_released_elsewhere() {
     let (_, [one, two]) = World::with(["one", "two"]);
     let written = one.lock("k").acquire().unwrap().write_out().unwrap();
     assert_eq!(two.resume(&written).unwrap().release(), Ok(Released::Freed));
@@ -169,7 +169,7 @@ fn who_gave_a_grant_away_gets_the_lock_again_once_it_is_released_elsewhere() {
 }
 
 #[test]
-fn who_gave_a_grant_away_waits_for_whoever_has_it_like_anybody() {
+fn a_session_that_gave_a_grant_away_waits_for_its_present_holder() {
     let (_, [one, two]) = World::with(["one", "two"]);
     let mut resumed = two.resume(&one.lock("k").acquire().unwrap().write_out().unwrap()).unwrap();
     resumed.renew().unwrap();

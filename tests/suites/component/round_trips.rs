@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kvlock::Client;
 use kvlock::clock::{Clock, VirtualClock};
+use kvlock::conflict_retry::WorkOutcome;
 use kvlock::store::{Memory, Op};
 
 use crate::world::{World, busy, millis, secs};
@@ -126,4 +127,14 @@ fn a_release_reads_the_clock_once_and_a_renewal_twice() {
     assert_eq!(clock.readings.swap(0, Ordering::Relaxed), 2, "the lease of a late answer may be over");
     grant.release().unwrap();
     assert_eq!(clock.readings.load(Ordering::Relaxed), 1, "what was deleted is given back, however late");
+}
+
+#[test]
+fn a_reservation_is_one_replace_and_finding_it_another() {
+    let (world, [session]) = World::with(["one"]);
+    let run = session
+        .conflict_retry("k")
+        .run(|attempt| if attempt.number() == 1 { WorkOutcome::Conflict(()) } else { WorkOutcome::Committed(()) });
+    assert_eq!(run, Ok(()));
+    assert_eq!(world.ops(), [Op::Add, Op::Replace, Op::Replace, Op::Delete]);
 }

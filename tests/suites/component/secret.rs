@@ -35,7 +35,7 @@ fn no_two_grants_share_a_nonce_and_all_its_bits_vary() {
 }
 
 #[test]
-fn whoever_looks_at_a_lock_or_waits_for_it_learns_no_nonce() {
+fn no_status_and_no_wait_tells_a_nonce() {
     let (world, [holder, other]) = World::with(["a", "b"]);
     let _grant = holder.lock("k").acquire().unwrap();
     let nonce = nonce(&world, "k");

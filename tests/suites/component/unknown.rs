@@ -133,7 +133,7 @@ fn a_release_of_unknown_outcome_is_resolved() {
 }
 
 #[test]
-fn a_release_of_unknown_outcome_leaves_the_lock_to_whoever_has_it_now() {
+fn a_release_of_unknown_outcome_leaves_the_lock_to_its_present_holder() {
     for fault in UNKNOWN {
         let world = World::new();
         let (_session, grant) = held(&world);

@@ -87,7 +87,7 @@ fn a_busy_lock_names_its_owner_since_and_until() {
 }
 
 #[test]
-fn a_wait_that_is_given_up_names_who_holds_the_lock_then() {
+fn a_wait_that_is_given_up_names_the_holder_at_that_time() {
     let (_, [one, two, three]) = World::with(["one", "two", "three"]);
     let held = one.lock("k").lease(secs(3600)).acquire().unwrap();
     let mut wait = three.lock("k").wait(secs(10)).begin().unwrap();

@@ -52,7 +52,7 @@ fn ask_until(world: &World, waiters: &mut [Waiter], until: Duration) {
 }
 
 #[test]
-fn a_grant_among_eight_who_always_want_it_costs_at_most_ten_calls() {
+fn a_grant_among_eight_loops_costs_at_most_ten_calls() {
     let world = World::new();
     let start = world.clock.now();
     let mut waiters: Vec<Waiter> =

@@ -13,7 +13,7 @@ fn through(proxy: &Proxy, parameters: &str) -> Etcd {
 }
 
 #[test]
-fn who_cannot_be_reached_is_named_with_the_reason() {
+fn a_server_that_cannot_be_reached_is_named_with_the_reason() {
     let mut cluster = EtcdCluster::start(1);
     let store = store(&cluster);
     add(&store, "k", "v");

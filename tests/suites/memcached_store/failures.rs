@@ -11,7 +11,7 @@ use kvlock_tests::{Mode, Proxy, Watch};
 use crate::support::{SECOND, TTL, add, assert_unavailable, assert_unknown, get, store};
 
 #[test]
-fn who_cannot_be_reached_is_named_with_the_reason() {
+fn a_server_that_cannot_be_reached_is_named_with_the_reason() {
     let mut server = MemcachedServer::start();
     server.kill();
     let text = assert_unavailable(store(&server).add("k", b"v", TTL));

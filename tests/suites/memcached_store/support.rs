@@ -37,34 +37,19 @@ pub(crate) fn token(version: Version) -> u64 {
     version.era + version.number
 }
 
-#[track_caller]
-pub(crate) fn assert_unavailable<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
-    match answer {
-        Err(StoreError::Unavailable(text)) => text,
-        other => panic!("not `unavailable`: {other:?}"),
-    }
+/// Makes functions that expect an error, and return its text.
+macro_rules! expect_errors {
+    ($($name:ident: $case:ident),*) => {$(
+        #[track_caller]
+        pub(crate) fn $name<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
+            match answer {
+                Err(StoreError::$case(text)) => text,
+                other => panic!("not {}: {other:?}", stringify!($case)),
+            }
+        }
+    )*};
 }
 
-#[track_caller]
-pub(crate) fn assert_rejected<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
-    match answer {
-        Err(StoreError::Rejected(text)) => text,
-        other => panic!("not `rejected`: {other:?}"),
-    }
-}
-
-#[track_caller]
-pub(crate) fn assert_invalid<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
-    match answer {
-        Err(StoreError::Invalid(text)) => text,
-        other => panic!("not `invalid`: {other:?}"),
-    }
-}
-
-#[track_caller]
-pub(crate) fn assert_unknown<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
-    match answer {
-        Err(StoreError::UnknownOutcome(text)) => text,
-        other => panic!("not `unknown outcome`: {other:?}"),
-    }
+expect_errors! {
+    assert_unavailable: Unavailable, assert_rejected: Rejected, assert_invalid: Invalid, assert_unknown: UnknownOutcome
 }

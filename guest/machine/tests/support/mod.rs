@@ -3,20 +3,23 @@
 //! Nothing here sleeps. An [`Op`] is a machine under way; each of its steps feeds it one event, executes the call it
 //! made, or delivers the answer, so that a test can put any other step in between. [`World::run_until`] moves several
 //! of them, always the one that is due first; [`World::drive`] moves one to its end.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unused_imports, reason = "each test file uses its part")]
 
 pub(crate) mod crowd;
+mod op;
+mod random;
 pub(crate) mod store;
 
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, Break, Broken, Claim, Event, Grant, GrantError, HandedOver, Holder, Key,
-    KeyError, KeyStatus, Lease, List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Request,
-    Resize, ResizeError, SemaphoreStatus, Session, SessionOptions, Size, Status, Step, StoreError, Text, Time, Ttl,
-    Validity,
+    Acquire, AcquireError, AcquirePermit, Break, Broken, Claim, Grant, GrantError, Holder, Key, KeyError, KeyStatus,
+    Lease, List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Request, Resize, ResizeError,
+    SemaphoreStatus, Session, SessionOptions, Size, Status, Text, Time, Ttl, Validity,
 };
-use kvlock_store_model::failed;
+use op::State;
+pub(crate) use op::{Drive, Op, TIMEOUT};
+pub(crate) use random::{Random, seeds};
 use store::Servers;
 
 /// What goes wrong with a call.
@@ -63,11 +66,6 @@ pub(crate) struct World {
     late: Vec<(Duration, Request)>,
     nonces: u128,
 }
-
-/// More calls than this without a pause between them are a busy loop.
-const CALLS_WITHOUT_PAUSE: u32 = 40;
-/// How long a caller waits for an answer before it calls the outcome unknown.
-pub(crate) const TIMEOUT: Duration = Duration::from_millis(200);
 
 impl World {
     pub(crate) fn new() -> Self {
@@ -182,6 +180,11 @@ impl World {
         self.advance_to(to);
     }
 
+    /// Does the same for this long.
+    pub(crate) fn run_for(&mut self, length: Duration, ops: &mut [&mut dyn Drive]) {
+        self.run_until(self.now + length, ops);
+    }
+
     /// Moves one machine to its end.
     pub(crate) fn drive<M: Machine>(&mut self, owner: Owner, machine: M) -> M::Outcome {
         self.finish(Op::new(self, owner, machine))
@@ -292,148 +295,6 @@ impl World {
     }
 }
 
-/// A machine under way.
-pub(crate) struct Op<M: Machine> {
-    pub(crate) machine: M,
-    owner: Owner,
-    due: Duration,
-    calls: u32,
-    state: State<M::Outcome>,
-}
-
-enum State<O> {
-    Feeding(Event),
-    Executing(Request, Duration),
-    Ended(Option<O>),
-}
-
-impl<M: Machine> Op<M> {
-    pub(crate) fn new(world: &World, owner: Owner, machine: M) -> Self {
-        Op { machine, owner, due: world.now, calls: 0, state: State::Feeding(Event::Start) }
-    }
-
-    /// Moves it until its next call has left and has not been executed.
-    pub(crate) fn run_to_call(&mut self, world: &mut World) {
-        self.step(world);
-        while !matches!(self.state, State::Executing(..) | State::Ended(_)) {
-            self.step(world);
-        }
-    }
-
-    /// Whether the store is about to execute its call.
-    pub(crate) fn is_executing(&self) -> bool {
-        matches!(self.state, State::Executing(..))
-    }
-
-    /// Whether it pauses.
-    pub(crate) fn sleeps(&self) -> bool {
-        matches!(self.state, State::Feeding(Event::Woken))
-    }
-
-    /// Its pause takes longer than it asked for.
-    pub(crate) fn oversleep(&mut self, by: Duration) {
-        self.due += by;
-    }
-
-    /// Whether it pauses, or has not begun.
-    pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.state, State::Feeding(Event::Start | Event::Woken))
-    }
-
-    /// Tells it that it was handed over what it waits for.
-    pub(crate) fn hand(&mut self, world: &World, handed: HandedOver) {
-        self.due = world.now;
-        self.state = State::Feeding(Event::HandedOver(handed));
-    }
-
-    /// How it ended, once.
-    pub(crate) fn outcome(&mut self) -> Option<M::Outcome> {
-        match &mut self.state {
-            State::Ended(outcome) => outcome.take(),
-            _ => None,
-        }
-    }
-
-    fn send(&mut self, world: &mut World, request: Request) {
-        let fault = world.meet(&request);
-        let unknown = |request: &Request| failed(request, StoreError::UnknownOutcome("no answer".into()));
-        let (delay, event) = match fault {
-            Fault::Fine => (Duration::ZERO, None),
-            Fault::SlowRequest(delay) => {
-                self.due = world.now + delay;
-                self.state = State::Executing(request, Duration::ZERO);
-                return;
-            }
-            Fault::SlowReply(delay) => (delay, None),
-            Fault::Unavailable => {
-                (Duration::ZERO, Some(failed(&request, StoreError::Unavailable("connection refused".into()))))
-            }
-            Fault::Rejected => (Duration::ZERO, Some(failed(&request, StoreError::Rejected("out of memory".into())))),
-            Fault::LostRequest => (TIMEOUT, Some(unknown(&request))),
-            Fault::LostReply => {
-                world.servers.execute(&request, world.now);
-                (TIMEOUT, Some(unknown(&request)))
-            }
-            Fault::Late(delay) => {
-                world.late.push((world.now + delay, request.clone()));
-                (TIMEOUT, Some(unknown(&request)))
-            }
-        };
-        match event {
-            Some(reply) => {
-                self.due = world.now + delay;
-                self.state = State::Feeding(Event::Reply(reply));
-            }
-            None => {
-                self.due = world.now;
-                self.state = State::Executing(request, delay);
-            }
-        }
-    }
-}
-
-/// What [`World::run_until`] moves.
-pub(crate) trait Drive {
-    /// When it can move; never, if it has ended.
-    fn due(&self) -> Option<Duration>;
-    /// Moves it once; time goes on to when it is due.
-    fn step(&mut self, world: &mut World);
-}
-
-impl<M: Machine> Drive for Op<M> {
-    fn due(&self) -> Option<Duration> {
-        (!matches!(self.state, State::Ended(_))).then_some(self.due)
-    }
-
-    fn step(&mut self, world: &mut World) {
-        world.advance_to(self.due);
-        match std::mem::replace(&mut self.state, State::Ended(None)) {
-            State::Executing(request, delay) => {
-                let reply = world.servers.execute(&request, world.now);
-                self.due = world.now + delay;
-                self.state = State::Feeding(Event::Reply(reply));
-            }
-            State::Feeding(event) => {
-                let now = world.time();
-                match self.machine.step(&mut world.sessions[self.owner.0], now, event) {
-                    Step::Call(request) => {
-                        self.calls += 1;
-                        assert!(self.calls <= CALLS_WITHOUT_PAUSE, "a busy loop");
-                        self.send(world, request);
-                    }
-                    Step::Sleep(pause) => {
-                        self.calls = 0;
-                        self.due = world.now + pause;
-                        self.state = State::Feeding(Event::Woken);
-                    }
-                    Step::Done(outcome) => self.state = State::Ended(Some(outcome)),
-                }
-            }
-            ended => self.state = ended,
-        }
-    }
-}
-
 /// What a call is called.
 pub(crate) fn kind(request: &Request) -> &'static str {
     match request {
@@ -443,23 +304,6 @@ pub(crate) fn kind(request: &Request) -> &'static str {
         Request::Replace { .. } => "replace",
         Request::Delete { .. } => "delete",
         Request::Era { .. } => "era",
-    }
-}
-
-/// SplitMix64.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
-
-    pub(crate) fn percent(&mut self, chance: u64) -> bool {
-        self.below(100) < chance
     }
 }
 

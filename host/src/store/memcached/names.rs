@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_comes_late_serves_the_next_who_asks() {
+    fn an_answer_that_comes_late_serves_the_next_caller() {
         let (names, sender) = asked();
         failure(names.addresses(SHORT));
         // One look-up at a time: the second try waits for the first one's.
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_refusal_is_told_to_the_next_who_asks() {
+    fn a_late_refusal_is_told_to_the_next_caller() {
         let (names, sender) = asked();
         failure(names.addresses(SHORT));
         sender.send(Err(io::Error::other("Name or service not known"))).unwrap();

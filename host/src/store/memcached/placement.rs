@@ -5,12 +5,12 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// The index of the server that keeps `key`: rendezvous (highest random weight) hashing.
+/// Returns the index of the server that keeps `key`: rendezvous (highest random weight) hashing.
 ///
-/// Every client must choose the same server, on whatever platform and in whatever order it was given the list: hence
-/// a hash that a standard defines, over the server's name and the key. A server that is down keeps its keys: choosing
-/// another one for the time being would give a lock to two holders. Taking a server out of the list moves only the
-/// keys that it kept.
+/// Every client must choose the same server, on whatever platform and in whatever order it was given the list. Hence a
+/// hash that a standard defines, over the server's name and the key. A server that is down keeps its keys: choosing
+/// another one for the time being would give a lock to two holders. Taking a server out of the list moves only the keys
+/// that it kept.
 pub(super) fn choose(servers: impl ExactSizeIterator<Item = impl fmt::Display>, key: &str) -> usize {
     if servers.len() == 1 {
         return 0;
@@ -20,8 +20,8 @@ pub(super) fn choose(servers: impl ExactSizeIterator<Item = impl fmt::Display>, 
     weighed.max().map_or(0, |(_, index)| index)
 }
 
-/// The line of those who wait for a lock stands on the lock's own server, so that they are read in one request, and a
-/// server that is slow stalls nobody who waits for a lock on another one.
+/// Returns the key of the lock that a wait list is for. The list stands on the lock's own server, so that one request
+/// reads both, and a slow server stalls nobody that waits for a lock on another one.
 fn beside_its_lock(key: &str) -> Cow<'_, str> {
     match key.split_once(":line") {
         Some((namespace, rest)) if !namespace.contains(':') && rest.starts_with([':', '#']) => {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_stands_on_the_server_of_its_lock_and_nothing_else_is_moved() {
+    fn a_wait_list_stands_on_the_server_of_its_lock_and_nothing_else_is_moved() {
         for (key, kept_like) in [
             ("n:line:k", "n:lock:k"),
             ("n:line#0f", "n:lock#0f"),

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn who_spins_notices_that_the_server_takes_longer_now_and_later_that_it_does_not_any_more() {
+    fn a_spinning_thread_notices_that_the_server_takes_longer_and_later_that_it_does_not() {
         let mut spinner = Spinner::new(LIMIT);
         World::NEAR.play(&mut spinner, 1000);
         let busy = World { answer: 60 * MICROSECOND, ..World::NEAR };

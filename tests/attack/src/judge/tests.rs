@@ -234,7 +234,7 @@ fn a_wait_that_ends_too_soon_or_too_late_is_found_and_a_stopped_process_is_excus
 }
 
 #[test]
-fn who_is_stuck_is_found() {
+fn a_stuck_client_is_found() {
     let mut story = Story::default();
     story.at(1, "a.0", What::Stuck { key: "k".into(), why: "busy".into() });
     assert_eq!(story.verdict(ALL), ["whoever waits gets through when nothing goes wrong any more"]);

@@ -172,11 +172,11 @@ pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
     let reaches = Seen::ALL.iter().filter(|(seen, _)| scenario.reaches.contains(seen));
     let reaches = reaches.map(|(_, text)| *text).collect();
     let about = About { name: scenario.name, bounds: scenario.bounds(), promises: Promise::ALL, reaches };
-    explore(Search(scenario.clone()), effort, about, |promise, acts| tell(scenario, promise, &acts))
+    explore(Search(scenario.clone()), effort, about, |_, acts| tell(scenario, &acts))
 }
 
 /// The counter-example, a line for each step.
-fn tell(scenario: &Scenario, promise: Promise, acts: &[Act]) -> Vec<String> {
+fn tell(scenario: &Scenario, acts: &[Act]) -> Vec<String> {
     let mut world = World::new(scenario);
     let mut lines = Vec::new();
     for act in acts {
@@ -184,6 +184,5 @@ fn tell(scenario: &Scenario, promise: Promise, acts: &[Act]) -> Vec<String> {
         world.act(scenario, act);
         lines.push(before.tell(act, &world));
     }
-    lines.push(format!("broken: {promise}"));
     lines
 }

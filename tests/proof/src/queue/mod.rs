@@ -17,7 +17,9 @@
 //!
 //! That each bound is reached is a property, too: a smaller one does not hold.
 
+mod act;
 mod scenarios;
+mod thread;
 mod world;
 
 pub use scenarios::all;
@@ -28,7 +30,8 @@ use crate::explore::{About, explore};
 use crate::model::{Effort, Findings};
 use crate::promise::Promise;
 use crate::story::Story;
-use world::{Act, Faults, SEEN, World};
+use act::{Act, Faults};
+use world::{SEEN, World};
 
 /// A world to be searched.
 #[derive(Debug, Clone)]
@@ -120,17 +123,7 @@ pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
     let reaches = SEEN.iter().filter(|(bit, _)| scenario.reaches & bit != 0).map(|(_, text)| *text);
     let reaches = reaches.chain([AS_OFTEN, AS_LONG, OVER]).collect();
     let about = About { name, bounds, promises: &PROMISES, reaches };
-    explore(Search(scenario.clone()), effort, about, |promise, acts| tell(scenario, promise, &acts))
-}
-
-/// The counter-example, a line for each step.
-fn tell(scenario: &Scenario, promise: Promise, acts: &[Act]) -> Vec<String> {
-    let mut story = Story::told();
-    let mut world = World::new(scenario);
-    for act in acts {
-        world.act(scenario, *act, &mut story);
-    }
-    let mut lines = story.into_lines();
-    lines.push(format!("broken: {promise}"));
-    lines
+    explore(Search(scenario.clone()), effort, about, |_, acts| {
+        Story::of(World::new(scenario), &acts, |world, act, story| world.act(scenario, *act, story)).1
+    })
 }

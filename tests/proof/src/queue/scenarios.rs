@@ -3,7 +3,7 @@
 //! The bounds are the smallest that hold: a run in which somebody is overtaken as often, and one in which the lock is
 //! idle for as long, must be found, too.
 
-use super::world::Faults;
+use super::act::Faults;
 use super::{Scenario, Style};
 
 const PARKED: Style = Style { parks: true, interval: 5, wait: None };

@@ -4,15 +4,14 @@
 //! wakes whom they want woken. Each use of the queues and each write to the store is a step of its own, and any other
 //! thread may come in between. The component is a stub: a poll is granted if the lock is free or is the request's own.
 
-use std::time::Duration;
+use kvlock_queue::{Answer, NextStep, Queues, Stake, Ticket};
 
-use kvlock_queue::{Answer, Entry, NextStep, PollTerms, Queues, Stake, Ticket, WaitMode};
-
+use super::act::{Act, Faults, How};
+use super::thread::{Doing, Outcome, Request, Thread, UNIT, entry};
 use super::{Scenario, Style};
 use crate::promise::Promise;
 use crate::story::Story;
 
-const UNIT: Duration = Duration::from_millis(10);
 /// More steps than this without a pause are a busy loop.
 const STEPS_WITHOUT_PAUSE: u8 = 16;
 const NAMES: [&str; 4] = ["a", "b", "c", "elsewhere"];
@@ -23,12 +22,12 @@ pub(super) struct World {
     /// In units.
     now: u32,
     queues: Queues<(), u8, (), Request>,
-    threads: Vec<Thread>,
-    store: Store,
+    pub(super) threads: Vec<Thread>,
+    pub(super) store: Store,
     /// When another process frees the lock that it holds.
-    elsewhere: Option<u32>,
+    pub(super) elsewhere: Option<u32>,
     generation: u64,
-    faults: Faults,
+    pub(super) faults: Faults,
     grants: u8,
     joins: u8,
     seen: u8,
@@ -37,110 +36,12 @@ pub(super) struct World {
     pub(super) broken: Option<Promise>,
 }
 
-/// How often what may still go wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub(super) struct Faults {
-    /// A step is followed by a delay of three units.
-    pub(super) slow: u8,
-    /// Somebody that is polled comes back after its grace.
-    pub(super) late: u8,
-    /// A thread gives up its wait.
-    pub(super) drops: u8,
-    /// A claim cannot be told.
-    pub(super) no_claim: u8,
-    /// A release is not answered.
-    pub(super) unanswered: u8,
-    /// Another process takes the lock.
-    pub(super) elsewhere: u8,
-    /// A thread forks, and goes on in the child.
-    pub(super) forks: u8,
-}
-
-/// Which wait a lock is for: the thread, and how many waits it had left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Request {
-    thread: u8,
-    left: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Store {
+pub(super) enum Store {
     Free,
     Held(Request),
     /// By another process, or by nobody who knows of it.
     Elsewhere,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Thread {
-    style: Style,
-    entry: Entry,
-    doing: Doing,
-    /// When it makes its next step.
-    due: u32,
-    /// How many waits it has still to begin, this one included.
-    left: u8,
-    in_doubt: bool,
-    /// It was woken before it parked.
-    token: bool,
-    /// How often others of the process got the lock since it joined the queue.
-    overtaken: u8,
-    /// When it joined the queue, counted in joins.
-    joined: u8,
-    steps: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Doing {
-    /// It asks the queues what to do.
-    Looking,
-    /// The component is about to ask the store, from the time on.
-    Polling(u32),
-    /// The store did not grant it; the queues are to be told.
-    Refused(u32),
-    /// The lock is its own; the queues are to be told.
-    Granted,
-    Parked,
-    /// It comes back by itself.
-    Polled,
-    Holding,
-    /// It writes its release, which may hand over.
-    Releasing(Option<(Ticket, u8)>),
-    /// The release is written: for its successor, for nobody, or perhaps not at all.
-    Released(Option<(Ticket, u8)>, Outcome),
-    /// It gives back what was handed over to a request that had gone.
-    Returning(Request),
-    Done,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Outcome {
-    HandedOver(Request),
-    Freed,
-    Unknown,
-}
-
-/// Somebody who is due moves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Act {
-    who: usize,
-    how: How,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum How {
-    Promptly,
-    /// It makes its next step later.
-    Slowly,
-    /// It comes back later than it is told to.
-    Late,
-    /// It ends its wait.
-    Drops,
-    /// Its successor's claim cannot be told.
-    NoClaim,
-    /// Its release is not answered, and was executed or not.
-    Unanswered(bool),
-    Forks,
 }
 
 /// What is seen in some run, and its text.
@@ -188,38 +89,6 @@ impl World {
 
     pub(super) fn has_seen(&self, what: u8) -> bool {
         self.seen & what != 0
-    }
-
-    /// Whoever is due first moves, and of those who are due at once anyone.
-    pub(super) fn acts(&self, acts: &mut Vec<Act>) {
-        if self.broken.is_some() {
-            return;
-        }
-        let dues = self.threads.iter().filter(|thread| thread.doing != Doing::Done).map(|thread| thread.due);
-        let Some(first) = dues.chain(self.elsewhere).min() else { return };
-        for (who, thread) in self.threads.iter().enumerate() {
-            if thread.doing != Doing::Done && thread.due == first {
-                self.acts_of(who, thread, acts);
-            }
-        }
-        let elsewhere = Act { who: self.threads.len(), how: How::Promptly };
-        let takes = self.store == Store::Free && self.faults.elsewhere > 0;
-        acts.extend((self.elsewhere == Some(first) || takes).then_some(elsewhere));
-    }
-
-    fn acts_of(&self, who: usize, thread: &Thread, acts: &mut Vec<Act>) {
-        let mut may = |condition: bool, how: How| acts.extend(condition.then_some(Act { who, how }));
-        let faults = &self.faults;
-        let waits = matches!(thread.doing, Doing::Looking | Doing::Parked | Doing::Polled);
-        may(true, How::Promptly);
-        may(faults.slow > 0 && !matches!(thread.doing, Doing::Holding | Doing::Parked | Doing::Polled), How::Slowly);
-        may(faults.late > 0 && thread.doing == Doing::Polled, How::Late);
-        may(faults.drops > 0 && waits, How::Drops);
-        may(faults.no_claim > 0 && thread.doing == Doing::Holding, How::NoClaim);
-        let releases = faults.unanswered > 0 && matches!(thread.doing, Doing::Releasing(_));
-        may(releases, How::Unanswered(true));
-        may(releases, How::Unanswered(false));
-        may(faults.forks > 0 && thread.doing == Doing::Polled, How::Forks);
     }
 
     /// Lets something happen.
@@ -565,44 +434,4 @@ impl World {
     pub(super) fn is_over(&self) -> bool {
         self.threads.iter().all(|thread| thread.doing == Doing::Done)
     }
-}
-
-impl Thread {
-    fn joined(&mut self, joins: u8) {
-        (self.joined, self.overtaken) = (joins, 0);
-    }
-
-    fn pause(&mut self, now: u32, pause: Duration, story: &mut Story) {
-        let units = u32::try_from(pause.as_nanos().div_ceil(UNIT.as_nanos())).unwrap_or(u32::MAX / 2);
-        story.line(|| format!("waits for {pause:?}"));
-        self.doing = if self.style.parks { Doing::Parked } else { Doing::Polled };
-        // One that was woken does not park at all.
-        let is_woken = std::mem::take(&mut self.token) && self.style.parks;
-        self.due = if is_woken { now } else { now + units };
-        if self.due > now {
-            self.steps = 0;
-        }
-    }
-
-    /// Whether it has the lock, or is about to find so.
-    fn works_for(&self, request: Request) -> bool {
-        self.left == request.left
-            && matches!(self.doing, Doing::Granted | Doing::Holding | Doing::Releasing(_) | Doing::Released(..))
-    }
-
-    fn has_successor(&self) -> bool {
-        matches!(self.doing, Doing::Releasing(Some(_)) | Doing::Released(Some(_), _))
-    }
-}
-
-impl Style {
-    fn mode(&self, who: usize) -> WaitMode<u8> {
-        if self.parks { WaitMode::Parked { waker: who as u8, looks_often: false } } else { WaitMode::Polled }
-    }
-}
-
-fn entry(style: &Style) -> Entry {
-    let interval = UNIT * style.interval;
-    let terms = PollTerms { interval, lease: None, at_least: Duration::ZERO, quarantine: None };
-    Entry::new(terms, style.wait.map(|units| UNIT * units), false)
 }

@@ -119,17 +119,10 @@ const SERVED: &str = "all grants are given";
 pub fn search(scenario: &Scenario, effort: Effort) -> Findings {
     let (name, bounds, reaches) = (scenario.name, scenario.bounds(), vec![AS_OFTEN, AS_LONG, SERVED]);
     let about = About { name, bounds, promises: &PROMISES, reaches };
-    explore(Search(scenario.clone()), effort, about, |promise, acts| tell(scenario, promise, &acts))
-}
-
-/// The counter-example, a line for each step.
-fn tell(scenario: &Scenario, promise: Promise, acts: &[Act]) -> Vec<String> {
-    let mut story = Story::told();
-    let mut world = World::new(scenario);
-    for act in acts {
-        world.act(scenario, *act, &mut story);
-    }
-    let mut lines = story.into_lines();
-    lines.push(format!("broken: {promise}"));
-    lines
+    explore(Search(scenario.clone()), effort, about, |_, acts| {
+        Story::of(World::new(scenario), &acts, |world, act, story| {
+            let _ = world.act(scenario, *act, story);
+        })
+        .1
+    })
 }

@@ -41,7 +41,7 @@ fn a_semaphore_is_made_grown_shrunk_left_as_it_is_and_destroyed() {
 }
 
 #[test]
-fn list_and_status_tell_sizes_and_who_holds_permits() {
+fn list_and_status_tell_sizes_and_holders() {
     in_both(|world| {
         world.make("lake", 1);
         world.make("a pool", 3);

@@ -9,7 +9,7 @@ use crate::world::{World, busy, millis, secs};
 
 /// Bug 1: the record names no owner, and whoever releases late frees the lock of another.
 #[test]
-fn who_releases_late_frees_nobody_elses_lock() {
+fn a_late_release_frees_nobody_elses_lock() {
     let world = World::new();
     let late = world.session("one").lock("k").acquire().unwrap();
     world.clock.advance(secs(30));

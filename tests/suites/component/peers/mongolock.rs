@@ -57,7 +57,7 @@ fn a_lease_that_has_ended_is_not_revived() {
 
 /// Bug 6: the holder is asked for in a second request, and by then there may be none: "owned by None".
 #[test]
-fn who_finds_the_lock_taken_and_the_holder_gone_blames_nobody() {
+fn a_waiter_that_finds_the_lock_taken_and_the_holder_gone_blames_nobody() {
     let world = World::new();
     let (meddled, two) = Meddler::session(&world, "two");
     let held = world.session("one").lock("k").acquire().unwrap();

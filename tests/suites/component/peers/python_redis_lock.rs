@@ -9,7 +9,7 @@ use crate::world::{World, busy, millis, refused, secs};
 
 /// Bug 1: the timeout begins anew whenever somebody else was faster.
 #[test]
-fn a_wait_does_not_begin_anew_when_others_are_faster() {
+fn a_wait_does_not_begin_again_when_others_are_faster() {
     let world = World::new();
     // Of another process: one of the same would stand in line.
     let fast = world.elsewhere().session().open().unwrap();
@@ -59,7 +59,7 @@ fn the_thread_that_renews_survives_errors_and_tells_a_loss() {
 
 /// Bug 3: after a renewal has failed, the next acquire takes the lock and fails all the same, and it stays taken.
 #[test]
-fn after_a_loss_the_session_acquires_and_keeps_anew() {
+fn after_a_loss_the_session_acquires_and_keeps_again() {
     let store = Memory::default();
     let client = Client::with_store(store.clone());
     let session = client.session().open().unwrap();

@@ -65,7 +65,7 @@ fn a_kept_lock_is_renewed_whatever_is_released_meanwhile() {
 
 /// Bug 5: who ceases to be the leader is never told.
 #[test]
-fn who_loses_the_lock_is_told() {
+fn a_holder_that_loses_the_lock_is_told() {
     let client = Client::connect("memory:").unwrap();
     let (leader, other) = (client.session().open().unwrap(), client.session().open().unwrap());
     let (sender, told) = mpsc::channel();
