@@ -9,6 +9,7 @@ mod contended;
 mod cores;
 mod count;
 mod counts;
+mod etcd;
 mod fight;
 mod idle;
 mod loops;
@@ -97,6 +98,7 @@ enum Group {
     Scale,
     Command,
     Loops,
+    Etcd,
 }
 
 impl Group {
@@ -110,6 +112,7 @@ impl Group {
             Group::Scale => scale::measure(results, effort),
             Group::Command => command::measure(results, effort),
             Group::Loops => loops::measure(results, effort),
+            Group::Etcd => etcd::measure(results, effort),
         }
     }
 }

@@ -11,3 +11,4 @@ mod leases;
 mod losses;
 mod refusals;
 mod support;
+mod tls;

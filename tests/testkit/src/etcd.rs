@@ -41,6 +41,8 @@ pub struct EtcdCluster {
     token: String,
     options: Vec<String>,
     members: Vec<Member>,
+    /// How clients speak to it.
+    scheme: &'static str,
 }
 
 #[derive(Debug)]
@@ -48,6 +50,8 @@ struct Member {
     name: String,
     client: SocketAddr,
     peer: SocketAddr,
+    /// Where it tells if it is well, without TLS.
+    health: SocketAddr,
     data: PathBuf,
     child: Option<Child>,
 }
@@ -58,7 +62,8 @@ impl EtcdCluster {
         EtcdCluster::start_with(members, &[])
     }
 
-    /// Starts a cluster whose members have more options, such as `["--quota-backend-bytes=1048576"]`.
+    /// Starts a cluster whose members have more options, such as `["--quota-backend-bytes=1048576"]`. With a certificate
+    /// they speak TLS to clients, and what asks them here, but for restarts, does not.
     pub fn start_with(members: usize, options: &[&str]) -> EtcdCluster {
         let mut why = String::new();
         for _ in 0..PORTS {
@@ -75,20 +80,23 @@ impl EtcdCluster {
         static CLUSTERS: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::tempdir().expect("a folder for the cluster's data");
         // All are bound before the first is given up, so that they differ.
-        let listeners: Vec<TcpListener> = (0..2 * members)
+        let listeners: Vec<TcpListener> = (0..3 * members)
             .map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on the loopback interface"))
             .collect();
         let port = |at: usize| listeners[at].local_addr().expect("a bound listener has an address");
         let member = |at: usize| Member {
             name: format!("m{at}"),
-            client: port(2 * at),
-            peer: port(2 * at + 1),
+            client: port(3 * at),
+            peer: port(3 * at + 1),
+            health: port(3 * at + 2),
             data: folder.path().join(format!("m{at}")),
             child: None,
         };
         let members = (0..members).map(member).collect();
         let token = format!("test-{}-{}", std::process::id(), CLUSTERS.fetch_add(1, Ordering::Relaxed));
-        EtcdCluster { folder, token, options: options.iter().map(ToString::to_string).collect(), members }
+        let options: Vec<String> = options.iter().map(ToString::to_string).collect();
+        let scheme = if options.iter().any(|option| option.starts_with("--cert-file")) { "https" } else { "http" };
+        EtcdCluster { folder, token, options, members, scheme }
     }
 
     fn try_start(&mut self) -> Result<(), String> {
@@ -102,11 +110,14 @@ impl EtcdCluster {
         let cluster: Vec<String> =
             self.members.iter().map(|member| format!("{}=http://{}", member.name, member.peer)).collect();
         let log = File::options().create(true).append(true).open(self.log(at)).expect("the log can be written");
-        let Member { name, client, peer, data, .. } = &self.members[at];
+        let Member { name, client, peer, health, data, .. } = &self.members[at];
+        let scheme = self.scheme;
         let child = process::command("etcd")
             .arg(format!("--name={name}"))
             .arg(format!("--data-dir={}", data.display()))
-            .args([format!("--listen-client-urls=http://{client}"), format!("--advertise-client-urls=http://{client}")])
+            .arg(format!("--listen-client-urls={scheme}://{client}"))
+            .arg(format!("--advertise-client-urls={scheme}://{client}"))
+            .arg(format!("--listen-metrics-urls=http://{health}"))
             .args([format!("--listen-peer-urls=http://{peer}"), format!("--initial-advertise-peer-urls=http://{peer}")])
             .arg(format!("--initial-cluster={}", cluster.join(",")))
             .arg(format!("--initial-cluster-token={}", self.token))
@@ -132,7 +143,7 @@ impl EtcdCluster {
                 let log = fs::read_to_string(self.log(at)).unwrap_or_default();
                 return Err(format!("{status}: {}", log.lines().last().unwrap_or_default()));
             }
-            if self.exchange(at, "GET /health", "").is_ok_and(|reply| reply.contains("\"true\"")) {
+            if exchange(self.members[at].health, "GET /health", "").is_ok_and(|reply| reply.contains("\"true\"")) {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -260,18 +271,7 @@ impl EtcdCluster {
     }
 
     fn try_post(&self, member: usize, path: &str, body: &str) -> io::Result<String> {
-        self.exchange(member, &format!("POST /v3/{path}"), body)
-    }
-
-    fn exchange(&self, member: usize, request: &str, body: &str) -> io::Result<String> {
-        let address = self.members[member].client;
-        let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-        // Of HTTP 1.0, so that the end of the reply is the end of the connection.
-        write!(stream, "{request} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply)?;
-        Ok(reply)
+        exchange(self.members[member].client, &format!("POST /v3/{path}"), body)
     }
 
     fn pid(&self, member: usize) -> Pid {
@@ -285,6 +285,16 @@ impl Drop for EtcdCluster {
             self.kill(at);
         }
     }
+}
+
+/// Sends one request, of HTTP 1.0, so that the end of the reply is the end of the connection.
+fn exchange(address: SocketAddr, request: &str, body: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&address, ANSWER_TIMEOUT)?;
+    stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+    write!(stream, "{request} HTTP/1.0\r\nHost: {address}\r\nContent-Length: {}\r\n\r\n{body}", body.len())?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply)?;
+    Ok(reply)
 }
 
 /// Returns a number that the gateway has written as text.

@@ -4,6 +4,7 @@
 //! nothing. Whatever fails later may have sent the request. Nothing is sent twice.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -15,6 +16,9 @@ use ureq::unversioned::transport::{ConnectionDetails, Connector, NextTimeout, Tc
 use ureq::{Agent, Error};
 
 use super::failure::{Failure, shown};
+#[cfg(not(feature = "tls"))]
+use super::insecure::Secure;
+#[cfg(feature = "tls")]
 use super::secure::Secure;
 use super::settings::{Settings, Timeouts};
 use super::unconnected::{Unconnected, unconnected};
@@ -34,6 +38,8 @@ const LONGEST_ANSWER: u64 = 40 << 20;
 pub(super) struct Http {
     agent: Agent,
     timeouts: Timeouts,
+    /// What to say of a server that ends the connection, until one has answered.
+    hint: OnceLock<&'static str>,
 }
 
 /// What a server has answered.
@@ -63,7 +69,11 @@ impl Http {
             .max_idle_age(IDLE_TIME)
             .build();
         let dial = Dial { tcp: TcpConnector::default(), secure: settings.secure.clone() };
-        Http { agent: Agent::with_parts(config, dial, Names), timeouts }
+        let hint = match settings.secure {
+            Some(_) => OnceLock::from(""),
+            None => OnceLock::new(),
+        };
+        Http { agent: Agent::with_parts(config, dial, Names), timeouts, hint }
     }
 
     /// Posts JSON, and reads the whole answer.
@@ -75,7 +85,9 @@ impl Http {
         let mut response = request.send(body).map_err(|error| self.failure(error))?;
         let status = response.status().as_u16();
         let read = response.body_mut().with_config().limit(LONGEST_ANSWER).read_to_vec();
-        Ok(Answer { status, body: read.map_err(|error| self.failure(error))? })
+        let body = read.map_err(|error| self.failure(error))?;
+        self.hint.get_or_init(|| "");
+        Ok(Answer { status, body })
     }
 
     fn failure(&self, error: Error) -> Failure {
@@ -85,7 +97,10 @@ impl Http {
                 Err(error) => Failure::NoAnswer(error.to_string()),
             },
             Error::Timeout(_) => Failure::NoAnswer(format!("no answer within {:?}", self.timeouts.answer)),
-            Error::Io(error) => Failure::NoAnswer(error.to_string()),
+            Error::Io(error) => {
+                let hint = self.hint.get().copied().unwrap_or("; if it speaks TLS, write etcds://");
+                Failure::NoAnswer(format!("{}{hint}", shown(error.to_string().as_bytes())))
+            }
             Error::Protocol(error) => unlike_etcd(shown(error.to_string().as_bytes())),
             Error::BodyExceedsLimit(limit) => unlike_etcd(format!("more than {limit} bytes")),
             Error::LargeResponseHeader(..) => unlike_etcd("a header without an end".to_string()),

@@ -27,6 +27,7 @@ use super::super::Ttl;
 use super::cluster::{Budget, Cluster, Kind};
 use super::failure::Failure;
 use super::wire::{self, Header, LeaseReply, Streamed, unlike_etcd};
+use crate::clock::{BootClock, Clock};
 
 /// By how many seconds a lease is longer than the ttl: the time that a write may take from the grant on.
 const SLACK: u64 = 2;
@@ -56,18 +57,18 @@ pub(super) struct Lease {
     pub(super) id: i64,
     /// Its length in seconds.
     length: u64,
-    /// Before it was granted or kept alive.
-    since: Instant,
+    /// A moment before it was granted or kept alive.
+    since: Duration,
     /// The term in which it was kept alive; none if it was granted, or if that has been confirmed.
     term: Option<u64>,
 }
 
 impl Lease {
     /// Returns if an entry that was put under the lease, by a transaction that is answered now, lives for its ttl.
-    pub(super) fn covers(&self, ttl: Ttl, answered: Instant, header: &Header) -> bool {
+    pub(super) fn covers(&self, ttl: Ttl, answered: Duration, header: &Header) -> bool {
         let Ttl::After(ttl) = ttl else { return true };
         let is_in_office = self.term.is_none_or(|term| term == header.raft_term);
-        is_in_office && answered.saturating_duration_since(self.since) + ttl <= Duration::from_secs(self.length)
+        is_in_office && answered.saturating_sub(self.since).saturating_add(ttl) <= Duration::from_secs(self.length)
     }
 
     /// Returns the lease as one whose renewal has counted.
@@ -75,9 +76,13 @@ impl Lease {
         Lease { term: None, ..self }
     }
 
+    fn age(&self) -> Duration {
+        now().saturating_sub(self.since)
+    }
+
     /// Returns if it may have ended.
     fn may_be_over(&self) -> bool {
-        self.since.elapsed() >= Duration::from_secs(self.length)
+        self.age() >= Duration::from_secs(self.length)
     }
 }
 
@@ -188,7 +193,7 @@ impl Leases {
 
 /// Keeps a lease alive. Returns none if it is over.
 pub(super) fn keep_alive(cluster: &Cluster, lease: Lease, budget: Budget) -> Result<Option<Lease>, Failure> {
-    let since = Instant::now();
+    let since = now();
     let reply: Streamed = cluster.ask(Kind::Repeatable, "lease/keepalive", &wire::lease(lease.id), budget)?;
     let LeaseReply { header, id, ttl, .. } = reply.result;
     if id != lease.id {
@@ -203,7 +208,7 @@ pub(super) fn grant(cluster: &Cluster, length: u64, budget: Budget) -> Result<Le
     let random = getrandom::u64()
         .map_err(|error| Failure::NotDone(format!("{}: no randomness: {error}", cluster.members[0])))?;
     let id = (MARK | random & RANDOM).cast_signed();
-    let since = Instant::now();
+    let since = now();
     let body = json!({ "ID": id.to_string(), "TTL": length.to_string() });
     let reply: LeaseReply = cluster.ask(Kind::Repeatable, "lease/grant", &body, budget)?;
     if reply.id != id || u64::try_from(reply.ttl).is_ok_and(|ttl| ttl < length) {
@@ -221,7 +226,7 @@ pub(super) fn age(cluster: &Cluster, id: i64, budget: Budget) -> Result<Option<D
 }
 
 fn refresh(cluster: &Cluster, lease: Lease, budget: Budget) -> Result<Option<Lease>, Failure> {
-    match lease.since.elapsed() < FRESH {
+    match lease.age() < FRESH {
         true => Ok(Some(lease)),
         false => keep_alive(cluster, lease, budget),
     }
@@ -241,6 +246,11 @@ fn length(ttl: Ttl) -> Option<u64> {
     Some(whole.saturating_add(SLACK)).filter(|length| *length <= LONGEST)
 }
 
+/// Returns the time by a clock that runs on while the machine is suspended, as leases do.
+pub(super) fn now() -> Duration {
+    BootClock.now()
+}
+
 fn is_ours(id: i64) -> bool {
     id.cast_unsigned() & !RANDOM == MARK
 }
@@ -252,7 +262,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn lease(term: Option<u64>) -> Lease {
-        Lease { id: 1, length: 12, since: Instant::now(), term }
+        Lease { id: 1, length: 12, since: now(), term }
     }
 
     fn in_term(raft_term: u64) -> Header {

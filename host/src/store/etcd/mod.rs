@@ -24,14 +24,17 @@ mod doctor;
 mod era;
 mod failure;
 mod http;
+#[cfg(not(feature = "tls"))]
+mod insecure;
 mod leases;
+#[cfg(feature = "tls")]
 mod secure;
 mod settings;
 mod unconnected;
 mod version;
 mod wire;
 
-use std::time::Instant;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -333,7 +336,7 @@ impl Client {
         }
         let written = WriteOutcome::Written(Version { era: before.era.id, number });
         let Some(lease) = lease else { return Ok(written) };
-        let lease = match lease.covers(ttl, Instant::now(), header) {
+        let lease = match lease.covers(ttl, leases::now(), header) {
             true => lease.confirmed(),
             false => self.confirm(path, number, lease).map_err(Failure::of_write)?,
         };
@@ -361,7 +364,7 @@ impl Client {
         let mut reply = self.cluster.txn(Kind::Repeatable, &look, budget).map_err(doubtful)?;
         let [entry] = reply.take()?;
         let is_there = entry.found(path)?.is_some_and(|kv| kv.mod_revision == number);
-        match is_there && kept.covers(Ttl::After(std::time::Duration::ZERO), Instant::now(), &reply.header) {
+        match is_there && kept.covers(Ttl::After(Duration::ZERO), leases::now(), &reply.header) {
             true => Ok(kept.confirmed()),
             false => Err(unsure("the write took long, and another leader may end its lease early")),
         }

@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::super::StoreError;
 use super::super::address::Address;
 use super::super::url::{Login, Parameters, Secret, StoreUrl};
+#[cfg(not(feature = "tls"))]
+use super::insecure::Secure;
+#[cfg(feature = "tls")]
 use super::secure::Secure;
 
 /// etcd's own port for clients.
