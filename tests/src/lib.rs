@@ -2,7 +2,6 @@
 #![warn(missing_docs)]
 
 pub mod kvlock;
-pub mod postgres;
 pub mod proxy;
 pub mod table;
 pub mod terminal;
@@ -10,7 +9,6 @@ pub mod tree;
 pub mod watch;
 
 pub use kvlock::Kvlock;
-pub use postgres::PostgresServer;
 pub use proxy::{Mode, Proxy};
 pub use table::Table;
 pub use terminal::Terminal;

@@ -10,8 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use kvlock::{Client, Session, conflict_retry::WorkOutcome};
-use kvlock_testkit::MemcachedServer;
-use kvlock_tests::PostgresServer;
+use kvlock_testkit::{MemcachedServer, PostgresServer};
 use postgres::error::SqlState;
 use postgres::{IsolationLevel, NoTls};
 

@@ -7,6 +7,7 @@
 //! | what it does if somebody else acts between two calls | [`Hooked`] |
 //! | that it works with memcached, over restarts and stops | [`MemcachedServer`] |
 //! | that it works with etcd, while members are killed | [`EtcdCluster`] |
+//! | that it works with PostgreSQL, over crashes and promotions | [`PostgresServer`] |
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,6 +30,7 @@
 mod etcd;
 mod hooked;
 mod memcached;
+mod postgres;
 pub mod process;
 
 pub use etcd::EtcdCluster;
@@ -36,3 +38,4 @@ pub use hooked::{Hook, Hooked};
 pub use kvlock::clock::VirtualClock;
 pub use kvlock::store::{Fault, Memory, Op};
 pub use memcached::MemcachedServer;
+pub use postgres::{BaseBackup, PostgresServer};
