@@ -14,6 +14,7 @@ use crate::semaphore::Semaphore;
 use crate::session::{Session, SessionBuilder};
 use crate::sessions::Sessions;
 use crate::store::{KvStore, Memory};
+use crate::text::without_secrets;
 
 /// The server of a URL that names none.
 const DEFAULT_SERVER: &str = "127.0.0.1:11211";
@@ -34,18 +35,19 @@ pub struct Client {
 debug_fields!(Client, |_|);
 
 impl Client {
-    /// Takes a store by its URL: `memcached://host:port[,host:port…]`, `etcd://host[:port][,host[:port]…]`, `local:PATH`
-    /// or `memory:`. The first two take parameters, `?connect-timeout=2s&timeout=500ms`: see
-    /// [`Memcached::connect`](crate::store::Memcached::connect).
+    /// Takes a store by its URL, such as `memcached://host:port`, `etcd://host`, `postgres://host/database`, `local:PATH`
+    /// or `memory:`: see the table in [`store`](crate::store).
     ///
     /// Nothing is sent: the first call finds out if a server answers.
     pub fn connect(url: &str) -> Result<Self, ConnectError> {
-        let bad = |reason: &str| ConnectError::BadUrl { url: url.to_string(), reason: reason.to_string() };
-        let forms = "give memcached://host:port[,host:port…], etcd://host:port[,host:port…], local:PATH or memory:";
+        let bad = |reason: &str| ConnectError::BadUrl { url: without_secrets(url), reason: reason.to_string() };
+        let forms = "give memcached://host:port[,host:port…], etcd://host:port[,host:port…], postgres://host/database, \
+                     local:PATH or memory:";
         let (scheme, rest) = url.split_once(':').ok_or_else(|| bad(forms))?;
         match scheme {
             "memcached" => memcached(url, rest.strip_prefix("//").unwrap_or(rest)),
             "etcd" | "etcds" => etcd(url),
+            "postgres" | "postgresql" => postgres(url),
             "local" if rest.is_empty() => Err(bad("no path; give local:PATH")),
             "local" => local(url, PathBuf::from(rest)),
             "memory" if rest.is_empty() => Ok(Client::with_store(Memory::default())),
@@ -157,20 +159,24 @@ fn memcached(url: &str, _: &str) -> Result<Client, ConnectError> {
 #[cfg(feature = "etcd")]
 fn etcd(url: &str) -> Result<Client, ConnectError> {
     let store = crate::store::Etcd::connect(url);
-    store.map(Client::with_store).map_err(|error| ConnectError::Store { url: without_login(url), error })
-}
-
-/// Returns a URL as it may be shown.
-fn without_login(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(scheme), Some(at)) if at > scheme => format!("{}…{}", &url[..scheme + 3], &url[at..]),
-        _ => url.to_string(),
-    }
+    store.map(Client::with_store).map_err(|error| ConnectError::Store { url: without_secrets(url), error })
 }
 
 #[cfg(not(feature = "etcd"))]
 fn etcd(url: &str) -> Result<Client, ConnectError> {
-    Err(ConnectError::BadUrl { url: without_login(url), reason: "built without the feature `etcd`".to_string() })
+    Err(ConnectError::BadUrl { url: without_secrets(url), reason: "built without the feature `etcd`".to_string() })
+}
+
+#[cfg(feature = "postgres")]
+fn postgres(url: &str) -> Result<Client, ConnectError> {
+    let store = crate::store::Postgres::connect(url);
+    store.map(Client::with_store).map_err(|error| ConnectError::Store { url: without_secrets(url), error })
+}
+
+#[cfg(not(feature = "postgres"))]
+fn postgres(url: &str) -> Result<Client, ConnectError> {
+    let reason = "built without the feature `postgres`".to_string();
+    Err(ConnectError::BadUrl { url: without_secrets(url), reason })
 }
 
 #[cfg(feature = "local")]

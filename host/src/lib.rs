@@ -46,6 +46,7 @@
 //! |---|---|---|
 //! | `memcached` | yes | the store `memcached://`: [`store::Memcached`] |
 //! | `local` | yes | the store `local:`, a file of this machine: [`store::Local`]; compiles SQLite |
+//! | `postgres` | no | the store `postgres://`: [`store::Postgres`] |
 //! | `tls` | no | TLS, by rustls, for the stores on a network |
 //!
 //! Without features there is the store in memory, for tests, and [`Client::with_store`] for a store of your own.

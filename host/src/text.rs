@@ -19,3 +19,36 @@ pub(crate) fn shown(key: &str) -> String {
 pub(crate) fn permits(count: u32) -> String {
     if count == 1 { "1 permit".to_string() } else { format!("{count} permits") }
 }
+
+/// Returns a URL as messages show it: without what stands before an `@`, and without the value of a parameter that is
+/// named like a password.
+pub(crate) fn without_secrets(url: &str) -> String {
+    let shown = match (url.find("://"), url.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}…{}", &url[..scheme + 3], &url[at..]),
+        _ => url.to_string(),
+    };
+    let Some((place, parameters)) = shown.split_once('?') else { return shown };
+    let hide = |parameter: &str| match parameter.split_once('=') {
+        Some((name, _)) if name.to_lowercase().contains("pass") => format!("{name}=…"),
+        _ => parameter.to_string(),
+    };
+    format!("{place}?{}", parameters.split('&').map(hide).collect::<Vec<_>>().join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_its_secrets() {
+        for (url, shown) in [
+            ("redis://host/0?timeout=1s", "redis://host/0?timeout=1s"),
+            ("redis://:secret@host/0", "redis://…@host/0"),
+            ("redis://me:se/cr?et@host/0?pass=x", "redis://…@host/0?pass=…"),
+            ("redis+unix:///run/a.sock?db=1&password=secret", "redis+unix:///run/a.sock?db=1&password=…"),
+            ("local:/home/me@here/locks.db", "local:/home/me@here/locks.db"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
+}

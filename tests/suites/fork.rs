@@ -13,7 +13,7 @@ use kvlock::{
     renewal::{AutoRenew, LostReason},
     status::KeyState,
 };
-use kvlock_testkit::MemcachedServer;
+use kvlock_testkit::{MemcachedServer, PostgresServer};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, fork};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -63,6 +63,12 @@ fn a_fork_waits_behind_nobody_of_its_parent() {
 fn a_fork_holds_nothing_of_what_its_parent_holds_on_memcached() {
     let server = MemcachedServer::start();
     a_fork_holds_nothing_of_what_its_parent_holds(&server.url());
+}
+
+#[test]
+fn a_fork_holds_nothing_of_what_its_parent_holds_on_postgresql() {
+    let server = PostgresServer::start();
+    a_fork_holds_nothing_of_what_its_parent_holds(&format!("{}?timeout=20s&connect_timeout=20s", server.url()));
 }
 
 #[test]

@@ -35,10 +35,11 @@ pub(crate) const TESTS: &[Need] = &[
     MEMCACHED,
     ETCD,
     Need {
-        what: "PostgreSQL, beside which conflict retry is tested, and which the tests start by themselves",
-        packages: &["postgresql"],
-        is_there: has_postgres,
-        otherwise: "install PostgreSQL 12 or newer, with initdb and postgres on the path",
+        what: "PostgreSQL and openssl, which the tests start by themselves",
+        // The tests of a pooler are skipped where there is none, and say so.
+        packages: &["postgresql", "openssl", "pgbouncer"],
+        is_there: || has_postgres() && runs("openssl", &["version"]),
+        otherwise: "install PostgreSQL 13 or newer, with initdb and postgres on the path, and openssl",
     },
     Need {
         what: "a compiler for wasm32-unknown-unknown, which rebuilds the component",

@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{acquire, break_lock, component, doctor, man, release, renew, run, semaphore, status};
+use crate::commands::{acquire, break_lock, component, doctor, man, migrate, release, renew, run, semaphore, status};
 use crate::options::global::Global;
 use crate::options::{args, duration, tips, variables};
 use crate::report::{error, output, stderr};
@@ -71,6 +71,7 @@ enum Command {
     Semaphore(semaphore::Semaphore),
     /// Check if a store is fit for locks
     Doctor,
+    Migrate(migrate::Migrate),
     Component(component::Component),
     Man(man::Man),
     /// Print a completion script for a shell
@@ -163,6 +164,7 @@ impl Cli {
             Command::Break(break_lock) => break_lock.run(global),
             Command::Semaphore(semaphore) => semaphore.run(global),
             Command::Doctor => doctor::run(global),
+            Command::Migrate(migrate) => migrate.run(global),
             Command::Component(component) => component.run(global),
             Command::Man(man) => man.run(command_line()),
             Command::Completions { shell } => {
@@ -178,7 +180,7 @@ impl Cli {
 impl Command {
     fn prints_what_it_changed(&self) -> bool {
         match self {
-            Command::Acquire(_) | Command::Renew(_) | Command::Break(_) => true,
+            Command::Acquire(_) | Command::Renew(_) | Command::Break(_) | Command::Migrate(_) => true,
             Command::Semaphore(semaphore) => semaphore.prints_what_it_changed(),
             _ => false,
         }

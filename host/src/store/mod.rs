@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `memcached://host:port[,host:port…]` | [`Memcached`] | locks between machines |
 //! | `etcd://host[:port][,host[:port]…]` | [`Etcd`] | locks that survive the loss of a server |
+//! | `postgres://host[:port][,host…]/database` | [`Postgres`] | locks where the data is already |
 //! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
 //! | `memory:` | [`Memory`] | tests: a mock with scripted faults and a log of every call |
 
@@ -17,6 +18,8 @@ mod local;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
+#[cfg(feature = "postgres")]
+mod postgres;
 #[cfg(all(feature = "_network", feature = "tls"))]
 #[cfg_attr(not(test), allow(dead_code, reason = "which parts are used depends on the stores that are built in"))]
 mod tls;
@@ -38,6 +41,8 @@ pub use local::{Boot, Local};
 #[cfg(feature = "memcached")]
 pub use memcached::Memcached;
 pub use memory::{Answer, Call, Fault, Memory, Op};
+#[cfg(feature = "postgres")]
+pub use postgres::Postgres;
 
 use crate::text::shown;
 

@@ -38,6 +38,8 @@ const DEBIAN: &str = "/usr/lib/postgresql";
 #[derive(Debug)]
 pub struct PostgresServer {
     folder: TempDir,
+    /// Kept for the servers to come.
+    _template: Option<Arc<TempDir>>,
     settings: Vec<String>,
     port: u16,
     child: Option<Child>,
@@ -71,15 +73,16 @@ impl PostgresServer {
     }
 
     fn begin(folder: TempDir, settings: &[&str]) -> PostgresServer {
-        copy_folder(&template().path().join("data"), &folder.path().join("data"));
-        PostgresServer::on(folder, settings)
+        let template = template();
+        copy_folder(&template.path().join("data"), &folder.path().join("data"));
+        PostgresServer::on(folder, Some(template), settings)
     }
 
     /// Starts a server on a folder that has a cluster in `data`. As root it is started as another user, because it
     /// refuses root.
-    fn on(folder: TempDir, settings: &[&str]) -> PostgresServer {
+    fn on(folder: TempDir, template: Option<Arc<TempDir>>, settings: &[&str]) -> PostgresServer {
         let settings = settings.iter().map(ToString::to_string).collect();
-        let mut server = PostgresServer { folder, settings, port: 0, child: None };
+        let mut server = PostgresServer { folder, _template: template, settings, port: 0, child: None };
         let mut why = String::new();
         for _ in 0..PORTS {
             server.port = free_port();
@@ -222,7 +225,7 @@ impl PostgresServer {
             std::fs::write(data.join("recovery.signal"), "").expect("root may write");
             settings.push("restore_command=false");
         }
-        PostgresServer::on(folder, &settings)
+        PostgresServer::on(folder, None, &settings)
     }
 
     /// Makes a standby a primary.

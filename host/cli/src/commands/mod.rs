@@ -5,6 +5,7 @@ pub(crate) mod break_lock;
 pub(crate) mod component;
 pub(crate) mod doctor;
 pub(crate) mod man;
+pub(crate) mod migrate;
 pub(crate) mod release;
 pub(crate) mod renew;
 mod resumed;
