@@ -45,7 +45,7 @@ impl Client {
                      local:PATH or memory:";
         let (scheme, rest) = url.split_once(':').ok_or_else(|| bad(forms))?;
         match scheme {
-            "memcached" => memcached(url, rest.strip_prefix("//").unwrap_or(rest)),
+            "memcached" | "memcacheds" => memcached(url, scheme, rest.strip_prefix("//").unwrap_or(rest)),
             "etcd" | "etcds" => etcd(url),
             "postgres" | "postgresql" => postgres(url),
             "local" if rest.is_empty() => Err(bad("no path; give local:PATH")),
@@ -142,18 +142,16 @@ impl Client {
 }
 
 #[cfg(feature = "memcached")]
-fn memcached(url: &str, servers: &str) -> Result<Client, ConnectError> {
+fn memcached(url: &str, scheme: &str, servers: &str) -> Result<Client, ConnectError> {
     let none_is_named = servers.is_empty() || servers.starts_with('?');
-    let store = match none_is_named {
-        true => crate::store::Memcached::connect(&format!("{DEFAULT_SERVER}{servers}")),
-        false => crate::store::Memcached::connect(servers),
-    };
-    store.map(Client::with_store).map_err(|error| ConnectError::Store { url: url.to_string(), error })
+    let server = if none_is_named { DEFAULT_SERVER } else { "" };
+    let store = crate::store::Memcached::connect(&format!("{scheme}://{server}{servers}"));
+    store.map(Client::with_store).map_err(|error| ConnectError::Store { url: without_secrets(url), error })
 }
 
 #[cfg(not(feature = "memcached"))]
-fn memcached(url: &str, _: &str) -> Result<Client, ConnectError> {
-    Err(ConnectError::BadUrl { url: url.to_string(), reason: "built without the feature `memcached`".to_string() })
+fn memcached(url: &str, _: &str, _: &str) -> Result<Client, ConnectError> {
+    Err(ConnectError::BadUrl { url: without_secrets(url), reason: "built without the feature `memcached`".to_string() })
 }
 
 #[cfg(feature = "etcd")]

@@ -7,7 +7,7 @@ pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// Returns a key as messages show it: on one line, and cut where it is long.
+/// Returns a key, or what a server says, as messages show it: on one line, and cut where it is long.
 pub(crate) fn shown(key: &str) -> String {
     const MOST: usize = 80;
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };

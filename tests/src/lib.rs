@@ -1,6 +1,7 @@
 //! What only kvlock's own tests need; the rest is in `kvlock-testkit`.
 #![warn(missing_docs)]
 
+pub mod certificates;
 pub mod kvlock;
 pub mod proxy;
 pub mod table;
@@ -8,6 +9,7 @@ pub mod terminal;
 pub mod tree;
 pub mod watch;
 
+pub use certificates::Certificates;
 pub use kvlock::Kvlock;
 pub use proxy::{Mode, Proxy};
 pub use table::Table;

@@ -18,13 +18,20 @@ mod local;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
+#[cfg(feature = "_network")]
+mod names;
+#[cfg(feature = "_network")]
+mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "_network")]
+#[allow(dead_code, reason = "each store uses a part of it")]
+mod socket;
 #[cfg(all(feature = "_network", feature = "tls"))]
-#[cfg_attr(not(test), allow(dead_code, reason = "which parts are used depends on the stores that are built in"))]
+#[allow(dead_code, reason = "each store uses a part of it")]
 mod tls;
 #[cfg(feature = "_network")]
-#[allow(dead_code, reason = "memcached takes neither a login nor files")]
+#[allow(dead_code, reason = "each store uses a part of it")]
 mod url;
 
 use std::fmt;

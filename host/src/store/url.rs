@@ -68,6 +68,15 @@ impl StoreUrl {
         };
         let servers = match servers {
             "" => Vec::new(),
+            // What looks like servers, a path or a name may be parts of a password, and is not shown.
+            servers if login.is_none() && (path.contains('@') || parameters.contains('@')) => {
+                let mut names = parameters.split('&').filter_map(|parameter| parameter.split('=').next());
+                let is_cut = path.contains('@') || names.any(|name| name.contains('@'));
+                let list = address::parse_list(servers, default_port).ok().filter(|_| !is_cut);
+                list.ok_or_else(|| {
+                    invalid("there is an `@` where none can be: in a password, write / as %2F, ? as %3F and @ as %40")
+                })?
+            }
             servers => address::parse_list(servers, default_port)?,
         };
         let path = decoded(path).ok_or_else(|| invalid("the path is not UTF-8"))?;
@@ -259,6 +268,17 @@ mod tests {
         ] {
             assert!(refused(rest).contains(part), "`{rest}`: {}", refused(rest));
         }
+    }
+
+    #[test]
+    fn a_password_that_is_not_written_as_it_should_is_not_shown() {
+        for url in
+            ["me:hunter2/x@host", "me:hunter2?x@host", "hunter2/@host/0", "me:7/hunter2@host", "me:7?hunter2@host"]
+        {
+            let error = StoreUrl::parse(url, 1).unwrap_err().to_string();
+            assert!(error.contains("%2F") && !error.contains("hunter2"), "{url}: {error}");
+        }
+        assert!(StoreUrl::parse("host?ca=/etc/me@here.pem", 1).is_ok());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod basics;
 mod conformance;
+mod deployed;
 mod eras;
 mod failures;
 mod functions;

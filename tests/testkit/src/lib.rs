@@ -30,6 +30,7 @@
 mod etcd;
 mod hooked;
 mod memcached;
+mod port;
 mod postgres;
 pub mod process;
 
@@ -38,4 +39,5 @@ pub use hooked::{Hook, Hooked};
 pub use kvlock::clock::VirtualClock;
 pub use kvlock::store::{Fault, Memory, Op};
 pub use memcached::MemcachedServer;
+pub use port::free_port;
 pub use postgres::{BaseBackup, PostgresServer};

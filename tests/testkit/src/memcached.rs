@@ -1,12 +1,13 @@
 //! A real memcached on a port of its own.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::port::free_port;
 use crate::process;
 
 /// How long a server may take to accept connections; it takes a few milliseconds unless the machine is busy.
@@ -115,11 +116,6 @@ impl Drop for MemcachedServer {
     fn drop(&mut self) {
         self.kill();
     }
-}
-
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on the loopback interface");
-    listener.local_addr().expect("a bound listener has an address")
 }
 
 /// Starts a server and waits until it answers. If it does not, most likely because the port is taken, tells what it

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::super::socket::failure::Failure;
 use super::super::{Finding, Severity, StoreError};
 use super::epoch::OLDEST;
-use super::failure::Failure;
 use super::fitness::two_servers;
 use super::link::Link;
 use super::server::Server;

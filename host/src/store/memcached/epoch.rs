@@ -44,8 +44,8 @@ use std::time::{Duration, Instant};
 use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
 
 use super::super::EraInfo;
+use super::super::socket::failure::Failure;
 use super::connection::{Connection, push};
-use super::failure::Failure;
 use super::mark::{Identity, Mark};
 use super::stats::{ServerClock, ServerVersion, Stats};
 
@@ -284,7 +284,7 @@ fn ask(connection: &mut Connection, first: &[u8]) -> Result<(), Failure> {
 }
 
 /// Waits, for as long as [`SETTLED`] at most.
-fn wait_until_settled(connection: &Connection) -> Result<(), Failure> {
+fn wait_until_settled(connection: &mut Connection) -> Result<(), Failure> {
     while let Some(left) = SETTLED.checked_sub(connection.age()).filter(|left| !left.is_zero()) {
         std::thread::sleep(left.min(PAUSE));
         if !connection.is_quiet() {

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::super::Ttl;
+use super::super::socket::failure::Failure;
 use super::connection::Connection;
-use super::failure::Failure;
 use super::stats::ServerClock;
 
 /// See the module's page.

@@ -7,15 +7,16 @@
 //! - **Where two servers were found**, the store is unfit: everything is refused, until a look through several
 //!   connections finds one server only.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::super::StoreError;
+use super::super::socket::dial::Dialing;
+use super::super::socket::failure::Failure;
+use super::super::socket::stream::Peer;
+use super::super::socket::wire::Wire;
 use super::connection::Connection;
-use super::dial::Dialing;
-use super::failure::Failure;
 use super::known::{Known, Unfit};
 use super::link::{Likeness, Link};
 use super::server::{Server, State};
@@ -31,9 +32,9 @@ const ROUNDS: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Survey {
     pub(super) dials: usize,
-    pub(super) addresses: Vec<SocketAddr>,
+    pub(super) addresses: Vec<Peer>,
     /// The addresses that did not answer, and why.
-    pub(super) silent: Vec<(SocketAddr, String)>,
+    pub(super) silent: Vec<(Peer, String)>,
     /// The two servers, if there are two.
     pub(super) difference: Option<String>,
 }
@@ -50,9 +51,13 @@ impl Server {
         // One that was silent lately is left to `recheck`: to wait for it each time would slow every connection down.
         if addresses.iter().any(|address| !alike.contains(address) && !silent.contains(address)) {
             dialing.hurry();
-            while let Some(connection) = dialing.next() {
-                if !alike.contains(&connection.address) {
-                    self.compare(&mut link, connection)?;
+            while let Some(wire) = dialing.next() {
+                if !alike.contains(&wire.peer) {
+                    let peer = wire.peer.clone();
+                    match self.greet(wire) {
+                        Ok(connection) => self.compare(&mut link, connection)?,
+                        Err(_) => self.state().note_silent(peer),
+                    }
                 }
             }
             let mut state = self.state();
@@ -68,13 +73,13 @@ impl Server {
     pub(super) fn connect<T>(
         &self,
         make: impl Fn(Connection) -> Result<T, Failure>,
-    ) -> Result<(T, Vec<SocketAddr>, Dialing), StoreError> {
+    ) -> Result<(T, Vec<Peer>, Dialing), StoreError> {
         let failed = |failure| self.on_read(failure);
-        let addresses = self.names.addresses(self.timeouts.connect).map_err(failed)?;
-        let mut dialing = Dialing::begin(&addresses, self.timeouts);
-        while let Some(connection) = dialing.next() {
-            let address = connection.address;
-            match make(connection) {
+        let addresses = self.place.peers(self.timeouts.connect).map_err(failed)?;
+        let mut dialing = self.place.dial(&addresses, self.timeouts);
+        while let Some(wire) = dialing.next() {
+            let address = wire.peer.clone();
+            match self.greet(wire).and_then(&make) {
                 Ok(made) => return Ok((made, addresses, dialing)),
                 Err(Failure::NotSent(why) | Failure::NoAnswer(why)) => dialing.failed.push((address, why)),
                 Err(failure) => return Err(failed(failure)),
@@ -87,22 +92,24 @@ impl Server {
     pub(super) fn admit(&self, mut link: Link) -> Result<Link, StoreError> {
         loop {
             let mut state = self.state();
-            let Some(known) = state.known else {
-                state.know(Known::first(link.epoch, link.address()), link.address());
+            let Some(known) = state.known.clone() else {
+                state.know(Known::first(link.epoch, link.peer().clone()), link.peer());
                 return Ok(link);
             };
             if known.epoch.identity == link.epoch.identity {
-                state.note_alike(link.address());
+                state.note_alike(link.peer());
                 return Ok(link);
             }
             let rival = state.idle.pop();
             drop(state);
-            if let Some(mut rival) = rival.filter(|rival| rival.connection.is_quiet()) {
+            if let Some(mut rival) = rival
+                && rival.connection.is_quiet()
+            {
                 match link.likeness(&mut rival.connection).map_err(|failure| self.on_read(failure))? {
                     // It lost everything in between.
                     Likeness::Same => {
                         let mut state = self.state();
-                        state.know(known.later(link.epoch), link.address());
+                        state.know(known.later(link.epoch), link.peer());
                         state.idle.push(rival);
                         return Ok(link);
                     }
@@ -117,9 +124,9 @@ impl Server {
             link.follow(&known.epoch).map_err(|failure| self.on_read(failure))?;
             let mut state = self.state();
             // Unless another thread has found out something else meanwhile, or has brought a connection back.
-            let is_unchanged = state.known.is_some_and(|now| now.epoch.identity == known.epoch.identity);
+            let is_unchanged = state.known.as_ref().is_some_and(|now| now.epoch.identity == known.epoch.identity);
             if is_unchanged && state.idle.is_empty() {
-                state.know(known.succeeded_by(link.epoch, link.address()), link.address());
+                state.know(known.succeeded_by(link.epoch, link.peer().clone()), link.peer());
                 return Ok(link);
             }
         }
@@ -128,8 +135,8 @@ impl Server {
     /// Compares a connection to another address with one to the server known.
     pub(super) fn compare(&self, link: &mut Link, mut other: Connection) -> Result<(), StoreError> {
         match link.likeness(&mut other).map_err(|failure| self.on_read(failure))? {
-            Likeness::Same => self.state().note_alike(other.address),
-            Likeness::Silent(_) => self.state().note_silent(other.address),
+            Likeness::Same => self.state().note_alike(&other.peer),
+            Likeness::Silent(_) => self.state().note_silent(other.peer.clone()),
             Likeness::Different(difference) => return Err(self.unfit(&difference)),
         }
         Ok(())
@@ -143,12 +150,14 @@ impl Server {
         state.checked = Some(Instant::now());
         for address in std::mem::take(&mut state.silent) {
             let (shared, timeouts) = (Arc::clone(self.shared()), self.timeouts);
+            let (tls, greeting, dialed) = (self.place.tls().cloned(), self.greeting.clone(), address.clone());
             let dial = move || {
-                let dialed = Connection::open(address, timeouts);
+                let opened = Wire::open(&dialed, tls.as_ref(), timeouts)
+                    .and_then(|wire| Connection::new(wire, greeting.as_ref()));
                 let mut state = super::server::lock(&shared);
-                match dialed {
+                match opened {
                     Ok(connection) => state.late.push(connection),
-                    Err(_) => state.note_silent(address),
+                    Err(_) => state.note_silent(dialed),
                 }
             };
             // Where no thread can be started there are other worries.
@@ -183,15 +192,23 @@ impl Server {
         // Kept open: a balancer may prefer the server that has fewer.
         let mut open = Vec::new();
         for _ in 0..ROUNDS {
-            let mut addresses = self.names.addresses(self.timeouts.connect)?;
+            let mut addresses = self.place.peers(self.timeouts.connect)?;
             addresses.retain(|address| survey.silent.iter().all(|(silent, _)| silent != address));
-            let mut dialing = Dialing::begin(&addresses, self.timeouts);
+            let mut dialing = self.place.dial(&addresses, self.timeouts);
             dialing.hurry_after_first();
-            while let Some(mut other) = dialing.next() {
+            while let Some(wire) = dialing.next() {
                 survey.dials += 1;
+                let peer = wire.peer.clone();
+                let mut other = match self.greet(wire) {
+                    Ok(other) => other,
+                    Err(failure) => {
+                        dialing.failed.push((peer, failure.into_text()));
+                        continue;
+                    }
+                };
                 match link.likeness(&mut other)? {
-                    Likeness::Same => survey.note(other.address),
-                    Likeness::Silent(why) => dialing.failed.push((other.address, why)),
+                    Likeness::Same => survey.note(&peer),
+                    Likeness::Silent(why) => dialing.failed.push((peer, why)),
                     Likeness::Different(difference) => {
                         survey.difference = Some(difference);
                         return Ok(survey);
@@ -226,27 +243,27 @@ pub(super) fn two_servers(difference: &str) -> String {
 }
 
 impl Survey {
-    fn note(&mut self, address: SocketAddr) {
-        if !self.addresses.contains(&address) {
-            self.addresses.push(address);
+    fn note(&mut self, address: &Peer) {
+        if !self.addresses.contains(address) {
+            self.addresses.push(address.clone());
         }
     }
 }
 
 impl State {
-    fn know(&mut self, known: Known, address: SocketAddr) {
+    fn know(&mut self, known: Known, address: &Peer) {
         self.known = Some(known);
-        self.alike = vec![address];
+        self.alike = vec![address.clone()];
     }
 
-    fn note_alike(&mut self, address: SocketAddr) {
-        self.silent.retain(|silent| *silent != address);
-        if !self.alike.contains(&address) {
-            self.alike.push(address);
+    fn note_alike(&mut self, address: &Peer) {
+        self.silent.retain(|silent| silent != address);
+        if !self.alike.contains(address) {
+            self.alike.push(address.clone());
         }
     }
 
-    fn note_silent(&mut self, address: SocketAddr) {
+    fn note_silent(&mut self, address: Peer) {
         if !self.silent.contains(&address) && !self.alike.contains(&address) {
             self.silent.push(address);
         }

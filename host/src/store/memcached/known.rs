@@ -11,10 +11,10 @@
 //!   was there already, and may have granted the same locks: for this client its contents count from now on. If it has
 //!   an era that is not above the one known, a new one is begun there (`epoch.rs`).
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::super::EraInfo;
+use super::super::socket::stream::Peer;
 use super::epoch::Epoch;
 
 /// By how many seconds a server's start seems earlier than it was. memcached dates it two back, whole seconds are up to
@@ -22,11 +22,11 @@ use super::epoch::Epoch;
 const SLACK: u64 = 4;
 
 /// The server known under a name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Known {
     pub(super) epoch: Epoch,
     /// Where it answered first.
-    address: SocketAddr,
+    address: Peer,
     /// When it was asked last.
     pub(super) used: Instant,
     /// Since when its contents count, if it has taken another server's place.
@@ -35,17 +35,17 @@ pub(super) struct Known {
 
 impl Known {
     /// Returns the first server that this client has seen under the name.
-    pub(super) fn first(epoch: Epoch, address: SocketAddr) -> Known {
+    pub(super) fn first(epoch: Epoch, address: Peer) -> Known {
         Known { epoch, address, used: Instant::now(), since: None }
     }
 
     /// Returns the same server in a later era.
-    pub(super) fn later(self, epoch: Epoch) -> Known {
-        Known { epoch, used: Instant::now(), ..self }
+    pub(super) fn later(&self, epoch: Epoch) -> Known {
+        Known { epoch, used: Instant::now(), ..self.clone() }
     }
 
     /// Returns what answers now that the server known before is gone.
-    pub(super) fn succeeded_by(self, epoch: Epoch, address: SocketAddr) -> Known {
+    pub(super) fn succeeded_by(&self, epoch: Epoch, address: Peer) -> Known {
         let now = Instant::now();
         let flushed = epoch.identity.may_be_one_process(self.epoch.identity) && epoch.has_losses;
         let told = self.epoch.clock.now + self.used.saturating_duration_since(self.epoch.seen).as_secs();
@@ -86,38 +86,38 @@ mod tests {
         Epoch::made_up(id, identity, OLD, has_losses, clock)
     }
 
-    fn address(last: u8) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, last], 1))
+    fn address(last: u8) -> Peer {
+        Peer::Tcp(([127, 0, 0, last], 1).into())
     }
 
-    fn counts_from_now(known: Known) -> bool {
+    fn counts_from_now(known: &Known) -> bool {
         known.lossless(known.epoch.info()).lossless_for < OLD
     }
 
     #[test]
     fn what_a_server_tells_counts_unless_it_has_taken_another_ones_place() {
         let known = Known::first(epoch(1, 2_000, 1_000, false), address(1));
-        assert!(!counts_from_now(known));
+        assert!(!counts_from_now(&known));
         let there_before = epoch(2, 2_000, 900, false);
         for place in [1, 2] {
-            assert!(counts_from_now(known.succeeded_by(there_before, address(place))));
+            assert!(counts_from_now(&known.succeeded_by(there_before, address(place))));
         }
         let anew = epoch(2, 2_010, 7, false);
-        assert!(!counts_from_now(known.succeeded_by(anew, address(1))), "started anew");
-        assert!(counts_from_now(known.succeeded_by(anew, address(2))), "elsewhere");
+        assert!(!counts_from_now(&known.succeeded_by(anew, address(1))), "started anew");
+        assert!(counts_from_now(&known.succeeded_by(anew, address(2))), "elsewhere");
     }
 
     #[test]
     fn a_flush_is_told_from_a_server_that_started_in_the_same_second() {
         let known = Known::first(epoch(1, 2_000, 1_000, false), address(1));
-        assert!(!counts_from_now(known.succeeded_by(epoch(2, 2_000, 1_000, true), address(1))));
-        assert!(counts_from_now(known.succeeded_by(epoch(2, 2_000, 1_000, false), address(1))));
+        assert!(!counts_from_now(&known.succeeded_by(epoch(2, 2_000, 1_000, true), address(1))));
+        assert!(counts_from_now(&known.succeeded_by(epoch(2, 2_000, 1_000, false), address(1))));
     }
 
     #[test]
     fn a_later_era_of_a_server_that_has_taken_anothers_place_counts_no_more() {
         let known = Known::first(epoch(1, 2_000, 1_000, false), address(1));
         let taken = known.succeeded_by(epoch(2, 2_000, 900, false), address(2));
-        assert!(counts_from_now(taken.later(epoch(3, 2_000, 900, false))));
+        assert!(counts_from_now(&taken.later(epoch(3, 2_000, 900, false))));
     }
 }

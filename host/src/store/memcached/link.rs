@@ -9,21 +9,23 @@
 //! **Behind each command stands a read of the epoch item**, in the same request. memcached executes the commands of a
 //! connection in order. So if the read finds the epoch that we know of, all of the request was executed in that era.
 
-use std::net::SocketAddr;
-
 use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
 
+use super::super::socket::failure::Failure;
+use super::super::socket::stream::Peer;
 use super::super::{DeleteOutcome, Entry, EraInfo, Ttl, Version, WriteOutcome};
 use super::connection::{Connection, push};
 use super::epoch::{Epoch, Sight};
 use super::expiry;
-use super::failure::Failure;
 use super::mark::Identity;
 use super::reply::MetaReply;
 use super::request::{Write, push_delete, push_epoch, push_reads, push_write};
 
 /// Room for the commands of a write, with usual keys: as much is kept.
 const ROOM: usize = 1024;
+
+/// A request that is not longer is read by memcached in one go, by TLS too.
+const ONE_RECORD: usize = 8 * 1024;
 
 /// How often an operation is begun again because an era ended under it.
 const ATTEMPTS: usize = 3;
@@ -76,8 +78,8 @@ impl Link {
     }
 
     /// Returns where it leads.
-    pub(super) fn address(&self) -> SocketAddr {
-        self.connection.address
+    pub(super) fn peer(&self) -> &Peer {
+        &self.connection.peer
     }
 
     /// Says that a call begins.
@@ -110,7 +112,7 @@ impl Link {
             // Shown here before and after the other was asked, it was not lost in between.
             self.refresh()?;
             if self.epoch.identity == before {
-                let (here, there) = (self.address(), other.address);
+                let (here, there) = (self.peer(), &other.peer);
                 return Ok(Likeness::Different(format!("{here} ({before}) and {there} ({shown})")));
             }
         }
@@ -229,8 +231,15 @@ impl Link {
         let request = &mut self.request;
         request.clear();
         push_write(request, write, key, mark, expiry, value);
+        let written = request.len();
         push_reads(request, key);
-        self.connection.send(request)?;
+        if written > ONE_RECORD && self.connection.is_by_tls() {
+            // memcached leaves what stands behind a long value in the same record of TLS until more comes.
+            self.connection.send(&request[..written])?;
+            self.connection.send(&request[written..]).map_err(Failure::after_a_write)?;
+        } else {
+            self.connection.send(request)?;
+        }
         request.shrink_to(ROOM);
         let reply = self.connection.line().and_then(WriteReply::read)?;
         let present = self.present(key, mark).map_err(Failure::after_a_write)?;

@@ -19,7 +19,6 @@
 //! given the same list. Changing it moves keys to servers with other eras; do it when no lock is held.
 
 mod connection;
-mod dial;
 mod doctor;
 mod epoch;
 mod expiry;
@@ -28,34 +27,30 @@ mod fitness;
 mod known;
 mod link;
 mod mark;
-mod names;
 mod placement;
 mod reply;
 mod request;
 mod server;
-mod spin;
 mod stats;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use self::connection::{TIMEOUTS, Timeouts};
+use self::connection::Greeting;
 use self::server::Server;
+use super::address::Address;
+use super::names::Resolve;
+use super::place::{Place, tls};
+use super::socket::wire::{TIMEOUTS, Timeouts};
 use super::url::StoreUrl;
 use super::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome, check_value};
 
 /// The port that IANA gave memcached.
 const DEFAULT_PORT: u16 = 11211;
-
-/// How long to wait for a connection: a server on the same continent takes a tenth of it even when one packet is lost.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How long to wait for an answer. memcached answers in well under a millisecond. A second is two retransmissions of a
-/// lost packet, and short against the 30 s of a usual lease.
-const OPERATION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many keys are asked for in one request, so that a request stays far below what a socket buffers.
 const KEYS_PER_REQUEST: usize = 100;
@@ -91,6 +86,8 @@ pub struct Memcached {
 
 impl Memcached {
     /// Takes a list `host:port[,host:port…]`; the port is 11211 unless given, and an IPv6 address stands in brackets.
+    /// `user:password@` may stand before it, and `memcached://` or, for TLS, `memcacheds://`. In place of a list, there
+    /// may be the path of a UNIX socket.
     /// The parameters `connect-timeout` and `timeout` may follow, as in `host?connect-timeout=2s&timeout=500ms`: see
     /// [`with_connect_timeout`](Self::with_connect_timeout) and
     /// [`with_operation_timeout`](Self::with_operation_timeout). Nothing is sent.
@@ -99,14 +96,32 @@ impl Memcached {
     ///
     /// [`StoreError::Invalid`] for what is no such list; it names the part that is wrong.
     pub fn connect(servers: &str) -> Result<Memcached, StoreError> {
-        let mut url = StoreUrl::parse(servers, DEFAULT_PORT)?;
-        let timeouts = Timeouts {
-            connect: url.parameters.duration("connect-timeout", TIMEOUTS)?.unwrap_or(CONNECT_TIMEOUT),
-            operation: url.parameters.duration("timeout", TIMEOUTS)?.unwrap_or(OPERATION_TIMEOUT),
-            spin: spin::LIMIT,
+        let (by_tls, rest) = match servers.split_once("://") {
+            Some(("memcacheds", rest)) => (true, rest),
+            Some(("memcached", rest)) => (false, rest),
+            _ => (false, servers),
         };
-        let servers =
-            url.only_servers("memcached")?.into_iter().map(|address| Server::new(address, timeouts)).collect();
+        let mut url = StoreUrl::parse(rest, DEFAULT_PORT)?;
+        let timeouts = Timeouts::take(&mut url.parameters)?;
+        let tls = tls(by_tls, &mut url.parameters)?;
+        let greeting = url.login.take().as_ref().map(Greeting::new).transpose()?;
+        let servers = match (url.servers.is_empty(), url.path.len()) {
+            (true, 2..) if by_tls => {
+                return Err(StoreError::Invalid("a UNIX socket needs no TLS: write memcached:///path".into()));
+            }
+            (true, 2..) => {
+                let place = Place::socket(PathBuf::from(std::mem::take(&mut url.path)));
+                url.parameters.finish()?;
+                vec![Server::new(place, timeouts, greeting)]
+            }
+            _ => {
+                let server = |address: Address| {
+                    let tls = tls(&address.host)?;
+                    Ok(Server::new(Place::host(address, tls), timeouts, greeting.clone()))
+                };
+                url.only_servers("memcached")?.into_iter().map(server).collect::<Result<_, StoreError>>()?
+            }
+        };
         let mut start = [0; 4];
         getrandom::fill(&mut start).map_err(|error| StoreError::Unavailable(format!("no randomness: {error}")))?;
         Ok(Memcached { servers, mark: AtomicU32::new(u32::from_ne_bytes(start)) })
@@ -148,9 +163,9 @@ impl Memcached {
         mut self,
         resolve: impl Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Memcached {
-        let resolve: Arc<names::Resolve> = Arc::new(resolve);
+        let resolve: Arc<Resolve> = Arc::new(resolve);
         for server in &mut self.servers {
-            server.names.resolve_with(Arc::clone(&resolve));
+            server.place.resolve_with(Arc::clone(&resolve));
         }
         self
     }

@@ -2,7 +2,8 @@
 
 use memcache::exp::ReturnCode;
 
-use super::failure::{Failure, foreign};
+use super::super::socket::failure::Failure;
+use super::failure::foreign;
 
 /// The largest value that is read: memcached's default limit for an item is 1 MiB.
 const MAX_VALUE: usize = 1024 * 1024 + 64 * 1024;

@@ -1,17 +1,17 @@
 //! One server: its idle connections, and what its failures mean to the caller.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::address::Address;
+use super::super::place::Place;
+use super::super::socket::failure::Failure;
+use super::super::socket::stream::Peer;
+use super::super::socket::wire::{Timeouts, Wire};
 use super::super::{EraInfo, StoreError};
-use super::connection::{Connection, Timeouts};
-use super::failure::Failure;
+use super::connection::{Connection, Greeting};
 use super::known::{Known, Unfit};
 use super::link::Link;
-use super::names::Names;
 use crate::fork::PerProcess;
 
 /// How many connections are kept for later. More are opened when more threads call at once.
@@ -24,8 +24,9 @@ const LOOK_AFTER: Duration = Duration::from_millis(10);
 /// One memcached server.
 #[derive(Debug)]
 pub(super) struct Server {
-    pub(super) names: Names,
+    pub(super) place: Place,
     pub(super) timeouts: Timeouts,
+    pub(super) greeting: Option<Greeting>,
     /// On a connection that a fork shares with its parent, each would read the other's replies.
     shared: PerProcess<Arc<Mutex<State>>>,
 }
@@ -37,9 +38,9 @@ pub(super) struct State {
     pub(super) idle: Vec<Link>,
     pub(super) known: Option<Known>,
     /// The addresses that lead to the server known.
-    pub(super) alike: Vec<SocketAddr>,
+    pub(super) alike: Vec<Peer>,
     /// The addresses that did not answer when they were dialed last, at the time of `checked`.
-    pub(super) silent: Vec<SocketAddr>,
+    pub(super) silent: Vec<Peer>,
     pub(super) checked: Option<Instant>,
     /// Connections to addresses that answered after all, to be compared.
     pub(super) late: Vec<Connection>,
@@ -48,19 +49,19 @@ pub(super) struct State {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.names.fmt(f)
+        self.place.fmt(f)
     }
 }
 
 impl Server {
-    pub(super) fn new(address: Address, timeouts: Timeouts) -> Server {
-        Server { names: Names::new(address), timeouts, shared: PerProcess::new(Arc::default()) }
+    pub(super) fn new(place: Place, timeouts: Timeouts, greeting: Option<Greeting>) -> Server {
+        Server { place, timeouts, greeting, shared: PerProcess::new(Arc::default()) }
     }
 
     /// Returns the era, as far as its age counts for this client.
     pub(super) fn era(&self) -> Result<EraInfo, StoreError> {
         let info = self.read(Link::era)?;
-        Ok(self.state().known.map_or(info, |known| known.lossless(info)))
+        Ok(self.state().known.as_ref().map_or(info, |known| known.lossless(info)))
     }
 
     /// Does something that changes nothing. What fails on a connection of an earlier call is tried on a new one.
@@ -87,6 +88,11 @@ impl Server {
         let mut link = self.open()?;
         let answer = act(&mut link);
         self.finish(link, answer, |failure| self.on_write(failure))
+    }
+
+    /// Logs in on a new connection.
+    pub(super) fn greet(&self, wire: Wire) -> Result<Connection, Failure> {
+        Connection::new(wire, self.greeting.as_ref())
     }
 
     /// Opens a connection without looking at what answers.
@@ -194,7 +200,9 @@ impl Server {
         } else if why.contains("too large") {
             ": its limit for an item (memcached -I) is smaller than usual"
         } else if why.contains("unauthenticated") {
-            ": kvlock does not log in; use a server without -Y or -S"
+            ": it wants a login, as in memcached://user:password@host"
+        } else if why.contains("authentication failure") {
+            ": check the user and the password in the store's URL"
         } else {
             ""
         };

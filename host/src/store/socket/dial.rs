@@ -1,54 +1,59 @@
 //! Connections to all addresses of a name at once, so that one which does not answer costs no time.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::connection::{Connection, Timeouts};
 use super::failure::Failure;
+use super::stream::{Peer, Tls};
+use super::wire::{Timeouts, Wire};
 
 /// How long after the first connection the others are waited for, to be compared with it.
 const GRACE: Duration = Duration::from_millis(200);
 
 /// Dials under way.
-pub(super) struct Dialing {
-    results: mpsc::Receiver<(SocketAddr, Result<Connection, Failure>)>,
+pub(in crate::store) struct Dialing {
+    results: mpsc::Receiver<(Peer, Result<Wire, Failure>)>,
     outstanding: usize,
     timeout: Duration,
     deadline: Instant,
     hurries: bool,
     /// The addresses that could not be connected to, and why.
-    pub(super) failed: Vec<(SocketAddr, String)>,
+    pub(in crate::store) failed: Vec<(Peer, String)>,
 }
 
 impl Dialing {
     /// Begins to connect to each of the addresses, on a thread of its own unless it is the only one.
-    pub(super) fn begin(addresses: &[SocketAddr], timeouts: Timeouts) -> Dialing {
-        Dialing::begin_on(addresses, timeouts, |dial| {
+    pub(in crate::store) fn begin(addresses: &[Peer], tls: Option<&Tls>, timeouts: Timeouts) -> Dialing {
+        Dialing::begin_on(addresses, tls, timeouts, |dial| {
             thread::Builder::new().name("kvlock-dial".into()).spawn(dial).map(drop)
         })
     }
 
     /// Does the same on threads that `start` starts. An address for which it cannot is told as failed.
     fn begin_on(
-        addresses: &[SocketAddr],
+        addresses: &[Peer],
+        tls: Option<&Tls>,
         timeouts: Timeouts,
         mut start: impl FnMut(Box<dyn FnOnce() + Send>) -> io::Result<()>,
     ) -> Dialing {
         let (sender, results) = mpsc::channel();
         let mut failed = Vec::new();
         // Nobody is there to be told any more, if it takes too long.
-        let dial =
-            move |address, sender: mpsc::Sender<_>| drop(sender.send((address, Connection::open(address, timeouts))));
+        let dial = |address: &Peer| {
+            let (address, tls, sender) = (address.clone(), tls.cloned(), sender.clone());
+            move || {
+                let opened = Wire::open(&address, tls.as_ref(), timeouts);
+                drop(sender.send((address, opened)));
+            }
+        };
         match addresses {
-            [address] => dial(*address, sender),
+            [address] => dial(address)(),
             _ => {
                 for address in addresses {
-                    let (address, sender) = (*address, sender.clone());
-                    if let Err(error) = start(Box::new(move || dial(address, sender))) {
-                        failed.push((address, format!("cannot connect: no thread for it: {error}")));
+                    if let Err(error) = start(Box::new(dial(address))) {
+                        failed.push((address.clone(), format!("cannot connect: no thread for it: {error}")));
                     }
                 }
             }
@@ -59,7 +64,7 @@ impl Dialing {
     }
 
     /// Returns the next connection that is there; none once all have been given, or the time is over.
-    pub(super) fn next(&mut self) -> Option<Connection> {
+    pub(in crate::store) fn next(&mut self) -> Option<Wire> {
         while self.outstanding > 0 {
             let left = self.deadline.saturating_duration_since(Instant::now());
             let (address, result) = self.results.recv_timeout(left).ok()?;
@@ -78,29 +83,29 @@ impl Dialing {
     }
 
     /// Waits no longer than a moment from now on.
-    pub(super) fn hurry(&mut self) {
+    pub(in crate::store) fn hurry(&mut self) {
         self.deadline = self.deadline.min(Instant::now() + GRACE);
     }
 
     /// Waits no longer than a moment after the first connection.
-    pub(super) fn hurry_after_first(&mut self) {
+    pub(in crate::store) fn hurry_after_first(&mut self) {
         self.hurries = true;
     }
 
     /// Returns the addresses that did not answer, and why: all but those that did.
-    pub(super) fn into_failed(mut self, dialed: &[SocketAddr], answered: &[SocketAddr]) -> Vec<(SocketAddr, String)> {
+    pub(in crate::store) fn into_failed(mut self, dialed: &[Peer], answered: &[Peer]) -> Vec<(Peer, String)> {
         for address in dialed {
             if !answered.contains(address) && self.failed.iter().all(|(failed, _)| failed != address) {
-                self.failed.push((*address, no_answer(GRACE)));
+                self.failed.push((address.clone(), no_answer(GRACE)));
             }
         }
         self.failed
     }
 
     /// Returns why there is no connection.
-    pub(super) fn failure(self) -> Failure {
+    pub(in crate::store) fn failure(self) -> Failure {
         let several = self.failed.len() > 1;
-        let told = |(address, why): (SocketAddr, String)| if several { format!("{address} {why}") } else { why };
+        let told = |(address, why): (Peer, String)| if several { format!("{address} {why}") } else { why };
         let told: Vec<_> = self.failed.into_iter().map(told).collect();
         Failure::NotSent(match told.is_empty() {
             true => no_answer(self.timeout),
@@ -122,12 +127,12 @@ mod tests {
     #[test]
     fn an_address_that_gets_no_thread_keeps_no_other_from_being_dialed() {
         let servers = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let addresses: Vec<_> = servers.iter().map(|server| server.local_addr().unwrap()).collect();
+        let addresses: Vec<_> = servers.iter().map(|server| Peer::from(server.local_addr().unwrap())).collect();
         let second = Duration::from_secs(1);
         let timeouts = Timeouts { connect: second, operation: second, spin: Duration::ZERO };
         let begin = |threads: usize| {
             let mut left = threads;
-            Dialing::begin_on(&addresses, timeouts, move |dial| {
+            Dialing::begin_on(&addresses, None, timeouts, move |dial| {
                 left = left.checked_sub(1).ok_or(io::ErrorKind::WouldBlock)?;
                 thread::spawn(dial);
                 Ok(())

@@ -1,7 +1,7 @@
 //! Staying awake for a reply that is about to come.
 //!
 //! A thread that sleeps until its reply is there leaves a core with nothing to do. To wake both again takes longer than
-//! a memcached on the same machine takes to answer: 25 µs of 50 on a virtual machine of two cores. A thread that spins
+//! a server on the same machine takes to answer: 25 µs of 50 on a virtual machine of two cores. A thread that spins
 //! in the meantime is answered in half the time, and has used little more processor time than falling asleep and waking
 //! would have. But where the server is far away it would be waste, and where somebody else needs the core, harm. So
 //! each connection measures both now and then, and spins only while that saves enough of the time for what it spends:
@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 /// For how long to spin at most: about twice what falling asleep and waking cost.
-pub(super) const LIMIT: Duration = Duration::from_micros(50);
+pub(in crate::store) const LIMIT: Duration = Duration::from_micros(50);
 
 /// How many exchanges of a new connection are no measure of the later ones.
 const WARM_UP: u32 = 32;

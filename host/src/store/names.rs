@@ -12,8 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::address::Address;
-use super::failure::Failure;
+use super::address::Address;
 use crate::fork::PerProcess;
 
 /// How long a look-up is waited for if there are addresses from an earlier one. A name server answers in less.
@@ -26,7 +25,7 @@ const PANIC: &str = "the resolver panicked";
 const FRESH: Duration = Duration::from_secs(5);
 
 /// Looks a host name up, to be connected to at a port.
-pub(super) type Resolve = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+pub(in crate::store) type Resolve = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// A server's name, and where it leads.
 pub(super) struct Names {
@@ -75,7 +74,7 @@ impl Names {
     }
 
     /// Returns where the name leads, sorted. `patience` is how long to wait at most.
-    pub(super) fn addresses(&self, patience: Duration) -> Result<Vec<SocketAddr>, Failure> {
+    pub(super) fn addresses(&self, patience: Duration) -> Result<Vec<SocketAddr>, String> {
         if let Some(literal) = self.literal {
             return Ok(vec![literal]);
         }
@@ -100,22 +99,22 @@ impl Names {
         match answer {
             Some(Ok(addresses)) => Ok(addresses),
             Some(Err(trouble)) if state.last.is_empty() || !trouble.is_temporary => Err(self.nowhere(&trouble)),
-            None if state.last.is_empty() => Err(Failure::NotSent(format!(
-                "cannot find the host: the look-up of its name takes more than {patience:?}, and goes on"
-            ))),
+            None if state.last.is_empty() => {
+                Err(format!("cannot find the host: the look-up of its name takes more than {patience:?}, and goes on"))
+            }
             _ => Ok(state.last.clone()),
         }
     }
 
-    fn nowhere(&self, trouble: &Trouble) -> Failure {
+    fn nowhere(&self, trouble: &Trouble) -> String {
         let hint = match trouble.is_temporary {
             true => String::new(),
             false => format!("; check how `{}` is spelled", self.address.host),
         };
-        Failure::NotSent(format!("cannot find the host: {}{hint}", trouble.text))
+        format!("cannot find the host: {}{hint}", trouble.text)
     }
 
-    fn look_up(&self, shared: &Arc<(Mutex<State>, Condvar)>) -> Result<(), Failure> {
+    fn look_up(&self, shared: &Arc<(Mutex<State>, Condvar)>) -> Result<(), String> {
         let (resolve, shared) = (Arc::clone(&self.resolve), Arc::clone(shared));
         let Address { host, port } = self.address.clone();
         let look = move || {
@@ -139,7 +138,7 @@ impl Names {
             shared.1.notify_all();
         };
         let spawned = thread::Builder::new().name("kvlock-resolve".into()).spawn(look);
-        spawned.map_err(|error| Failure::NotSent(format!("cannot start a thread to find the host: {error}")))?;
+        spawned.map_err(|error| format!("cannot start a thread to find the host: {error}"))?;
         Ok(())
     }
 }
@@ -200,11 +199,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn failure(answer: Result<Vec<SocketAddr>, Failure>) -> String {
-        match answer {
-            Err(Failure::NotSent(text)) => text,
-            other => panic!("not an outage: {other:?}"),
-        }
+    fn failure(answer: Result<Vec<SocketAddr>, String>) -> String {
+        answer.unwrap_err()
     }
 
     #[test]
