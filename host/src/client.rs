@@ -35,19 +35,21 @@ pub struct Client {
 debug_fields!(Client, |_|);
 
 impl Client {
-    /// Takes a store by its URL, such as `memcached://host:port`, `etcd://host`, `postgres://host/database`, `local:PATH`
-    /// or `memory:`: see the table in [`store`](crate::store).
+    /// Takes a store by its URL, such as `memcached://host:port`, `redis://host`, `etcd://host`,
+    /// `postgres://host/database`, `local:PATH` or `memory:`: see the table in [`store`](crate::store).
     ///
     /// Nothing is sent: the first call finds out if a server answers.
     pub fn connect(url: &str) -> Result<Self, ConnectError> {
         let bad = |reason: &str| ConnectError::BadUrl { url: without_secrets(url), reason: reason.to_string() };
-        let forms = "give memcached://host:port[,host:port…], etcd://host:port[,host:port…], postgres://host/database, \
-                     local:PATH or memory:";
+        let forms = "give memcached://host:port[,host:port…], redis://host:port, etcd://host:port[,host:port…], \
+                     postgres://host/database, local:PATH or memory:";
         let (scheme, rest) = url.split_once(':').ok_or_else(|| bad(forms))?;
         match scheme {
             "memcached" | "memcacheds" => memcached(url, scheme, rest.strip_prefix("//").unwrap_or(rest)),
             "etcd" | "etcds" => etcd(url),
             "postgres" | "postgresql" => postgres(url),
+            "unix" => redis(url),
+            scheme if is_of(scheme, &["redis", "rediss", "valkey", "valkeys"]) => redis(url),
             "local" if rest.is_empty() => Err(bad("no path; give local:PATH")),
             "local" => local(url, PathBuf::from(rest)),
             "memory" if rest.is_empty() => Ok(Client::with_store(Memory::default())),
@@ -139,6 +141,22 @@ impl Client {
     pub fn session(&self) -> SessionBuilder {
         SessionBuilder::new(self.core.clone())
     }
+}
+
+/// Whether a scheme is one of these, or one of them with something behind a `+`, as in `redis+unix`.
+fn is_of(scheme: &str, schemes: &[&str]) -> bool {
+    schemes.contains(&scheme.split('+').next().unwrap_or_default())
+}
+
+#[cfg(feature = "redis")]
+fn redis(url: &str) -> Result<Client, ConnectError> {
+    let store = crate::store::Redis::connect(url);
+    store.map(Client::with_store).map_err(|error| ConnectError::Store { url: without_secrets(url), error })
+}
+
+#[cfg(not(feature = "redis"))]
+fn redis(url: &str) -> Result<Client, ConnectError> {
+    Err(ConnectError::BadUrl { url: without_secrets(url), reason: "built without the feature `redis`".to_string() })
 }
 
 #[cfg(feature = "memcached")]

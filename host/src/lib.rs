@@ -45,6 +45,7 @@
 //! | feature | default | adds |
 //! |---|---|---|
 //! | `memcached` | yes | the store `memcached://`: [`store::Memcached`] |
+//! | `redis` | no | the store `redis://`, for Redis and Valkey: [`store::Redis`] |
 //! | `local` | yes | the store `local:`, a file of this machine: [`store::Local`]; compiles SQLite |
 //! | `postgres` | no | the store `postgres://`: [`store::Postgres`] |
 //! | `tls` | no | TLS, by rustls, for the stores on a network |

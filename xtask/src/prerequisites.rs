@@ -23,6 +23,13 @@ const MEMCACHED: Need = Need {
     otherwise: "install memcached 1.6.13 or newer",
 };
 
+const REDIS: Need = Need {
+    what: "redis-server, which tests and benchmarks start by themselves",
+    packages: &["redis-server"],
+    is_there: || runs("redis-server", &["--version"]),
+    otherwise: "install Redis 6.2 or newer",
+};
+
 const ETCD: Need = Need {
     what: "etcd and etcdctl, which tests and benchmarks start by themselves",
     packages: &["etcd-server", "etcd-client"],
@@ -33,6 +40,7 @@ const ETCD: Need = Need {
 /// What the tests need.
 pub(crate) const TESTS: &[Need] = &[
     MEMCACHED,
+    REDIS,
     ETCD,
     Need {
         what: "PostgreSQL and openssl, which the tests start by themselves",
@@ -58,12 +66,7 @@ pub(crate) const TESTS: &[Need] = &[
 /// What the benchmarks need: the peers' servers, and what counts.
 pub(crate) const BENCHMARKS: &[Need] = &[
     MEMCACHED,
-    Need {
-        what: "redis-server",
-        packages: &["redis-server"],
-        is_there: || runs("redis-server", &["--version"]),
-        otherwise: "install Redis",
-    },
+    REDIS,
     ETCD,
     Need {
         what: "valgrind, which counts instructions and allocations",

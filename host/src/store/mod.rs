@@ -3,6 +3,7 @@
 //! | URL | adapter | for |
 //! |---|---|---|
 //! | `memcached://host:port[,host:port…]` | [`Memcached`] | locks between machines |
+//! | `redis://host:port`, `valkey://…` and more | [`Redis`] | locks between machines |
 //! | `etcd://host[:port][,host[:port]…]` | [`Etcd`] | locks that survive the loss of a server |
 //! | `postgres://host[:port][,host…]/database` | [`Postgres`] | locks where the data is already |
 //! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
@@ -24,6 +25,8 @@ mod names;
 mod place;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
 #[cfg(feature = "_network")]
 #[allow(dead_code, reason = "each store uses a part of it")]
 mod socket;
@@ -50,6 +53,8 @@ pub use memcached::Memcached;
 pub use memory::{Answer, Call, Fault, Memory, Op};
 #[cfg(feature = "postgres")]
 pub use postgres::Postgres;
+#[cfg(feature = "redis")]
+pub use redis::Redis;
 
 use crate::text::shown;
 

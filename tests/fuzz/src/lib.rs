@@ -8,7 +8,7 @@
 mod component;
 mod local;
 mod machines;
-mod memcached;
+mod peer;
 mod tape;
 mod text;
 
@@ -30,7 +30,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "names", run: text::names, cases: 20_000 },
     Target { name: "machines", run: machines::machines, cases: 5_000 },
     Target { name: "component", run: component::component, cases: 300 },
-    Target { name: "memcached", run: memcached::memcached, cases: 300 },
+    Target { name: "memcached", run: peer::memcached, cases: 300 },
+    Target { name: "redis", run: peer::redis, cases: 300 },
     Target { name: "local", run: local::local, cases: 200 },
     Target { name: "urls", run: text::urls, cases: 5_000 },
 ];

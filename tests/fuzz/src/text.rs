@@ -74,7 +74,7 @@ pub(crate) fn names(data: &[u8]) {
 pub(crate) fn urls(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let text = if text.starts_with("local:") { "local".into() } else { text };
-    for url in [text.to_string(), format!("memcached://{text}")] {
+    for url in [text.to_string(), format!("memcached://{text}"), format!("redis://{text}")] {
         let Err(error) = kvlock::Client::connect(&url) else { continue };
         assert!(!error.to_string().contains(char::is_control), "{error:?}");
     }

@@ -84,6 +84,11 @@ fn a_hostile_peer_makes_no_panic_and_no_call_that_does_not_return() {
 }
 
 #[test]
+fn a_hostile_peer_of_redis_makes_no_panic_and_no_call_that_does_not_return() {
+    check("redis");
+}
+
+#[test]
 fn a_hostile_file_is_refused_or_worked_with() {
     check("local");
 }

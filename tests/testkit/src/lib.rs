@@ -6,6 +6,7 @@
 //! | what it does if the store fails | [`Memory::script`], with a [`Fault`] for each call |
 //! | what it does if somebody else acts between two calls | [`Hooked`] |
 //! | that it works with memcached, over restarts and stops | [`MemcachedServer`] |
+//! | the same with Redis | [`RedisServer`] |
 //! | that it works with etcd, while members are killed | [`EtcdCluster`] |
 //! | that it works with PostgreSQL, over crashes and promotions | [`PostgresServer`] |
 //!
@@ -33,6 +34,7 @@ mod memcached;
 mod port;
 mod postgres;
 pub mod process;
+mod redis;
 
 pub use etcd::EtcdCluster;
 pub use hooked::{Hook, Hooked};
@@ -41,3 +43,4 @@ pub use kvlock::store::{Fault, Memory, Op};
 pub use memcached::MemcachedServer;
 pub use port::free_port;
 pub use postgres::{BaseBackup, PostgresServer};
+pub use redis::RedisServer;

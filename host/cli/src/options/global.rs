@@ -14,8 +14,8 @@ use crate::report::output;
 /// Options that may stand before or after the subcommand.
 #[derive(clap::Args)]
 pub(crate) struct Global {
-    /// Where the locks live: memcached://host:port[,host:port…][?timeout=1s] or local:PATH [default: a local file]
-    #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL")]
+    /// Where the locks live: memcached://host:port, redis://host:port, local:PATH or another store [default: a local file]
+    #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
     /// The longest lease in use: younger contents grant nothing [default: 30s, or a longer lease or hold]
     #[arg(long, global = true, env = "KVLOCK_QUARANTINE")]
@@ -40,7 +40,7 @@ impl Global {
         if let Some(url) = &self.store {
             if url.starts_with("memory:") {
                 let what = "bad store URL `memory:`: it is a store for tests, which this process has for itself: it \
-                    would exclude nobody; give memcached://host:port or local:PATH";
+                    would exclude nobody; give memcached://host:port, redis://host:port or local:PATH";
                 return Err(Exit::usage(what).into());
             }
             return Ok(Client::connect(url)?);
