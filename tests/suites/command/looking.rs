@@ -124,6 +124,7 @@ fn the_doctor_is_content_with_a_good_store() {
     in_both(|world| {
         let text = world.ok(["doctor"]);
         assert!(text.lines().count() > 3 && !text.contains("UNFIT"), "{text}");
+        assert!(text.lines().last().unwrap().starts_with("fit"), "{text}");
         for finding in world.ok(["doctor", "--json"]).lines().map(json) {
             assert!(["ok", "warning"].contains(&finding["severity"].as_str().unwrap()), "{finding}");
             assert!(finding["subject"].is_string() && finding["check"].is_string() && finding["text"].is_string());
@@ -141,6 +142,7 @@ fn the_doctor_gives_69_for_an_unfit_or_dead_server() {
         assert_eq!(output.code, 69, "{output:?}");
         let unfit: Vec<_> = output.stdout.lines().filter(|line| line.starts_with("UNFIT")).collect();
         assert!(unfit.len() == 1 && unfit[0].contains(part), "{output:?}");
+        assert!(output.stdout.lines().last().unwrap().starts_with("unfit: "), "{output:?}");
         server.kill();
     }
 }

@@ -18,6 +18,7 @@ pub(crate) fn run(global: &Global) -> Result<ExitCode> {
     let findings = global.client()?.store().diagnose();
     // Without an option, the contents must be as old as a lease of the default length.
     let quarantine = global.quarantine.map_or(DEFAULT_LEASE, |HumanDuration(quarantine)| quarantine);
+    let mut worst = findings.iter().map(|finding| finding.severity).max().unwrap_or(Severity::Ok);
     for finding in &findings {
         print(finding, None, global.json)?;
         let left = finding.lossless_for.map_or(Duration::ZERO, |lossless| quarantine.saturating_sub(lossless));
@@ -30,10 +31,24 @@ pub(crate) fn run(global: &Global) -> Result<ExitCode> {
             let mut told = Finding::new(&finding.subject, "quarantine", Severity::Warning, text);
             told.lossless_for = finding.lossless_for;
             print(&told, Some(left), global.json)?;
+            worst = worst.max(told.severity);
         }
     }
-    let worst = findings.iter().map(|finding| finding.severity).max();
-    Ok(if worst == Some(Severity::Unfit) { exit::UNAVAILABLE.into() } else { ExitCode::SUCCESS })
+    conclude(worst, global.json)?;
+    Ok(if worst == Severity::Unfit { exit::UNAVAILABLE.into() } else { ExitCode::SUCCESS })
+}
+
+/// Says in one sentence what follows.
+fn conclude(worst: Severity, as_json: bool) -> Result<()> {
+    let text = match worst {
+        Severity::Ok => "fit: locks are safe in this store",
+        Severity::Warning => "fit with a condition: locks are safe in this store as far as the warnings say",
+        _ => "unfit: lock nothing in this store until what is UNFIT is put right",
+    };
+    match as_json {
+        true => print(&Finding::new("store", "verdict", worst, text), None, true),
+        false => output::line(text),
+    }
 }
 
 fn print(finding: &Finding, quarantine: Option<Duration>, as_json: bool) -> Result<()> {
