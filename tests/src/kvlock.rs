@@ -263,7 +263,8 @@ pub fn binary() -> &'static Path {
         let name = profile.file_name().and_then(OsStr::to_str).expect("a profile's name is text");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = process::tool(cargo)
-            .args(["build", "--quiet", "--package", "kvlock-cli", "--bin", "kvlock"])
+            // As the tests select packages: with other features wasmtime would be compiled again.
+            .args(["build", "--quiet", "--workspace", "--exclude", "kvlock-bench", "--bin", "kvlock"])
             .args(["--profile", if name == "debug" { "dev" } else { name }])
             .arg("--target-dir")
             .arg(profile.parent().expect("a profile lies in target"))

@@ -62,6 +62,10 @@ enum Task {
     },
 }
 
+/// The benchmarks bring peers' clients along, and are no tests. With another choice of packages they would have other
+/// features, and wasmtime would be compiled once more.
+const TEST: &[&str] = &["test", "--locked", "--workspace", "--exclude", "kvlock-bench"];
+
 fn main() -> Result<()> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     match Task::parse() {
@@ -81,16 +85,13 @@ fn main() -> Result<()> {
 fn test(workspace: &Path) -> Result<()> {
     prerequisites::provide(prerequisites::TESTS)?;
     component::check(workspace)?;
-    // The tests of the command run the binary itself.
-    cargo(workspace, &["build", "--locked", "--package", "kvlock-cli"])?;
     if prerequisites::has_node() {
         let node_host = ["--test", "hosts", "--", "--ignored", "the_component_runs_in_a_node_host"];
-        cargo(workspace, &[&["test", "--locked", "--package", "kvlock-tests"], node_host.as_slice()].concat())?;
+        cargo(workspace, &[TEST, node_host.as_slice()].concat())?;
     } else {
         eprintln!("not run: the component in a Node host, which needs Node 20 or newer with npm");
     }
-    // The benchmarks bring peers' clients along, and are no tests.
-    cargo(workspace, &["test", "--locked", "--workspace", "--exclude", "kvlock-bench", "--no-fail-fast"])
+    cargo(workspace, &[TEST, &["--no-fail-fast"]].concat())
 }
 
 fn bench(workspace: &Path, task: &str, arguments: &[String]) -> Result<()> {
