@@ -63,6 +63,8 @@ pub(crate) struct Acquisition {
     polled: RefCell<Polled<Acquiring>>,
     /// A hand-over that the machine has not seen.
     handed: Cell<Option<HandedOver>>,
+    /// How often the lock was freed, as the store says, since the machine was told.
+    freed: Cell<u32>,
 }
 
 /// The machine of an acquisition.
@@ -180,7 +182,7 @@ impl wit::GuestSession for Session {
 impl Acquisition {
     pub(crate) fn resource(session: &Shared, polled: Polled<Acquiring>) -> wit::Acquisition {
         let (session, polled) = (session.clone(), RefCell::new(polled));
-        wit::Acquisition::new(Acquisition { session, polled, handed: Cell::new(None) })
+        wit::Acquisition::new(Acquisition { session, polled, handed: Cell::new(None), freed: Cell::new(0) })
     }
 
     fn advance(&self) -> Advanced {
@@ -188,9 +190,10 @@ impl Acquisition {
             let error = wit::AcquireError::Invalid("this acquisition has ended; begin another".to_string());
             return ControlFlow::Break(Err(error));
         };
-        let event = match (self.handed.take(), &acquiring) {
-            (Some(handed), Acquiring::Lock(_)) => Event::HandedOver(handed),
-            _ => event,
+        let event = match (self.handed.take(), self.freed.take(), &acquiring, event) {
+            (Some(handed), _, Acquiring::Lock(_), _) => Event::HandedOver(handed),
+            (None, times @ 1.., Acquiring::Lock(_), Event::Woken) => Event::Freed(times),
+            (_, _, _, event) => event,
         };
         let advanced = acquiring.advance(&self.session, driver::now(), event);
         if advanced.is_continue() {
@@ -230,6 +233,17 @@ impl wit::GuestAcquisition for Acquisition {
         let mut polled = self.polled.borrow_mut();
         let Some(Acquiring::Lock(acquire)) = polled.get_mut() else { return None };
         acquire.claim(&self.session.borrow(), driver::now()).map(convert::claim_out)
+    }
+
+    fn watched_key(&self) -> Option<String> {
+        match self.polled.borrow_mut().get_mut() {
+            Some(Acquiring::Lock(acquire)) => Some(acquire.store_key().to_string()),
+            _ => None,
+        }
+    }
+
+    fn freed(&self) {
+        self.freed.set(self.freed.get().saturating_add(1));
     }
 
     fn take(&self, handed: wit::HandedOver) {

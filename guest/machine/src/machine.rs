@@ -67,6 +67,8 @@ pub enum Event {
     Reply(Reply),
     /// The pause is over, or the driver wakes the machine early.
     Woken,
+    /// The store says that the lock was freed, and how often since the last step. It may be wrong, and may say nothing.
+    Freed(u32),
     /// The lock was handed over by the claim of this wait: during a pause, or before the first step.
     HandedOver(HandedOver),
 }

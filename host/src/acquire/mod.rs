@@ -164,6 +164,8 @@ impl Acquiring {
                 return Ok(AcquirePoll::Ready(grant));
             }
         };
+        // The store may have told of a release during the poll.
+        let pause = if self.request.has_heard() { Duration::ZERO } else { pause };
         let answer = Answer {
             asked_at: now,
             pause,
@@ -171,6 +173,9 @@ impl Acquiring {
             depends_on_terms: matches!(waiting_for, WaitingFor::Quarantine(_)),
             in_doubt: self.request.stake().in_doubt,
         };
+        if let (WaitingFor::Turn | WaitingFor::Holder(_), Waiting::Parked { .. }) = (&waiting_for, waiting) {
+            self.request.watch();
+        }
         let pause = self.entry.answered(answer, self.now(), waiting);
         Ok(AcquirePoll::Pending { pause, waiting_for })
     }

@@ -1,7 +1,7 @@
 //! A request for a lock, a permit or a try, and its part in the session's instance.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use kvlock_queue::Stake;
@@ -12,6 +12,7 @@ use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::owner::Owner;
 use crate::queue::{Claimant, Kind, LocalQueues, Place};
+use crate::store::Watch;
 
 /// A request, as its own thread and those that hand over to it share it.
 pub(super) struct Request {
@@ -21,6 +22,10 @@ pub(super) struct Request {
     phase: Mutex<Phase>,
     /// It may have what it waits for, by a write that was not answered. Only its own polls find out.
     in_doubt: AtomicBool,
+    /// How often what it waits for was freed, as the store says, since the component was told.
+    freed: Arc<AtomicU32>,
+    /// The store's watch of what it waits for; none inside if the store cannot tell.
+    watch: OnceLock<Option<Watch>>,
 }
 
 /// The part of a request in the component.
@@ -65,7 +70,15 @@ pub(super) struct Polled {
 
 impl Request {
     pub(super) fn new(owner: Owner, key: Arc<str>, target: Target) -> Self {
-        Request { owner, key, target, phase: Mutex::new(Phase::New), in_doubt: AtomicBool::new(false) }
+        Request {
+            owner,
+            key,
+            target,
+            phase: Mutex::new(Phase::New),
+            in_doubt: AtomicBool::new(false),
+            freed: Arc::default(),
+            watch: OnceLock::new(),
+        }
     }
 
     pub(super) fn owner(&self) -> &Owner {
@@ -113,10 +126,34 @@ impl Request {
             let begun = self.begin(guest, waited)?;
             if let Some(handed) = handed {
                 guest.take(&self.key, begun.id, handed)?;
+            } else {
+                (0..self.freed.swap(0, Ordering::Relaxed)).try_for_each(|_| guest.freed(&self.key, begun.id))?;
             }
             let progress = guest.poll(&self.key, &self.target, begun.id);
             self.polled(guest, progress, begun.after)
         })
+    }
+
+    /// Returns true if the store has told of a release since the last poll.
+    pub(super) fn has_heard(&self) -> bool {
+        self.freed.load(Ordering::Relaxed) > 0
+    }
+
+    /// Lets the store wake the thread that waits in the queue, if the store can tell of releases.
+    pub(super) fn watch(&self) {
+        self.watch.get_or_init(|| {
+            let id = self.id().filter(|_| matches!(self.target.what, What::Lock(_)))?;
+            // If that fails, its next poll finds out.
+            let watched = self.owner.call(&self.key, |guest| guest.watched_key(&self.key, id)).ok()??;
+            // Not the request itself: the last to drop it waits for the session.
+            let (freed, place, queues) = (self.freed.clone(), self.place(), self.queues().clone());
+            let clock = self.owner.clock().clone();
+            let on_gone = move || {
+                freed.fetch_add(1, Ordering::Relaxed);
+                queues.freed(&place, clock.now());
+            };
+            self.owner.store().watch(&watched, Arc::new(on_gone))
+        });
     }
 
     /// Begins and tries once: of a lock that is free nothing stays behind in the component but its grant.

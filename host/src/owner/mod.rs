@@ -14,6 +14,7 @@ use crate::error::{AcquireError, CallError, ComponentError, SessionError};
 use crate::fork::Origin;
 use crate::held_count::HeldCount;
 use crate::queue::LocalQueues;
+use crate::store::KvStore;
 use crate::tries::Tries;
 
 /// An owner of locks, shared by the clones of a session and by all that they made.
@@ -199,6 +200,10 @@ impl Owner {
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.core.environment.clock
+    }
+
+    pub(crate) fn store(&self) -> &dyn KvStore {
+        self.0.core.environment.store.as_ref()
     }
 
     pub(crate) fn queues(&self) -> &Arc<LocalQueues> {

@@ -36,6 +36,7 @@ mod tls;
 #[cfg(feature = "_network")]
 #[allow(dead_code, reason = "each store uses a part of it")]
 mod url;
+mod watch;
 
 use std::fmt;
 use std::time::Duration;
@@ -55,6 +56,9 @@ pub use memory::{Answer, Call, Fault, Memory, Op};
 pub use postgres::Postgres;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
+
+pub(crate) use watch::Watches;
+pub use watch::{OnGone, Watch};
 
 use crate::text::shown;
 
@@ -224,6 +228,14 @@ pub trait KvStore: Send + Sync + 'static {
 
     /// Tells the era of the server that keeps `key`.
     fn era(&self, key: &str) -> Result<EraInfo, StoreError>;
+
+    /// Calls `on_gone` each time the entry of `key` was deleted, until the answer is dropped; none if the store cannot
+    /// tell. This is a hint for those who wait: it may come late or twice, or not at all, and costs them a call or a
+    /// pause then. What expires need not be told of.
+    fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {
+        let _ = (key, on_gone);
+        None
+    }
 
     /// Looks at the store as a place for locks, for `kvlock doctor`: one finding per matter, the worst decides.
     fn diagnose(&self) -> Vec<Finding>;

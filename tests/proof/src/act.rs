@@ -4,7 +4,7 @@ use kvlock_machine::StoreError;
 
 use crate::line::is_line;
 use crate::news::News;
-use crate::owner::{Lane, Op, Owner, Phase, is_write};
+use crate::owner::{Lane, Op, Owner, Phase, Work, is_write};
 use crate::plan::{Deed, Scenario};
 use crate::start::script;
 use crate::steps::key_of_request;
@@ -39,6 +39,8 @@ pub(crate) enum Act {
     Crash(usize),
     /// A request that nobody waits for is executed.
     Arrive(usize),
+    /// The store tells somebody who pauses that the key was freed, whether or not it was.
+    Hint(usize, usize),
     /// The time of an entry is over.
     Expire(String),
     /// An entry is evicted.
@@ -127,6 +129,7 @@ impl World {
                     acts.push(Act::LoseReply(o, l));
                 }
             }
+            Phase::Asleep(_) if left.hints > 0 && matches!(op.work, Work::Acquire(_)) => acts.push(Act::Hint(o, l)),
             Phase::Answered(..) | Phase::Asleep(_) | Phase::Fresh => {}
         }
         if left.dropped > 0 && ready {
@@ -186,6 +189,13 @@ impl World {
                 }
                 self.run(scenario, &flight.source, &flight.request, story);
             }
+            Act::Hint(o, l) => {
+                self.left.hints = self.left.hints.saturating_sub(1);
+                if let Some(op) = &mut self.owners[*o].edit().lanes[*l].op {
+                    op.heard = true;
+                }
+                self.go_on(scenario, *o, *l, None, story);
+            }
             Act::Expire(key) => self.expire(key, now),
             Act::Evict(key) => {
                 self.left.evictions = self.left.evictions.saturating_sub(1);
@@ -212,7 +222,7 @@ impl World {
     /// before higher ones: later in the tick the world would come to the same.
     fn order(&mut self, act: &Act) {
         let (actor, is_local) = match act {
-            Act::Execute(o, l) | Act::LoseReply(o, l) => (Some((*o, *l)), false),
+            Act::Execute(o, l) | Act::LoseReply(o, l) | Act::Hint(o, l) => (Some((*o, *l)), false),
             Act::Begin(o, l) | Act::Hear(o, l) | Act::GiveUpOn(o, l) | Act::CannotSend(o, l) | Act::Refuse(o, l) => {
                 (Some((*o, *l)), true)
             }

@@ -63,6 +63,8 @@ pub(crate) struct Op {
     pub slow: bool,
     /// What it waits for was handed over to it, which it has not been told.
     pub handed: Option<HandedOver>,
+    /// The store has told it that the key was freed, and it has not moved since.
+    pub heard: bool,
     /// Pauses that began at the end of its wait or after it.
     pub late_pauses: u8,
     /// Calls since the last pause.

@@ -114,6 +114,8 @@ pub struct Trouble {
     pub crashes: u8,
     /// Machines that are dropped on their way.
     pub dropped: u8,
+    /// Times that the store tells somebody who pauses that the key was freed, whether or not it was.
+    pub hints: u8,
 }
 
 impl Trouble {
@@ -127,6 +129,7 @@ impl Trouble {
         losses: 0,
         crashes: 0,
         dropped: 0,
+        hints: 0,
     };
 }
 
@@ -179,6 +182,7 @@ impl std::fmt::Display for Trouble {
             (self.losses, "era"),
             (self.crashes, "crash"),
             (self.dropped, "dropped"),
+            (self.hints, "told"),
         ];
         let some: Vec<String> =
             counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();

@@ -98,16 +98,13 @@ pub fn small() -> Vec<Scenario> {
 pub fn large() -> Vec<Scenario> {
     let grow = |count: u8| if count == 0 { 0 } else { count + 1 };
     let larger = |scenario: Scenario| {
-        let Trouble { slow, unanswered, unavailable, rejected, evictions, losses, crashes, dropped } = scenario.trouble;
+        let Trouble { slow, unanswered, unavailable, losses, .. } = scenario.trouble;
         let trouble = Trouble {
             slow: grow(slow),
             unanswered: grow(unanswered),
             unavailable: grow(unavailable),
-            rejected,
-            evictions,
             losses: grow(losses),
-            crashes,
-            dropped,
+            ..scenario.trouble
         };
         Scenario { horizon: scenario.horizon + 1, trouble, ..scenario }
     };

@@ -55,6 +55,7 @@ impl Op {
             lease: if let Deed::Renew(_, lease) = deed { *lease } else { None },
             quarantine: scenario.quarantine_of(want.and_then(|want| want.lease)),
             handed: None,
+            heard: false,
             floor: 0,
             late_pauses: 0,
             calls: 0,

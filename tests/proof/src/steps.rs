@@ -237,6 +237,7 @@ impl World {
                     self.news.note(News::TAKEN);
                     Event::HandedOver(handed)
                 }
+                None if std::mem::take(&mut op.heard) => Event::Freed(1),
                 None => Event::Woken,
             },
             (Phase::Fresh | Phase::Sent(_), _) => Event::Start,

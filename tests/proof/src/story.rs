@@ -83,6 +83,7 @@ impl Story {
                 format!("the store executes {}'s late {}", who(&flight.source.owner), request(&flight.request))
             }
             Act::Expire(key) => format!("the store drops {key}, whose time is over"),
+            Act::Hint(o, _) => format!("the store tells {} that the key was freed", scenario.owners[*o].name),
             Act::Evict(key) => format!("the store evicts {key}"),
             Act::LoseAll => "the store loses everything: a new era".into(),
         };

@@ -1,6 +1,8 @@
 //! A store in front of another.
 
-use kvlock::store::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, Op, StoreError, Ttl, Version, WriteOutcome};
+use kvlock::store::{
+    DeleteOutcome, Entry, EraInfo, Finding, KvStore, OnGone, Op, StoreError, Ttl, Version, Watch, WriteOutcome,
+};
 
 /// What stands between the callers of a [`Hooked`] store and the store itself.
 pub trait Hook: Send + Sync + 'static {
@@ -82,6 +84,10 @@ impl<S: KvStore, H: Hook> KvStore for Hooked<S, H> {
 
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         self.hook.around(Op::Era, key, || self.store.era(key))
+    }
+
+    fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {
+        self.store.watch(key, on_gone)
     }
 
     fn diagnose(&self) -> Vec<Finding> {

@@ -27,6 +27,14 @@ impl Acquire {
         // Each arm puts the next state back; an arm that does not has ended.
         match (core::mem::replace(&mut self.state, State::Ended), event) {
             (State::Fresh, Event::Start) => self.start(cx),
+            (State::Pausing { until, then }, Event::Freed(times)) if cx.now < until => {
+                self.on_freed(cx, times, until, then)
+            }
+            // Inside another operation, or too late to make a difference.
+            (state, Event::Freed(_)) => {
+                self.state = state;
+                self.go(cx, Event::Woken)
+            }
             (State::Adding { sent }, Event::Reply(Reply::Write(reply))) => self.on_add(cx, sent, reply),
             (State::Looking, Event::Reply(Reply::Entry(Ok(entry)))) => self.on_look(cx, entry, None),
             (State::Looking, Event::Reply(Reply::Entries(Ok(entries)))) => self.on_looks(cx, entries),

@@ -223,6 +223,11 @@ impl Acquire {
         }
     }
 
+    /// Returns the key in the store whose deletion frees the lock.
+    pub fn store_key(&self) -> &Arc<str> {
+        &self.store_key
+    }
+
     /// Returns what it waits for at present.
     pub fn waiting_for(&self) -> &WaitingFor {
         &self.waiting.waiting_for

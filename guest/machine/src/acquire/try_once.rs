@@ -76,6 +76,17 @@ impl Acquire {
         }
     }
 
+    /// Ends its pause if the lock was freed and it is next. Whatever else it waits for is not over by that.
+    pub(super) fn on_freed(&mut self, cx: &mut Cx<'_>, times: u32, until: Time, then: AfterPause) -> Step<Outcome> {
+        let waits_for_the_lock = matches!(self.waiting_for(), WaitingFor::Turn | WaitingFor::Holder(_));
+        let is_next = self.membership.member_mut().is_none_or(|member| member.hear_of_releases(times));
+        if waits_for_the_lock && is_next {
+            return self.go_on(cx, AfterPause::Try);
+        }
+        self.state = State::Pausing { until, then };
+        Step::Sleep(cx.now.until(until))
+    }
+
     /// Returns true if the lock was reserved for somebody that did not come in time.
     pub(super) fn is_left(&self, now: Time) -> bool {
         self.reservation.is_some_and(|(_, until)| until <= now)

@@ -57,6 +57,8 @@ pub(super) struct Standing {
     pub(super) expected: Option<Time>,
     /// Whether it has looked again since it joined.
     pub(super) confirmed: bool,
+    /// How many times the lock was freed since the last look, as the store says.
+    freed: u32,
 }
 
 /// What to do after a look.
@@ -147,6 +149,14 @@ impl Member {
         Some(self.holder.within_what_was_seen(since))
     }
 
+    /// Notes that the lock was freed so many times, as the store says. Returns true if it is this waiter's turn now,
+    /// since each of those before it has had the lock. A look would not tell: their tickets are still in the list.
+    pub(crate) fn hear_of_releases(&mut self, times: u32) -> bool {
+        let Some(standing) = &mut self.standing else { return true };
+        standing.freed = standing.freed.saturating_add(times);
+        standing.freed > standing.place
+    }
+
     /// Notes the version of its own write of the list.
     pub(crate) fn joined(&mut self, version: Version) {
         self.list_version = Some(version);
@@ -205,7 +215,8 @@ impl Member {
         let Some(standing) = &mut self.standing else {
             let first = |turn| told(turn).unwrap_or_else(|| first_expectation(now, self.released, turn, turns));
             let expected = self.turn.length().map(first);
-            let standing = Standing { since: now, turns, place, written, passed_over, expected, confirmed: false };
+            let standing =
+                Standing { since: now, turns, place, written, passed_over, expected, confirmed: false, freed: 0 };
             self.standing = Some(standing);
             return place;
         };
@@ -217,6 +228,7 @@ impl Member {
         standing.written = written;
         standing.passed_over = passed_over;
         standing.confirmed = true;
+        standing.freed = 0;
         if let Some(turn) = self.turn.length() {
             // The holder has its turn, an unknown part of which is over; those before this waiter have theirs whole.
             let (soonest, latest) = (now.after(turn * place), now.after(turn * turns));

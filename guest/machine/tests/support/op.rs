@@ -60,6 +60,12 @@ impl<M: Machine> Op<M> {
         matches!(self.state, State::Feeding(Event::Start | Event::Woken))
     }
 
+    /// Tells it that the lock was freed, as a store that watches does.
+    pub(crate) fn hear_of_release(&mut self, world: &World) {
+        self.due = world.now;
+        self.state = State::Feeding(Event::Freed(1));
+    }
+
     /// Tells it that it was handed over what it waits for.
     pub(crate) fn hand(&mut self, world: &World, handed: HandedOver) {
         self.due = world.now;

@@ -87,6 +87,18 @@ impl Guest {
         Ok(self.returned(key, claim)?.map(Claim))
     }
 
+    /// Returns the key in the store whose deletion ends a wait; none if its wait has ended.
+    pub(crate) fn watched_key(&mut self, key: &str, wait: WaitId) -> Result<Option<String>, AcquireError> {
+        let watched = self.exports.kvlock_lock_mutex().acquisition().call_watched_key(&mut self.store, wait.0);
+        self.returned(key, watched)
+    }
+
+    /// Tells a wait that what it waits for was freed, as the store says.
+    pub(crate) fn freed(&mut self, key: &str, wait: WaitId) -> Result<(), AcquireError> {
+        let told = self.exports.kvlock_lock_mutex().acquisition().call_freed(&mut self.store, wait.0);
+        self.returned(key, told)
+    }
+
     /// Tells a wait of a hand-over, from which the next poll goes on.
     pub(crate) fn take(&mut self, key: &str, wait: WaitId, handed: HandedOver) -> Result<(), AcquireError> {
         let taken = self.exports.kvlock_lock_mutex().acquisition().call_take(&mut self.store, wait.0, handed.0);

@@ -27,7 +27,10 @@ use std::time::Duration;
 pub use calls::{Answer, Call, Fault, Op};
 use contents::{Contents, Request};
 
-use super::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, Severity, StoreError, Ttl, Version, WriteOutcome};
+use super::{
+    DeleteOutcome, Entry, EraInfo, Finding, KvStore, OnGone, Severity, StoreError, Ttl, Version, Watch, Watches,
+    WriteOutcome,
+};
 use crate::clock::{BootClock, Clock};
 
 /// The mock store. A clone is another handle to the same contents, script and log.
@@ -38,6 +41,7 @@ use crate::clock::{BootClock, Clock};
 pub struct Memory {
     clock: Arc<dyn Clock>,
     state: Arc<Mutex<State>>,
+    watches: Watches,
 }
 
 /// What the handles of one store share.
@@ -59,7 +63,7 @@ impl Memory {
             down: false,
             calls: Vec::new(),
         };
-        Memory { clock, state: Arc::new(Mutex::new(state)) }
+        Memory { clock, state: Arc::new(Mutex::new(state)), watches: Watches::default() }
     }
 
     /// Lets `fault` happen to the next call that no earlier line of the script takes.
@@ -151,6 +155,9 @@ impl Memory {
             Err(error) => Answer::Failed(error.clone()),
         };
         self.lock().calls.push(request.call(answer, fault));
+        if let (Ok(contents::Reply::Delete(DeleteOutcome::Deleted)), Request::Delete(key, _)) = (&result, &request) {
+            self.watches.tell(key);
+        }
         result
     }
 
@@ -232,6 +239,10 @@ impl KvStore for Memory {
 
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         self.call(Request::Era(key.into())).map(contents::Reply::era)
+    }
+
+    fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {
+        Some(self.watches.watch(key, on_gone))
     }
 
     fn diagnose(&self) -> Vec<Finding> {

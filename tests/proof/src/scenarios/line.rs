@@ -9,7 +9,7 @@ const L: Want = Want { line: true, ..K };
 
 /// All of them, those that end soonest first.
 pub(super) fn all_of_them() -> Vec<Scenario> {
-    vec![limited(), evicted(), eras(), two(), again(), crashes(), three(), nested(), adoption()]
+    vec![limited(), evicted(), eras(), two(), hints(), again(), crashes(), three(), nested(), adoption()]
 }
 
 fn once(name: &'static str) -> Plan {
@@ -23,6 +23,17 @@ fn two() -> Scenario {
         trouble: Trouble { slow: 1, unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::JOINED, News::SERVED, News::WAITED, News::RESOLVED, News::EXPIRED, News::LATE]),
         ..base("line of one", "a line that is written late, or whose writer hears nothing", vec![holder, once("b")])
+    }
+}
+
+/// The store tells of releases, too often and too seldom.
+fn hints() -> Scenario {
+    let holder = plan("a", &[acquire(L), RENEW, RELEASE]);
+    Scenario {
+        horizon: 2,
+        trouble: Trouble { unanswered: 1, hints: 2, ..Trouble::NONE },
+        reaches: all(&[News::JOINED, News::SERVED, News::WAITED]),
+        ..base("line and hints", "a waiter is told of releases, rightly or not", vec![holder, once("b")])
     }
 }
 

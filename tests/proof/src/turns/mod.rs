@@ -51,6 +51,8 @@ pub struct Scenario {
     late: (u8, u32),
     /// Owners that crash while they wait.
     crashes: u8,
+    /// Whether the store tells of releases, and how many of them it does not tell of.
+    untold: Option<u8>,
     /// Grants, in all.
     grants: u8,
     /// How often somebody in line is overtaken.
@@ -62,15 +64,21 @@ pub struct Scenario {
 impl Scenario {
     /// The bounds, in words.
     fn bounds(&self) -> String {
-        let Scenario { owners, clocks, holds, slow, late: (late, by), crashes, grants, overtaken, free, .. } = self;
+        let Scenario {
+            owners, clocks, holds, slow, late: (late, by), crashes, untold, grants, overtaken, free, ..
+        } = self;
         let clocks = match clocks {
             None => "no clocks".to_string(),
             Some(ahead) if ahead.iter().all(|units| *units == 0) => "right clocks".to_string(),
             Some(ahead) => format!("clocks ahead by {:?} units", &ahead[..*owners]),
         };
+        let told = match untold {
+            None => String::new(),
+            Some(untold) => format!(", told of releases but for {untold}"),
+        };
         format!(
             "{owners} owners, {clocks}, {grants} grants, holds of {holds:?} units; {slow} slow, {late} late by {by}, {crashes} \
-             crashes: overtaken {overtaken} times, free for {free} units"
+             crashes{told}: overtaken {overtaken} times, free for {free} units"
         )
     }
 }

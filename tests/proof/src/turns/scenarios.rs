@@ -24,6 +24,9 @@ pub fn all() -> Vec<Scenario> {
         three_late_clocks(),
         three_late_wrong_clocks(),
         crash_clocks(),
+        told(),
+        told_not_always(),
+        told_crash(),
     ]
 }
 
@@ -42,6 +45,7 @@ fn base(name: &'static str, owners: usize) -> Scenario {
         slow: 0,
         late: (0, 0),
         crashes: 0,
+        untold: None,
         grants: 9,
         overtaken,
         free: 9,
@@ -117,4 +121,19 @@ fn three_late_wrong_clocks() -> Scenario {
 
 fn crash_clocks() -> Scenario {
     Scenario { name: "clocks, a crash in line", clocks: RIGHT, free: 7, ..crash() }
+}
+
+/// If the store tells of releases, the lock is free for half as long: a waiter that looks between a release and what
+/// it is told of it still finds the last holder in the list, and gives it time.
+fn told() -> Scenario {
+    Scenario { name: "told of releases", untold: Some(0), grants: 8, overtaken: 1, free: 8, ..long_and_short_holds() }
+}
+
+/// What the store does not tell costs a pause.
+fn told_not_always() -> Scenario {
+    Scenario { name: "not always told", untold: Some(1), grants: 8, free: 14, ..long_and_short_holds() }
+}
+
+fn told_crash() -> Scenario {
+    Scenario { name: "told, a crash in line", untold: Some(0), free: 8, ..crash() }
 }

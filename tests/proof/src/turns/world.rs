@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, Event, Grant, Key, Lease, LockOptions, Nonce, Release, Reply, Request, Session, Step, Ttl, WriteOutcome,
+    Acquire, DeleteOutcome, Event, Grant, Key, Lease, LockOptions, Nonce, Release, Reply, Request, Session, Step, Ttl,
+    WriteOutcome,
 };
 use kvlock_store_model::Store;
 
@@ -36,6 +37,7 @@ pub(super) struct World {
     slow: u8,
     late: u8,
     crashes: u8,
+    untold: u8,
     pub(super) grants: u8,
     /// Since when the lock is free, and somebody stands in line.
     free_since: Option<u32>,
@@ -51,6 +53,8 @@ struct Member {
     due: u32,
     begun: u32,
     calls: u8,
+    /// It was told of a release during a call.
+    heard: bool,
     /// How often others got the lock since it joined the line.
     overtaken: Option<u8>,
 }
@@ -94,6 +98,8 @@ enum How {
     Holds(u32),
     /// It crashes.
     Crash,
+    /// The store does not tell the others of its release.
+    Untold,
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -105,7 +111,8 @@ impl World {
         let member = |o: usize| {
             let clock = scenario.clocks.map(|ahead| nanos(EPOCH + UNIT * ahead[o]));
             let session = open_as(["a", "b", "c"][o], None, clock, true, Duration::ZERO);
-            let mut member = Member { session, doing: Doing::Crashed, due: 0, begun: 0, calls: 0, overtaken: None };
+            let mut member =
+                Member { session, doing: Doing::Crashed, due: 0, begun: 0, calls: 0, heard: false, overtaken: None };
             member.acquire(o);
             Shared::new(member)
         };
@@ -116,6 +123,7 @@ impl World {
             slow: scenario.slow,
             late: scenario.late.0,
             crashes: scenario.crashes,
+            untold: scenario.untold.unwrap_or(0),
             grants: 0,
             free_since: None,
             broken: None,
@@ -144,6 +152,7 @@ impl World {
         may(self.slow > 0, How::SlowThere);
         may(self.slow > 0 && calls, How::SlowBack);
         may(self.late > 0, How::Late);
+        may(self.untold > 0 && self.members[who].releases(), How::Untold);
         scenario.holds[1..].iter().for_each(|hold| may(true, How::Holds(*hold)));
         may(self.crashes > 0 && !calls, How::Crash);
     }
@@ -169,6 +178,13 @@ impl World {
             }
             (Doing::Working(work, Phase::Sent(request)), _) => {
                 let reply = self.execute(who, &request, story);
+                let how = if how == How::Untold {
+                    self.untold -= 1;
+                    How::Promptly
+                } else {
+                    self.tell(scenario, who, &reply, &request);
+                    how
+                };
                 if how != How::SlowBack {
                     return self.feed(scenario, who, work, Event::Reply(reply), how, story) && self.settle(scenario);
                 }
@@ -205,6 +221,26 @@ impl World {
             _ => {}
         }
         reply
+    }
+
+    /// Tells the others who pause of a release, if this is one.
+    fn tell(&mut self, scenario: &Scenario, who: usize, reply: &Reply, request: &Request) {
+        let is_release = matches!((request, reply), (Request::Delete { key, .. }, Reply::Delete(Ok(DeleteOutcome::Deleted))) if !is_line(key));
+        if scenario.untold.is_none() || !is_release {
+            return;
+        }
+        let heard_at = self.now + 1;
+        for (_, member) in self.members.iter_mut().enumerate().filter(|(o, _)| *o != who) {
+            match member.doing {
+                Doing::Working(Work::Acquire(_), Phase::Asleep(Event::Woken | Event::Freed(_))) => {
+                    let member = member.edit();
+                    member.due = member.due.min(heard_at);
+                    member.hear();
+                }
+                Doing::Working(Work::Acquire(_), Phase::Sent(_) | Phase::Answered(_)) => member.edit().heard = true,
+                _ => {}
+            }
+        }
     }
 
     fn granted(&mut self, who: usize) {
@@ -250,6 +286,10 @@ impl World {
                 member.calls = 0;
                 member.due = now + units + late;
                 member.doing = Doing::Working(work, Phase::Asleep(Event::Woken));
+                if std::mem::take(&mut member.heard) {
+                    member.due = now;
+                    member.hear();
+                }
                 matches!(how, How::Promptly | How::Late)
             }
             Step::Done(end) => {
@@ -313,9 +353,23 @@ impl Member {
         matches!(self.doing, Doing::Working(_, Phase::Sent(_)))
     }
 
+    /// Whether its release arrives at the store.
+    fn releases(&self) -> bool {
+        matches!(&self.doing, Doing::Working(Work::Release(..), Phase::Sent(Request::Delete { key, .. })) if !is_line(key))
+    }
+
+    /// Its pause ends with what it was told.
+    fn hear(&mut self) {
+        if let Doing::Working(_, phase) = &mut self.doing {
+            let before = if let Phase::Asleep(Event::Freed(times)) = phase { *times } else { 0 };
+            *phase = Phase::Asleep(Event::Freed(before + 1));
+        }
+    }
+
     /// It wants the lock.
     fn acquire(&mut self, o: usize) {
         self.begun += 1;
+        self.heard = false;
         let lease = Lease::new(Ttl::After(LEASE)).expect("a legal lease");
         let options = LockOptions::new(lease).interval(INTERVAL).expect("a legal interval");
         let nonce = Nonce(nonce(u64::from(self.begun) + 1000 * (o as u64 + 1)));
