@@ -38,7 +38,7 @@
 //! ```
 //!
 //! The clock is WASI's then. It does not count the time while the machine is suspended, and has a zero of its own in
-//! each store: sessions of two stores must not hand locks over to each other.
+//! each store. So sessions of two stores must not hand locks over to each other.
 
 use wasmtime::component::Linker;
 

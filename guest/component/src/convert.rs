@@ -129,7 +129,7 @@ pub(crate) fn invalid_key(invalid: machine::Invalid) -> wit::KeyError {
     wit::KeyError::Invalid(invalid.to_string())
 }
 
-/// Traps: a machine driven out of order is a bug of this crate.
+/// Traps. A machine driven out of order is a bug of this crate.
 fn out_of_order() -> ! {
     unreachable!("a machine was driven out of order")
 }

@@ -84,7 +84,7 @@ impl Break {
             return Step::Done(Ok(Broken::Other(holder)));
         }
         let write = ConditionalWrite::new(self.store_key.clone(), Action::Delete, entry.version, nonce, None);
-        let mut write = Box::new(write.of_whoever_has(holder.token));
+        let mut write = Box::new(write.of_any_process(holder.token));
         let ask = write.start(now, None);
         ask.within(&mut self.state, State::Deleting { write, holder: Box::new(holder) })
     }

@@ -32,7 +32,7 @@ impl Leave {
 
     fn start(&mut self) -> Step<()> {
         match self.listed.seen.take() {
-            Some((line, version)) => self.write(line, version),
+            Some((list, version)) => self.write(list, version),
             None => self.read(),
         }
     }
@@ -42,12 +42,12 @@ impl Leave {
         Step::Call(Request::Get { key: self.listed.store_key.clone() })
     }
 
-    fn write(&mut self, mut line: WaitList, version: Version) -> Step<()> {
-        let writes_left = self.writes_left.checked_sub(1).filter(|_| line.remove(self.listed.ticket));
+    fn write(&mut self, mut list: WaitList, version: Version) -> Step<()> {
+        let writes_left = self.writes_left.checked_sub(1).filter(|_| list.remove(self.listed.ticket));
         let Some(writes_left) = writes_left else { return Step::Done(()) };
         self.writes_left = writes_left;
         self.state = State::Writing;
-        Step::Call(line.rewrite(&self.listed.key, &self.listed.store_key, version))
+        Step::Call(list.rewrite(&self.listed.key, &self.listed.store_key, version))
     }
 
     fn on_read(&mut self, entry: Option<Entry>) -> Step<()> {

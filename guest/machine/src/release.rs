@@ -37,7 +37,7 @@ enum State {
     /// Reading the wait list for waiters elsewhere.
     Looking {
         claim: Box<Claim>,
-        line: Arc<str>,
+        list: Arc<str>,
     },
     /// Writing the successor into it.
     JoiningSuccessor,
@@ -105,9 +105,9 @@ impl Release {
         let claim = self.successor.take().filter(|claim| *claim.store_key == **key && claim.record.place == *place);
         match claim {
             Some(claim) if hold.chain.length >= MAX_CHAIN_LENGTH => {
-                let line = cx.session.namespace().line(&claim.record.place.key);
-                self.state = State::Looking { claim, line: line.clone() };
-                Step::Call(Request::Get { key: line })
+                let list = cx.session.namespace().wait_list(&claim.record.place.key);
+                self.state = State::Looking { claim, list: list.clone() };
+                Step::Call(Request::Get { key: list })
             }
             claim => self.give_up_hold(hold, cx.now, claim),
         }
@@ -129,7 +129,7 @@ impl Release {
     fn on_wait_list(
         &mut self,
         cx: &mut Cx<'_>,
-        (claim, line): (Box<Claim>, Arc<str>),
+        (claim, list): (Box<Claim>, Arc<str>),
         reply: Result<Option<Entry>, StoreError>,
     ) -> Step<Outcome> {
         let (Ok(entry), Some(hold)) = (reply, cx.session.hold_of_mut(&self.grant)) else {
@@ -152,7 +152,7 @@ impl Release {
         // A successor that is written into the list does not write its own turn length there.
         waiting.turn = Some(rounded(corrected(waiting.turn, cx.now.since(hold.since))));
         self.state = State::JoiningSuccessor;
-        Step::Call(waiting.rewrite(key, &line, entry.version))
+        Step::Call(waiting.rewrite(key, &list, entry.version))
     }
 
     /// Frees the lock, or writes what the claim says.
@@ -248,8 +248,8 @@ impl Machine for Release {
                 ControlFlow::Break(Err(error)) => Step::Done(Err(error)),
                 ControlFlow::Continue(ask) => ask.within(&mut self.state, State::Replacing { write, outcome }),
             },
-            (State::Looking { claim, line }, Event::Reply(Reply::Entry(reply))) => {
-                self.on_wait_list(cx, (claim, line), reply)
+            (State::Looking { claim, list }, Event::Reply(Reply::Entry(reply))) => {
+                self.on_wait_list(cx, (claim, list), reply)
             }
             // The list is advice: if it cannot be written, the release goes on without it.
             (State::JoiningSuccessor, Event::Reply(Reply::Write(_))) => self.give_up(cx, None),

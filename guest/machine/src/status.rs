@@ -65,9 +65,9 @@ impl Status {
     fn on_entries(&mut self, cx: &mut Cx<'_>, entries: Vec<Option<Entry>>) -> Step<Outcome> {
         let mut entries = entries.into_iter();
         for place in &self.places {
-            let (entry, line) = (entries.next().flatten(), entries.next().flatten());
-            let era = entry.as_ref().or(line.as_ref()).map(|entry| entry.version.era);
-            self.read.push((status(place, entry, line), era));
+            let (entry, list) = (entries.next().flatten(), entries.next().flatten());
+            let era = entry.as_ref().or(list.as_ref()).map(|entry| entry.version.era);
+            self.read.push((status(place, entry, list), era));
         }
         self.tell(cx, 0)
     }
@@ -99,7 +99,7 @@ impl Machine for Status {
                 let mut keys = Vec::with_capacity(self.places.len() * 2);
                 for place in &self.places {
                     keys.push(cx.session.store_key(place));
-                    keys.push(cx.session.namespace().line(&place.key));
+                    keys.push(cx.session.namespace().wait_list(&place.key));
                 }
                 Step::Call(Request::GetMany { keys })
             }
@@ -120,14 +120,14 @@ impl Machine for Status {
     }
 }
 
-fn status(place: &RecordKey, entry: Option<Entry>, line: Option<Entry>) -> KeyStatus {
-    let mut line = line.map(|line| WaitList::decode(&place.key, &line.value)).unwrap_or_default();
+fn status(place: &RecordKey, entry: Option<Entry>, list: Option<Entry>) -> KeyStatus {
+    let mut waiting = list.map(|list| WaitList::decode(&place.key, &list.value)).unwrap_or_default();
     let state = match entry.map(|entry| (Record::decode_for(place, &entry.value), entry)) {
         None => KeyState::Free,
         Some((Err(excerpt), _)) => KeyState::Corrupt(excerpt),
         Some((Ok(record), entry)) => {
             // The next writer of the list takes out the one that was served last.
-            line.serve(Ticket::of(record.nonce));
+            waiting.serve(Ticket::of(record.nonce));
             match Holder::new(record, &entry) {
                 holder if holder.reserved => KeyState::Reserved(holder),
                 holder if holder.depth == 0 => KeyState::Kept(holder),
@@ -135,5 +135,5 @@ fn status(place: &RecordKey, entry: Option<Entry>, line: Option<Entry>) -> KeySt
             }
         }
     };
-    KeyStatus { state, quarantine: None, waiters: line.waiters() }
+    KeyStatus { state, quarantine: None, waiters: waiting.waiters() }
 }

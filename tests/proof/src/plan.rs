@@ -87,7 +87,7 @@ impl Want {
     pub(crate) fn options(&self) -> LockOptions {
         let lease = Lease::new(self.lease.map_or(Ttl::Forever, Ttl::After)).expect("a legal lease");
         let mode = if self.nested { Mode::Reentrant } else { Mode::Plain };
-        let options = LockOptions::new(lease).mode(mode).adopt(self.adopt).line(self.line);
+        let options = LockOptions::new(lease).mode(mode).adopt(self.adopt).joins_list(self.line);
         // The shortest interval: how long a pause is does not matter, as long as it is shorter than a tick.
         let options = options.interval(kvlock_machine::MIN_DURATION).and_then(|options| options.wait(self.wait));
         options.and_then(|options| options.at_least(self.at_least)).expect("legal options")

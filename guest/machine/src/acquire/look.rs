@@ -14,7 +14,7 @@ use crate::values::{Entry, Request, Ttl, WriteOutcome};
 
 impl Acquire {
     pub(super) fn new_member(&self, session: &Session) -> Member {
-        Member::new(&self.place.key, session.namespace().line(&self.place.key), self.nonce)
+        Member::new(&self.place.key, session.namespace().wait_list(&self.place.key), self.nonce)
     }
 
     pub(super) fn look(&mut self, session: &Session) -> Step<Outcome> {
@@ -32,19 +32,19 @@ impl Acquire {
 
     pub(super) fn on_looks(&mut self, cx: &mut Cx<'_>, entries: Vec<Option<Entry>>) -> Step<Outcome> {
         match <[_; 2]>::try_from(entries) {
-            Ok([entry, line]) => self.on_look(cx, entry, line),
+            Ok([entry, list]) => self.on_look(cx, entry, list),
             Err(_) => Step::Done(Err(AcquireError::OutOfOrder)),
         }
     }
 
-    pub(super) fn on_look(&mut self, cx: &mut Cx<'_>, entry: Option<Entry>, line: Option<Entry>) -> Step<Outcome> {
+    pub(super) fn on_look(&mut self, cx: &mut Cx<'_>, entry: Option<Entry>, list: Option<Entry>) -> Step<Outcome> {
         self.reservation = None;
         let Some(entry) = entry else {
             self.met = if self.met == Met::Nothing { Met::Free } else { self.met };
             if !self.in_doubt {
                 self.waiting.waiting_for = WaitingFor::Turn;
             }
-            return self.join_list(cx, None, line);
+            return self.join_list(cx, None, list);
         };
         let record = match Record::decode_for(&self.place, &entry.value) {
             Ok(record) => record,
@@ -85,7 +85,7 @@ impl Acquire {
         let Record { nonce, turn, .. } = record;
         let holder = CurrentHolder { ticket: Ticket::of(nonce), version: entry.version, since, turn };
         self.waiting.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
-        self.join_list(cx, Some(holder).filter(|_| !self.is_left(cx.now)), line)
+        self.join_list(cx, Some(holder).filter(|_| !self.is_left(cx.now)), list)
     }
 
     /// Finds its place in the wait list, or takes one.
@@ -93,14 +93,14 @@ impl Acquire {
         &mut self,
         cx: &mut Cx<'_>,
         holder: Option<CurrentHolder>,
-        line: Option<Entry>,
+        list: Option<Entry>,
     ) -> Step<Outcome> {
         // A waiter that gives up does not join, and it does not give up before a try.
         if self.wait_is_over(cx.now) {
             let gives_up = self.tries.is_some() && !self.is_left(cx.now);
             return if gives_up { self.pause(cx.now, Duration::ZERO) } else { self.attempt(cx) };
         }
-        match self.membership.member_mut().map(|member| member.see(cx.now, holder, line.as_ref())) {
+        match self.membership.member_mut().map(|member| member.see(cx.now, holder, list.as_ref())) {
             // A write of ours that is on its way gets time to arrive.
             Some(Advice::Try) if !self.tried_on_look && !self.in_doubt => {
                 self.tried_on_look = true;

@@ -179,7 +179,7 @@ impl Acquire {
 
     /// Waits for a lock or for one permit.
     pub(crate) fn at(session: &Session, place: RecordKey, options: LockOptions, nonce: Nonce) -> Self {
-        let joins_list = options.line && place.permit.is_none() && options.wait != Some(Duration::ZERO);
+        let joins_list = options.joins_list && place.permit.is_none() && options.wait != Some(Duration::ZERO);
         Acquire {
             membership: if joins_list { Membership::Outside } else { Membership::Never },
             store_key: session.store_key(&place),

@@ -178,8 +178,8 @@ fn parse(key: &Key, value: &[u8]) -> Option<WaitList> {
         let passes = word.len() - digits.len();
         Some(Waiting { ticket: Ticket(u64::from_str_radix(digits, 16).ok()?), passes })
     });
-    let line = WaitList { turn, waiting: waiting.take(MOST + 1).collect::<Option<_>>()? };
-    (line.len() <= MOST).then_some(line)
+    let list = WaitList { turn, waiting: waiting.take(MOST + 1).collect::<Option<_>>()? };
+    (list.len() <= MOST).then_some(list)
 }
 
 /// Returns the turn length, by the list's figure and a new measurement.
@@ -201,55 +201,55 @@ mod tests {
         Key::new("report").unwrap()
     }
 
-    fn line(tickets: &[u64]) -> WaitList {
-        let mut line = WaitList::default();
-        assert!(tickets.iter().all(|ticket| line.join(Ticket(*ticket))));
-        line
+    fn list(tickets: &[u64]) -> WaitList {
+        let mut list = WaitList::default();
+        assert!(tickets.iter().all(|ticket| list.join(Ticket(*ticket))));
+        list
     }
 
-    fn tickets(line: &WaitList) -> Vec<u64> {
-        line.waiting.iter().map(|waiting| waiting.ticket.0).collect()
+    fn tickets(list: &WaitList) -> Vec<u64> {
+        list.waiting.iter().map(|waiting| waiting.ticket.0).collect()
     }
 
     #[test]
     fn a_wait_list_is_text_for_people() {
-        let mut line = line(&[0x6c62_272e_07bb_0142, 2, 3]);
-        line.turn = Some(Duration::from_micros(1250));
-        line.serve(Ticket(2));
+        let mut list = list(&[0x6c62_272e_07bb_0142, 2, 3]);
+        list.turn = Some(Duration::from_micros(1250));
+        list.serve(Ticket(2));
         let text = "kvlock/1 line\nkey: report\nturn: 0.00125s\nwaiting: ~6c62272e07bb0142 0000000000000003\n";
-        assert_eq!(line.encode(&key()), text.as_bytes());
-        assert_eq!(WaitList::decode(&key(), text.as_bytes()), line);
+        assert_eq!(list.encode(&key()), text.as_bytes());
+        assert_eq!(WaitList::decode(&key(), text.as_bytes()), list);
     }
 
     #[test]
     fn a_served_waiter_leaves_and_one_passed_over_too_often_is_taken_out() {
-        let mut line = line(&[1, 2, 3, 4, 5, 6, 7]);
-        line.serve(Ticket(2));
-        assert_eq!(tickets(&line), [1, 3, 4, 5, 6, 7]);
-        line.serve(Ticket(9));
-        line.serve(Ticket(1));
-        assert_eq!(tickets(&line), [3, 4, 5, 6, 7], "late, and served all the same");
-        (4..=6).for_each(|ticket| line.serve(Ticket(ticket)));
-        assert_eq!(tickets(&line), [3, 7], "3 was passed over three times");
-        line.serve(Ticket(7));
-        assert_eq!(tickets(&line), []);
+        let mut list = list(&[1, 2, 3, 4, 5, 6, 7]);
+        list.serve(Ticket(2));
+        assert_eq!(tickets(&list), [1, 3, 4, 5, 6, 7]);
+        list.serve(Ticket(9));
+        list.serve(Ticket(1));
+        assert_eq!(tickets(&list), [3, 4, 5, 6, 7], "late, and served all the same");
+        (4..=6).for_each(|ticket| list.serve(Ticket(ticket)));
+        assert_eq!(tickets(&list), [3, 7], "3 was passed over three times");
+        list.serve(Ticket(7));
+        assert_eq!(tickets(&list), []);
     }
 
     #[test]
     fn of_those_passed_over_one_is_still_expected() {
-        let mut line = line(&[1, 2, 3, 4, 5, 6]);
-        assert_eq!(line.before(Ticket(6)), Some(5));
-        line.serve(Ticket(4));
-        assert_eq!(line.before(Ticket(5)), Some(1));
-        assert_eq!(line.before(Ticket(6)), Some(2));
-        assert_eq!(line.before(Ticket(2)), Some(1));
-        assert_eq!(line.before(Ticket(1)), Some(0));
+        let mut list = list(&[1, 2, 3, 4, 5, 6]);
+        assert_eq!(list.before(Ticket(6)), Some(5));
+        list.serve(Ticket(4));
+        assert_eq!(list.before(Ticket(5)), Some(1));
+        assert_eq!(list.before(Ticket(6)), Some(2));
+        assert_eq!(list.before(Ticket(2)), Some(1));
+        assert_eq!(list.before(Ticket(1)), Some(0));
     }
 
     #[test]
     fn what_is_no_wait_list_of_this_key_is_as_good_as_none() {
-        let other = line(&[1]).encode(&Key::new("other").unwrap());
-        let long = alloc::string::String::from_utf8(line(&[7; MOST]).encode(&key())).unwrap();
+        let other = list(&[1]).encode(&Key::new("other").unwrap());
+        let long = alloc::string::String::from_utf8(list(&[7; MOST]).encode(&key())).unwrap();
         let long = long.replace("\nwaiting:", "\nwaiting: 0000000000000001");
         for value in ["", "42", "kvlock/1 line\n", &long].map(str::as_bytes).into_iter().chain([other.as_slice()]) {
             assert_eq!(WaitList::decode(&key(), value), WaitList::default(), "{value:?}");
@@ -258,18 +258,18 @@ mod tests {
 
     #[test]
     fn a_full_wait_list_takes_nobody() {
-        let mut line = line(&[7; MOST]);
-        assert!(!line.join(Ticket(8)));
-        assert_eq!(line.len(), MOST);
+        let mut list = list(&[7; MOST]);
+        assert!(!list.join(Ticket(8)));
+        assert_eq!(list.len(), MOST);
     }
 
     proptest! {
         #[test]
         fn every_wait_list_reads_back(turn in proptest::option::of(0u64..1 << 50), tickets in proptest::collection::vec(any::<u64>(), 2..MOST), served: u8) {
-            let mut line = line(&tickets);
-            line.turn = turn.map(Duration::from_nanos);
-            line.serve(Ticket(tickets[usize::from(served) % tickets.len()]));
-            prop_assert_eq!(WaitList::decode(&key(), &line.encode(&key())), line);
+            let mut list = list(&tickets);
+            list.turn = turn.map(Duration::from_nanos);
+            list.serve(Ticket(tickets[usize::from(served) % tickets.len()]));
+            prop_assert_eq!(WaitList::decode(&key(), &list.encode(&key())), list);
         }
 
         #[test]

@@ -127,14 +127,14 @@ impl Survey {
                 let text = "the semaphore changes faster than it can be read";
                 return ControlFlow::Break(SurveyEnd::Failed(StoreError::Unavailable(text.into())));
             }
-            self.begin_anew(stated);
+            self.begin_again(stated);
         } else {
             self.take_in(session, now, entries);
         }
         if self.is_complete() { ControlFlow::Break(self.found()) } else { ControlFlow::Continue(self.ask(session)) }
     }
 
-    fn begin_anew(&mut self, stated: VersionedDefinition) {
+    fn begin_again(&mut self, stated: VersionedDefinition) {
         self.last_known = Some(Box::new(stated));
         if let Extent::Part(numbers) = &self.extent {
             self.extent = Extent::UntilFree { from: numbers.first().copied().unwrap_or(0) };

@@ -175,7 +175,7 @@ impl Namespace {
     }
 
     /// Returns the store's name for the wait list of a lock.
-    pub(crate) fn line(&self, key: &Key) -> Arc<str> {
+    pub(crate) fn wait_list(&self, key: &Key) -> Arc<str> {
         self.named(":line", key)
     }
 

@@ -77,7 +77,8 @@ pub struct LockOptions {
     pub(crate) interval: Duration,
     pub(crate) adopt: bool,
     pub(crate) at_least: Duration,
-    pub(crate) line: bool,
+    /// Whether it stands in the wait list while it waits.
+    pub(crate) joins_list: bool,
     /// The name of the conflict retry whose reservation it may take.
     pub(crate) unit: Option<Text>,
 }
@@ -87,7 +88,16 @@ impl LockOptions {
     pub fn new(lease: Lease) -> Self {
         let interval = Duration::from_millis(50);
         let at_least = Duration::ZERO;
-        LockOptions { mode: Mode::Plain, lease, wait: None, interval, adopt: false, at_least, line: true, unit: None }
+        LockOptions {
+            mode: Mode::Plain,
+            lease,
+            wait: None,
+            interval,
+            adopt: false,
+            at_least,
+            joins_list: true,
+            unit: None,
+        }
     }
 
     /// Returns the longest that a grant of these options may keep the key taken with nobody at work. A store that lost
@@ -134,8 +144,8 @@ impl LockOptions {
 
     /// Sets whether to stand in the key's wait list while waiting, as usual. Without it a waiter is a newcomer at each
     /// try.
-    pub fn line(mut self, line: bool) -> Self {
-        self.line = line;
+    pub fn joins_list(mut self, joins_list: bool) -> Self {
+        self.joins_list = joins_list;
         self
     }
 

@@ -125,7 +125,7 @@ impl ConditionalWrite {
     }
 
     /// Expects the record of the hold with this token, by any of the processes that have the hold.
-    pub(crate) fn of_whoever_has(self, token: u64) -> Self {
+    pub(crate) fn of_any_process(self, token: u64) -> Self {
         ConditionalWrite { nonce: None, token: Some(token), ..self }
     }
 

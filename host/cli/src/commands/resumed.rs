@@ -74,8 +74,8 @@ impl Resumed {
         }
     }
 
-    /// Returns true if the contents of the store begin after the grant, or too long before it for its token: a token is
-    /// the moment, in Unix nanoseconds, at which the contents began, and the number of writes since.
+    /// Returns true if the contents of the store begin after the grant, or too long before it for its token. A token is
+    /// the moment at which the contents began, in Unix nanoseconds, and the number of writes since.
     fn is_of_another_life(&self) -> bool {
         /// No store writes faster.
         const NANOS_PER_WRITE: u64 = 100;

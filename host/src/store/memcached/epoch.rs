@@ -17,8 +17,8 @@
 //! Over a restart it grows because a process makes fewer than 999 000 writes a second, taken over its life. So `start`
 //! plus a thousand times its writes, read as nanoseconds, stays behind the wall clock at which its successor starts.
 //! For the one case that this leaves open, two processes started within the same second, no era is begun before the
-//! server has lived for more than a second ([`SETTLED`]). Two cases remain: a server whose wall clock is set back, over
-//! a restart, by more than the old process had lived, and another server in its place that started earlier. A client
+//! server has lived for more than a second ([`SETTLED`]). Two cases remain: a server whose wall clock is set back over
+//! a restart by more than the old process had lived, and another server in its place that started earlier. A client
 //! that has seen an era with a larger id ends the present one and begins another *above* what it has seen. The epoch
 //! item says so, and all clients count from there: tokens do not fall, and nothing that was granted beside the larger
 //! era is believed.

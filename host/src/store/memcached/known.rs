@@ -17,7 +17,7 @@ use super::super::EraInfo;
 use super::super::socket::stream::Peer;
 use super::epoch::Epoch;
 
-/// By how many seconds a server's start seems earlier than it was. memcached dates it two back, whole seconds are up to
+/// By how many seconds a server's start seems earlier than it was. memcached dates it two back. Whole seconds are up to
 /// one too few, and so is the time that the earlier server told.
 const SLACK: u64 = 4;
 

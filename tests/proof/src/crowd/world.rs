@@ -403,7 +403,7 @@ fn lease() -> Lease {
 
 /// Out of line: that there are no more states than these worlds are about.
 fn options() -> LockOptions {
-    LockOptions::new(lease()).line(false)
+    LockOptions::new(lease()).joins_list(false)
 }
 
 fn resize(size: u32, wait: Option<Duration>, nonce: u128) -> Box<Resize> {

@@ -24,11 +24,11 @@ mod retry;
 /// command's process group gets TERM, and KILL before the lease can have ended; the exit code is then 74. Processes
 /// with a group or session of their own (setsid, timeout, a nested kvlock run) are not reached.
 ///
-/// The environment of the command has KVLOCK_KEY, KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token) and KVLOCK_DEADLINE
-/// (the Unix time in whole seconds until which the first lease is certain to last). kvlock passes signals on to its
-/// process group; stdin, stdout and stderr are its own. kvlock exits with its exit code, or dies of the signal that it
-/// died of. If the command leaves processes running in its group, kvlock says so, and --linger decides what happens to
-/// them.
+/// The environment of the command has KVLOCK_KEY, KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token) and KVLOCK_DEADLINE.
+/// The deadline is the Unix time in whole seconds until which the first lease is certain to last. kvlock passes signals
+/// on to its process group; stdin, stdout and stderr are its own. kvlock exits with its exit code, or dies of the
+/// signal that it died of. If the command leaves processes running in its group, kvlock says so, and --linger decides
+/// what happens to them.
 ///
 /// With --soft, the command runs without the lock if the store is down or in quarantine, and goes on if the store goes
 /// down or loses everything. It does not run if the lock is busy, nor go on if another holder got the lock. Without the

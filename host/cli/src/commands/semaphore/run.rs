@@ -17,8 +17,8 @@ use crate::wait::WaitContext;
 /// command's process group gets TERM, and KILL before the lease can have ended; the exit code is then 74. Processes
 /// with a group or session of their own (setsid, timeout, a nested kvlock run) are not reached.
 ///
-/// The environment of the command has KVLOCK_KEY (the semaphore), KVLOCK_PERMIT (the permit's number, from 0),
-/// KVLOCK_OWNER, KVLOCK_TOKEN (the fencing token of this permit number) and KVLOCK_DEADLINE, as under `kvlock run`.
+/// The environment of the command has KVLOCK_KEY (the semaphore), KVLOCK_PERMIT (the permit's number, from 0) and
+/// KVLOCK_TOKEN (the fencing token of this permit number). KVLOCK_OWNER and KVLOCK_DEADLINE are as under `kvlock run`.
 /// kvlock exits with its exit code, or dies of the signal that it died of. If the command leaves processes running in
 /// its group, kvlock says so, and --linger decides what happens to them.
 #[derive(clap::Args)]
