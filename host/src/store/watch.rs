@@ -59,6 +59,18 @@ impl Watches {
         Watch::new(End { watches: self.clone(), key: key.to_string(), number })
     }
 
+    /// Returns true if nothing is watched.
+    #[cfg(feature = "redis")]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().watches.is_empty()
+    }
+
+    /// Returns what is watched.
+    #[cfg(feature = "redis")]
+    pub(crate) fn keys(&self) -> std::collections::BTreeSet<String> {
+        self.lock().watches.keys().cloned().collect()
+    }
+
     /// Tells those who watch a key that its entry is gone.
     pub(crate) fn tell(&self, key: &str) {
         let told: Vec<OnGone> = self.lock().watches.get(key).into_iter().flat_map(|of| of.values().cloned()).collect();

@@ -15,3 +15,4 @@ mod replicas;
 mod sentinels;
 mod support;
 mod tls;
+mod waking;

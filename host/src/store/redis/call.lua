@@ -43,6 +43,8 @@ end
 
 if op == 'delete' then
   redis.call('HDEL', KEYS[1], field)
+  -- Those who wait for it elsewhere are told, if that is allowed.
+  redis.pcall('PUBLISH', 'kvlock:gone:' .. field, '')
   return {'deleted'}
 end
 

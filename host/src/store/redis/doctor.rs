@@ -39,7 +39,7 @@ pub(super) fn diagnose(server: &Server) -> Vec<Finding> {
 fn examine(server: &Server, report: &mut Report) -> Result<(), StoreError> {
     let failed = |failure| server.on_read(failure);
     let started = Instant::now();
-    let mut link = server.bare()?;
+    let mut link = server.bare(server.timeouts)?;
     let took = started.elapsed();
     let info = Info::ask(&mut link).map_err(failed)?;
     report.add("reachable", Severity::Ok, format!("connected in {:.1} ms", took.as_secs_f64() * 1e3));

@@ -319,6 +319,11 @@ impl Link {
         }
     }
 
+    /// Wakes whoever listens to a channel.
+    pub(super) fn publish(&mut self, channel: &str) -> Result<(), Failure> {
+        self.ask(&[b"PUBLISH", channel.as_bytes(), b""]).map(drop)
+    }
+
     /// Sends a command that is none of the store's operations.
     pub(super) fn ask(&mut self, words: &[&[u8]]) -> Result<Reply, Failure> {
         self.request.clear();
@@ -332,7 +337,7 @@ impl Link {
 }
 
 /// Appends a command to a request.
-fn push(request: &mut Vec<u8>, words: &[&[u8]]) {
+pub(super) fn push(request: &mut Vec<u8>, words: &[&[u8]]) {
     // Writing to a vector does not fail.
     let _ = write!(request, "*{}\r\n", words.len());
     for word in words {

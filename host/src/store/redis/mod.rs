@@ -7,6 +7,7 @@
 //! | `get`, `get-many` | `EVALSHA` of `call.lua`, several keys in one call |
 //! | `add`, `replace`, `delete` | the same script; with `replicas=N`, `WAIT` in the same request |
 //! | `era` | `EVALSHA` of `begin.lua` |
+//! | `watch` | `SUBSCRIBE`; a delete publishes in its script (`watcher.rs`) |
 //!
 //! **One hash has everything**: the era, a counter and all entries, each a field `<number> <end in ms> <value>`. It has
 //! no ttl, so that no `volatile-*` policy evicts any of it, and whatever loses it loses all of it at once. Entries with
@@ -34,6 +35,7 @@ mod reply;
 mod script;
 mod sentinel;
 mod server;
+mod watcher;
 mod whereabouts;
 
 use std::path::PathBuf;
@@ -42,13 +44,15 @@ use std::sync::Arc;
 use self::link::Setup;
 use self::sentinel::Sentinels;
 use self::server::Server;
+use self::watcher::Watcher;
 use self::whereabouts::Whereabouts;
 use super::address::Address;
 use super::place::{Place, tls};
 use super::socket::wire::Timeouts;
 use super::url::{Login, Secret, StoreUrl};
 use super::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome, check_key, check_value,
+    DeleteOutcome, Entry, EraInfo, Finding, KvStore, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome, check_key,
+    check_value,
 };
 
 /// The port that IANA gave Redis.
@@ -92,7 +96,8 @@ const FORMS: &str = "give redis://host:port, rediss://host:port, redis+unix:///p
 /// ```
 #[derive(Debug)]
 pub struct Redis {
-    server: Server,
+    server: Arc<Server>,
+    watcher: Watcher,
 }
 
 /// What a scheme says.
@@ -187,7 +192,8 @@ impl Redis {
         };
         url.parameters.finish()?;
         let setup = Setup { login, database, replicas, patience };
-        Ok(Redis { server: Server::new(scheme.engine, whereabouts, timeouts, setup) })
+        let server = Arc::new(Server::new(scheme.engine, whereabouts, timeouts, setup));
+        Ok(Redis { server, watcher: Watcher::new() })
     }
 }
 
@@ -227,6 +233,10 @@ impl KvStore for Redis {
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         check_key(key)?;
         self.server.era()
+    }
+
+    fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {
+        self.watcher.watch(&self.server, key, on_gone)
     }
 
     fn diagnose(&self) -> Vec<Finding> {

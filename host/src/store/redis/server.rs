@@ -198,11 +198,11 @@ impl Server {
     }
 
     /// Opens a connection without looking at what answers.
-    pub(super) fn bare(&self) -> Result<Link, StoreError> {
+    pub(super) fn bare(&self, timeouts: Timeouts) -> Result<Link, StoreError> {
         let failed = |failure| self.on_read(failure);
-        let place = self.whereabouts.place(self.timeouts).map_err(failed)?;
-        let peers = place.peers(self.timeouts.connect).map_err(failed)?;
-        let mut dialing = place.dial(&peers, self.timeouts);
+        let place = self.whereabouts.place(timeouts).map_err(failed)?;
+        let peers = place.peers(timeouts.connect).map_err(failed)?;
+        let mut dialing = place.dial(&peers, timeouts);
         let Some(wire) = dialing.next() else { return Err(failed(dialing.failure())) };
         Link::bare(wire, &self.setup).map_err(failed)
     }

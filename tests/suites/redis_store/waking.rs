@@ -1,0 +1,81 @@
+//! A release reaches a waiter of another process by a message, and a wait goes on if no message comes.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use kvlock::Client;
+use kvlock::clock::Clock;
+use kvlock_testkit::RedisServer;
+use kvlock_tests::kvlock::eventually;
+
+/// A clock that stands still: no pause is ever over, and a parked thread goes on only if it is woken.
+struct StandingClock;
+
+impl Clock for StandingClock {
+    fn now(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    fn sleep(&self, _: Duration) {
+        thread::sleep(Duration::from_millis(1));
+    }
+
+    fn park(&self, _: Duration) {
+        thread::park_timeout(Duration::from_secs(1));
+    }
+}
+
+fn standing(server: &RedisServer) -> Client {
+    Client::connect(&server.url()).unwrap().with_clock(Arc::new(StandingClock))
+}
+
+fn session(client: &Client) -> kvlock::Session {
+    client.session().quarantine(Duration::ZERO).open().unwrap()
+}
+
+/// Waits for `k` on a thread of its own, and gives it back at once.
+fn waiter(client: Client) -> JoinHandle<()> {
+    thread::spawn(move || {
+        session(&client).lock("k").acquire().unwrap().release().unwrap();
+    })
+}
+
+/// Waits until so many channels of keys are listened to.
+fn listened_to(server: &RedisServer, listeners: usize) {
+    eventually("listeners", || {
+        let counted = server.command("PUBSUB NUMSUB kvlock:gone:kvlock:lock:k");
+        counted.lines().any(|line| line.trim() == format!(":{listeners}"))
+    });
+}
+
+#[test]
+fn a_release_wakes_the_waiters_of_other_processes_one_after_the_other() {
+    let server = RedisServer::start();
+    let grant = session(&standing(&server)).lock("k").acquire().unwrap();
+    let waiters: Vec<_> = (1..=3)
+        .map(|number| {
+            let waiting = waiter(standing(&server));
+            listened_to(&server, number);
+            waiting
+        })
+        .collect();
+    let looker = session(&standing(&server));
+    eventually("three in the wait list", || looker.status("k").unwrap().waiters == 3);
+    // The last of them pauses after it has written the list.
+    thread::sleep(Duration::from_millis(200));
+    grant.release().unwrap();
+    eventually("all had the lock", || waiters.iter().all(JoinHandle::is_finished));
+}
+
+#[test]
+fn a_client_that_may_not_listen_waits_all_the_same() {
+    let server = RedisServer::start();
+    server.command("ACL SETUSER default -subscribe -publish resetchannels");
+    let client = || Client::connect(&server.url()).unwrap();
+    let grant = session(&client()).lock("k").acquire().unwrap();
+    let waiting = waiter(client());
+    eventually("a place in the wait list", || session(&client()).status("k").unwrap().waiters == 1);
+    grant.release().unwrap();
+    eventually("it had the lock", || waiting.is_finished());
+}
