@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 
 /// Tasks of the workspace.
@@ -66,6 +66,15 @@ enum Task {
 /// features, and wasmtime would be compiled once more.
 const TEST: &[&str] = &["test", "--locked", "--workspace", "--exclude", "kvlock-bench"];
 
+/// Tests that take the processor for minutes. Most of the others wait for something, so these run beside them.
+const SEARCHES: &[&str] = &[
+    "no_small_world_breaks_a_promise_and_each_shows_what_it_is_about",
+    "every_waiter_gets_its_turn_in_every_small_world",
+    "no_queue_of_a_process_breaks_a_promise",
+    "every_mutant_is_found_with_a_counter_example_that_can_be_read",
+    "no_schedule_of_ten_thousand_breaks_a_promise_of_the_shipped_component",
+];
+
 fn main() -> Result<()> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     match Task::parse() {
@@ -91,7 +100,20 @@ fn test(workspace: &Path) -> Result<()> {
     } else {
         eprintln!("not run: the component in a Node host, which needs Node 20 or newer with npm");
     }
-    cargo(workspace, &[TEST, &["--no-fail-fast"]].concat())
+    cargo(workspace, &[TEST, &["--no-run"]].concat())?;
+    let targets = ["--test", "model", "--test", "mutants", "--test", "component", "--"];
+    let searches = [TEST, &targets, SEARCHES].concat();
+    let skip_searches: Vec<&str> = SEARCHES.iter().flat_map(|name| ["--skip", name]).collect();
+    std::thread::scope(|scope| {
+        let searched = scope.spawn(|| command(workspace, &searches).output());
+        let others = cargo(workspace, &[TEST, &["--no-fail-fast", "--"], &skip_searches].concat());
+        let searched =
+            searched.join().expect("INVARIANT: to run a command does not panic").context("cannot run cargo")?;
+        print!("{}{}", String::from_utf8_lossy(&searched.stderr), String::from_utf8_lossy(&searched.stdout));
+        others?;
+        ensure!(searched.status.success(), "cargo {} failed", searches.join(" "));
+        Ok(())
+    })
 }
 
 fn bench(workspace: &Path, task: &str, arguments: &[String]) -> Result<()> {
@@ -126,10 +148,13 @@ fn lint(workspace: &Path) -> Result<()> {
 }
 
 fn cargo(workspace: &Path, arguments: &[&str]) -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(arguments).current_dir(workspace).status().context("cannot run cargo")?;
-    if !status.success() {
-        bail!("cargo {} failed", arguments.join(" "));
-    }
+    let status = command(workspace, arguments).status().context("cannot run cargo")?;
+    ensure!(status.success(), "cargo {} failed", arguments.join(" "));
     Ok(())
+}
+
+fn command(workspace: &Path, arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(arguments).current_dir(workspace);
+    cargo
 }
