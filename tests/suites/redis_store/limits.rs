@@ -1,6 +1,6 @@
 //! Servers that are full, evict, or are taken by others.
 
-use kvlock::store::{DeleteOutcome, KvStore, WriteOutcome};
+use kvlock::store::{DeleteOutcome, KvStore, Severity, WriteOutcome};
 use kvlock_testkit::RedisServer;
 
 use crate::support::{HASH, TTL, add, assert_rejected, get, replace, store, token};
@@ -56,6 +56,19 @@ fn an_eviction_of_the_locks_takes_all_of_them_and_ends_the_era() {
     assert_eq!(store.delete("l", other).unwrap(), DeleteOutcome::Conflict(None));
     let new = add(&store, "k", "w");
     assert!(new.era > held.era && token(new) > token(held), "{new:?} {held:?}");
+}
+
+#[test]
+fn a_node_of_a_cluster_is_refused_with_and_without_its_slots() {
+    let server = RedisServer::start_with(&["--cluster-enabled", "yes"]);
+    let store = store(&server);
+    assert!(assert_rejected(store.add("k", b"v", TTL)).contains("cluster"));
+    server.command("CLUSTER ADDSLOTSRANGE 0 16383");
+    kvlock_tests::kvlock::eventually("the slots", || server.command("CLUSTER INFO").contains("cluster_state:ok"));
+    assert!(assert_rejected(store.add("k", b"v", TTL)).contains("cluster"));
+    assert_eq!(server.command("DBSIZE"), ":0\r\n");
+    let findings = store.diagnose();
+    assert!(findings.iter().any(|f| f.check == "role" && f.severity == Severity::Unfit), "{findings:#?}");
 }
 
 #[test]

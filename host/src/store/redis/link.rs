@@ -376,9 +376,7 @@ fn status(reply: &Reply) -> Result<&str, Failure> {
 fn unfit(mode: &str, role: &str) -> Failure {
     match (mode, role) {
         ("sentinel", _) => Failure::Refused("it is a sentinel: give redis+sentinel://host:port/master-name".into()),
-        ("cluster", _) => Failure::Refused(
-            "it is a node of a cluster, and kvlock does not follow keys through one: use a server of its own".into(),
-        ),
+        ("cluster", _) => Failure::Refused(refusal::NO_CLUSTER.into()),
         ("standalone", "slave") => Failure::NotSent("it is a replica, and only the master decides".into()),
         _ => Failure::Refused(format!(
             "`INFO` tells the mode `{}` and the role `{}`: it is no server that kvlock knows",

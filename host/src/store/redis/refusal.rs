@@ -3,20 +3,12 @@
 use super::super::socket::failure::Failure;
 use crate::text::shown;
 
-/// Not executed, and may be later: the server starts, is busy, is a replica or lacks one, or another one has the key.
-const LATER: [&str; 11] = [
-    "LOADING",
-    "BUSY",
-    "MASTERDOWN",
-    "CLUSTERDOWN",
-    "TRYAGAIN",
-    "MOVED",
-    "ASK",
-    "READONLY",
-    "NOREPLICAS",
-    "NOSCRIPT",
-    "ERR max number of clients",
-];
+/// Not executed, and may be later: the server starts, is busy, is a replica, or lacks one.
+const LATER: [&str; 7] =
+    ["LOADING", "BUSY", "MASTERDOWN", "READONLY", "NOREPLICAS", "NOSCRIPT", "ERR max number of clients"];
+
+/// What only a node of a cluster answers.
+const OF_A_CLUSTER: [&str; 4] = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"];
 
 /// What to do about an error, by what it begins with.
 const ADVICE: [(&str, &str); 10] = [
@@ -32,6 +24,10 @@ const ADVICE: [(&str, &str); 10] = [
     ("ERR unknown command", "kvlock needs a Redis 6.2 or newer, or a Valkey, that runs scripts"),
 ];
 
+/// Why a node of a cluster is refused.
+pub(super) const NO_CLUSTER: &str =
+    "it is a node of a cluster, and kvlock does not follow keys through one; use a server of its own";
+
 /// Returns what an error reply means, where nothing else has been executed.
 pub(super) fn failure(text: &str) -> Failure {
     let text = plain(text);
@@ -39,6 +35,9 @@ pub(super) fn failure(text: &str) -> Failure {
     let shown = shown(&text);
     if LATER.iter().any(is) {
         return Failure::NotSent(format!("it answers `{shown}`"));
+    }
+    if OF_A_CLUSTER.iter().any(is) {
+        return Failure::Refused(format!("it answers `{shown}`: {NO_CLUSTER}"));
     }
     match ADVICE.iter().find(|(code, _)| is(code)) {
         Some((_, advice)) => Failure::Refused(format!("it answers `{shown}`: {advice}")),
@@ -81,7 +80,6 @@ mod tests {
             "READONLY You can't write against a read only replica. script: 1f, on @user_script:3.",
             "ERR Error running script (call to f_1f): @user_script:30: @user_script: 30: -READONLY You can't write against a read only replica.",
             "NOREPLICAS Not enough good replicas to write.",
-            "MOVED 3999 127.0.0.1:6381",
             "ERR max number of clients reached",
         ] {
             assert!(matches!(failure(text), Failure::NotSent(_)), "{text}");
@@ -106,6 +104,9 @@ mod tests {
             "NOPERM this user has no permissions to run the 'evalsha' command or its subcommand",
         ] {
             assert!(refused(text).contains("rights are too few"), "{text}");
+        }
+        for text in ["MOVED 3999 127.0.0.1:6381", "CLUSTERDOWN Hash slot not served"] {
+            assert!(refused(text).contains("cluster"), "{text}");
         }
         assert!(!refused("ERR something else").contains(": "));
         assert!(!matches!(failure("ASKING"), Failure::NotSent(_)), "a code is a whole word");
