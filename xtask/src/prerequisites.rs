@@ -37,18 +37,20 @@ const ETCD: Need = Need {
     otherwise: "install etcd 3.4.21 or newer, with etcdctl",
 };
 
+const POSTGRES: Need = Need {
+    what: "PostgreSQL and openssl, which tests and benchmarks start by themselves",
+    // The tests of a pooler are skipped where there is none, and say so.
+    packages: &["postgresql", "openssl", "pgbouncer"],
+    is_there: || has_postgres() && runs("openssl", &["version"]),
+    otherwise: "install PostgreSQL 13 or newer, with initdb and postgres on the path, and openssl",
+};
+
 /// What the tests need.
 pub(crate) const TESTS: &[Need] = &[
     MEMCACHED,
     REDIS,
     ETCD,
-    Need {
-        what: "PostgreSQL and openssl, which the tests start by themselves",
-        // The tests of a pooler are skipped where there is none, and say so.
-        packages: &["postgresql", "openssl", "pgbouncer"],
-        is_there: || has_postgres() && runs("openssl", &["version"]),
-        otherwise: "install PostgreSQL 13 or newer, with initdb and postgres on the path, and openssl",
-    },
+    POSTGRES,
     Need {
         what: "a compiler for wasm32-unknown-unknown, which rebuilds the component",
         packages: &["rustc-web", "rust-web-src"],
@@ -68,6 +70,7 @@ pub(crate) const BENCHMARKS: &[Need] = &[
     MEMCACHED,
     REDIS,
     ETCD,
+    POSTGRES,
     Need {
         what: "valgrind, which counts instructions and allocations",
         packages: &["valgrind"],

@@ -17,6 +17,7 @@ mod machine;
 mod overhead;
 mod page;
 mod plot;
+mod postgres;
 mod results;
 mod rivals;
 mod scale;
@@ -99,6 +100,7 @@ enum Group {
     Command,
     Loops,
     Etcd,
+    Postgres,
 }
 
 impl Group {
@@ -113,6 +115,7 @@ impl Group {
             Group::Command => command::measure(results, effort),
             Group::Loops => loops::measure(results, effort),
             Group::Etcd => etcd::measure(results, effort),
+            Group::Postgres => postgres::measure(results, effort),
         }
     }
 }

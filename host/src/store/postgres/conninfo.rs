@@ -213,7 +213,7 @@ impl Given<'_> {
         Ok((user, password.or(secret.map(Secret::new))))
     }
 
-    /// A store has to be written to, so a server that cannot be is passed over whatever is asked for.
+    /// Refuses sessions that only read. A store writes, so it passes over a standby whatever is asked for.
     fn session_attributes(&mut self) -> Result<(), StoreError> {
         match self.text("target_session_attrs", "PGTARGETSESSIONATTRS").as_deref() {
             None | Some("any" | "read-write" | "primary") => Ok(()),

@@ -117,14 +117,14 @@ impl Failure {
     }
 }
 
-/// Returns if a startup parameter is what a pooler refuses: it is given none, then.
+/// Returns true if a pooler refuses a startup parameter.
 pub(super) fn is_of_a_pooler(error: &Error) -> bool {
     error.as_db_error().is_some_and(|answer| {
         answer.code().code() == "08P01" || answer.message().to_lowercase().contains("startup parameter")
     })
 }
 
-/// Returns if a notice tells that a commit is not known to have reached a standby, whatever the answer says.
+/// Returns true if a notice tells that a commit did not wait for its standby, whatever the answer says.
 pub(super) fn is_cancelled_wait(notice: &DbError) -> bool {
     // By its place in the server, because its text may be in any language.
     let is_there = notice.routine() == Some("SyncRepWaitForLSN")
@@ -140,7 +140,7 @@ fn is_fatal(answer: &DbError) -> bool {
     }
 }
 
-/// TLS that will fail again: there is none, or the certificate is a wrong one.
+/// Returns true if TLS will fail again: the server has none, or a wrong certificate.
 fn is_refusal(error: &Error) -> bool {
     let Some(cause) = error.source() else { return false };
     let of_rustls = |cause: &(dyn std::error::Error + 'static)| {
@@ -155,12 +155,12 @@ fn is_refusal(error: &Error) -> bool {
     of_rustls(cause) || cause.to_string().contains("does not support TLS")
 }
 
-/// What the server says. Details are left out, because they may have parts of a record.
+/// Returns what the server says. It leaves out details, which may have parts of a record.
 fn told(answer: &DbError) -> String {
     format!("{} ({})", one_line(answer.message()), answer.code().code())
 }
 
-/// An error of the client with its causes.
+/// Returns an error of the client with its causes.
 fn text_of(error: &Error) -> String {
     let mut text = one_line(&error.to_string());
     let mut cause = error.source();

@@ -37,7 +37,7 @@ pub(super) struct Link {
     driver: JoinHandle<()>,
     heard: Arc<Heard>,
     meter: Arc<AtomicU64>,
-    /// It is another one for each statement, so that nothing can be prepared or set on it.
+    /// A pooler is between us and the server. Nothing can be prepared or set on the connection.
     pub(super) is_pooled: bool,
     prepared: [Prepared; Statement::COUNT],
     timeout: Duration,
@@ -168,7 +168,7 @@ impl Link {
         Ok(link)
     }
 
-    /// Finds out whether one can write there, and whether our settings have arrived.
+    /// Finds out if the server can be written to, and if our settings have arrived.
     async fn look(&mut self, mark: &str) -> Result<(), Failure> {
         let rows = self.rows(FACTS, &[], SMALL_TALK).await.map_err(Failure::before_a_write)?;
         let row = rows.first().ok_or_else(|| foreign("no row"))?;
@@ -186,12 +186,12 @@ impl Link {
         Ok(())
     }
 
-    /// Returns if it can be used again.
+    /// Returns true if it can be used again.
     pub(super) fn is_good(&self) -> bool {
         !self.is_broken && !self.client.is_closed()
     }
 
-    /// Takes that what answers is not PostgreSQL, or says things that are meant for somebody else.
+    /// Notes that its answers are not PostgreSQL's. It is not used again.
     pub(super) fn distrust(&mut self) {
         self.is_broken = true;
     }
@@ -266,7 +266,7 @@ impl Link {
         self.heard_all(asked)
     }
 
-    /// Takes that nothing can be prepared here.
+    /// Notes that nothing can be prepared on it.
     pub(super) fn forget_prepared(&mut self) {
         self.is_pooled = true;
         self.prepared = Default::default();
@@ -309,8 +309,8 @@ impl Link {
         self.meter.store(bytes.saturating_add(SMALL_TALK), Ordering::Relaxed);
     }
 
-    /// What became of a statement. A connection that did not answer is not used again: an answer that comes later would
-    /// look like that to the next statement.
+    /// Returns what became of a statement. A connection that did not answer is not used again: a late answer would look
+    /// like that to the next statement.
     fn heard_all<T>(
         &mut self,
         asked: Result<Result<T, tokio_postgres::Error>, tokio::time::error::Elapsed>,
@@ -346,8 +346,8 @@ pub(super) fn foreign(what: &str) -> Failure {
     Failure::NoAnswer(format!("an answer that is not PostgreSQL's: {what}"))
 }
 
-/// What a connection is to have of its own. Each statement is short: one that waits for longer is given up by the
-/// server before we give up waiting for the server, so that its outcome is known.
+/// Returns the settings of a connection. The server gives a slow statement up before we stop waiting for the server,
+/// so that the outcome is known.
 fn settings_of(timeout: Duration, mark: &str) -> String {
     let millis = timeout.as_millis().max(1);
     format!(
@@ -358,12 +358,12 @@ fn settings_of(timeout: Duration, mark: &str) -> String {
     )
 }
 
-/// How long a statement may wait for a row or a table.
+/// Returns how long a statement may wait for a row or a table.
 pub(super) fn lock_timeout(timeout: Duration) -> Duration {
     timeout / 2
 }
 
-/// A word that no other connection has.
+/// Makes a word that no other connection has.
 fn mark() -> Result<String, Failure> {
     let random = getrandom::u64().map_err(|error| Failure::NotDone(format!("no randomness: {error}")))?;
     Ok(format!("{random:016x}"))

@@ -128,7 +128,7 @@ impl Postgres {
         schema::text(&grant_to.iter().map(ToString::to_string).collect::<Vec<_>>())
     }
 
-    /// The thread of this process.
+    /// Returns the thread of this process. The first call starts it.
     fn engine(&self) -> Result<Arc<Engine>, StoreError> {
         let engine = self.engine.get_or_recreate(Mutex::default);
         let mut engine = engine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -276,17 +276,18 @@ fn entry(row: &Row, age: Duration) -> Result<Option<(String, Entry)>, Failure> {
     Ok(Some((key, Entry { value, version: version(field(row, 0)?, number), time_left: Some(left) })))
 }
 
-/// What a conflict tells; the statement saw the version that was asked for if somebody else was faster by a hair.
+/// Returns the version that a conflict tells. The statement saw the version that was asked for if somebody else wrote
+/// while it waited.
 fn other(era: i64, held: i64, asked: Version) -> Option<Version> {
     Some(version(era, held)).filter(|held| *held != asked)
 }
 
-/// Eras and numbers are not negative: one begins by the clock, the other is drawn from 1 on.
+/// Makes a version. Neither part is negative: an era begins by the clock, and numbers are drawn from 1 on.
 fn version(era: i64, number: i64) -> Version {
     Version { era: era.unsigned_abs(), number: number.unsigned_abs() }
 }
 
-/// A ttl in microseconds, rounded up; none for ever.
+/// Converts a ttl to microseconds, rounded up; none for ever.
 fn micros(ttl: Ttl) -> Option<i64> {
     match ttl {
         Ttl::After(ttl) if ttl <= LONGEST => i64::try_from(ttl.as_nanos().div_ceil(1000)).ok(),

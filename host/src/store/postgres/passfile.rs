@@ -26,7 +26,7 @@ pub(super) fn find(file: &Path, host: &str, port: u16, database: &str, user: &st
     Ok(in_text(&text, [host, &port.to_string(), database, user]))
 }
 
-/// The first line that fits counts.
+/// Returns the password of the first line that fits.
 fn in_text(text: &str, wanted: [&str; 4]) -> Option<Secret> {
     text.lines().filter(|line| !line.starts_with('#')).find_map(|line| {
         let fields = fields(line)?;

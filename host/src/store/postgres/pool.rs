@@ -193,7 +193,7 @@ impl Pool {
         }
     }
 
-    /// A connection that is used for nothing else, to look around or to make the tables.
+    /// Opens a connection beside the others, to look around or to make the tables.
     pub(super) async fn dial(&self) -> Result<Link, Failure> {
         Link::dial(&self.info, &self.pooled).await
     }

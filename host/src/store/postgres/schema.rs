@@ -4,7 +4,7 @@ use super::failure::Failure;
 use super::link::{Link, field};
 use super::sql::{self, OBJECTS, Sql};
 
-/// What makes the whole schema, for a person to read and run.
+/// Returns the SQL that makes the schema, for a person to read and run.
 pub(super) fn text(grant_to: &[String]) -> String {
     let made = OBJECTS.iter().map(|object| format!("{};\n", object.make));
     let granted = grant_to.iter().flat_map(|role| sql::grants(role)).map(|grant| format!("{grant};\n"));

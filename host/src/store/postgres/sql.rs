@@ -116,7 +116,7 @@ impl Statement {
         }
     }
 
-    /// Returns if it changes an entry.
+    /// Returns true if it changes an entry.
     pub(super) fn is_write(self) -> bool {
         matches!(self, Statement::Add | Statement::Replace | Statement::Delete)
     }
@@ -210,7 +210,7 @@ impl Sql {
     }
 }
 
-/// Asks a new connection whether one can write there, which version it is, and whether our settings have arrived.
+/// Asks a new connection if it can write, which version the server has, and if our settings have arrived.
 pub(super) const FACTS: &str = "SELECT current_setting('transaction_read_only') = 'on', \
     current_setting('server_version_num')::int, coalesce(current_setting('kvlock.connection', true), '')";
 

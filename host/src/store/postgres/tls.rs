@@ -135,8 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
     }
 }
 
-/// The hash of a server's certificate to which its login is bound (RFC 5929, section 4.1): by the hash function of the
-/// certificate's own signature.
+/// Returns the hash of a server's certificate to which a login is bound (RFC 5929, section 4.1). It is of the hash
+/// function of the certificate's own signature.
 fn end_point(certificate: &[u8]) -> Option<Vec<u8>> {
     // Certificate ::= SEQUENCE { tbsCertificate, signatureAlgorithm SEQUENCE { algorithm OID, … }, … }
     let (whole, _) = element(certificate, 0x30)?;
