@@ -15,6 +15,9 @@ use crate::support::{SECOND, TTL, add, get, store, token};
 
 const THREADS: usize = 8;
 
+/// Long beside what is done under the lock, and short beside the test: a release without an answer waits for its end.
+const LEASE: Duration = Duration::from_secs(4);
+
 /// What a lock protects: a number that is read and written apart, and the last token seen.
 #[derive(Default)]
 struct Judged {
@@ -47,7 +50,7 @@ fn increment_while(mut cluster: EtcdCluster, disturb: impl FnOnce(&mut EtcdClust
                 let client = Client::connect(&url).unwrap();
                 while !stop.load(Ordering::Relaxed) {
                     // A wait rides out whatever there is of outages.
-                    let grant = client.lock("number").lease(10 * SECOND).acquire().unwrap();
+                    let grant = client.lock("number").lease(LEASE).acquire().unwrap();
                     judged.increment(grant.token());
                     // Where there is no answer the lease ends it.
                     let _ = grant.release();
@@ -83,14 +86,12 @@ fn no_increment_is_lost_while_the_leader_is_killed() {
 #[test]
 fn no_increment_is_lost_while_the_leader_is_frozen_and_goes_on() {
     increment_while(EtcdCluster::start(3), |cluster, progress| {
-        for _ in 0..2 {
-            let leader = cluster.leader();
-            cluster.stop(leader);
-            // Longer than an election takes, so that it wakes up deposed.
-            thread::sleep(5 * SECOND);
-            cluster.cont(leader);
-            progress("after the freeze");
-        }
+        let leader = cluster.leader();
+        cluster.stop(leader);
+        // Longer than an election takes, so that it wakes up deposed.
+        thread::sleep(4 * SECOND);
+        cluster.cont(leader);
+        progress("after the freeze");
     });
 }
 

@@ -52,7 +52,8 @@ fn a_password_is_never_told() {
     let home = tempfile::tempdir().unwrap();
     for url in ["etcd://me:hunter2@127.0.0.1:1", "etcd://me:hunter2@127.0.0.1:1/path", "etcd://me:hunter2@a b"] {
         let kvlock = Kvlock::on(url, home.path());
-        for arguments in [["run", "k", "--wait", "0", "--", "true"].as_slice(), &["-v", "status", "k"], &["doctor"]] {
+        let run = ["run", "k", "--wait", "0", "--", "true"].as_slice();
+        for arguments in [run, &["-v", "status", "k"], &["doctor"], &["--help"]] {
             let output = kvlock.run(arguments);
             assert!(!output.stdout.contains("hunter2") && !output.stderr.contains("hunter2"), "{output:?}");
         }

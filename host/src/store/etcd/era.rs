@@ -299,3 +299,71 @@ fn unix_now() -> Duration {
     // A clock before 1970 gives an era that is above what was found, or else an early one.
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLUSTER: u64 = 0xabc;
+
+    fn header(revision: u64) -> Header {
+        Header { cluster_id: CLUSTER, revision, ..Header::default() }
+    }
+
+    fn kv(text: &str) -> Kv {
+        let mut kv = Kv::default();
+        (kv.value, kv.create_revision, kv.mod_revision) = (text.into(), 1, 1);
+        kv
+    }
+
+    fn era(id: u64, is_after_loss: bool) -> Kv {
+        kv(&Era::text(id, CLUSTER, is_after_loss))
+    }
+
+    /// What a client judges of an era and a revision that it finds, after it has seen era 1,000 at the revision 50.
+    fn judged(found: Option<&Kv>, header: &Header) -> Verdict {
+        let eras = Eras::default();
+        let first = eras.judge(None, &self::header(50), Some(&era(1_000, false))).unwrap();
+        assert!(matches!(first, Verdict::Current(_)));
+        eras.judge(eras.known().as_ref(), header, found).unwrap()
+    }
+
+    #[test]
+    fn an_era_goes_on_until_it_is_gone_or_elsewhere_or_rolled_back() {
+        let same = era(1_000, false);
+        for revision in [50, 51] {
+            assert!(matches!(judged(Some(&same), &header(revision)), Verdict::Current(_)), "{revision}");
+        }
+        assert_eq!(judged(Some(&same), &header(49)), Verdict::Over);
+        assert_eq!(judged(None, &header(51)), Verdict::Over);
+        assert_eq!(judged(Some(&same), &Header { cluster_id: 1, ..header(51) }), Verdict::Over);
+        assert_eq!(judged(Some(&kv(&Era::text(2_000, 1, true))), &header(51)), Verdict::Over);
+    }
+
+    #[test]
+    fn another_era_counts_if_its_tokens_are_larger_than_all_that_were_seen() {
+        assert!(matches!(judged(Some(&era(1_050, true)), &header(7)), Verdict::Current(_)));
+        assert_eq!(judged(Some(&era(1_049, true)), &header(51)), Verdict::Over);
+    }
+
+    #[test]
+    fn an_era_that_does_not_tell_of_the_loss_counts_from_the_moment_it_is_seen() {
+        for (is_after_loss, counts_from_now) in [(false, true), (true, false)] {
+            let eras = Eras::default();
+            eras.judge(None, &header(50), Some(&era(1_000, false))).unwrap();
+            eras.judge(eras.known().as_ref(), &header(60), Some(&era(2_000, is_after_loss))).unwrap();
+            let known = eras.known().unwrap();
+            assert_eq!((known.era.id, known.since.is_some()), (2_000, counts_from_now));
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_not_ours_is_refused() {
+        for text in
+            ["", "hello", "1 cluster=abc", "1 cluster=xyz first", "1 cluster=abc first more", "-1 cluster=abc first"]
+        {
+            let judged = Eras::default().judge(None, &header(1), Some(&kv(text)));
+            assert!(matches!(judged, Err(Failure::Refused(_))), "{text}");
+        }
+    }
+}
