@@ -38,7 +38,7 @@ fn on_a_full_disk_new_locks_are_refused_in_the_end_and_doctor_says_why() {
         &world,
         &format!(
             "held=$(\"$KVLOCK\" acquire held --lease 60s); {FILL}
-            \"$KVLOCK\" doctor | grep UNFIT; key=$(head -c 4000 /dev/zero | tr '\\0' k)
+            \"$KVLOCK\" doctor | grep '^UNFIT'; key=$(head -c 4000 /dev/zero | tr '\\0' k)
             for n in $(seq 500); do \"$KVLOCK\" acquire $key$n > /dev/null; code=$?; [ $code = 0 ] || break; done
             held=$(\"$KVLOCK\" renew $held) && \"$KVLOCK\" release $held && echo released
             rm disk/fill; \"$KVLOCK\" run later -- echo later; exit $code"

@@ -105,7 +105,7 @@ fn wrong_values_are_named_on_one_line() {
         (&["run", "k", "--interval", "2h", "--", "true"], "interval"),
         (&["run", "k", "--owner", "", "--", "true"], "owner"),
         (&["run", "k", "--namespace", "a b", "--", "true"], "namespace"),
-        (&["run", "k", "--store", "redis://127.0.0.1", "--", "true"], "redis://127.0.0.1"),
+        (&["run", "k", "--store", "zookeeper://127.0.0.1", "--", "true"], "zookeeper://127.0.0.1"),
         (&["run", "k", "--store", "nonsense", "--", "true"], "nonsense"),
         (&["run", "k", "--store", "local:", "--", "true"], "local:"),
         (&["run", "k", "--store", "memcached://a:0", "--", "true"], "a:0"),

@@ -145,7 +145,7 @@ fn an_error_is_one_object_on_stderr_with_its_kind() {
         ] {
             let error = error(world, arguments);
             assert_eq!((&error["kind"], &error["exit_code"]), (&kind.into(), &code.into()), "{arguments:?}: {error}");
-            let is_about_one = ["unknown-semaphore", "busy", "not-holder"].contains(&kind);
+            let is_about_one = ["unknown-semaphore", "unavailable", "busy", "not-holder"].contains(&kind);
             assert_eq!(error["key"].is_string(), is_about_one, "{arguments:?}: {error}");
         }
         let tips = error(world, &["acquire", "--laese"])["tips"].clone();
