@@ -77,7 +77,7 @@ fn timeouts_are_set_in_the_url_and_what_is_no_parameter_gives_64() {
     }
     let wrong = url("time-out=1s", &mut world);
     let output = world.run(["--store", &wrong, "status", "k"]);
-    assert!(output.code == 64 && output.stderr.contains("`connect-timeout` and `timeout`"), "{output:?}");
+    assert!(output.code == 64 && output.stderr.contains("there are `connect-timeout`, `timeout`"), "{output:?}");
 }
 
 #[test]
