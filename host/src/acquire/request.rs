@@ -22,10 +22,16 @@ pub(super) struct Request {
     phase: Mutex<Phase>,
     /// It may have what it waits for, by a write that was not answered. Only its own polls find out.
     in_doubt: AtomicBool,
-    /// How often what it waits for was freed, as the store says, since the component was told.
+    /// What the store tells of what it waits for, once it waits; none inside if the store cannot tell.
+    hints: OnceLock<Option<Hints>>,
+}
+
+/// What a store tells of what a request waits for.
+struct Hints {
+    /// How often it was freed since the component was told.
     freed: Arc<AtomicU32>,
-    /// The store's watch of what it waits for; none inside if the store cannot tell.
-    watch: OnceLock<Option<Watch>>,
+    /// Lasts as long as the wait.
+    _watch: Watch,
 }
 
 /// The part of a request in the component.
@@ -76,8 +82,7 @@ impl Request {
             target,
             phase: Mutex::new(Phase::New),
             in_doubt: AtomicBool::new(false),
-            freed: Arc::default(),
-            watch: OnceLock::new(),
+            hints: OnceLock::new(),
         }
     }
 
@@ -127,7 +132,8 @@ impl Request {
             if let Some(handed) = handed {
                 guest.take(&self.key, begun.id, handed)?;
             } else {
-                (0..self.freed.swap(0, Ordering::Relaxed)).try_for_each(|_| guest.freed(&self.key, begun.id))?;
+                let freed = self.hints().map_or(0, |hints| hints.freed.swap(0, Ordering::Relaxed));
+                (0..freed).try_for_each(|_| guest.freed(&self.key, begun.id))?;
             }
             let progress = guest.poll(&self.key, &self.target, begun.id);
             self.polled(guest, progress, begun.after)
@@ -136,24 +142,30 @@ impl Request {
 
     /// Returns true if the store has told of a release since the last poll.
     pub(super) fn has_heard(&self) -> bool {
-        self.freed.load(Ordering::Relaxed) > 0
+        self.hints().is_some_and(|hints| hints.freed.load(Ordering::Relaxed) > 0)
     }
 
     /// Lets the store wake the thread that waits in the queue, if the store can tell of releases.
     pub(super) fn watch(&self) {
-        self.watch.get_or_init(|| {
+        self.hints.get_or_init(|| {
             let id = self.id().filter(|_| matches!(self.target.what, What::Lock(_)))?;
             // If that fails, its next poll finds out.
             let watched = self.owner.call(&self.key, |guest| guest.watched_key(&self.key, id)).ok()??;
             // Not the request itself: the last to drop it waits for the session.
-            let (freed, place, queues) = (self.freed.clone(), self.place(), self.queues().clone());
+            let (freed, place, queues) = (Arc::new(AtomicU32::new(0)), self.place(), self.queues().clone());
+            let told = freed.clone();
             let clock = self.owner.clock().clone();
             let on_gone = move || {
-                freed.fetch_add(1, Ordering::Relaxed);
+                told.fetch_add(1, Ordering::Relaxed);
                 queues.freed(&place, clock.now());
             };
-            self.owner.store().watch(&watched, Arc::new(on_gone))
+            let watch = self.owner.store().watch(&watched, Arc::new(on_gone))?;
+            Some(Hints { freed, _watch: watch })
         });
+    }
+
+    fn hints(&self) -> Option<&Hints> {
+        self.hints.get()?.as_ref()
     }
 
     /// Begins and tries once: of a lock that is free nothing stays behind in the component but its grant.
