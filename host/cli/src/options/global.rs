@@ -14,7 +14,7 @@ use crate::report::output;
 /// Options that may stand before or after the subcommand.
 #[derive(clap::Args)]
 pub(crate) struct Global {
-    /// Where the locks live: memcached://host:port, redis://host:port, local:PATH or another store [default: a local file]
+    /// Where the locks live: memcached://host:port, redis://host:port, local:PATH … [default: a local file]
     #[arg(long, global = true, env = "KVLOCK_STORE", value_name = "URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
     /// The longest lease in use: younger contents grant nothing [default: 30s, or a longer lease or hold]
