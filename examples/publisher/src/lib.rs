@@ -2,7 +2,7 @@
 //!
 //! Each request is a transaction that changes one hot row. The publisher is not ours to change: it begins the
 //! transaction, calls the function that answers the request, commits, and tries a request that ran into a conflict
-//! again after a delay of its own. What it offers are [hooks](locking::Locking), and it matters which of them a lock is
+//! again after a delay of its own. What it offers are hooks, and it matters which of them a lock is
 //! put into.
 
 mod database;

@@ -1,4 +1,4 @@
-//! What tests of a program that uses [kvlock](::kvlock) need, and what kvlock's own tests use.
+//! What tests of a program that uses [kvlock] need, and what kvlock's own tests use.
 //!
 //! | to test | use |
 //! |---|---|

@@ -21,7 +21,7 @@ const KNOWN: [(&str, &str); 3] = [("LANG", "C.UTF-8"), ("TERM", "xterm"), ("TZ",
 /// Limits are as high as they may be raised, but these: no dumps, and what a login has of stack and descriptors.
 const AT_MOST: [(Resource, u64); 3] = [(Resource::Core, 0), (Resource::Stack, 8 << 20), (Resource::Nofile, 1 << 16)];
 
-/// Prepares a program that inherits nothing but [where programs and libraries are](KEPT): no signal is ignored or
+/// Prepares a program that inherits nothing but where programs and libraries are: no signal is ignored or
 /// blocked, limits and the mask of new files are known, the environment is a small one, and stdin is empty.
 #[must_use]
 pub fn command(program: impl AsRef<OsStr>) -> Command {
