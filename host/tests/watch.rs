@@ -5,25 +5,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use kvlock::Client;
-use kvlock::clock::Clock;
 use kvlock::store::Memory;
-
-/// A clock that stands still: no pause is ever over, and a parked thread goes on only if it is woken.
-struct StandingClock;
-
-impl Clock for StandingClock {
-    fn now(&self) -> Duration {
-        Duration::from_secs(3600)
-    }
-
-    fn sleep(&self, _: Duration) {
-        thread::sleep(Duration::from_millis(1));
-    }
-
-    fn park(&self, _: Duration) {
-        thread::park_timeout(Duration::from_secs(1));
-    }
-}
+use kvlock_tests::StandingClock;
 
 /// Waits, in real time, until something is so.
 fn eventually(what: &str, is_so: impl Fn() -> bool) {

@@ -4,6 +4,7 @@
 pub mod certificates;
 pub mod kvlock;
 pub mod proxy;
+pub mod standing_clock;
 pub mod table;
 pub mod terminal;
 pub mod tree;
@@ -12,6 +13,7 @@ pub mod watch;
 pub use certificates::Certificates;
 pub use kvlock::Kvlock;
 pub use proxy::{Mode, Proxy};
+pub use standing_clock::StandingClock;
 pub use table::Table;
 pub use terminal::Terminal;
 pub use watch::Watch;

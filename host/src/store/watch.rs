@@ -60,7 +60,7 @@ impl Watches {
     }
 
     /// Returns true if nothing is watched.
-    #[cfg(feature = "redis")]
+    #[cfg(any(feature = "redis", feature = "etcd"))]
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().watches.is_empty()
     }

@@ -12,3 +12,4 @@ mod losses;
 mod refusals;
 mod support;
 mod tls;
+mod waking;

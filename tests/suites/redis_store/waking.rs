@@ -5,26 +5,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use kvlock::Client;
-use kvlock::clock::Clock;
 use kvlock_testkit::RedisServer;
+use kvlock_tests::StandingClock;
 use kvlock_tests::kvlock::eventually;
-
-/// A clock that stands still: no pause is ever over, and a parked thread goes on only if it is woken.
-struct StandingClock;
-
-impl Clock for StandingClock {
-    fn now(&self) -> Duration {
-        Duration::from_secs(3600)
-    }
-
-    fn sleep(&self, _: Duration) {
-        thread::sleep(Duration::from_millis(1));
-    }
-
-    fn park(&self, _: Duration) {
-        thread::park_timeout(Duration::from_secs(1));
-    }
-}
 
 fn standing(server: &RedisServer) -> Client {
     Client::connect(&server.url()).unwrap().with_clock(Arc::new(StandingClock))

@@ -156,6 +156,20 @@ impl Cluster {
         Err(Failure::NotDone(reasons.join("; ")))
     }
 
+    /// Asks the member that answered last for a stream of lines, and reads it for as long as it may last.
+    pub(super) fn stream(
+        &self,
+        path: &str,
+        body: &Value,
+        length: Duration,
+        on_line: impl FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        let member = &self.members[self.first.load(Ordering::Relaxed) % self.members.len()];
+        let token = self.token(member)?;
+        let text = if let Token::Text(text) = &token { Some(text.as_str()) } else { None };
+        self.http.stream(&format!("{}{path}", member.base), text, body.to_string().as_bytes(), length, on_line)
+    }
+
     /// Sends a request to one member, and logs in there if that is needed.
     pub(super) fn ask_member<T: DeserializeOwned>(
         &self,

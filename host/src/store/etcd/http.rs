@@ -3,6 +3,7 @@
 //! Names are looked up and connections made by code of our own, so that a failure of either is known to have sent
 //! nothing. Whatever fails later may have sent the request. Nothing is sent twice.
 
+use std::io::{self, BufRead, BufReader, Read};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::OnceLock;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -32,6 +33,9 @@ const IDLE_TIME: Duration = Duration::from_secs(15);
 
 /// The largest answer that is read. Of the keys that are asked for at once each has a value of 1 MiB at most, in base64.
 const LONGEST_ANSWER: u64 = 40 << 20;
+
+/// The longest line of a stream that is read: keys, without their values.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// Where requests are sent from, with the connections that wait for the next one.
 #[derive(Debug)]
@@ -90,6 +94,36 @@ impl Http {
         Ok(Answer { status, body })
     }
 
+    /// Posts JSON, and reads a stream of lines as they come, for as long as it may last.
+    pub(super) fn stream(
+        &self,
+        url: &str,
+        token: Option<&str>,
+        body: &[u8],
+        length: Duration,
+        mut on_line: impl FnMut(&[u8]),
+    ) -> Result<(), Failure> {
+        let request = self.agent.post(url).config().timeout_global(None).timeout_recv_body(Some(length)).build();
+        let mut request = request.header("content-type", "application/json");
+        if let Some(token) = token {
+            request = request.header("authorization", token);
+        }
+        let response = request.send(body).map_err(|error| self.failure(error))?;
+        if response.status() != 200 {
+            return Err(Failure::Refused(format!("status {}", response.status().as_u16())));
+        }
+        let mut lines = BufReader::new(response.into_body().into_reader());
+        loop {
+            let mut line = Vec::new();
+            match lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
+                Ok(0) => return Ok(()),
+                Ok(_) => on_line(&line),
+                Err(error) if ends_in_time(&error) => return Ok(()),
+                Err(error) => return Err(Failure::NoAnswer(shown(error.to_string().as_bytes()))),
+            }
+        }
+    }
+
     fn failure(&self, error: Error) -> Failure {
         match error {
             Error::Other(error) => match error.downcast::<Unconnected>() {
@@ -108,6 +142,12 @@ impl Http {
             other => Failure::NoAnswer(shown(other.to_string().as_bytes())),
         }
     }
+}
+
+/// Returns true if a stream was read for as long as it may last.
+fn ends_in_time(error: &io::Error) -> bool {
+    let inner = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+    error.kind() == io::ErrorKind::TimedOut || matches!(inner, Some(Error::Timeout(_)))
 }
 
 /// Makes connections.

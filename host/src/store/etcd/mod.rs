@@ -11,6 +11,7 @@
 //! | `get`, `get_many` | a transaction of ranges, with the era among them | 1 for [`KEYS_PER_REQUEST`] keys |
 //! | number | the mod revision: one counter a cluster, raised by every write | |
 //! | era | the key `kvlock/era`: see `era.rs` | 1 |
+//! | `watch` | a stream of what is deleted: see `watcher.rs` | |
 //! | ttl | whole seconds, rounded up, and [two more](leases); an entry that stays has no lease | |
 //! | time left | not told: etcd keeps it with the lease, and it would take another trip | |
 //!
@@ -32,8 +33,10 @@ mod secure;
 mod settings;
 mod unconnected;
 mod version;
+mod watcher;
 mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -43,9 +46,11 @@ use self::era::{ERA, Era, Eras, Known, RESERVED, Verdict};
 use self::failure::Failure;
 use self::leases::{Lease, Leases};
 use self::settings::Settings;
+use self::watcher::Watcher;
 use self::wire::{Header, Kv, TxnReply, delete, if_created, if_written, put, range, range_without_value, txn};
 use super::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome, check_key, check_value,
+    DeleteOutcome, Entry, EraInfo, Finding, KvStore, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome, check_key,
+    check_value,
 };
 use crate::fork::PerProcess;
 
@@ -80,9 +85,10 @@ pub struct Etcd {
 /// What one process has of a cluster.
 #[derive(Debug)]
 struct Client {
-    cluster: Cluster,
+    cluster: Arc<Cluster>,
     eras: Eras,
     leases: Leases,
+    watcher: Watcher,
 }
 
 impl Etcd {
@@ -146,6 +152,11 @@ impl KvStore for Etcd {
         client.eras.info(&client.cluster, client.cluster.budget()).map_err(Failure::of_read)
     }
 
+    fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {
+        let client = self.client();
+        Some(client.watcher.watch(&client.cluster, PREFIX, key, on_gone))
+    }
+
     fn diagnose(&self) -> Vec<Finding> {
         let client = self.client();
         doctor::diagnose(&client.cluster, &client.eras)
@@ -164,7 +175,12 @@ enum Decided {
 
 impl Client {
     fn new(settings: &Settings) -> Client {
-        Client { cluster: Cluster::new(settings), eras: Eras::default(), leases: Leases::default() }
+        Client {
+            cluster: Arc::new(Cluster::new(settings)),
+            eras: Eras::default(),
+            leases: Leases::default(),
+            watcher: Watcher::default(),
+        }
     }
 
     fn read(&self, paths: &[Vec<u8>]) -> Result<Vec<Option<Entry>>, Failure> {

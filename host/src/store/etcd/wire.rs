@@ -34,7 +34,7 @@ pub(super) struct Header {
 #[serde(default)]
 pub(super) struct Kv {
     #[serde(deserialize_with = "bytes")]
-    key: Vec<u8>,
+    pub(super) key: Vec<u8>,
     #[serde(deserialize_with = "bytes")]
     pub(super) value: Vec<u8>,
     #[serde(deserialize_with = "number")]
@@ -87,6 +87,25 @@ pub(super) struct LeaseReply {
 #[serde(default)]
 pub(super) struct Streamed {
     pub(super) result: LeaseReply,
+}
+
+/// A line of a stream of what was deleted.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct WatchReply {
+    pub(super) result: Events,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Events {
+    pub(super) events: Vec<Event>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Event {
+    pub(super) kv: Kv,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -225,6 +244,16 @@ pub(super) fn range_without_value(key: &[u8]) -> Value {
 /// Writes, under a lease unless it is 0.
 pub(super) fn put(key: &[u8], value: &[u8], lease: i64) -> Value {
     json!({ "request_put": { "key": base64(key), "value": base64(value), "lease": lease.to_string() } })
+}
+
+/// Asks to be told of all that is deleted under a prefix.
+pub(super) fn watch_deletes(prefix: &[u8]) -> Value {
+    // The first key behind all that begin with the prefix.
+    let mut end = prefix.to_vec();
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    json!({ "create_request": { "key": base64(prefix), "range_end": base64(&end), "filters": ["NOPUT"] } })
 }
 
 pub(super) fn delete(key: &[u8]) -> Value {
