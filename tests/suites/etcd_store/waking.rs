@@ -1,11 +1,13 @@
 //! A release reaches a waiter of another process by a message.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use kvlock::store::{Etcd, KvStore};
 use kvlock::{Client, Session};
 use kvlock_testkit::EtcdCluster;
 use kvlock_tests::StandingClock;
@@ -46,4 +48,24 @@ fn a_release_wakes_the_waiters_of_other_processes_one_after_the_other() {
     thread::sleep(Duration::from_millis(200));
     grant.release().unwrap();
     eventually("both had the lock", || waiters.iter().all(JoinHandle::is_finished));
+}
+
+#[test]
+fn a_stream_that_ends_at_once_is_not_opened_again_and_again() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counted = opened.clone();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        }
+    });
+    let store = Etcd::connect(&format!("etcd://{address}")).unwrap();
+    let _watch = store.watch("k", Arc::new(|| {}));
+    eventually("a stream", || opened.load(Ordering::Relaxed) > 0);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
 }

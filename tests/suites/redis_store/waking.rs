@@ -1,10 +1,14 @@
 //! A release reaches a waiter of another process by a message, and a wait goes on if no message comes.
 
+use std::io::Read;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use kvlock::Client;
+use kvlock::store::{KvStore, Redis};
 use kvlock_testkit::RedisServer;
 use kvlock_tests::StandingClock;
 use kvlock_tests::kvlock::eventually;
@@ -61,4 +65,23 @@ fn a_client_that_may_not_listen_waits_all_the_same() {
     eventually("a place in the wait list", || session(&client()).status("k").unwrap().waiters == 1);
     grant.release().unwrap();
     eventually("it had the lock", || waiting.is_finished());
+}
+
+#[test]
+fn a_listener_that_is_closed_at_once_is_not_opened_again_and_again() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let opened = Arc::new(AtomicUsize::new(0));
+    let counted = opened.clone();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let _ = stream.read(&mut [0; 1024]);
+        }
+    });
+    let store = Redis::connect(&format!("redis://{address}")).unwrap();
+    let _watch = store.watch("k", Arc::new(|| {}));
+    eventually("a listener", || opened.load(Ordering::Relaxed) > 0);
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!(opened.load(Ordering::Relaxed), 1);
 }

@@ -94,7 +94,8 @@ impl Http {
         Ok(Answer { status, body })
     }
 
-    /// Posts JSON, and reads a stream of lines as they come, for as long as it may last.
+    /// Posts JSON, and reads a stream of lines as they come, for as long as it may last. Fails if it ends sooner: the
+    /// next one would end as soon.
     pub(super) fn stream(
         &self,
         url: &str,
@@ -116,7 +117,7 @@ impl Http {
         loop {
             let mut line = Vec::new();
             match lines.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut line) {
-                Ok(0) => return Ok(()),
+                Ok(0) => return Err(Failure::NoAnswer("the stream ended".to_string())),
                 Ok(_) => on_line(&line),
                 Err(error) if ends_in_time(&error) => return Ok(()),
                 Err(error) => return Err(Failure::NoAnswer(shown(error.to_string().as_bytes()))),

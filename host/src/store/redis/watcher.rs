@@ -9,7 +9,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::socket::failure::Failure;
 use super::super::socket::wire::Timeouts;
@@ -91,9 +91,10 @@ fn listen(server: &Server, watches: &Watches, listener: &Arc<Mutex<Listener>>, c
     subscribe(&mut link, "SUBSCRIBE", [channel.to_string()])?;
     loop {
         follow(&mut link, watches, listener)?;
+        let since = Instant::now();
         let reply = match Reply::read(&mut link.wire) {
-            // It was silent.
-            Err(Failure::NoAnswer(_)) => return Ok(()),
+            // It was silent. A connection that ends sooner would end as soon again.
+            Err(Failure::NoAnswer(_)) if since.elapsed() >= SILENCE => return Ok(()),
             reply => reply?,
         };
         if let Reply::Error(text) = &reply {
