@@ -2,7 +2,7 @@
 
 mod support;
 
-use kvlock_machine::{Acquire, LockOptions};
+use kvlock_machine::{Acquire, LockOptions, Request};
 use support::{Drive, Fault, Op, Owner, World, lease, millis, secs, waiting};
 
 /// A holder of `k`, and waiters that joined one after the other and now pause.
@@ -31,8 +31,8 @@ fn queue<const N: usize>(world: &mut World) -> (Owner, kvlock_machine::Grant, [(
 /// Tells a waiter of a release, and lets it go on to its next pause or its end, in no time.
 fn hears(world: &mut World, op: &mut Op<Acquire>) -> Vec<&'static str> {
     op.hear_of_release(world);
-    let until = world.now + millis(1);
-    world.run_until(until, &mut [op]);
+    let now = world.now;
+    world.run_until(now, &mut [op]);
     world.calls()
 }
 
@@ -59,6 +59,30 @@ fn a_waiter_further_back_counts_the_releases_until_its_turn() {
     world.log.clear();
     assert_eq!(hears(&mut world, &mut second), ["add"]);
     assert!(second.outcome().is_some_and(|outcome| outcome.is_ok()));
+}
+
+#[test]
+fn a_waiter_without_a_place_in_the_list_does_not_try_at_a_release() {
+    let mut world = World::new();
+    let (holder, grant, [_]) = queue(&mut world);
+    let owner = world.acquainted("newcomer");
+    let options = LockOptions::new(lease(secs(3600))).interval(secs(60)).unwrap();
+    let mut newcomer = world.acquiring(owner, "k", options);
+    // Somebody else is faster at writing the list each time, until it stops trying to join.
+    let mut refused = 0;
+    while !newcomer.sleeps() || refused < 4 {
+        let joins = world.log.last().map(|call| call.request.clone()).filter(|_| newcomer.is_executing());
+        if let Some(Request::Replace { key, .. }) = joins {
+            let list = world.servers.value(&key, world.now).expect("a list");
+            world.servers.put(&key, &list);
+            refused += 1;
+        }
+        newcomer.step(&mut world);
+    }
+    assert_eq!(refused, 4);
+    world.release(holder, &grant).unwrap();
+    world.log.clear();
+    assert_eq!(hears(&mut world, &mut newcomer), [""; 0], "it is not next");
 }
 
 #[test]

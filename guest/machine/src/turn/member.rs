@@ -150,9 +150,10 @@ impl Member {
     }
 
     /// Notes that the lock was freed so many times, as the store says. Returns true if it is this waiter's turn now,
-    /// since each of those before it has had the lock. A look would not tell: their tickets are still in the list.
+    /// since each of those before it has had the lock. A look would not tell: their tickets are still in the list. A
+    /// waiter without a place has no turn: if it tried at each release, it would pass everybody in the list.
     pub(crate) fn hear_of_releases(&mut self, times: u32) -> bool {
-        let Some(standing) = &mut self.standing else { return true };
+        let Some(standing) = &mut self.standing else { return false };
         standing.freed = standing.freed.saturating_add(times);
         standing.freed > standing.place
     }

@@ -79,8 +79,16 @@ impl Servers {
 
     /// What is there, as a reader sees it.
     pub(crate) fn entry(&mut self, key: &str, now: Duration) -> Option<Entry> {
-        let key = store_key(key);
-        match self.execute(&Request::Get { key: key.as_str().into() }, now) {
+        self.stored(&store_key(key), now)
+    }
+
+    /// The value under a key of the store's own.
+    pub(crate) fn value(&mut self, store_key: &str, now: Duration) -> Option<Vec<u8>> {
+        self.stored(store_key, now).map(|entry| entry.value)
+    }
+
+    fn stored(&mut self, store_key: &str, now: Duration) -> Option<Entry> {
+        match self.execute(&Request::Get { key: store_key.into() }, now) {
             Reply::Entry(entry) => entry.expect("the model never fails to read"),
             other => panic!("{other:?}"),
         }
