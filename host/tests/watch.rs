@@ -36,8 +36,7 @@ fn a_release_reaches_the_waiters_of_another_process_one_after_the_other_though_n
             waiting
         })
         .collect();
-    // The last of them pauses after it has written the list.
-    thread::sleep(Duration::from_millis(200));
+    eventually("two watches", || store.watches("kvlock:lock:k") == 2);
     grant.release().unwrap();
     eventually("both had the lock", || waiters.iter().all(|waiting| waiting.is_finished()));
 }

@@ -164,8 +164,6 @@ impl Acquiring {
                 return Ok(AcquirePoll::Ready(grant));
             }
         };
-        // The store may have told of a release during the poll.
-        let pause = if self.request.has_heard() { Duration::ZERO } else { pause };
         let answer = Answer {
             asked_at: now,
             pause,
@@ -176,7 +174,12 @@ impl Acquiring {
         if let (WaitingFor::Turn | WaitingFor::Holder(_), Waiting::Parked { .. }) = (&waiting_for, waiting) {
             self.request.watch();
         }
-        let pause = self.entry.answered(answer, self.now(), waiting);
+        let mut pause = self.entry.answered(answer, self.now(), waiting);
+        if self.request.has_heard() {
+            // A hint that came before the wait stood in the queue has moved nobody.
+            self.request.poll_at_once();
+            pause = Duration::ZERO;
+        }
         Ok(AcquirePoll::Pending { pause, waiting_for })
     }
 

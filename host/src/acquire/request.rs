@@ -145,6 +145,11 @@ impl Request {
         self.hints().is_some_and(|hints| hints.freed.load(Ordering::Relaxed) > 0)
     }
 
+    /// Lets the first of the queue poll without a further pause.
+    pub(super) fn poll_at_once(&self) {
+        self.queues().freed(&self.place(), self.owner.clock().now());
+    }
+
     /// Lets the store wake the thread that waits in the queue, if the store can tell of releases.
     pub(super) fn watch(&self) {
         self.hints.get_or_init(|| {

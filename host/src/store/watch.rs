@@ -59,6 +59,11 @@ impl Watches {
         Watch::new(End { watches: self.clone(), key: key.to_string(), number })
     }
 
+    /// Returns how many watch a key.
+    pub(crate) fn count(&self, key: &str) -> usize {
+        self.lock().watches.get(key).map_or(0, BTreeMap::len)
+    }
+
     /// Returns true if nothing is watched.
     #[cfg(any(feature = "redis", feature = "etcd"))]
     pub(crate) fn is_empty(&self) -> bool {

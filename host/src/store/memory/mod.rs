@@ -133,6 +133,11 @@ impl Memory {
         self.lock().contents.entry(key, now)
     }
 
+    /// Returns how many [watch](KvStore::watch) a key: for a test to wait until somebody does.
+    pub fn watches(&self, key: &str) -> usize {
+        self.watches.count(key)
+    }
+
     /// Returns every call since the store was made or [`take_calls`](Self::take_calls), the oldest first.
     pub fn calls(&self) -> Vec<Call> {
         self.lock().calls.clone()
