@@ -65,7 +65,7 @@ impl Watches {
     }
 
     /// Returns true if nothing is watched.
-    #[cfg(any(feature = "redis", feature = "etcd"))]
+    #[cfg(any(feature = "redis", feature = "etcd", feature = "postgres"))]
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().watches.is_empty()
     }

@@ -13,3 +13,4 @@ mod rights;
 mod speed;
 mod support;
 mod tls;
+mod waking;

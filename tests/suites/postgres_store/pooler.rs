@@ -10,14 +10,14 @@ use kvlock_tests::kvlock::eventually;
 use crate::support::{TTL, World, add, get, replace, store};
 
 /// A pgbouncer in front of a server.
-struct Pooler {
+pub(crate) struct Pooler {
     child: Child,
     port: u16,
 }
 
 impl Pooler {
     /// None if it is not installed, which is said.
-    fn start(world: &World) -> Option<Pooler> {
+    pub(crate) fn start(world: &World) -> Option<Pooler> {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let folder = world.server.folder();
         let config = format!(
@@ -45,7 +45,7 @@ impl Pooler {
         Some(pooler)
     }
 
-    fn url(&self, world: &World) -> String {
+    pub(crate) fn url(&self, world: &World) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{}", self.port, world.database)
     }
 }

@@ -11,10 +11,12 @@ use tokio::sync::oneshot;
 use super::super::StoreError;
 use super::conninfo::Conninfo;
 use super::pool::Pool;
+use super::watcher::Watcher;
 
 /// A thread with a runtime of its own. It ends with this value.
 pub(super) struct Engine {
     pub(super) pool: Arc<Pool>,
+    pub(super) watcher: Arc<Watcher>,
     handle: Handle,
     /// Dropped, it lets the thread end.
     _stop: oneshot::Sender<()>,
@@ -31,7 +33,7 @@ impl Engine {
             // A look-up of a name may take longer than anybody waits.
             runtime.shutdown_background();
         })?;
-        Ok(Engine { pool: Arc::new(Pool::new(info)), handle, _stop: stop })
+        Ok(Engine { pool: Arc::new(Pool::new(info)), watcher: Arc::default(), handle, _stop: stop })
     }
 
     /// Runs a call on the thread, and waits for its end. Every call bounds its own time.

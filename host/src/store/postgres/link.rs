@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
@@ -36,6 +37,8 @@ pub(super) struct Link {
     client: Client,
     driver: JoinHandle<()>,
     heard: Arc<Heard>,
+    /// What is told to whoever listens: as much as the meter lets through.
+    notes: UnboundedReceiver<String>,
     meter: Arc<AtomicU64>,
     /// A pooler is between us and the server. Nothing can be prepared or set on the connection.
     pub(super) is_pooled: bool,
@@ -131,6 +134,7 @@ impl Link {
         let stream = Metered::connect(place, info.keepalive, Arc::clone(&meter)).await;
         let stream = stream.map_err(|why| plain(Failure::NotDone(why)))?;
         let heard = Arc::new(Heard::default());
+        let (note_to, notes) = unbounded_channel();
         let connector = match place {
             Place::Host { name, .. } if config.get_ssl_mode() != SslMode::Disable => {
                 info.tls.connector(name).map_err(|error| plain(Failure::Refused(error.to_string())))?
@@ -143,12 +147,12 @@ impl Link {
         let (client, driver) = match connector {
             Some(connector) => {
                 let (client, connection) = config.connect_raw(stream, connector).await.map_err(login)?;
-                (client, tokio::spawn(drive(connection, Arc::clone(&heard))))
+                (client, tokio::spawn(drive(connection, Arc::clone(&heard), note_to)))
             }
             None => {
                 config.ssl_mode(SslMode::Disable);
                 let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(login)?;
-                (client, tokio::spawn(drive(connection, Arc::clone(&heard))))
+                (client, tokio::spawn(drive(connection, Arc::clone(&heard), note_to)))
             }
         };
         let mut link = Link {
@@ -156,6 +160,7 @@ impl Link {
             client,
             driver,
             heard,
+            notes,
             meter,
             is_pooled: true,
             prepared: Default::default(),
@@ -266,6 +271,12 @@ impl Link {
         self.heard_all(asked)
     }
 
+    /// Returns the next thing that is told to whoever listens; none if the connection has ended.
+    pub(super) async fn note(&mut self) -> Option<String> {
+        self.meter.store(SMALL_TALK, Ordering::Relaxed);
+        self.notes.recv().await
+    }
+
     /// Notes that nothing can be prepared on it.
     pub(super) fn forget_prepared(&mut self) {
         self.is_pooled = true;
@@ -369,7 +380,7 @@ fn mark() -> Result<String, Failure> {
     Ok(format!("{random:016x}"))
 }
 
-async fn drive<S, T>(mut connection: Connection<S, T>, heard: Arc<Heard>)
+async fn drive<S, T>(mut connection: Connection<S, T>, heard: Arc<Heard>, notes: UnboundedSender<String>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
@@ -381,6 +392,10 @@ where
                     heard.cancelled_wait.store(true, Ordering::Relaxed);
                 }
                 tracing::debug!(severity = notice.severity(), "PostgreSQL says: {}", notice.message());
+            }
+            Some(Ok(AsyncMessage::Notification(told))) => {
+                // Whoever listened has ended, and the connection will.
+                let _ = notes.send(told.payload().to_string());
             }
             Some(Ok(_)) => {}
             Some(Err(error)) => {

@@ -9,6 +9,7 @@
 //! | `replace` | reads the era; updates the row that has this number and has not ended |
 //! | `delete` | likewise; the row stays as a tombstone |
 //! | `era` | reads `kvlock.life` and compares server, timeline and database (`era.rs` has the reasoning) |
+//! | `watch` | listens, on a connection of its own, for what each delete notifies (`watcher.rs`) |
 //!
 //! A version's number is `nextval('kvlock.number')`, drawn while the row is held. The row tells when the entry ends, by
 //! the server's clock.
@@ -35,6 +36,7 @@ mod schema;
 mod sql;
 mod stream;
 mod tls;
+mod watcher;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -48,8 +50,8 @@ use self::link::{Value, field, foreign};
 use self::pool::Answer;
 use self::sql::Statement;
 use super::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, MAX_VALUE, Severity, StoreError, Ttl, Version, WriteOutcome,
-    check_key, check_value,
+    DeleteOutcome, Entry, EraInfo, Finding, KvStore, MAX_VALUE, OnGone, Severity, StoreError, Ttl, Version, Watch,
+    WriteOutcome, check_key, check_value,
 };
 use crate::fork::PerProcess;
 
@@ -247,6 +249,14 @@ impl KvStore for Postgres {
         };
         let lossless_for = seen.since.map_or(lasted, |since| lasted.min(since.elapsed()));
         Ok(EraInfo { id: seen.era.id.unsigned_abs(), lossless_for })
+    }
+
+    fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {
+        let engine = self.engine().ok()?;
+        let watch = engine.watcher.watch(key, on_gone);
+        let watcher = Arc::clone(&engine.watcher);
+        engine.start_call(|pool| watcher.listen(pool));
+        Some(watch)
     }
 
     fn diagnose(&self) -> Vec<Finding> {

@@ -13,6 +13,10 @@
 //! **Flushed.** `set_config('synchronous_commit', …, true)` within the statement counts at its commit, whatever the
 //! server, the database or the role has for a default. `lock_timeout` likewise bounds how long a statement whose client
 //! has gone may wait for a row, and so may be executed late.
+//!
+//! **Told to waiters.** A delete notifies those who listen. All commits that notify wait for each other, for the flush
+//! too. So a delete first asks if anybody listens: listeners hold an advisory lock. It does not notify either if the
+//! server's queue of notifications is half full, because a full one makes the delete fail.
 
 use std::time::Duration;
 
@@ -20,6 +24,12 @@ use tokio_postgres::types::Type;
 
 /// The advisory lock that is held while an era is begun or tables are made: "kvlock" in ASCII.
 const ADVISORY: i64 = 0x6b76_6c6f_636b;
+
+/// The advisory lock that listeners share, so that deletes know of them.
+const LISTENED: i64 = ADVISORY + 1;
+
+/// The channel on which a delete tells its key.
+const CHANNEL: &str = "kvlock_gone";
 
 /// Which row of `kvlock.life` counts: the one that was written here. A row that came with a dump was written by another
 /// transaction, and a database made of another one as a template has another number.
@@ -167,7 +177,9 @@ impl Sql {
                 UPDATE kvlock.entries SET ends = '-infinity', written = clock_timestamp(), value = NULL
                 WHERE key = $1 AND number = $3 AND ends > clock_timestamp()
                     AND EXISTS (SELECT FROM l WHERE era = $2) RETURNING number
-            ) {answer}"
+            ) {answer}, (SELECT pg_notify('{CHANNEL}', $1) FROM w WHERE
+                CASE WHEN pg_try_advisory_lock({LISTENED}) THEN NOT pg_advisory_unlock({LISTENED})
+                ELSE pg_notification_queue_usage() < 0.5 END)"
         );
         let get = format!(
             "SELECT life.era, e.key, e.number, CASE WHEN e.ends < 'infinity' THEN
@@ -208,6 +220,11 @@ impl Sql {
     pub(super) fn begin(&self) -> &str {
         &self.begin
     }
+}
+
+/// Listens for deletes, and lets them know of it.
+pub(super) fn listen() -> String {
+    format!("LISTEN {CHANNEL}; SELECT pg_advisory_lock_shared({LISTENED})")
 }
 
 /// Asks a new connection if it can write, which version the server has, and if our settings have arrived.
