@@ -63,6 +63,8 @@ impl StoreUrl {
         // A password may have any character that is not `/` or `?`, so the last `@` before them ends it.
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let (login, servers) = match authority.rsplit_once('@') {
+            // As `redis://:$PASSWORD@host` becomes if there is no password.
+            Some(("" | ":", servers)) => (None, servers),
             Some((login, servers)) => (Some(Login::parse(login)?), servers),
             None => (None, authority),
         };
