@@ -3,6 +3,7 @@
 //! Each test starts its own servers.
 
 mod basics;
+mod cluster;
 mod command;
 mod conformance;
 mod diagnosis;

@@ -1,6 +1,6 @@
 -- Tells the era of a hash, and begins one if there is none that counts.
 -- KEYS[1]  the hash
--- ARGV     the era that the caller has seen last, and the largest token; empty if none
+-- ARGV     the era that the caller has seen last, and the largest token; empty if none; the mode that it expects
 -- Returns whether an era was begun, era, age of what is there in ms, and what the server tells of itself. An error if
 -- the server is none to lock on: in that case nothing is changed.
 local server, replication = redis.call('INFO', 'server'), redis.call('INFO', 'replication')
@@ -10,7 +10,7 @@ local role = string.match(replication, 'role:(%a+)') or '?'
 local stamp = string.match(replication, 'master_replid:(%x+)')
 local uptime = string.match(server, 'uptime_in_seconds:(%d+)') or '0'
 local about = {mode, role, run, uptime}
-if mode ~= 'standalone' or role ~= 'master' or not stamp then return {'unfit', '', '0', about} end
+if mode ~= ARGV[3] or role ~= 'master' or not stamp then return {'unfit', '', '0', about} end
 
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

@@ -1,11 +1,14 @@
-//! What `kvlock doctor` says about a Redis or Valkey server.
+//! What `kvlock doctor` says about a Redis or Valkey server, or about the masters of a cluster.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::super::socket::failure::Failure;
 use super::super::{EraInfo, Finding, Severity, StoreError};
+use super::bucket::Mode;
 use super::info::{Info, version};
-use super::link::{HASH, Link};
+use super::link::Link;
+use super::refusal;
 use super::reply::{Reply, foreign};
 use super::server::Server;
 use super::whereabouts::Whereabouts;
@@ -22,16 +25,34 @@ const FULL: u64 = 90;
 /// The longest that replicas may be silent before a master refuses writes: a lease has to outlast it.
 const LONGEST_LAG: u64 = 10;
 
-/// Looks at the server. Stops at what makes the rest unknowable.
-pub(super) fn diagnose(server: &Server) -> Vec<Finding> {
-    let mut report = Report { subject: server.whereabouts.to_string(), findings: Vec::new() };
-    if let Whereabouts::Watched(sentinels) = &server.whereabouts {
-        for (place, told) in sentinels.survey(server.timeouts) {
-            report.sentinel(&place, told);
+/// Looks at each master of a store: at the first bucket that it has. Stops at what makes the rest unknowable.
+pub(super) fn diagnose(servers: &[Arc<Server>]) -> Vec<Finding> {
+    let mut report = Report { subject: String::new(), findings: Vec::new() };
+    let mut looked_at = Vec::new();
+    for server in servers {
+        report.subject = server.whereabouts.to_string();
+        match &server.whereabouts {
+            Whereabouts::Fixed(_) => {}
+            Whereabouts::Watched(sentinels) => {
+                for (place, told) in sentinels.survey(server.timeouts) {
+                    report.sentinel(&place, told);
+                }
+            }
+            Whereabouts::Clustered(nodes, hash) => match nodes.master(hash, server.timeouts) {
+                Ok(master) => report.subject = master.to_string(),
+                Err(failure) => {
+                    report.add("reachable", Severity::Unfit, server.on_read(failure).to_string());
+                    break;
+                }
+            },
         }
-    }
-    if let Err(error) = examine(server, &mut report) {
-        report.add("reachable", Severity::Unfit, error.to_string());
+        if looked_at.contains(&report.subject) {
+            continue;
+        }
+        looked_at.push(report.subject.clone());
+        if let Err(error) = examine(server, &mut report) {
+            report.add("reachable", Severity::Unfit, error.to_string());
+        }
     }
     report.findings
 }
@@ -44,8 +65,12 @@ fn examine(server: &Server, report: &mut Report) -> Result<(), StoreError> {
     let info = Info::ask(&mut link).map_err(failed)?;
     report.add("reachable", Severity::Ok, format!("connected in {:.1} ms", took.as_secs_f64() * 1e3));
     report.version(server, &info);
-    if !report.role(&info) {
+    let mode = server.setup.bucket.mode;
+    if !report.role(&info, mode) {
         return Ok(());
+    }
+    if mode == Mode::Cluster {
+        report.cluster(&mut link).map_err(failed)?;
     }
     match server.survey() {
         Ok(connections) => {
@@ -62,7 +87,7 @@ fn examine(server: &Server, report: &mut Report) -> Result<(), StoreError> {
     report.eviction(&info);
     report.memory(&info);
     report.persistence(&info);
-    report.idle(&mut link).map_err(failed)
+    report.idle(server, &mut link).map_err(failed)
 }
 
 struct Report {
@@ -116,20 +141,43 @@ impl Report {
     }
 
     /// Whether it is a server to lock on.
-    fn role(&mut self, info: &Info) -> bool {
+    fn role(&mut self, info: &Info, wanted: Mode) -> bool {
         let mode = info.text("redis_mode").unwrap_or("?").escape_debug().to_string();
         let role = info.text("role").unwrap_or("?").escape_debug().to_string();
         match (mode.as_str(), role.as_str()) {
-            ("standalone", "master") => {
+            (mode, "master") if mode == wanted.name() => {
                 self.add("role", Severity::Ok, "master");
                 return true;
             }
             ("standalone", "slave") => {
                 self.add("role", Severity::Unfit, "a replica: name the master, or its sentinels")
             }
+            ("standalone", _) if wanted == Mode::Cluster => self.add("role", Severity::Unfit, refusal::NO_NODE),
+            ("cluster", _) if wanted == Mode::Standalone => self.add("role", Severity::Unfit, refusal::A_NODE),
             _ => self.add("role", Severity::Unfit, format!("mode {mode}, role {role}: name a master of its own")),
         }
         false
+    }
+
+    fn cluster(&mut self, link: &mut Link) -> Result<(), Failure> {
+        let reply = link.ask(&[b"CLUSTER", b"INFO"])?;
+        let told = Info::parse(reply.text().unwrap_or_default());
+        let of = |name| told.text(name).unwrap_or("?").escape_debug().to_string();
+        let text = format!(
+            "state {}, {} masters, {} slots served",
+            of("cluster_state"),
+            of("cluster_size"),
+            of("cluster_slots_ok")
+        );
+        match told.text("cluster_state") {
+            Some("ok") => self.add("cluster", Severity::Ok, text),
+            _ => self.add(
+                "cluster",
+                Severity::Unfit,
+                format!("{text}: bring its nodes back, and give each slot a master"),
+            ),
+        }
+        Ok(())
     }
 
     fn era(&mut self, told: EraInfo, info: &Info) {
@@ -267,11 +315,12 @@ impl Report {
         self.add("persistence", Severity::Ok, format!("{kept}; a restart ends all locks"));
     }
 
-    fn idle(&mut self, link: &mut Link) -> Result<(), Failure> {
+    fn idle(&mut self, server: &Server, link: &mut Link) -> Result<(), Failure> {
         match setting(link, "timeout")?.as_deref() {
             None => self.add("settings", Severity::Ok, "CONFIG is hidden, as managed services do"),
             Some("0") => {
-                self.add("settings", Severity::Ok, format!("idle connections stay open; the data is in `{HASH}`"))
+                let hash = &server.setup.bucket.hash;
+                self.add("settings", Severity::Ok, format!("idle connections stay open; the data is in `{hash}`"));
             }
             Some(seconds) => {
                 let text =

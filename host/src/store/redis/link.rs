@@ -13,12 +13,10 @@ use super::super::socket::stream::Peer;
 use super::super::socket::wire::Wire;
 use super::super::url::Login;
 use super::super::{DeleteOutcome, Entry, Ttl, Version, WriteOutcome};
+use super::bucket::{Bucket, Mode};
 use super::refusal;
 use super::reply::{Reply, foreign};
 use super::script::{BEGIN, CALL, Script};
-
-/// The key of the hash that everything is in. The braces say what a cluster goes by.
-pub(super) const HASH: &str = "kvlock:{0}";
 
 /// How often an operation is begun again because an era ended under it.
 const ATTEMPTS: usize = 3;
@@ -38,6 +36,14 @@ pub(super) struct Setup {
     pub(super) replicas: u32,
     /// How long to wait for them.
     pub(super) patience: Duration,
+    pub(super) bucket: Bucket,
+}
+
+impl Setup {
+    /// Returns how to ask where a master is: of sentinels or nodes, which need no bucket for that.
+    pub(super) fn to_ask(login: Option<Login>, patience: Duration) -> Setup {
+        Setup { login, database: 0, replicas: 0, patience, bucket: Bucket::default() }
+    }
 }
 
 /// What a client has seen of a store: an era, and the largest token.
@@ -56,6 +62,7 @@ pub(super) struct Link {
     pub(super) run: String,
     pub(super) uptime: Duration,
     pub(super) seen: Seen,
+    bucket: Bucket,
     request: Vec<u8>,
 }
 
@@ -106,13 +113,14 @@ impl Link {
             wire.send(&request)?;
             for _ in 0..commands {
                 match Reply::read(&mut wire).map_err(Failure::before_a_write)? {
-                    Reply::Error(text) => return Err(refusal::failure(&text)),
+                    Reply::Error(text) => return Err(refusal::failure(&text, setup.bucket.mode)),
                     Reply::Status(_) => {}
                     other => return Err(unexpected(&other)),
                 }
             }
         }
-        Ok(Link { wire, era: 0, run: String::new(), uptime: Duration::ZERO, seen: Seen::default(), request })
+        let (bucket, seen) = (setup.bucket.clone(), Seen::default());
+        Ok(Link { wire, era: 0, run: String::new(), uptime: Duration::ZERO, seen, bucket, request })
     }
 
     /// Where it leads.
@@ -124,17 +132,21 @@ impl Link {
     pub(super) fn begin(&mut self) -> Result<Age, Failure> {
         let digits = |number: u64| if number == 0 { String::new() } else { format!("{number:019}") };
         let [era, token] = [self.seen.era, self.seen.token].map(digits);
-        let reply = self.run(&BEGIN, &[era.as_bytes(), token.as_bytes()], 0)?;
+        let wanted = self.bucket.mode;
+        let reply = self.run(&BEGIN, &[era.as_bytes(), token.as_bytes(), wanted.name().as_bytes()], 0)?;
         let [status, era, age, about] = reply.items() else { return Err(unexpected(&reply)) };
         let [mode, role, run, uptime] = about.items() else { return Err(unexpected(&reply)) };
         match status.text() {
             Some("same" | "begun") => {}
             Some("foreign") => {
                 return Err(Failure::Refused(format!(
-                    "the key `{HASH}` holds something that kvlock did not write: delete it, or use another database"
+                    "the key `{}` holds something that kvlock did not write: delete it, or use another database",
+                    self.bucket.hash
                 )));
             }
-            Some("unfit") => return Err(unfit(mode.text().unwrap_or_default(), role.text().unwrap_or_default())),
+            Some("unfit") => {
+                return Err(unfit(wanted, mode.text().unwrap_or_default(), role.text().unwrap_or_default()));
+            }
             _ => return Err(unexpected(&reply)),
         }
         let (Some(era), Some(age), Some(run)) = (era.number(), age.number(), run.text()) else {
@@ -165,7 +177,7 @@ impl Link {
                 ("entries", entries) if entries.len() == keys.len() => {
                     return entries.iter().map(|entry| self.entry(entry)).collect();
                 }
-                ("foreign", [key]) => return Err(not_ours(key)),
+                ("foreign", [key]) => return Err(self.not_ours(key)),
                 _ => return Err(unexpected(&reply)),
             }
         }
@@ -194,7 +206,7 @@ impl Link {
                 ("era", _) => self.begin().map(|_| ()).map_err(Failure::before_a_write)?,
                 ("written", [number]) => return self.written(number, &reply),
                 ("conflict", [number]) => return Ok(WriteOutcome::Conflict(self.version(number))),
-                ("foreign", [key]) => return Err(not_ours(key)),
+                ("foreign", [key]) => return Err(self.not_ours(key)),
                 _ => return Err(unexpected(&reply)),
             }
         }
@@ -220,7 +232,7 @@ impl Link {
                 ("written", [number]) => return self.written(number, &reply),
                 ("absent", []) => return Ok(WriteOutcome::Absent),
                 ("conflict", [number]) => return Ok(WriteOutcome::Conflict(self.version(number))),
-                ("foreign", [key]) => return Err(not_ours(key)),
+                ("foreign", [key]) => return Err(self.not_ours(key)),
                 _ => return Err(unexpected(&reply)),
             }
         }
@@ -238,7 +250,7 @@ impl Link {
                 ("deleted", []) => return Ok(DeleteOutcome::Deleted),
                 ("absent", []) => return Ok(DeleteOutcome::Absent),
                 ("conflict", [number]) => return Ok(DeleteOutcome::Conflict(self.version(number))),
-                ("foreign", [key]) => return Err(not_ours(key)),
+                ("foreign", [key]) => return Err(self.not_ours(key)),
                 _ => return Err(unexpected(&reply)),
             }
         }
@@ -267,7 +279,7 @@ impl Link {
             return self.run(&CALL, words, 0);
         }
         let wait = [replicas.to_string(), patience.as_millis().max(1).to_string()];
-        push_script(&mut self.request, CALL.digest(), words);
+        push_script(&mut self.request, CALL.digest(), &self.bucket.hash, words);
         push(&mut self.request, &[b"WAIT", wait[0].as_bytes(), wait[1].as_bytes()]);
         self.wire.send(&self.request)?;
         let reply = Reply::read(&mut self.wire)?;
@@ -277,7 +289,7 @@ impl Link {
                 self.load(&CALL)?;
                 return self.waiting(words, replicas, patience, loads + 1);
             }
-            Reply::Error(text) => return Err(refusal::failure(&text)),
+            Reply::Error(text) => return Err(refusal::failure(&text, self.bucket.mode)),
             reply => reply,
         };
         let was_written = matches!(status(&reply)?, "written" | "entries");
@@ -298,7 +310,7 @@ impl Link {
 
     /// Runs a script, and gives it to the server first if the server does not have it.
     fn run(&mut self, script: &Script, words: &[&[u8]], loads: usize) -> Result<Reply, Failure> {
-        push_script(&mut self.request, script.digest(), words);
+        push_script(&mut self.request, script.digest(), &self.bucket.hash, words);
         self.wire.send(&self.request)?;
         self.request.shrink_to(ROOM);
         match Reply::read(&mut self.wire)? {
@@ -306,7 +318,7 @@ impl Link {
                 self.load(script)?;
                 self.run(script, words, loads + 1)
             }
-            Reply::Error(text) => Err(refusal::failure(&text)),
+            Reply::Error(text) => Err(refusal::failure(&text, self.bucket.mode)),
             reply => Ok(reply),
         }
     }
@@ -317,6 +329,11 @@ impl Link {
             Some(digest) if digest == script.digest() => Ok(()),
             _ => Err(unexpected(&reply)),
         }
+    }
+
+    fn not_ours(&self, key: &Reply) -> Failure {
+        let (key, hash) = (key.text().unwrap_or_default().escape_debug(), &self.bucket.hash);
+        Failure::Refused(format!("the field `{key}` of `{hash}` holds something that kvlock did not write: HDEL it"))
     }
 
     /// Wakes whoever listens to a channel.
@@ -330,7 +347,7 @@ impl Link {
         push(&mut self.request, words);
         self.wire.send(&self.request)?;
         match Reply::read(&mut self.wire)? {
-            Reply::Error(text) => Err(refusal::failure(&text)),
+            Reply::Error(text) => Err(refusal::failure(&text, self.bucket.mode)),
             reply => Ok(reply),
         }
     }
@@ -348,9 +365,9 @@ pub(super) fn push(request: &mut Vec<u8>, words: &[&[u8]]) {
 }
 
 /// Begins a request by the call of a script.
-fn push_script(request: &mut Vec<u8>, digest: &str, words: &[&[u8]]) {
+fn push_script(request: &mut Vec<u8>, digest: &str, hash: &str, words: &[&[u8]]) {
     request.clear();
-    let mut command: Vec<&[u8]> = vec![b"EVALSHA", digest.as_bytes(), b"1", HASH.as_bytes()];
+    let mut command: Vec<&[u8]> = vec![b"EVALSHA", digest.as_bytes(), b"1", hash.as_bytes()];
     command.extend(words);
     push(request, &command);
 }
@@ -373,22 +390,18 @@ fn status(reply: &Reply) -> Result<&str, Failure> {
     reply.items().first().and_then(Reply::text).ok_or_else(|| unexpected(reply))
 }
 
-fn unfit(mode: &str, role: &str) -> Failure {
+fn unfit(wanted: Mode, mode: &str, role: &str) -> Failure {
     match (mode, role) {
         ("sentinel", _) => Failure::Refused("it is a sentinel: give redis+sentinel://host:port/master-name".into()),
-        ("cluster", _) => Failure::Refused(refusal::NO_CLUSTER.into()),
-        ("standalone", "slave") => Failure::NotSent("it is a replica, and only the master decides".into()),
+        ("standalone", _) if wanted == Mode::Cluster => Failure::Refused(refusal::NO_NODE.into()),
+        ("cluster", _) if wanted == Mode::Standalone => Failure::Refused(refusal::A_NODE.into()),
+        ("standalone" | "cluster", "slave") => Failure::NotSent("it is a replica, and only the master decides".into()),
         _ => Failure::Refused(format!(
             "`INFO` tells the mode `{}` and the role `{}`: it is no server that kvlock knows",
             mode.escape_debug(),
             role.escape_debug()
         )),
     }
-}
-
-fn not_ours(key: &Reply) -> Failure {
-    let key = key.text().unwrap_or_default().escape_debug().to_string();
-    Failure::Refused(format!("the field `{key}` of `{HASH}` holds something that kvlock did not write: HDEL it"))
 }
 
 fn unexpected(reply: &Reply) -> Failure {

@@ -1,6 +1,7 @@
 //! What the error replies of a server mean.
 
 use super::super::socket::failure::Failure;
+use super::bucket::Mode;
 use crate::text::shown;
 
 /// Not executed, and may be later: the server starts, is busy, is a replica, or lacks one.
@@ -11,7 +12,7 @@ const LATER: [&str; 7] =
 const OF_A_CLUSTER: [&str; 4] = ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN"];
 
 /// What to do about an error, by what it begins with.
-const ADVICE: [(&str, &str); 10] = [
+const ADVICE: [(&str, &str); 11] = [
     ("OOM", "give it more memory (maxmemory), or locks a server of their own"),
     ("MISCONF", "it refuses writes because it cannot save: look into its log"),
     ("NOPERM", "the user's rights are too few: see the ACL on the page of stores"),
@@ -21,15 +22,18 @@ const ADVICE: [(&str, &str); 10] = [
     ("WRONGTYPE", "delete that key, or use another database"),
     ("DENIED", "it is in protected mode: set a password, or bind it to an address"),
     ("ERR DB index", "it has fewer databases: check the number in the store's URL"),
+    ("ERR This instance has cluster support disabled", NO_NODE),
     ("ERR unknown command", "kvlock needs a Redis 6.2 or newer, or a Valkey, that runs scripts"),
 ];
 
-/// Why a node of a cluster is refused.
-pub(super) const NO_CLUSTER: &str =
-    "it is a node of a cluster, and kvlock does not follow keys through one; use a server of its own";
+/// What to do about a node of a cluster where a server of its own was named.
+pub(super) const A_NODE: &str = "it is a node of a cluster: write redis+cluster://host:port[,host:port…]";
+
+/// What to do about a server of its own where a node of a cluster was named.
+pub(super) const NO_NODE: &str = "it is no node of a cluster: write redis://host:port";
 
 /// Returns what an error reply means, where nothing else has been executed.
-pub(super) fn failure(text: &str) -> Failure {
+pub(super) fn failure(text: &str, mode: Mode) -> Failure {
     let text = plain(text);
     let is = |code: &&str| text.strip_prefix(code).is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()));
     let shown = shown(&text);
@@ -37,7 +41,11 @@ pub(super) fn failure(text: &str) -> Failure {
         return Failure::NotSent(format!("it answers `{shown}`"));
     }
     if OF_A_CLUSTER.iter().any(is) {
-        return Failure::Refused(format!("it answers `{shown}`: {NO_CLUSTER}"));
+        return match mode {
+            // Another node has the slot, or will in a moment.
+            Mode::Cluster => Failure::NotSent(format!("it answers `{shown}`")),
+            Mode::Standalone => Failure::Refused(format!("it answers `{shown}`: {A_NODE}")),
+        };
     }
     match ADVICE.iter().find(|(code, _)| is(code)) {
         Some((_, advice)) => Failure::Refused(format!("it answers `{shown}`: {advice}")),
@@ -69,7 +77,7 @@ mod tests {
     use super::*;
 
     fn refused(text: &str) -> String {
-        let Failure::Refused(why) = failure(text) else { panic!("`{text}` is no refusal") };
+        let Failure::Refused(why) = failure(text, Mode::Standalone) else { panic!("`{text}` is no refusal") };
         why
     }
 
@@ -82,7 +90,7 @@ mod tests {
             "NOREPLICAS Not enough good replicas to write.",
             "ERR max number of clients reached",
         ] {
-            assert!(matches!(failure(text), Failure::NotSent(_)), "{text}");
+            assert!(matches!(failure(text, Mode::Standalone), Failure::NotSent(_)), "{text}");
         }
     }
 
@@ -106,9 +114,10 @@ mod tests {
             assert!(refused(text).contains("rights are too few"), "{text}");
         }
         for text in ["MOVED 3999 127.0.0.1:6381", "CLUSTERDOWN Hash slot not served"] {
-            assert!(refused(text).contains("cluster"), "{text}");
+            assert!(refused(text).contains("redis+cluster://"), "{text}");
+            assert!(matches!(failure(text, Mode::Cluster), Failure::NotSent(_)), "{text}");
         }
         assert!(!refused("ERR something else").contains(": "));
-        assert!(!matches!(failure("ASKING"), Failure::NotSent(_)), "a code is a whole word");
+        assert!(!matches!(failure("ASKING", Mode::Cluster), Failure::NotSent(_)), "a code is a whole word");
     }
 }

@@ -20,13 +20,15 @@ use super::super::socket::failure::Failure;
 use super::super::socket::stream::Peer;
 use super::super::socket::wire::{Timeouts, Wire};
 use super::super::{EraInfo, StoreError};
+use super::bucket::Mode;
 use super::link::{Link, Seen, Setup};
 use super::whereabouts::Whereabouts;
 use crate::fork::PerProcess;
 
 /// How many calls are under way at once. A server executes one after the other, so more of them would only be in line
-/// there; whoever comes later waits here.
+/// there; whoever comes later waits here. In a cluster each bucket has so many.
 const MOST: usize = 32;
+const MOST_OF_A_BUCKET: usize = 4;
 
 /// A connection that has been idle for longer is looked at before it is used, because a write on a connection that the
 /// server has closed has no known outcome. In a busy loop the look would cost more than it can find.
@@ -163,7 +165,11 @@ impl Server {
         let own = state.tickets;
         state.tickets += 1;
         state.line.push_back(own);
-        let must_wait = |state: &mut State| state.calls >= MOST || state.line.front() != Some(&own);
+        let most = match self.setup.bucket.mode {
+            Mode::Standalone => MOST,
+            Mode::Cluster => MOST_OF_A_BUCKET,
+        };
+        let must_wait = |state: &mut State| state.calls >= most || state.line.front() != Some(&own);
         let waited = shared.1.wait_timeout_while(state, self.timeouts.operation, must_wait);
         let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         state.line.retain(|ticket| *ticket != own);
@@ -173,7 +179,7 @@ impl Server {
         }
         if waited.timed_out() {
             return Err(StoreError::Unavailable(format!(
-                "{self}: {MOST} other calls of this process are under way, and it was not our turn within {:?}",
+                "{self}: {most} other calls of this process are under way, and it was not our turn within {:?}",
                 self.timeouts.operation
             )));
         }

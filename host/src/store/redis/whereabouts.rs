@@ -1,4 +1,4 @@
-//! Where the master is: at a place that the URL names, or where the sentinels say.
+//! Where the master is: at a place that the URL names, or where sentinels or the nodes of a cluster say.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,12 +6,15 @@ use std::sync::Arc;
 use super::super::place::Place;
 use super::super::socket::failure::Failure;
 use super::super::socket::wire::Timeouts;
+use super::cluster::Nodes;
 use super::sentinel::Sentinels;
 
 /// Where the master is.
 pub(super) enum Whereabouts {
     Fixed(Arc<Place>),
-    Watched(Sentinels),
+    Watched(Arc<Sentinels>),
+    /// The master of one of the hashes of a cluster.
+    Clustered(Arc<Nodes>, Arc<str>),
 }
 
 impl Whereabouts {
@@ -20,12 +23,13 @@ impl Whereabouts {
         match self {
             Whereabouts::Fixed(place) => Ok(Arc::clone(place)),
             Whereabouts::Watched(sentinels) => sentinels.master(timeouts).map(Arc::new),
+            Whereabouts::Clustered(nodes, hash) => nodes.master(hash, timeouts).map(Arc::new),
         }
     }
 
     /// Whether the master may be elsewhere by now, and somebody can tell.
     pub(super) fn may_move(&self) -> bool {
-        matches!(self, Whereabouts::Watched(_))
+        !matches!(self, Whereabouts::Fixed(_))
     }
 }
 
@@ -34,6 +38,7 @@ impl fmt::Display for Whereabouts {
         match self {
             Whereabouts::Fixed(place) => place.fmt(f),
             Whereabouts::Watched(sentinels) => sentinels.fmt(f),
+            Whereabouts::Clustered(nodes, _) => nodes.fmt(f),
         }
     }
 }
