@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use kvlock::Client;
-use kvlock_testkit::MemcachedServer;
+use kvlock_testkit::{MemcachedServer, RedisServer};
 
 use crate::Effort;
 use crate::fight::{Fight, fight};
@@ -46,9 +46,9 @@ impl<'a> Scene<'a> {
 }
 
 pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
-    let (server, redis, folder) = (servers::memcached(), servers::redis()?, tempfile::tempdir()?);
-    let kvlock = Rival::Kvlock { server: server.addr() };
-    let rslock = Rival::Rslock { port: redis.port };
+    let (server, redis, folder) = (servers::memcached(), RedisServer::start(), tempfile::tempdir()?);
+    let kvlock = Rival::Kvlock { url: server.url() };
+    let rslock = Rival::Rslock { port: redis.port() };
     let flock = Rival::Flock { file: folder.path().join("lock") };
     let mut alone = Scene::new("one process alone", &kvlock, 1, 1);
     let mut scenes = [
@@ -80,6 +80,26 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
     let drawn = scenes.iter().filter_map(|scene| Some(curve(scene.drawn?, &scene.fights)));
     results.hand_overs = drawn.collect::<Result<_>>()?;
     Ok(())
+}
+
+/// Eight processes on one store, against one alone.
+pub(crate) fn between_processes(results: &mut Results, effort: Effort, engine: &str, url: String) -> Result<()> {
+    let kvlock = Rival::Kvlock { url };
+    let mut alone = Scene::new("one process alone", &kvlock, 1, 1);
+    let mut crowd = Scene::new("8 processes", &kvlock, 8, 1);
+    fight(&kvlock, 1, 1, Duration::from_millis(10))?;
+    for _ in 0..effort.rounds(ROUNDS) {
+        for scene in [&mut alone, &mut crowd] {
+            scene.fights.push(fight(scene.rival, scene.processes, scene.threads, effort.length(ROUND))?);
+        }
+    }
+    let group = results.group(
+        &format!("Contended hand-over, on {engine}"),
+        "Eight processes want one key and hold it for 1 ms, as above. The server tells the next one of a release.",
+    );
+    let throughput = alone.each(Fight::throughput);
+    group.add(Figure::new(alone.name, Spread::of(&throughput), "grants/s"));
+    judge(group, &crowd, &throughput)
 }
 
 /// The figures of one scene; goals are for us.
@@ -133,7 +153,7 @@ fn curve(who: &str, fights: &[Fight]) -> Result<HandOvers> {
 
 /// What it costs to wait for a lock that somebody else holds all the time.
 fn waiting(group: &mut Group, server: &MemcachedServer) -> Result<()> {
-    let kvlock = Rival::Kvlock { server: server.addr() };
+    let kvlock = Rival::Kvlock { url: server.url() };
     let session = Client::connect(&server.url())?.session().quarantine(Duration::ZERO).open()?;
     let held = session.lock("k").acquire()?;
     for (name, processes, threads) in [("8 processes", 8, 1), ("8 threads of one process", 1, 8)] {

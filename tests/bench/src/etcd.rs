@@ -9,6 +9,7 @@ use kvlock::Client;
 use kvlock_testkit::EtcdCluster;
 
 use crate::Effort;
+use crate::contended;
 use crate::results::{Figure, Goal, Results, Spread};
 use crate::turns::{Contender, take_turns};
 
@@ -42,7 +43,7 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
             .against("bare socket", Spread::of_ratios(kvlock, floor))
             .goal(Goal::AtMost(1.5)),
     );
-    Ok(())
+    contended::between_processes(results, effort, "etcd", cluster.url())
 }
 
 /// A socket that asks the gateway for what a lock needs.

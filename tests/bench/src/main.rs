@@ -18,6 +18,7 @@ mod overhead;
 mod page;
 mod plot;
 mod postgres;
+mod redis;
 mod results;
 mod rivals;
 mod scale;
@@ -99,6 +100,7 @@ enum Group {
     Scale,
     Command,
     Loops,
+    Redis,
     Etcd,
     Postgres,
 }
@@ -114,6 +116,7 @@ impl Group {
             Group::Scale => scale::measure(results, effort),
             Group::Command => command::measure(results, effort),
             Group::Loops => loops::measure(results, effort),
+            Group::Redis => redis::measure(results, effort),
             Group::Etcd => etcd::measure(results, effort),
             Group::Postgres => postgres::measure(results, effort),
         }

@@ -8,6 +8,7 @@ use kvlock_testkit::PostgresServer;
 use postgres::NoTls;
 
 use crate::Effort;
+use crate::contended;
 use crate::results::{Figure, Goal, Results, Spread};
 use crate::turns::{Contender, take_turns};
 
@@ -53,5 +54,5 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
             .against("bare client", Spread::of_ratios(kvlock, floor))
             .goal(Goal::AtMost(1.5)),
     );
-    Ok(())
+    contended::between_processes(results, effort, "PostgreSQL", url)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use kvlock::store::Memcached;
+use kvlock::store::{Etcd, Memcached, Postgres, Redis};
 use kvlock::{Client, Session, error::AcquireError};
 use rslock::{LockError, LockManager};
 use rustix::fs::{FlockOperation, flock};
@@ -17,8 +17,8 @@ pub(crate) const LEASE: Duration = Duration::from_secs(30);
 /// A lock, and where it is.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum Rival {
-    /// kvlock on a memcached.
-    Kvlock { server: String },
+    /// kvlock on the store of this URL.
+    Kvlock { url: String },
     /// rslock on a Redis.
     Rslock { port: u16 },
     /// flock(2) on a file.
@@ -29,7 +29,7 @@ impl Rival {
     /// The command-line arguments that are parsed to this.
     pub(crate) fn arguments(&self) -> Vec<String> {
         match self {
-            Rival::Kvlock { server } => vec!["kvlock".into(), server.clone()],
+            Rival::Kvlock { url } => vec!["kvlock".into(), url.clone()],
             Rival::Rslock { port } => vec!["rslock".into(), port.to_string()],
             Rival::Flock { file } => vec!["flock".into(), file.display().to_string()],
         }
@@ -38,9 +38,15 @@ impl Rival {
     /// What the threads of one process share.
     pub(crate) fn camp(&self) -> Result<Camp> {
         Ok(match self {
-            Rival::Kvlock { server } => {
+            Rival::Kvlock { url } => {
                 let count = Count::default();
-                Camp::Kvlock { client: Client::with_store(count.of(Memcached::connect(server)?)), count }
+                let client = match url.split_once("://") {
+                    Some(("redis", _)) => Client::with_store(count.of(Redis::connect(url)?)),
+                    Some(("etcd", _)) => Client::with_store(count.of(Etcd::connect(url)?)),
+                    Some(("postgres", _)) => Client::with_store(count.of(Postgres::connect(url)?)),
+                    _ => Client::with_store(count.of(Memcached::connect(url)?)),
+                };
+                Camp::Kvlock { client, count }
             }
             Rival::Rslock { port } => Camp::Rslock(*port),
             Rival::Flock { file } => Camp::Flock(file.clone()),

@@ -24,16 +24,6 @@ pub(crate) fn memcached() -> MemcachedServer {
     MemcachedServer::start_with(&["-o", "temporary_ttl=61"])
 }
 
-/// Redis, without writing anything to disk.
-pub(crate) fn redis() -> Result<Peer> {
-    Peer::start("redis-server", |port, folder| {
-        let mut command = Command::new("redis-server");
-        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"]);
-        command.args(["--dir", &folder.path().to_string_lossy()]);
-        Ok(command)
-    })
-}
-
 /// etcd, one member.
 pub(crate) fn etcd() -> Result<Peer> {
     Peer::start("etcd", |port, folder| {

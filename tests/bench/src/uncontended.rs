@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use kvlock::store::{KvStore, Memcached};
 use kvlock::{Client, Session};
+use kvlock_testkit::RedisServer;
 use memcache::exp::{Get, Meta, MetaClient, MutationResult, Set};
 
 use crate::Effort;
@@ -36,7 +37,7 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
 }
 
 fn compare(group: &mut Group, effort: Effort, place: Server) -> Result<()> {
-    let servers = place.start(|| Ok((servers::memcached(), servers::redis()?)))?;
+    let servers = place.start(|| Ok((servers::memcached(), RedisServer::start())))?;
     let Some(((server, redis), _here)) = servers else { return Ok(()) };
     let bytes = captured(&server.addr())?;
     let mut socket = Socket::connect(&server.addr(), bytes)?;
@@ -44,8 +45,8 @@ fn compare(group: &mut Group, effort: Effort, place: Server) -> Result<()> {
     let asleep = Client::with_store(Memcached::connect(&server.addr())?.with_spin_limit(Duration::ZERO));
     let asleep = asleep.session().quarantine(Duration::ZERO).open()?;
     let meta = MetaClient::connect(server.addr())?;
-    let rslock = Redlock::connect(redis.port, tokio::runtime::Builder::new_multi_thread())?;
-    let rslock_alone = Redlock::connect(redis.port, tokio::runtime::Builder::new_current_thread())?;
+    let rslock = Redlock::connect(redis.port(), tokio::runtime::Builder::new_multi_thread())?;
+    let rslock_alone = Redlock::connect(redis.port(), tokio::runtime::Builder::new_current_thread())?;
     let value = socket.value.clone();
 
     let contenders = &mut [
