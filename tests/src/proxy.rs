@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 /// What happens to what the client sends next.
@@ -47,6 +47,8 @@ struct State {
     upstreams: Vec<SocketAddr>,
     /// How many connections have been led somewhere.
     connections: usize,
+    /// The clients' ends of those that are open.
+    open: Vec<Weak<TcpStream>>,
     mode: Mode,
     closed: bool,
     /// How many requests have been through our hands.
@@ -64,7 +66,8 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port on the loopback interface");
         let address = listener.local_addr().expect("a bound listener has an address");
         let upstreams = parse(upstreams);
-        let state = Mutex::new(State { upstreams, connections: 0, mode: Mode::Pass, closed: false, requests: 0 });
+        let (open, mode) = (Vec::new(), Mode::Pass);
+        let state = Mutex::new(State { upstreams, connections: 0, open, mode, closed: false, requests: 0 });
         let control = Arc::new(Control { state, changed: Condvar::new() });
         let shared = Arc::clone(&control);
         std::thread::spawn(move || accept(&listener, &shared));
@@ -85,6 +88,15 @@ impl Proxy {
     /// Leads the next connections elsewhere. Those that are open stay.
     pub fn lead_to(&self, upstreams: &[&str]) {
         self.control.state().upstreams = parse(upstreams);
+    }
+
+    /// Cuts all connections. Those that come afterwards are served.
+    pub fn hang_up(&self) {
+        let open = std::mem::take(&mut self.control.state().open);
+        for client in open.iter().filter_map(Weak::upgrade) {
+            // One that has ended meanwhile needs no cut.
+            let _ = client.shutdown(Shutdown::Both);
+        }
     }
 
     /// How many requests have arrived, whatever became of them.
@@ -150,14 +162,19 @@ fn accept(listener: &TcpListener, control: &Arc<Control>) {
         }
         // No server: the client sees its connection closed.
         let Ok(server) = TcpStream::connect(control.next_upstream()) else { continue };
-        let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { continue };
+        let (client, server) = (Arc::new(client), Arc::new(server));
+        let mut state = control.state();
+        state.open.retain(|open| open.strong_count() > 0);
+        state.open.push(Arc::downgrade(&client));
+        drop(state);
+        let (client_too, server_too) = (Arc::clone(&client), Arc::clone(&server));
         let (requests, replies) = (Arc::clone(control), Arc::clone(control));
-        std::thread::spawn(move || forward_requests(client, server, &requests));
-        std::thread::spawn(move || forward_replies(server_too, client_too, &replies));
+        std::thread::spawn(move || forward_requests(&client, &server, &requests));
+        std::thread::spawn(move || forward_replies(&server_too, &client_too, &replies));
     }
 }
 
-fn forward_requests(mut client: TcpStream, mut server: TcpStream, control: &Control) {
+fn forward_requests(mut client: &TcpStream, mut server: &TcpStream, control: &Control) {
     let mut chunk = vec![0; 1 << 16];
     while let Ok(length @ 1..) = client.read(&mut chunk) {
         let mode = control.decide();
@@ -181,7 +198,7 @@ fn forward_requests(mut client: TcpStream, mut server: TcpStream, control: &Cont
     let _ = client.shutdown(Shutdown::Both);
 }
 
-fn forward_replies(mut server: TcpStream, mut client: TcpStream, control: &Control) {
+fn forward_replies(mut server: &TcpStream, mut client: &TcpStream, control: &Control) {
     let mut chunk = vec![0; 1 << 16];
     while let Ok(length @ 1..) = server.read(&mut chunk) {
         match control.decide_reply() {

@@ -23,7 +23,7 @@ enum Task {
     /// Check formatting and lints.
     Lint,
     /// Prove the lock: search the machines' small worlds to their end, play random schedules of the component, then
-    /// attack real memcacheds that real clients lock on.
+    /// attack real servers that real clients lock on.
     Prove {
         /// How long to go on; the small worlds are searched to their end in any case.
         #[arg(long, default_value = "4m", value_parser = humantime::parse_duration)]

@@ -1,17 +1,17 @@
-//! The adversary: does to server, network and clients what the dice say, and puts it right after a while.
+//! The adversary: does to servers, network and clients what the dice say, and puts it right after a while.
 
 use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use kvlock_testkit::{MemcachedServer, process};
+use kvlock_testkit::process;
 use kvlock_tests::{Mode, Proxy};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fill::fill;
 use crate::history::{Journal, What};
 use crate::mix::{Blow, Mix};
+use crate::servers::{self, Fate, Servers};
 use crate::worker::Task;
 
 /// The pause between two faults, in milliseconds. Most of them last longer, and so several are there at a time.
@@ -21,17 +21,19 @@ const RETRY: Duration = Duration::from_millis(20);
 const ONE: Duration = Duration::from_millis(300);
 /// How long most faults last, in milliseconds: less than a lease, or more.
 const LASTS: std::ops::Range<u64> = 50..4_500;
+/// For how long a primary lives on that another has replaced, in milliseconds: the other one grants nothing at first.
+const PARTED: std::ops::Range<u64> = 5_000..7_000;
 /// The time after which everybody must have come to an end in peace.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Server, network and clients.
+/// Servers, network and clients.
 pub(crate) struct Adversary {
     dice: fastrand::Rng,
     journal: Journal,
     mix: Mix,
-    server: MemcachedServer,
-    state: ServerState,
-    proxy: Proxy,
+    servers: Box<dyn Servers>,
+    states: Vec<ServerState>,
+    proxies: Vec<Proxy>,
     workers: Vec<Worker>,
     program: PathBuf,
     /// What is to be put right, and when.
@@ -53,25 +55,28 @@ struct Worker {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cure {
-    Server,
+    Server(usize),
+    /// The former primary becomes a replica, and all clients get to the new one.
+    Primary,
     Network,
     Worker(usize),
 }
 
 impl Adversary {
     pub(crate) fn start(mix: Mix, seed: u64, tasks: Vec<Task>, folder: &Path, program: &Path) -> Result<Adversary> {
-        let server = MemcachedServer::start_with(mix.server);
-        let proxy = Proxy::start(&server.addr());
-        let url = format!("memcached://{}", proxy.addr());
-        let workers = tasks.into_iter().map(|task| Worker::start(Task { url: url.clone(), ..task }, program));
+        let servers = servers::start(mix.engine);
+        let proxies: Vec<Proxy> = servers.upstreams().iter().map(|upstream| Proxy::start(upstream)).collect();
+        let addresses: Vec<String> = proxies.iter().map(Proxy::addr).collect();
+        let start = |(client, task)| Worker::start(Task { url: servers.url(&addresses, client), ..task }, program);
+        let workers = tasks.into_iter().enumerate().map(start).collect::<Result<_>>()?;
         Ok(Adversary {
             dice: fastrand::Rng::with_seed(seed),
             journal: Journal::create(folder, "adversary")?,
             mix,
-            server,
-            state: ServerState::Runs,
-            proxy,
-            workers: workers.collect::<Result<_>>()?,
+            states: vec![ServerState::Runs; servers.count()],
+            servers,
+            proxies,
+            workers,
             program: program.to_owned(),
             cures: Vec::new(),
         })
@@ -94,7 +99,9 @@ impl Adversary {
                 std::thread::sleep(Duration::from_millis(5));
             }
         }
-        for cure in [Cure::Server, Cure::Network].into_iter().chain((0..self.workers.len()).map(Cure::Worker)) {
+        let servers = (0..self.states.len()).map(Cure::Server);
+        let workers = (0..self.workers.len()).map(Cure::Worker);
+        for cure in servers.chain([Cure::Primary, Cure::Network]).chain(workers) {
             self.cure(cure)?;
         }
         self.cures.clear();
@@ -125,6 +132,8 @@ impl Adversary {
             Blow::KillServer => self.kill_server()?,
             Blow::Flush => self.flush(),
             Blow::StopServer => self.stop_server(lasts),
+            Blow::FailOver => self.replace_primary(Fate::Crashes),
+            Blow::CutOff => self.replace_primary(Fate::LivesOn),
             Blow::Fill => self.fill()?,
             Blow::StopWorker => self.stop_worker(lasts)?,
             Blow::KillWorker => self.kill_worker()?,
@@ -147,43 +156,70 @@ impl Adversary {
     }
 
     fn kill_server(&mut self) -> Result<Option<String>> {
-        if self.state == ServerState::Dead {
-            return Ok(None);
-        }
-        self.server.kill();
-        self.state = ServerState::Dead;
+        let Some(server) = self.pick_server(ServerState::Stopped) else { return Ok(None) };
+        let name = self.name(server);
+        self.servers.kill(server);
+        self.states[server] = ServerState::Dead;
         if self.dice.bool() {
-            self.cure(Cure::Server)?;
-            return Ok(Some("the server is killed, and started again at once".into()));
+            self.cure(Cure::Server(server))?;
+            return Ok(Some(format!("{name} is killed, and started again at once")));
         }
         let gone = self.millis(100..2500);
-        self.later(gone, Cure::Server);
-        Ok(Some(format!("the server is killed, for {gone:?}")))
+        self.later(gone, Cure::Server(server));
+        Ok(Some(format!("{name} is killed, for {gone:?}")))
     }
 
     fn flush(&mut self) -> Option<String> {
-        (self.state == ServerState::Runs).then(|| {
-            self.server.flush();
-            "the server is flushed".to_string()
-        })
+        (self.all_run() && self.servers.flush()).then(|| "the server is flushed".to_string())
     }
 
     fn stop_server(&mut self, lasts: Duration) -> Option<String> {
-        (self.state == ServerState::Runs).then(|| {
-            self.server.stop();
-            self.state = ServerState::Stopped;
-            self.later(lasts, Cure::Server);
-            format!("the server is stopped for {lasts:?}")
-        })
+        let server = self.pick_server(ServerState::Runs)?;
+        self.servers.freeze(server);
+        self.states[server] = ServerState::Stopped;
+        self.later(lasts, Cure::Server(server));
+        Some(format!("{} is stopped for {lasts:?}", self.name(server)))
     }
 
     fn fill(&mut self) -> Result<Option<String>> {
-        if self.state != ServerState::Runs {
-            return Ok(None);
+        if self.all_run() { self.servers.fill(self.dice.u64(..)) } else { Ok(None) }
+    }
+
+    fn replace_primary(&mut self, fate: Fate) -> Option<String> {
+        if !self.all_run() || self.is_busy(Cure::Primary) || !self.servers.promote(fate) {
+            return None;
         }
-        let before = self.server.stat("evictions");
-        fill(&self.server.addr(), self.dice.u64(..), !self.mix.server.contains(&"-M"))?;
-        Ok(Some(format!("the server is filled, and evicts {}", self.server.stat("evictions") - before)))
+        // Where it lives on, the first proxy leads to it still.
+        self.lead(if fate == Fate::LivesOn { 1 } else { 0 });
+        let lasts = self.millis(PARTED);
+        self.later(lasts, Cure::Primary);
+        Some(format!("a replica takes the primary's place, which {fate:?} for {lasts:?}"))
+    }
+
+    /// Lets proxies from this one on lead to where they lead now.
+    fn lead(&self, first: usize) {
+        for (proxy, upstream) in self.proxies.iter().zip(self.servers.upstreams()).skip(first) {
+            proxy.lead_to(&[&upstream]);
+            proxy.hang_up();
+        }
+    }
+
+    /// Returns a server that runs or, at worst, is in this state; none if enough of them are away.
+    fn pick_server(&mut self, worst: ServerState) -> Option<usize> {
+        let away = |state: &&ServerState| **state != ServerState::Runs;
+        let server = self.dice.usize(0..self.states.len());
+        let state = self.states[server];
+        let is_one_more = state == ServerState::Runs;
+        let has_room = self.states.iter().filter(away).count() < self.servers.most_away();
+        ((is_one_more && has_room) || (state == worst && !is_one_more)).then_some(server)
+    }
+
+    fn all_run(&self) -> bool {
+        self.states.iter().all(|state| *state == ServerState::Runs)
+    }
+
+    fn name(&self, server: usize) -> String {
+        if self.states.len() == 1 { "the server".to_string() } else { format!("server {server}") }
     }
 
     fn stop_worker(&mut self, lasts: Duration) -> Result<Option<String>> {
@@ -212,22 +248,30 @@ impl Adversary {
 
     fn network(&mut self, mode: Mode, lasts: Duration) -> Option<String> {
         (!self.is_busy(Cure::Network)).then(|| {
-            self.proxy.set(mode);
+            // One way to the servers, or all.
+            let only = self.dice.usize(0..=self.proxies.len());
+            let is_hit = |at: usize| only == at || only == self.proxies.len();
+            let hit: Vec<usize> = (0..self.proxies.len()).filter(|at| is_hit(*at)).collect();
+            hit.iter().for_each(|at| self.proxies[*at].set(mode));
             self.later(lasts, Cure::Network);
-            format!("network: {mode:?} for {lasts:?}")
+            format!("network {hit:?}: {mode:?} for {lasts:?}")
         })
     }
 
     fn cure(&mut self, cure: Cure) -> Result<()> {
-        match (cure, self.state) {
-            (Cure::Network, _) => self.proxy.set(Mode::Pass),
-            (Cure::Server, ServerState::Runs) => {}
-            (Cure::Server, ServerState::Stopped) => self.server.cont(),
-            (Cure::Server, ServerState::Dead) => self.server.restart(),
-            (Cure::Worker(index), _) => return self.revive(index),
-        }
-        if cure == Cure::Server {
-            self.state = ServerState::Runs;
+        match cure {
+            Cure::Network => self.proxies.iter().for_each(|proxy| proxy.set(Mode::Pass)),
+            Cure::Primary => {
+                if self.servers.rejoin() {
+                    self.lead(0);
+                }
+            }
+            Cure::Server(server) => match std::mem::replace(&mut self.states[server], ServerState::Runs) {
+                ServerState::Runs => {}
+                ServerState::Stopped => self.servers.thaw(server),
+                ServerState::Dead => self.servers.start_again(server),
+            },
+            Cure::Worker(index) => return self.revive(index),
         }
         Ok(())
     }

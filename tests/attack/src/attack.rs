@@ -62,8 +62,8 @@ pub fn attack(attack: &Attack) -> Result<Report> {
     let ended = adversary.wait();
     drop(adversary);
     let history = history::read(folder.path())?;
-    let small = attack.mix.server.contains(&"-m");
-    let promise = Promise { exclusion: !attack.mix.evicts, room: !small, permits: PERMITS };
+    let room = !attack.mix.engine.is_small();
+    let promise = Promise { exclusion: !attack.mix.evicts, room, permits: PERMITS };
     let mut violations = judge(&history, promise);
     if let Err(error) = ended {
         let at = history.last().map_or(0, |event| event.at);
@@ -141,7 +141,7 @@ pub fn campaign(campaign: &Campaign) -> Result<bool> {
     }
     let Sum { grants, failures, losses, faults } = sum;
     println!(
-        "Real memcached under attack: {attacks} attacks from seed {} on, {faults} faults, {grants} grants, {failures} \
+        "Real servers under attack: {attacks} attacks from seed {} on, {faults} faults, {grants} grants, {failures} \
          failures, {losses} of them losses; no promise is broken. {:.0} s",
         campaign.seed,
         began.elapsed().as_secs_f64()

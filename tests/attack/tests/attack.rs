@@ -3,15 +3,15 @@
 //! All run at a time, each on a server of its own: they sleep most of the time. `kvlock-attack` goes on for longer, with
 //! other seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use kvlock_attack::mix::{MIXES, Mix, PLANTED};
+use kvlock_attack::mix::{MIXES, Mix, PLANTED, WEAK};
 use kvlock_attack::{Attack, Report, attack};
 
 static REPORTS: LazyLock<BTreeMap<&str, Report>> = LazyLock::new(|| {
-    let mixes: Vec<Mix> = MIXES.into_iter().chain(PLANTED).collect();
+    let mixes: Vec<Mix> = MIXES.into_iter().chain(PLANTED).chain(WEAK).collect();
     std::thread::scope(|scope| {
         let running: Vec<_> = mixes.iter().map(|mix| (mix.name, scope.spawn(|| run(*mix)))).collect();
         running.into_iter().map(|(name, report)| (name, report.join().expect("it ends"))).collect()
@@ -79,6 +79,59 @@ fn a_holder_that_is_broken_or_adopted_is_told_at_its_next_call_and_tokens_grow()
 #[test]
 fn every_promise_is_kept_while_everything_goes_wrong() {
     assert_kept("everything");
+}
+
+#[test]
+fn every_promise_is_kept_while_redis_is_killed_emptied_frozen_cut_off_and_answers_late() {
+    let report = assert_kept("redis");
+    assert_told(report, "the server is killed");
+    assert_told(report, "the server is stopped");
+}
+
+#[test]
+fn every_promise_is_kept_while_redis_masters_are_replaced_where_a_replica_must_have_each_grant() {
+    let report = assert_kept("redis-failover");
+    assert_told(report, "which Crashes");
+    assert_told(report, "which LivesOn");
+}
+
+#[test]
+fn every_promise_is_kept_while_members_of_etcd_are_killed_and_frozen_two_at_a_time_too() {
+    let report = assert_kept("etcd");
+    assert_told(report, "is killed");
+    assert_told(report, "is stopped");
+}
+
+#[test]
+fn every_promise_is_kept_while_postgresql_is_killed_frozen_cut_off_and_answers_late() {
+    let report = assert_kept("postgres");
+    assert_told(report, "the server is killed");
+    assert_told(report, "the server is stopped");
+}
+
+#[test]
+fn every_promise_is_kept_while_standbys_of_postgresql_take_the_place_of_primaries_that_crash() {
+    assert_told(assert_kept("postgres-failover"), "which Crashes");
+}
+
+/// Two holders there may be, as the page on stores says, and nothing worse: who is told of a success had it there.
+#[track_caller]
+fn assert_weak(mix: &str) {
+    let report = &REPORTS[mix];
+    let broken: BTreeSet<&str> = report.violations.iter().map(|violation| violation.promise).collect();
+    assert!(broken.contains("no two valid holders"), "{mix}: {report}");
+    let of_two_servers = ["no two valid holders", "no success that was none", "tokens only grow"];
+    assert!(broken.iter().all(|promise| of_two_servers.contains(promise)), "{broken:?}: {report}");
+}
+
+#[test]
+fn two_holders_are_possible_on_a_redis_master_that_lives_on_where_no_replica_needs_to_have_a_grant() {
+    assert_weak("redis-cut-off");
+}
+
+#[test]
+fn two_holders_are_possible_on_a_postgresql_primary_that_lives_on_behind_its_standby() {
+    assert_weak("postgres-cut-off");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Attacks kvlock on real memcacheds until the time is up. Exit code 1 if a promise is broken.
+//! Attacks kvlock on real servers until the time is up. Exit code 1 if a promise is broken.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use clap::{Parser, Subcommand};
 use kvlock_attack::mix::{MIXES, Mix};
 use kvlock_attack::{Campaign, campaign, work};
 
-/// Attack kvlock on real memcacheds.
+/// Attack kvlock on real servers.
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
