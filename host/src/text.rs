@@ -2,17 +2,11 @@
 
 use std::time::Duration;
 
+pub(crate) use kvlock_protocol::shown;
+
 /// Returns a duration to tenths of a second, as people read it.
 pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
-}
-
-/// Returns a key, or what a server says, as messages show it: on one line, and cut where it is long.
-pub(crate) fn shown(key: &str) -> String {
-    const MOST: usize = 80;
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    let cut: String = key.chars().take(MOST).map(escape).collect();
-    if key.chars().nth(MOST).is_some() { format!("{cut}…") } else { cut }
 }
 
 /// Returns `1 permit`, `2 permits`.

@@ -9,8 +9,6 @@
 //! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
 //! | `memory:` | [`Memory`] | tests: a mock with scripted faults and a log of every call |
 
-#[cfg(feature = "_network")]
-mod address;
 pub mod conformance;
 #[cfg(feature = "etcd")]
 mod etcd;
@@ -21,6 +19,9 @@ mod memcached;
 mod memory;
 #[cfg(feature = "_network")]
 mod names;
+#[cfg(feature = "_network")]
+#[allow(dead_code, reason = "each store uses a part of it")]
+mod parameters;
 #[cfg(feature = "_network")]
 mod place;
 #[cfg(feature = "postgres")]
@@ -33,9 +34,6 @@ mod socket;
 #[cfg(all(feature = "_network", feature = "tls"))]
 #[allow(dead_code, reason = "each store uses a part of it")]
 mod tls;
-#[cfg(feature = "_network")]
-#[allow(dead_code, reason = "each store uses a part of it")]
-mod url;
 mod watch;
 
 use std::fmt;
@@ -60,79 +58,7 @@ pub use redis::Redis;
 pub(crate) use watch::Watches;
 pub use watch::{OnGone, Watch};
 
-use crate::text::shown;
-
-/// The longest key in bytes: memcached's limit, kept by every store so that a lock's name is legal in all or in none.
-const MAX_KEY: usize = 250;
-
-/// The largest value in bytes: an item of memcached is 1 MiB at most unless told otherwise, with its header and key.
-const MAX_VALUE: usize = (1 << 20) - 512;
-
-/// Names one state of one entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(clippy::exhaustive_structs, reason = "a part of the contract of stores, which is closed")]
-pub struct Version {
-    /// The life of the store's contents in which the entry was written; a later one is larger.
-    pub era: u64,
-    /// Never used twice for a key within an era, and growing with each later write to the key.
-    pub number: u64,
-}
-
-/// How long an entry is kept unless it is written again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[expect(clippy::exhaustive_enums, reason = "a part of the contract of stores, which is closed")]
-pub enum Ttl {
-    /// At least this long from the moment the store executes the write.
-    After(Duration),
-    /// Until it is deleted.
-    Forever,
-}
-
-/// What a store has under a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a part of the contract of stores, which is closed")]
-pub struct Entry {
-    /// The bytes as they were written.
-    pub value: Vec<u8>,
-    /// The entry's present version.
-    pub version: Version,
-    /// How long the entry will be kept at least, where the store can tell.
-    pub time_left: Option<Ttl>,
-}
-
-/// The answer to [`KvStore::add`] and [`KvStore::replace`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a part of the contract of stores, which is closed")]
-pub enum WriteOutcome {
-    /// Written; the entry's new version.
-    Written(Version),
-    /// Not written: there is an entry (`add`), or it has another version (`replace`), told where it is known.
-    Conflict(Option<Version>),
-    /// Not written: there is no entry (`replace` only).
-    Absent,
-}
-
-/// The answer to [`KvStore::delete`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "a part of the contract of stores, which is closed")]
-pub enum DeleteOutcome {
-    /// Deleted.
-    Deleted,
-    /// Not deleted: the entry has another version, told where it is known.
-    Conflict(Option<Version>),
-    /// There is no entry.
-    Absent,
-}
-
-/// The life of the contents of the server that keeps a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_structs, reason = "a part of the contract of stores, which is closed")]
-pub struct EraInfo {
-    /// Larger after every loss of everything, whatever was written before.
-    pub id: u64,
-    /// For how long, at least, nothing has been lost; [`Duration::MAX`] for a store that cannot have lost anything.
-    pub lossless_for: Duration,
-}
+pub use kvlock_protocol::{DeleteOutcome, Entry, EraInfo, Ttl, Version, WriteOutcome};
 
 /// Why a call has no answer. Each case asks for something else from the caller.
 ///
@@ -196,6 +122,17 @@ impl fmt::Display for StoreError {
 }
 
 impl std::error::Error for StoreError {}
+
+impl From<kvlock_protocol::Error> for StoreError {
+    fn from(error: kvlock_protocol::Error) -> StoreError {
+        match error {
+            kvlock_protocol::Error::Unavailable(why) => StoreError::Unavailable(why),
+            kvlock_protocol::Error::UnknownOutcome(why) => StoreError::UnknownOutcome(why),
+            kvlock_protocol::Error::Rejected(why) => StoreError::Rejected(why),
+            kvlock_protocol::Error::Invalid(why) => StoreError::Invalid(why),
+        }
+    }
+}
 
 /// A store that locks can live in. Every session of a client calls it, from whatever thread the session is on.
 ///
@@ -276,12 +213,6 @@ impl Finding {
     }
 }
 
-impl From<Duration> for Ttl {
-    fn from(length: Duration) -> Self {
-        Ttl::After(length)
-    }
-}
-
 /// Returns the store's name for a lock: `<namespace>:lock:<key>` if that is legal in every store, otherwise
 /// `<namespace>:lock#<SHA-256 of the key>`. The component names locks so.
 pub fn lock_key(namespace: &str, key: &str) -> String {
@@ -295,22 +226,10 @@ pub fn lock_key(namespace: &str, key: &str) -> String {
 
 /// Checks a key by the one rule for keys: 1 to 250 bytes, none of them white space or a control character of ASCII.
 pub(crate) fn check_key(key: &str) -> Result<(), StoreError> {
-    let wrong = if key.is_empty() {
-        "the key is empty".to_string()
-    } else if key.len() > MAX_KEY {
-        format!("the key `{}` has {} bytes, and {MAX_KEY} are the most", shown(key), key.len())
-    } else if key.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
-        format!("the key `{}` contains white space or a control character", shown(key))
-    } else {
-        return Ok(());
-    };
-    Err(StoreError::Invalid(wrong))
+    Ok(kvlock_protocol::check_key(key)?)
 }
 
 /// Checks a value by the one rule for values: they have a largest size.
 pub(crate) fn check_value(value: &[u8]) -> Result<(), StoreError> {
-    if value.len() <= MAX_VALUE {
-        return Ok(());
-    }
-    Err(StoreError::Rejected(format!("a value of {} bytes: {MAX_VALUE} are the most", value.len())))
+    Ok(kvlock_protocol::check_value(value)?)
 }

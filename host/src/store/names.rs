@@ -12,7 +12,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::address::Address;
+use kvlock_protocol::Address;
+
 use crate::fork::PerProcess;
 
 /// How long a look-up is waited for if there are addresses from an earlier one. A name server answers in less.

@@ -5,14 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kvlock_protocol::{Address, Failure, Parameters};
+
 use super::StoreError;
-use super::address::Address;
 use super::names::{Names, Resolve};
 use super::socket::dial::Dialing;
-use super::socket::failure::Failure;
 use super::socket::stream::{Peer, Tls};
 use super::socket::wire::Timeouts;
-use super::url::Parameters;
 
 /// One server's place.
 #[derive(Debug)]

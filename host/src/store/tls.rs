@@ -15,8 +15,10 @@ use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
+use kvlock_protocol::Parameters;
+
 use super::StoreError;
-use super::url::Parameters;
+use super::parameters::TakeParameters;
 
 /// Whom a client trusts, and who it is itself.
 pub(super) struct Credentials {
@@ -136,14 +138,15 @@ fn invalid(why: &str) -> StoreError {
 mod tests {
     use std::fs;
 
-    use super::super::url::StoreUrl;
     use super::*;
+    use kvlock_protocol::StoreUrl;
 
     /// Made by `openssl req -x509 -newkey ed25519 -nodes -subj /CN=localhost -days 36500`.
     const CERTIFICATE: &str = include_str!("../../tests/data/certificate.pem");
 
     fn refused(parameters: &str) -> String {
         let taken = StoreUrl::parse(&format!("a?{parameters}"), 1)
+            .map_err(StoreError::from)
             .and_then(|mut url| Credentials::take(&mut url.parameters))
             .and_then(Credentials::config);
         let Err(StoreError::Invalid(text)) = taken.map(drop) else { panic!("`{parameters}` was accepted") };

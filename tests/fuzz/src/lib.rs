@@ -9,6 +9,7 @@ mod component;
 mod local;
 mod machines;
 mod peer;
+mod protocol;
 mod tape;
 mod text;
 
@@ -31,6 +32,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "machines", run: machines::machines, cases: 5_000 },
     Target { name: "component", run: component::component, cases: 300 },
     Target { name: "memcached", run: peer::memcached, cases: 300 },
+    Target { name: "protocol", run: protocol::protocol, cases: 5_000 },
+    Target { name: "codec", run: protocol::codec, cases: 5_000 },
     Target { name: "redis", run: peer::redis, cases: 300 },
     Target { name: "local", run: local::local, cases: 200 },
     Target { name: "urls", run: text::urls, cases: 5_000 },

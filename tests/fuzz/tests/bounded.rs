@@ -84,6 +84,16 @@ fn a_hostile_peer_makes_no_panic_and_no_call_that_does_not_return() {
 }
 
 #[test]
+fn hostile_replies_make_no_operation_of_the_protocol_panic_or_believe_what_was_not_said() {
+    check("protocol");
+}
+
+#[test]
+fn commands_are_written_and_replies_read_as_the_crate_of_the_host_does_it() {
+    check("codec");
+}
+
+#[test]
 fn a_hostile_peer_of_redis_makes_no_panic_and_no_call_that_does_not_return() {
     check("redis");
 }

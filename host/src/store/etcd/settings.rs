@@ -7,11 +7,12 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::super::StoreError;
-use super::super::address::Address;
-use super::super::url::{Login, Parameters, Secret, StoreUrl};
+use super::super::parameters::TakeParameters;
 #[cfg(not(feature = "tls"))]
 use super::insecure::Secure;
 #[cfg(feature = "tls")]
+use kvlock_protocol::{Address, Login, Parameters, Secret, StoreUrl};
+
 use super::secure::Secure;
 
 /// etcd's own port for clients.

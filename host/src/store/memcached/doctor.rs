@@ -2,13 +2,16 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::super::socket::failure::Failure;
+use std::fmt;
+
+use kvlock_protocol::{
+    Failure, LOSSES, OLDEST, Replies, Request, ServerClock, ServerVersion, Stats, Transport, two_servers,
+};
+
 use super::super::{Finding, Severity, StoreError};
-use super::epoch::OLDEST;
-use super::fitness::two_servers;
+use super::connection::Connection;
 use super::link::Link;
 use super::server::Server;
-use super::stats::{LOSSES, ServerClock, ServerVersion, Stats, ago};
 
 /// How far a server's clock may be from ours: it counts whole seconds and lags behind by up to one.
 const CLOCK_DIFFERENCE: u64 = 2;
@@ -30,10 +33,9 @@ fn examine(server: &Server, report: &mut Report) -> Result<(), StoreError> {
     let mut connection = server.dial()?;
     let dialed = started.elapsed();
     let failed = |failure| server.on_read(failure);
-    connection.send(b"stats\r\n").and_then(|()| connection.stats()).map_err(failed).and_then(|stats| {
+    ask(&mut connection, "stats").map_err(failed).and_then(|stats| {
         report.add("reachable", Severity::Ok, format!("connected in {:.1} ms", dialed.as_secs_f64() * 1e3));
-        connection.send(b"stats settings\r\n").map_err(failed)?;
-        let settings = connection.stats().map_err(failed)?;
+        let settings = ask(&mut connection, "stats settings").map_err(failed)?;
         version(&stats, report);
         cas(&settings, report);
         if report.findings.iter().all(|finding| finding.severity != Severity::Unfit) {
@@ -48,6 +50,10 @@ fn examine(server: &Server, report: &mut Report) -> Result<(), StoreError> {
         flush(&settings, report);
         Ok(())
     })
+}
+
+fn ask(connection: &mut Connection, command: &str) -> Result<Stats, Failure> {
+    Replies::new(connection.ask(&Request::for_stats(command))?).stats()
 }
 
 /// Checks that the name leads to one server, whichever connection is asked.
@@ -69,7 +75,7 @@ fn one_server(server: &Server, link: &mut Link, report: &mut Report) -> Result<(
                 "{} to {} lead to {}",
                 count(survey.dials, "connection", "connections"),
                 count(survey.addresses.len(), "address", "addresses"),
-                link.epoch.identity
+                link.epoch().identity.shown(Connection::date)
             ),
         ),
     }
@@ -97,9 +103,10 @@ fn cas(settings: &Stats, report: &mut Report) {
 }
 
 fn era(link: &Link, stats: &Stats, report: &mut Report) {
-    let info = link.epoch.info();
+    let epoch = link.epoch();
+    let info = epoch.info(link.connection.now());
     let uptime = Duration::from_secs(stats.number("uptime").unwrap_or(0));
-    let since = unix_now().saturating_sub(Duration::from_secs(link.epoch.made));
+    let since = unix_now().saturating_sub(Duration::from_secs(epoch.made));
     report.add(
         "era",
         Severity::Ok,
@@ -198,6 +205,11 @@ fn flush(settings: &Stats, report: &mut Report) {
             "any client may drop all locks by flush_all, which ends the era; start memcached with -F to forbid it",
         ),
     }
+}
+
+/// Returns a length of time as a person says it.
+fn ago(length: Duration) -> impl fmt::Display {
+    humantime::format_duration(Duration::from_secs(length.as_secs()))
 }
 
 struct Report {

@@ -3,7 +3,7 @@
 //! - **A name with several addresses**: at the first contact all are dialed at once, and those that answer within a
 //!   moment are compared. One that is silent is dialed again now and then, while the store is used, and is compared when it
 //!   answers. A name with one address costs nothing.
-//! - **Each new connection** is compared with what is known (`known.rs`).
+//! - **Each new connection** is compared with what is known ([`Known`]).
 //! - **Where two servers were found**, the store is unfit: everything is refused, until a look through several
 //!   connections finds one server only.
 
@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kvlock_protocol::{Failure, Known, Likeness, two_servers};
+
 use super::super::StoreError;
 use super::super::socket::dial::Dialing;
-use super::super::socket::failure::Failure;
 use super::super::socket::stream::Peer;
 use super::super::socket::wire::Wire;
-use super::connection::Connection;
-use super::known::{Known, Unfit};
-use super::link::{Likeness, Link};
-use super::server::{Server, State};
+use super::connection::{Connection, now};
+use super::link::Link;
+use super::server::{Server, State, Unfit};
 
 /// How often an address that did not answer is dialed again, and an unfit store looked at again.
 const RECHECK: Duration = Duration::from_secs(3);
@@ -93,10 +93,10 @@ impl Server {
         loop {
             let mut state = self.state();
             let Some(known) = state.known.clone() else {
-                state.know(Known::first(link.epoch, link.peer().clone()), link.peer());
+                state.know(Known::first(link.epoch(), link.peer().clone(), now()), link.peer());
                 return Ok(link);
             };
-            if known.epoch.identity == link.epoch.identity {
+            if known.epoch.identity == link.epoch().identity {
                 state.note_alike(link.peer());
                 return Ok(link);
             }
@@ -109,7 +109,7 @@ impl Server {
                     // It lost everything in between.
                     Likeness::Same => {
                         let mut state = self.state();
-                        state.know(known.later(link.epoch), link.peer());
+                        state.know(known.later(link.epoch(), now()), link.peer());
                         state.idle.push(rival);
                         return Ok(link);
                     }
@@ -126,7 +126,7 @@ impl Server {
             // Unless another thread has found out something else meanwhile, or has brought a connection back.
             let is_unchanged = state.known.as_ref().is_some_and(|now| now.epoch.identity == known.epoch.identity);
             if is_unchanged && state.idle.is_empty() {
-                state.know(known.succeeded_by(link.epoch, link.peer().clone()), link.peer());
+                state.know(known.succeeded_by(link.epoch(), link.peer().clone(), now()), link.peer());
                 return Ok(link);
             }
         }
@@ -234,14 +234,6 @@ impl Server {
     }
 }
 
-/// Returns what is wrong with a name that leads to two servers, and what to do about it.
-pub(super) fn two_servers(difference: &str) -> String {
-    format!(
-        "it leads to different servers, {difference}, and each would grant the same locks: name one server only, or \
-         list both to share the keys among them"
-    )
-}
-
 impl Survey {
     fn note(&mut self, address: &Peer) {
         if !self.addresses.contains(address) {
@@ -251,7 +243,7 @@ impl Survey {
 }
 
 impl State {
-    fn know(&mut self, known: Known, address: &Peer) {
+    fn know(&mut self, known: Known<Peer>, address: &Peer) {
         self.known = Some(known);
         self.alike = vec![address.clone()];
     }

@@ -1,37 +1,19 @@
 //! The store `memcached://`: locks between machines.
 //!
-//! How the contract maps to memcached, and why:
-//!
-//! | contract | on the wire |
-//! |---|---|
-//! | `get`, `get-many` | `mg <key> v c t`, for several keys in one request |
-//! | `add` | `add`, then `mg <key> c f` in the same request for the version it got (`link.rs` says why not `ms`) |
-//! | `replace` | `cas` likewise |
-//! | `delete` | `md <key> C<cas>` |
-//! | `era` | `mg kvlock:epoch c`; on a new connection with `v`, and `stats` (`epoch.rs` has the reasoning) |
-//!
-//! `touch`, quiet commands and UDP are not used: a touch is seen by no holder of a CAS value, and the others have no
-//! answer to rely on.
+//! How the contract maps to memcached, and why, stands in the crate `kvlock-protocol`, which says what is said and what
+//! the answers mean. Here are the sockets, the pool and the look at each server.
 //!
 //! **One key lives on one server** of the list, chosen by rendezvous hashing, and on no other one while that is down. A
 //! name in the list must lead to one server, which may have several addresses. The addresses are compared, and the
 //! store is refused if they lead to different servers (`fitness.rs`). Clients that are to exclude each other must be
 //! given the same list. Changing it moves keys to servers with other eras; do it when no lock is held.
 
+mod codec;
 mod connection;
 mod doctor;
-mod epoch;
-mod expiry;
-mod failure;
 mod fitness;
-mod known;
 mod link;
-mod mark;
-mod placement;
-mod reply;
-mod request;
 mod server;
-mod stats;
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,27 +22,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use self::connection::Greeting;
+use kvlock_protocol::{Address, DEFAULT_PORT, Greeting, KEYS_PER_REQUEST, StoreUrl, check_memcached_key, choose};
+
 use self::server::Server;
-use super::address::Address;
 use super::names::Resolve;
 use super::place::{Place, tls};
 use super::socket::wire::{TIMEOUTS, Timeouts};
-use super::url::StoreUrl;
 use super::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome, check_value};
-
-/// The port that IANA gave memcached.
-const DEFAULT_PORT: u16 = 11211;
-
-/// How many keys are asked for in one request, so that a request stays far below what a socket buffers.
-const KEYS_PER_REQUEST: usize = 100;
 
 /// A store on one or several memcached servers, version 1.6.13 or newer.
 ///
 /// Connections are made when they are needed, are used by one thread at a time, and are kept. A call returns within
 /// about two timeouts for connecting and as many for each exchange (two or three at most). A name is looked up as long
 /// as a connection may take; an answer that comes later serves the next call. On a server that was started a moment
-/// ago, the first call takes a second: see `epoch.rs`.
+/// ago, the first call takes a second: an era is begun only on a server that has lived for one.
 ///
 /// A name must lead to one server. If there are two under it, calls are answered with [`StoreError::Rejected`].
 ///
@@ -80,7 +55,7 @@ const KEYS_PER_REQUEST: usize = 100;
 #[derive(Debug)]
 pub struct Memcached {
     servers: Vec<Server>,
-    /// The client flags of the next write: see `link.rs`.
+    /// The client flags of the next write: see [`kvlock_protocol::Talk`].
     mark: AtomicU32,
 }
 
@@ -185,7 +160,7 @@ impl Memcached {
     }
 
     fn server_index(&self, key: &str) -> usize {
-        placement::choose(self.servers.iter(), key)
+        choose(self.servers.iter(), key)
     }
 
     fn next_mark(&self) -> u32 {
@@ -245,10 +220,6 @@ impl KvStore for Memcached {
     }
 }
 
-/// Checks a key by the rule of all stores; memcached has one more of its own.
 fn check_key(key: &str) -> Result<(), StoreError> {
-    if key == epoch::KEY {
-        return Err(StoreError::Invalid(format!("the key `{key}` is kvlock's own mark of an era")));
-    }
-    super::check_key(key)
+    Ok(check_memcached_key(key)?)
 }

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use kvlock_protocol::{Failure, Greeting, Known, meaning_for_a_read, meaning_for_a_write};
+
 use super::super::place::Place;
-use super::super::socket::failure::Failure;
 use super::super::socket::stream::Peer;
 use super::super::socket::wire::{Timeouts, Wire};
 use super::super::{EraInfo, StoreError};
-use super::connection::{Connection, Greeting};
-use super::known::{Known, Unfit};
+use super::connection::{Connection, now};
 use super::link::Link;
 use crate::fork::PerProcess;
 
@@ -31,12 +31,19 @@ pub(super) struct Server {
     shared: PerProcess<Arc<Mutex<State>>>,
 }
 
+/// Two servers were found under a name.
+#[derive(Debug)]
+pub(super) struct Unfit {
+    pub(super) text: String,
+    pub(super) checked: Instant,
+}
+
 /// What this process has seen of a server.
 #[derive(Debug, Default)]
 pub(super) struct State {
     /// Connections of earlier calls.
     pub(super) idle: Vec<Link>,
-    pub(super) known: Option<Known>,
+    pub(super) known: Option<Known<Peer>>,
     /// The addresses that lead to the server known.
     pub(super) alike: Vec<Peer>,
     /// The addresses that did not answer when they were dialed last, at the time of `checked`.
@@ -61,7 +68,7 @@ impl Server {
     /// Returns the era, as far as its age counts for this client.
     pub(super) fn era(&self) -> Result<EraInfo, StoreError> {
         let info = self.read(Link::era)?;
-        Ok(self.state().known.as_ref().map_or(info, |known| known.lossless(info)))
+        Ok(self.state().known.as_ref().map_or(info, |known| known.lossless(info, now())))
     }
 
     /// Does something that changes nothing. What fails on a connection of an earlier call is tried on a new one.
@@ -148,9 +155,9 @@ impl Server {
     fn put_back(&self, mut link: Link) {
         let mut state = self.state();
         match &mut state.known {
-            Some(known) if known.epoch.identity == link.epoch.identity => known.used = link.connection.used(),
+            Some(known) if known.epoch.identity == link.epoch().identity => known.used = link.connection.used(),
             // The server lost everything during the call.
-            Some(known) if link.led_to(known.epoch.identity) => *known = known.later(link.epoch),
+            Some(known) if link.led_to(known.epoch.identity) => *known = known.later(link.epoch(), now()),
             _ => {
                 // Meanwhile another connection has led elsewhere. What was done is done, and is told; the next call is
                 // refused, if there are two servers.
@@ -175,38 +182,12 @@ impl Server {
 
     /// Returns what a failure means where nothing was to be changed.
     pub(super) fn on_read(&self, failure: Failure) -> StoreError {
-        match failure {
-            Failure::NotSent(why) | Failure::NoAnswer(why) => {
-                StoreError::Unavailable(format!("memcached {self}: {why}"))
-            }
-            Failure::Refused(why) => self.refused(&why),
-            Failure::Foreign(why) => StoreError::Invalid(format!("{self} does not speak memcached's protocol: {why}")),
-        }
+        meaning_for_a_read(self, failure).into()
     }
 
     /// Returns what a failure means where a write was to be executed.
     fn on_write(&self, failure: Failure) -> StoreError {
-        match failure {
-            Failure::NotSent(why) => StoreError::Unavailable(format!("memcached {self}: {why}")),
-            Failure::NoAnswer(why) => StoreError::UnknownOutcome(format!("memcached {self}: {why}")),
-            Failure::Foreign(why) => StoreError::UnknownOutcome(format!("memcached {self}: {why}")),
-            Failure::Refused(why) => self.refused(&why),
-        }
-    }
-
-    fn refused(&self, why: &str) -> StoreError {
-        let advice = if why.contains("out of memory") {
-            ": give it more memory (memcached -m), or locks a server of their own"
-        } else if why.contains("too large") {
-            ": its limit for an item (memcached -I) is smaller than usual"
-        } else if why.contains("unauthenticated") {
-            ": it wants a login, as in memcached://user:password@host"
-        } else if why.contains("authentication failure") {
-            ": check the user and the password in the store's URL"
-        } else {
-            ""
-        };
-        StoreError::Rejected(format!("memcached {self}: {why}{advice}"))
+        meaning_for_a_write(self, failure).into()
     }
 }
 

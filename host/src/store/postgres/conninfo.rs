@@ -9,8 +9,10 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{ChannelBinding, SslMode};
 
+use kvlock_protocol::{Login, Parameters, Secret, StoreUrl};
+
 use super::super::StoreError;
-use super::super::url::{Login, Parameters, Secret, StoreUrl};
+use super::super::parameters::TakeParameters;
 use super::passfile;
 use super::place::{self, Place, Servers};
 use super::tls::{Check, Tls, TlsFiles};

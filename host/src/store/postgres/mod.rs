@@ -43,15 +43,18 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Row;
 
+use kvlock_protocol::MAX_VALUE;
+
 use self::conninfo::{Conninfo, Process};
 use self::engine::Engine;
+
 use self::failure::Failure;
 use self::link::{Value, field, foreign};
 use self::pool::Answer;
 use self::sql::Statement;
 use super::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, MAX_VALUE, OnGone, Severity, StoreError, Ttl, Version, Watch,
-    WriteOutcome, check_key, check_value,
+    DeleteOutcome, Entry, EraInfo, Finding, KvStore, OnGone, Severity, StoreError, Ttl, Version, Watch, WriteOutcome,
+    check_key, check_value,
 };
 use crate::fork::PerProcess;
 

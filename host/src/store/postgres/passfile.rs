@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::super::url::Secret;
+use kvlock_protocol::Secret;
 
 /// Looks for a password; a file that is not there has none. The error is why a file was not read.
 pub(super) fn find(file: &Path, host: &str, port: u16, database: &str, user: &str) -> Result<Option<Secret>, String> {

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use kvlock_protocol::{Address, Failure, parse_list};
+
 use super::super::StoreError;
-use super::super::address::{self, Address};
 use super::super::place::{MakeTls, Place};
-use super::super::socket::failure::Failure;
 use super::super::socket::wire::Timeouts;
 use super::link::{Link, Setup};
 use super::reply::{Reply, foreign};
@@ -120,7 +120,7 @@ impl Masters {
             let host = host.text().filter(|host| !host.is_empty()).unwrap_or(&asked.host);
             let host = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
             let port = port.number().ok_or_else(strange)?;
-            let address = address::parse_list(&format!("{host}:{port}"), 0).map_err(|_| strange())?.remove(0);
+            let address = parse_list(&format!("{host}:{port}"), 0).map_err(|_| strange())?.remove(0);
             if (first..=last).contains(&slot) {
                 of_hash = Some(address.clone());
             }

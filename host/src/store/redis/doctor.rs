@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::super::socket::failure::Failure;
+use kvlock_protocol::Failure;
+
 use super::super::{EraInfo, Finding, Severity, StoreError};
 use super::bucket::Mode;
 use super::info::{Info, version};

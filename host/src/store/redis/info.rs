@@ -1,6 +1,7 @@
 //! What a server tells about itself in reply to `INFO`.
 
-use super::super::socket::failure::Failure;
+use kvlock_protocol::Failure;
+
 use super::link::Link;
 use super::reply::{Reply, foreign};
 

@@ -8,10 +8,10 @@
 use std::io::Write;
 use std::time::Duration;
 
-use super::super::socket::failure::Failure;
+use kvlock_protocol::{Failure, Login};
+
 use super::super::socket::stream::Peer;
 use super::super::socket::wire::Wire;
-use super::super::url::Login;
 use super::super::{DeleteOutcome, Entry, Ttl, Version, WriteOutcome};
 use super::bucket::{Bucket, Mode};
 use super::refusal;

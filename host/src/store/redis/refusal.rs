@@ -1,6 +1,7 @@
 //! What the error replies of a server mean.
 
-use super::super::socket::failure::Failure;
+use kvlock_protocol::Failure;
+
 use super::bucket::Mode;
 use crate::text::shown;
 

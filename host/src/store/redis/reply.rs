@@ -3,7 +3,8 @@
 //! They are read here, from the bytes of [`Wire`], and not by a client crate: whether a connection is good for another
 //! call depends on no byte being left behind a reply, and a server that is none is to cost neither memory nor stack.
 
-use super::super::socket::failure::Failure;
+use kvlock_protocol::Failure;
+
 use super::super::socket::wire::Wire;
 
 /// The longest line that is believed: an error, a status, a length.

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use kvlock_protocol::{Address, Failure, parse_list};
+
 use super::super::StoreError;
-use super::super::address::{self, Address};
 use super::super::place::{MakeTls, Place};
-use super::super::socket::failure::Failure;
 use super::super::socket::wire::{Timeouts, Wire};
 use super::info::Info;
 use super::link::{Link, Setup};
@@ -56,7 +56,7 @@ impl Sentinels {
                 let [host, port] = reply.items() else { return Err(strange(&reply)) };
                 let (Some(host), Some(port)) = (host.text(), port.text()) else { return Err(strange(&reply)) };
                 let host = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
-                let address = address::parse_list(&format!("{host}:{port}"), 0).map_err(|_| strange(&reply))?.remove(0);
+                let address = parse_list(&format!("{host}:{port}"), 0).map_err(|_| strange(&reply))?.remove(0);
                 let tls = (self.tls)(&address.host).map_err(|error| Failure::Refused(error.to_string()))?;
                 Ok(Some(Place::host(address, tls)))
             }

@@ -16,7 +16,8 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::socket::failure::Failure;
+use kvlock_protocol::Failure;
+
 use super::super::socket::stream::Peer;
 use super::super::socket::wire::{Timeouts, Wire};
 use super::super::{EraInfo, StoreError};

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kvlock_protocol::{Address, Login, Secret, StoreUrl};
+
 use super::super::StoreError;
-use super::super::address::Address;
 use super::super::place::{MakeTls, Place, tls};
 use super::super::socket::wire::Timeouts;
-use super::super::url::{Login, Secret, StoreUrl};
 use super::bucket::Mode;
 use super::cluster::Nodes;
 use super::link::Setup;

@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::socket::failure::Failure;
+use kvlock_protocol::Failure;
+
 use super::super::socket::wire::Timeouts;
 use super::super::{OnGone, Watch, Watches};
 use super::link::{Link, push};

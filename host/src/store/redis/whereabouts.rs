@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use kvlock_protocol::Failure;
+
 use super::super::place::Place;
-use super::super::socket::failure::Failure;
 use super::super::socket::wire::Timeouts;
 use super::cluster::Nodes;
 use super::sentinel::Sentinels;

@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::failure::Failure;
+use kvlock_protocol::Failure;
+
 use super::stream::{Peer, Tls};
 use super::wire::{Timeouts, Wire};
 

@@ -8,9 +8,10 @@ use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use kvlock_protocol::{Failure, Parameters, unsent};
+
 use super::super::StoreError;
-use super::super::url::Parameters;
-use super::failure::{Failure, unsent};
+use super::super::parameters::TakeParameters;
 use super::spin::{self, Spinner};
 use super::stream::{Peer, Stream, Tls};
 

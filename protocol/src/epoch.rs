@@ -24,11 +24,12 @@
 //! era is believed.
 //!
 //! **Which server.** The epoch item has a random number, so that it tells its server from every other: see
-//! [`Identity`]. What follows from another identity than before is decided in `known.rs`.
+//! [`Identity`]. What follows from another identity than before is decided by
+//! [`Known`](crate::Known).
 //!
 //! **What was not lost.** An era that is young to us need not be young. The first client of a server that has been up
 //! for a month makes its epoch item today, and nothing was lost for a month. The server's counters tell
-//! ([`LOSSES`](super::stats::LOSSES)). They only grow, and they are read *after* the epoch item. If they are zero then,
+//! ([`LOSSES`](crate::LOSSES)). They only grow, and they are read *after* the epoch item. If they are zero then,
 //! nothing was lost between the server's start and that reading. A later flush takes the epoch item with it, and so
 //! ends the claim. If they are not zero, or the era was begun above another server's, the claim begins with the epoch
 //! item. An operator who sends `stats reset` after a flush, or deletes the epoch item by hand, defeats this. The
@@ -39,21 +40,25 @@
 //! them is taken until its ttl is over. Its holder, whose version is of the era that ended, is told all the same that
 //! it is lost. A value that is not kvlock's is left alone, whenever it was written.
 
-use std::time::{Duration, Instant};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
 
-use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
-
-use super::super::EraInfo;
-use super::super::socket::failure::Failure;
-use super::connection::{Connection, push};
-use super::mark::{Identity, Mark};
-use super::stats::{ServerClock, ServerVersion, Stats};
+use crate::codec::{Code, Codec};
+use crate::contract::EraInfo;
+use crate::failure::Failure;
+use crate::mark::{self, Identity, Mark};
+use crate::replies::Replies;
+use crate::request::{Request, Write};
+use crate::stats::{ServerClock, ServerVersion, Stats};
+use crate::transport::Transport;
 
 /// The key of the epoch item.
-pub(super) const KEY: &str = "kvlock:epoch";
+pub(crate) const KEY: &str = "kvlock:epoch";
 
 /// The oldest memcached whose `md` compares CAS values; before, it answered EX to everyone.
-pub(super) const OLDEST: ServerVersion = ServerVersion([1, 6, 13]);
+pub const OLDEST: ServerVersion = ServerVersion([1, 6, 13]);
 
 /// How old a connection to a server must be before an era is begun there, if the server is young itself. With one
 /// second behind it, its successor starts in a later second.
@@ -79,38 +84,44 @@ const SLACK: u64 = 3;
 
 /// A server's era as one connection last saw it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Epoch {
+pub struct Epoch {
     /// The era's id.
-    pub(super) id: u64,
+    pub id: u64,
     /// Whose era it is.
-    pub(super) identity: Identity,
+    pub identity: Identity,
     /// What the id was to exceed, besides the server's start.
     above: Option<u64>,
     /// For how long nothing had been lost when it was seen.
     lossless: Duration,
     /// Whether the server had lost anything then since its start.
-    pub(super) has_losses: bool,
-    pub(super) clock: ServerClock,
-    pub(super) seen: Instant,
+    pub has_losses: bool,
+    /// The server's clock then.
+    pub clock: ServerClock,
+    /// When that was, by the transport's clock.
+    pub seen: Duration,
     /// Unix seconds, by the server's clock, at which the epoch item was made.
-    pub(super) made: u64,
+    pub made: u64,
 }
 
 impl Epoch {
-    pub(super) fn info(&self) -> EraInfo {
-        EraInfo { id: self.id, lossless_for: self.lossless + self.seen.elapsed() }
+    /// Tells the era as of now.
+    pub fn info(&self, now: Duration) -> EraInfo {
+        EraInfo { id: self.id, lossless_for: self.lossless.saturating_add(now.saturating_sub(self.seen)) }
     }
 
     /// Finds out a server's era, and begins one where there is none that is later than `previous`, which is what this
     /// client saw last under the server's name.
-    pub(super) fn establish(connection: &mut Connection, previous: Option<&Epoch>) -> Result<Epoch, Failure> {
-        let mut sight = Sight::take(connection)?;
+    ///
+    /// # Errors
+    /// What the server refuses, or why it has no answer.
+    pub async fn establish(transport: &mut impl Transport, previous: Option<&Epoch>) -> Result<Epoch, Failure> {
+        let mut sight = Sight::take(transport).await?;
         for _ in 0..ATTEMPTS {
             if let Some(epoch) = sight.epoch()?.filter(|epoch| previous.is_none_or(|previous| epoch.follows(previous)))
             {
                 return Ok(epoch);
             }
-            sight = begin(connection, sight, previous)?;
+            sight = begin(transport, sight, previous).await?;
         }
         match sight.epoch()? {
             Some(epoch) if previous.is_none_or(|previous| epoch.follows(previous)) => Ok(epoch),
@@ -122,14 +133,15 @@ impl Epoch {
 
     /// One that no server showed.
     #[cfg(test)]
-    pub(super) fn made_up(
+    pub(crate) fn made_up(
         id: u64,
         identity: Identity,
         lossless: Duration,
         has_losses: bool,
         clock: ServerClock,
+        seen: Duration,
     ) -> Epoch {
-        let (seen, made) = (Instant::now(), clock.started());
+        let made = clock.started();
         Epoch { id, identity, above: None, lossless, has_losses, clock, seen, made }
     }
 
@@ -147,14 +159,16 @@ impl Epoch {
 }
 
 /// What a server showed: its epoch item, and after that its `stats`.
-pub(super) struct Sight {
+#[derive(Debug)]
+pub struct Sight {
     item: Option<Item>,
     clock: ServerClock,
     process: u64,
     losses: u64,
-    seen: Instant,
+    seen: Duration,
 }
 
+#[derive(Debug)]
 struct Item {
     cas: u64,
     value: Vec<u8>,
@@ -162,40 +176,30 @@ struct Item {
 
 impl Sight {
     /// Looks, and changes nothing.
-    pub(super) fn take(connection: &mut Connection) -> Result<Sight, Failure> {
-        ask(connection, &[])?;
-        Sight::read(connection)
+    ///
+    /// # Errors
+    /// What the server refuses, or why it has no answer.
+    pub async fn take<T: Transport>(transport: &mut T) -> Result<Sight, Failure> {
+        let mut request = Request::default();
+        ask::<T::Codec>(&mut request);
+        let mut replies = Replies::new(transport.exchange(&request).await?);
+        Seen::read::<T::Codec>(&mut replies)?.at(transport.now())
     }
 
     /// Checks if the server is the one of this identity.
-    pub(super) fn is_of(&self, identity: Identity) -> Result<bool, Failure> {
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] where somebody else has written the epoch item.
+    pub fn is_of(&self, identity: Identity) -> Result<bool, Failure> {
         Ok(self.epoch()?.is_some_and(|epoch| epoch.identity == identity))
     }
 
-    /// Reads the replies to [`ask`].
-    fn read(connection: &mut Connection) -> Result<Sight, Failure> {
-        // A server from before the meta commands says ERROR; its `stats` tell the version, and that is the better text.
-        let item = match connection.meta() {
-            Err(Failure::Refused(text)) if text == "ERROR" => None,
-            reply => Some(reply?),
-        };
-        let stats = connection.stats()?;
-        check_version(&stats)?;
-        let item = item.ok_or_else(|| Failure::Refused("it does not know the meta commands".into()))?;
-        let clock = ServerClock::read(&stats)
-            .ok_or_else(|| Failure::Foreign("its `stats` show no sensible time and uptime".into()))?;
-        let item = match (item.code, item.number(b'c'), item.value) {
-            (ReturnCode::En, ..) => None,
-            (ReturnCode::Va, Some(0), _) => {
-                return Err(Failure::Refused(
-                    "it runs without CAS, and nobody can lock on that: start memcached without -C".into(),
-                ));
-            }
-            (ReturnCode::Va, Some(cas), Some(value)) => Some(Item { cas, value }),
-            (code, ..) => return Err(Failure::Foreign(format!("it answers `mg` with {code:?}"))),
-        };
-        let process = stats.number("pid").unwrap_or(0);
-        Ok(Sight { item, clock, process, losses: stats.losses(), seen: Instant::now() })
+    /// Returns which server it is, as a person reads it, with the help of what shows Unix seconds.
+    pub fn shown(&self, date: fn(u64) -> String) -> String {
+        match self.epoch() {
+            Ok(Some(epoch)) => epoch.identity.shown(date),
+            _ => format!("{}, no epoch yet", mark::process(self.process, self.clock.started(), date)),
+        }
     }
 
     /// Returns the epoch, if the item is there and was made in this server's life.
@@ -204,7 +208,7 @@ impl Sight {
         let mark = Mark::parse(&item.value).ok_or_else(|| {
             Failure::Refused(format!(
                 "the key `{KEY}` holds something that kvlock did not write: `{}`; delete it or use another server",
-                String::from_utf8_lossy(&item.value[..item.value.len().min(60)]).escape_debug()
+                String::from_utf8_lossy(item.value.get(..60).unwrap_or(&item.value)).escape_debug()
             ))
         })?;
         let clock = self.clock;
@@ -222,7 +226,7 @@ impl Sight {
             has_losses: self.losses > 0,
             clock,
             seen: self.seen,
-            made: mark.started + mark.uptime,
+            made: mark.started.saturating_add(mark.uptime),
         }))
     }
 
@@ -240,56 +244,76 @@ impl Sight {
     }
 }
 
-impl std::fmt::Display for Sight {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.epoch() {
-            Ok(Some(epoch)) => epoch.identity.fmt(f),
-            _ => {
-                super::mark::process(f, self.process, self.clock.started())?;
-                f.write_str(", no epoch yet")
+/// The replies to [`ask`].
+struct Seen {
+    item: Option<Item>,
+    stats: Stats,
+}
+
+impl Seen {
+    fn read<C: Codec>(replies: &mut Replies<'_>) -> Result<Seen, Failure> {
+        // A server from before the meta commands says ERROR; its `stats` tell the version, and that is the better text.
+        let reply = match replies.meta::<C>() {
+            Err(Failure::Refused(text)) if text == "ERROR" => None,
+            reply => Some(reply?),
+        };
+        let stats = replies.stats()?;
+        check_version(&stats)?;
+        let reply = reply.ok_or_else(|| Failure::Refused("it does not know the meta commands".to_string()))?;
+        let item = match (reply.code, reply.number(b'c'), reply.value) {
+            (Code::En, ..) => None,
+            (Code::Va, Some(0), _) => {
+                return Err(Failure::Refused(
+                    "it runs without CAS, and nobody can lock on that: start memcached without -C".to_string(),
+                ));
             }
-        }
+            (Code::Va, Some(cas), Some(value)) => Some(Item { cas, value }),
+            (code, ..) => return Err(Failure::Foreign(format!("it answers `mg` with {code:?}"))),
+        };
+        Ok(Seen { item, stats })
+    }
+
+    fn at(self, seen: Duration) -> Result<Sight, Failure> {
+        let Seen { item, stats } = self;
+        let clock = ServerClock::read(&stats)
+            .ok_or_else(|| Failure::Foreign("its `stats` show no sensible time and uptime".to_string()))?;
+        let process = stats.number("pid").unwrap_or(0);
+        Ok(Sight { item, clock, process, losses: stats.losses(), seen })
     }
 }
 
 /// Begins an era, unless somebody else was faster, and looks again.
-fn begin(connection: &mut Connection, sight: Sight, previous: Option<&Epoch>) -> Result<Sight, Failure> {
-    if sight.clock.uptime < SETTLED_UPTIME && connection.age() < SETTLED {
-        wait_until_settled(connection)?;
-        return Sight::take(connection);
+async fn begin<T: Transport>(transport: &mut T, sight: Sight, previous: Option<&Epoch>) -> Result<Sight, Failure> {
+    if sight.clock.uptime < SETTLED_UPTIME && transport.age() < SETTLED {
+        wait_until_settled(transport).await?;
+        return Sight::take(transport).await;
     }
-    let mut request = Vec::new();
+    let mut request = Request::default();
     let outdated = sight.item.as_ref();
     if let Some(item) = outdated {
-        push(&mut request, MetaCommand::new(MetaOp::Delete, KEY).flag(format!("C{}", item.cas)));
+        request.delete(KEY, item.cas);
     }
-    let mark = Mark::new(sight.clock, sight.above(previous))
-        .map_err(|error| Failure::NotSent(format!("no randomness: {error}")))?
-        .to_string();
-    request.extend_from_slice(format!("add {KEY} 0 0 {}\r\n{mark}\r\n", mark.len()).as_bytes());
-    ask(connection, &request)?;
+    let mark = Mark::new(sight.clock, transport.random()?, sight.above(previous)).to_string();
+    request.write(Write::Add, KEY, 0, 0, mark.as_bytes());
+    ask::<T::Codec>(&mut request);
+    let mut replies = Replies::new(transport.exchange(&request).await?);
     if outdated.is_some() {
-        connection.meta()?;
+        replies.meta::<T::Codec>()?;
     }
-    connection.line()?;
-    Sight::read(connection)
+    replies.line()?;
+    Seen::read::<T::Codec>(&mut replies)?.at(transport.now())
 }
 
-/// Sends what [`Sight::read`] needs, after some other commands.
-fn ask(connection: &mut Connection, first: &[u8]) -> Result<(), Failure> {
-    let mut request = first.to_vec();
-    push(&mut request, MetaCommand::new(MetaOp::Get, KEY).flag("v").flag("c"));
-    request.extend_from_slice(b"stats\r\n");
-    connection.send(&request)
+/// Adds what [`Seen::read`] needs.
+fn ask<C: Codec>(request: &mut Request) {
+    request.get::<C>(KEY, b"vc");
+    request.stats("stats");
 }
 
 /// Waits, for as long as [`SETTLED`] at most.
-fn wait_until_settled(connection: &mut Connection) -> Result<(), Failure> {
-    while let Some(left) = SETTLED.checked_sub(connection.age()).filter(|left| !left.is_zero()) {
-        std::thread::sleep(left.min(PAUSE));
-        if !connection.is_quiet() {
-            return Err(Failure::NotSent("it closed the connection".into()));
-        }
+async fn wait_until_settled(transport: &mut impl Transport) -> Result<(), Failure> {
+    while let Some(left) = SETTLED.checked_sub(transport.age()).filter(|left| !left.is_zero()) {
+        transport.pause(left.min(PAUSE)).await?;
     }
     Ok(())
 }
@@ -313,7 +337,7 @@ mod tests {
     fn sight(cas: u64, made_at: u64, now: u64, losses: u64) -> Sight {
         let value = Mark { started: 1_000, uptime: made_at, id: Some(77_123), above: None }.to_string().into_bytes();
         let clock = ServerClock { now: 1_000 + now, uptime: now };
-        Sight { item: Some(Item { cas, value }), clock, process: 42, losses, seen: Instant::now() }
+        Sight { item: Some(Item { cas, value }), clock, process: 42, losses, seen: Duration::ZERO }
     }
 
     fn epoch(sight: &Sight) -> Epoch {

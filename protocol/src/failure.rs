@@ -1,9 +1,11 @@
 //! Why an exchange with a server has no answer.
 
+use alloc::string::String;
+
 /// Why an exchange has no answer. Whatever it was, the connection is of no more use: what else arrives on it cannot
 /// be told from an answer to the next request.
 #[derive(Debug)]
-pub(in crate::store) enum Failure {
+pub enum Failure {
     /// Nothing was executed: no byte of the request has left, or only reads have.
     NotSent(String),
     /// Something was sent, and no full answer came.
@@ -16,7 +18,7 @@ pub(in crate::store) enum Failure {
 
 impl Failure {
     /// Returns the same failure, where only reads have been sent so far.
-    pub(in crate::store) fn before_a_write(self) -> Failure {
+    pub fn before_a_write(self) -> Failure {
         match self {
             Failure::NoAnswer(why) => Failure::NotSent(why),
             other => other,
@@ -24,7 +26,7 @@ impl Failure {
     }
 
     /// Returns the same failure, where an earlier command of the operation has been, or may have been, executed.
-    pub(in crate::store) fn after_a_write(self) -> Failure {
+    pub fn after_a_write(self) -> Failure {
         match self {
             Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Refused(why) | Failure::Foreign(why) => {
                 Failure::NoAnswer(why)
@@ -33,7 +35,7 @@ impl Failure {
     }
 
     /// Returns what happened, for a person.
-    pub(in crate::store) fn into_text(self) -> String {
+    pub fn into_text(self) -> String {
         match self {
             Failure::NotSent(why) | Failure::NoAnswer(why) | Failure::Refused(why) | Failure::Foreign(why) => why,
         }
@@ -41,6 +43,6 @@ impl Failure {
 }
 
 /// Returns the failure to send a request of which this many bytes have left.
-pub(super) fn unsent(sent: usize, why: String) -> Failure {
+pub fn unsent(sent: usize, why: String) -> Failure {
     if sent == 0 { Failure::NotSent(why) } else { Failure::NoAnswer(why) }
 }

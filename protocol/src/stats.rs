@@ -1,72 +1,71 @@
 //! What a server tells about itself in reply to `stats` and `stats settings`.
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::time::Duration;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use core::fmt;
 
 /// The lines `STAT <name> <value>` of one reply.
 #[derive(Debug, Default)]
-pub(super) struct Stats(pub(super) BTreeMap<String, String>);
+pub struct Stats(pub(crate) BTreeMap<String, String>);
 
 impl Stats {
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    /// Returns the value of a statistic as it is written.
+    pub fn text(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
+    /// Returns a statistic that is a number.
+    pub fn number(&self, name: &str) -> Option<u64> {
         self.text(name)?.parse().ok()
     }
 
     /// Returns how often contents were lost since the server's start, other than by expiry or by being asked to. A
     /// counter that a version does not have counts as zero: it does not do what is counted there either.
-    pub(super) fn losses(&self) -> u64 {
+    pub fn losses(&self) -> u64 {
         LOSSES.iter().filter_map(|name| self.number(name)).fold(0, u64::saturating_add)
     }
 }
 
 /// The counters of `stats` that say that live items were dropped. They only grow, unless an operator sends
 /// `stats reset`.
-pub(super) const LOSSES: [&str; 4] =
-    ["cmd_flush", "evictions", "slab_reassign_busy_deletes", "slab_reassign_evictions_nomem"];
+pub const LOSSES: [&str; 4] = ["cmd_flush", "evictions", "slab_reassign_busy_deletes", "slab_reassign_evictions_nomem"];
+
+/// Unix seconds beyond which nanoseconds would overflow 64 bits, or that are no clock's.
+pub(crate) const MOST_SECONDS: u64 = u32::MAX as u64 * 2;
 
 /// A server's clock, as one reply to `stats` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ServerClock {
+pub struct ServerClock {
     /// Unix seconds now: the wall clock at the server's start, and what its monotonic clock counted since. It never
     /// steps, and lags behind by up to a second, because it is set by a timer that fires every second.
-    pub(super) now: u64,
+    pub now: u64,
     /// Whole seconds since the start, plus two: memcached dates its start two seconds back.
-    pub(super) uptime: u64,
+    pub uptime: u64,
 }
 
 impl ServerClock {
-    pub(super) fn read(stats: &Stats) -> Option<ServerClock> {
+    /// Reads it; none where the numbers are those of no clock.
+    pub fn read(stats: &Stats) -> Option<ServerClock> {
         let (now, uptime) = (stats.number("time")?, stats.number("uptime")?);
-        // Anything else would overflow Unix nanoseconds in 64 bits, or is no clock.
-        (uptime <= now && now < u64::from(u32::MAX) * 2).then_some(ServerClock { now, uptime })
+        (uptime <= now && now < MOST_SECONDS).then_some(ServerClock { now, uptime })
     }
 
     /// Returns the Unix seconds at which the server started: constant as long as the server runs.
-    pub(super) fn started(self) -> u64 {
-        self.now - self.uptime
+    pub fn started(self) -> u64 {
+        self.now.saturating_sub(self.uptime)
     }
-}
-
-/// Returns a length of time as a person says it.
-pub(super) fn ago(length: Duration) -> impl fmt::Display {
-    humantime::format_duration(Duration::from_secs(length.as_secs()))
 }
 
 /// A version of memcached, so far as it matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ServerVersion(pub(super) [u32; 3]);
+pub struct ServerVersion(pub [u32; 3]);
 
 impl ServerVersion {
     /// Reads `1.6.18`, and forgives what builds append: `1.6.45_dirty`, `1.6.9-beta`.
-    pub(super) fn parse(text: &str) -> Option<ServerVersion> {
+    pub fn parse(text: &str) -> Option<ServerVersion> {
         let mut numbers = text.splitn(3, '.').map(|part| {
             let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-            part[..digits].parse().ok()
+            part.get(..digits)?.parse().ok()
         });
         let (major, minor) = (numbers.next()??, numbers.next()??);
         Some(ServerVersion([major, minor, numbers.next().flatten().unwrap_or(0)]))

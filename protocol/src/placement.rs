@@ -1,7 +1,9 @@
 //! Which server of a list keeps a key.
 
-use std::borrow::Cow;
-use std::fmt;
+use alloc::borrow::Cow;
+use alloc::format;
+use alloc::string::ToString;
+use core::fmt;
 
 use sha2::{Digest, Sha256};
 
@@ -11,7 +13,7 @@ use sha2::{Digest, Sha256};
 /// hash that a standard defines, over the server's name and the key. A server that is down keeps its keys: choosing
 /// another one for the time being would give a lock to two holders. Taking a server out of the list moves only the keys
 /// that it kept.
-pub(super) fn choose(servers: impl ExactSizeIterator<Item = impl fmt::Display>, key: &str) -> usize {
+pub fn choose(servers: impl ExactSizeIterator<Item = impl fmt::Display>, key: &str) -> usize {
     if servers.len() == 1 {
         return 0;
     }
@@ -38,6 +40,8 @@ fn weight(server: &str, key: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
 
     #[test]
@@ -56,7 +60,7 @@ mod tests {
     #[test]
     fn the_choice_of_a_server_never_changes_between_releases() {
         let servers = ["a:11211", "b:11211", "c:11211"];
-        let chosen: [_; 8] = std::array::from_fn(|n| servers[choose(servers.iter(), &format!("key-{n}"))]);
+        let chosen: [_; 8] = core::array::from_fn(|n| servers[choose(servers.iter(), &format!("key-{n}"))]);
         // By Python's hashlib. A change here would move locks that are held.
         assert_eq!(chosen.map(|server| &server[..1]).concat(), "bcabbcbc");
         let reversed: Vec<_> = servers.iter().rev().collect();

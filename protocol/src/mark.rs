@@ -1,9 +1,10 @@
 //! The value of the epoch item, and what it tells one server from another by.
 
-use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
 
-use super::stats::ServerClock;
+use crate::stats::{MOST_SECONDS, ServerClock};
 
 const MARK: &str = "kvlock epoch 2";
 /// The mark of earlier versions, before marks had numbers of their own; it is still read.
@@ -15,25 +16,27 @@ const HIGHEST: u64 = u64::MAX / 2;
 
 /// The value of the epoch item: text for a person that finds it in a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mark {
+pub struct Mark {
     /// Unix seconds at which the server started.
-    pub(super) started: u64,
+    pub started: u64,
     /// The server's uptime when the item was made.
-    pub(super) uptime: u64,
+    pub uptime: u64,
     /// A random number of its own. None in a mark of the first kind.
-    pub(super) id: Option<u64>,
+    pub id: Option<u64>,
     /// What the era's id has to exceed, where the server's start is not enough.
-    pub(super) above: Option<u64>,
+    pub above: Option<u64>,
 }
 
 impl Mark {
-    pub(super) fn new(clock: ServerClock, above: Option<u64>) -> Result<Mark, getrandom::Error> {
-        let id = Some(getrandom::u64()?);
-        Ok(Mark { started: clock.started(), uptime: clock.uptime, id, above: above.map(|above| above.min(HIGHEST)) })
+    /// Returns the mark of an era that begins now, with its random number.
+    pub fn new(clock: ServerClock, id: u64, above: Option<u64>) -> Mark {
+        let above = above.map(|above| above.min(HIGHEST));
+        Mark { started: clock.started(), uptime: clock.uptime, id: Some(id), above }
     }
 
-    pub(super) fn parse(value: &[u8]) -> Option<Mark> {
-        let text = std::str::from_utf8(value).ok()?;
+    /// Reads a mark; none for any other value.
+    pub fn parse(value: &[u8]) -> Option<Mark> {
+        let text = core::str::from_utf8(value).ok()?;
         let (rest, has_id) = match (text.strip_prefix(MARK), text.strip_prefix(FIRST_MARK)) {
             (Some(rest), _) => (rest, true),
             (None, first) => (first?, false),
@@ -55,7 +58,7 @@ impl Mark {
     }
 
     /// Returns the id of the era that an epoch item with this mark and this CAS value begins.
-    pub(super) fn era(&self, cas: u64) -> u64 {
+    pub fn era(&self, cas: u64) -> u64 {
         let start = Mark::start(self.started).max(self.above.unwrap_or(0));
         let count = match self.id {
             Some(id) => cas.saturating_mul(1_000).saturating_add(id % 1_000),
@@ -65,7 +68,7 @@ impl Mark {
     }
 
     /// Returns what the ids of the eras of a server that started then are counted from.
-    pub(super) fn start(started: u64) -> u64 {
+    pub fn start(started: u64) -> u64 {
         started.saturating_mul(1_000_000_000)
     }
 }
@@ -86,52 +89,51 @@ impl fmt::Display for Mark {
 /// Whose contents a connection shows, and since which loss of everything: two connections that show the same identity
 /// lead to one server. The epoch item's random number decides; the rest is for people, and for marks without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
+pub struct Identity {
     /// Unix seconds at which the server started.
-    pub(super) started: u64,
+    pub started: u64,
     /// The server's process id, which is 1 in many containers.
-    pub(super) process: u64,
+    pub process: u64,
     /// The CAS value of the epoch item.
-    pub(super) base: u64,
+    pub base: u64,
     /// The random number of the epoch item.
-    pub(super) id: Option<u64>,
+    pub id: Option<u64>,
 }
 
 impl Identity {
     /// Returns true if both may be of one process. If they are, it was flushed between them.
-    pub(super) fn may_be_one_process(self, other: Identity) -> bool {
+    pub fn may_be_one_process(self, other: Identity) -> bool {
         self.started == other.started && self.process == other.process
     }
-}
 
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        process(f, self.process, self.started)?;
+    /// Returns it as a person reads it, with the help of what shows Unix seconds.
+    pub fn shown(self, date: fn(u64) -> String) -> String {
+        let process = process(self.process, self.started, date);
         match self.id {
-            Some(id) => write!(f, ", epoch {id:016x}"),
-            None => write!(f, ", epoch {}", self.base),
+            Some(id) => format!("{process}, epoch {id:016x}"),
+            None => format!("{process}, epoch {}", self.base),
         }
     }
 }
 
 /// Says which process a server is, for a server whose contents nobody has marked.
-pub(super) fn process(f: &mut fmt::Formatter<'_>, id: u64, started: u64) -> fmt::Result {
-    // Cut to what can be shown: see `ServerClock::read`.
-    let started = UNIX_EPOCH + Duration::from_secs(started.min(u64::from(u32::MAX) * 2));
-    write!(f, "process {id}, started {}", humantime::format_rfc3339_seconds(started))
+pub(crate) fn process(id: u64, started: u64, date: fn(u64) -> String) -> String {
+    // Cut to what can be shown.
+    format!("process {id}, started {}", date(started.min(MOST_SECONDS)))
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]
     fn a_mark_is_read_as_it_was_written() {
         let clock = ServerClock { now: 2_000, uptime: 7 };
-        let plain = Mark::new(clock, None).unwrap();
+        let plain = Mark::new(clock, 77, None);
         let first = Mark { id: None, ..plain };
-        let raised = Mark::new(clock, Some(5_000_000_000_000)).unwrap();
-        assert_ne!(plain.id, raised.id);
+        let raised = Mark::new(clock, u64::MAX, Some(5_000_000_000_000));
         for mark in [plain, first, raised] {
             assert_eq!(Mark::parse(mark.to_string().as_bytes()), Some(mark), "{mark}");
         }

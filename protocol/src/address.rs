@@ -1,15 +1,21 @@
 //! Where servers listen, as a URL names them.
 
-use std::fmt;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::Ipv6Addr;
 
-use super::StoreError;
+use crate::contract::Error;
 
 /// Where one server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address {
+pub struct Address {
     /// A name or an IP address; an IPv6 address without its brackets.
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub host: String,
+    /// Its port.
+    pub port: u16,
 }
 
 impl fmt::Display for Address {
@@ -23,16 +29,19 @@ impl fmt::Display for Address {
 }
 
 /// Reads `host[:port][,host[:port]…]`. The error names the part that is wrong.
-pub(super) fn parse_list(list: &str, default_port: u16) -> Result<Vec<Address>, StoreError> {
+///
+/// # Errors
+/// [`Error::Invalid`] for any other text.
+pub fn parse_list(list: &str, default_port: u16) -> Result<Vec<Address>, Error> {
     if list.trim().is_empty() {
-        return Err(StoreError::Invalid("the list of servers is empty: give host:port[,host:port…]".into()));
+        return Err(Error::Invalid("the list of servers is empty: give host:port[,host:port…]".to_owned()));
     }
     let mut servers = Vec::new();
     for part in list.split(',') {
         let address = parse(part, default_port)
-            .map_err(|why| StoreError::Invalid(format!("server `{}` in `{}`: {why}", escape(part), escape(list))))?;
+            .map_err(|why| Error::Invalid(format!("server `{}` in `{}`: {why}", escape(part), escape(list))))?;
         if servers.contains(&address) {
-            return Err(StoreError::Invalid(format!("server `{address}` stands twice in `{}`", escape(list))));
+            return Err(Error::Invalid(format!("server `{address}` stands twice in `{}`", escape(list))));
         }
         servers.push(address);
     }
@@ -47,7 +56,7 @@ fn parse(part: &str, default_port: u16) -> Result<Address, &'static str> {
     let (host, port) = match part.strip_prefix('[') {
         Some(rest) => {
             let (host, port) = rest.split_once(']').ok_or("`[` without `]`")?;
-            host.parse::<std::net::Ipv6Addr>().map_err(|_| "no IPv6 address in the brackets")?;
+            host.parse::<Ipv6Addr>().map_err(|_| "no IPv6 address in the brackets")?;
             (host, if port.is_empty() { None } else { Some(port.strip_prefix(':').ok_or("no `:` after `]`")?) })
         }
         None => match part.split_once(':') {
@@ -76,6 +85,8 @@ fn parse_port(text: &str) -> Result<u16, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString;
+
     use super::*;
 
     #[test]
@@ -108,7 +119,7 @@ mod tests {
             ("user@host", "not a host name"),
         ];
         for (list, part) in cases {
-            let Err(StoreError::Invalid(text)) = parse_list(list, 11211) else { panic!("`{list}` was accepted") };
+            let Err(Error::Invalid(text)) = parse_list(list, 11211) else { panic!("`{list}` was accepted") };
             assert!(text.contains(part), "`{list}`: {text}");
             assert_eq!(text.lines().count(), 1, "{text:?}");
         }

@@ -4,12 +4,16 @@
 //! by two: an item with a ttl of N seconds lives for more than N - 2. The contract says "at least", so two seconds are
 //! added on the way out, and taken off on the way in.
 
-use std::time::Duration;
+use core::time::Duration;
 
-use super::super::Ttl;
-use super::super::socket::failure::Failure;
-use super::connection::Connection;
-use super::stats::ServerClock;
+use alloc::string::ToString;
+
+use crate::contract::Ttl;
+use crate::failure::Failure;
+use crate::replies::Replies;
+use crate::request::Request;
+use crate::stats::ServerClock;
+use crate::transport::Transport;
 
 /// See the module's page.
 const SLACK: u64 = 2;
@@ -21,17 +25,17 @@ const LONGEST_RELATIVE: u64 = 60 * 60 * 24 * 30;
 const LATEST: u64 = i32::MAX as u64;
 
 /// Returns what to send for a ttl. A ttl beyond what memcached can express is sent as no end at all, which is longer.
-pub(super) fn on_the_wire(ttl: Ttl, connection: &mut Connection) -> Result<u64, Failure> {
+pub(crate) async fn on_the_wire(ttl: Ttl, transport: &mut impl Transport) -> Result<u64, Failure> {
     let Some(seconds) = stored_seconds(ttl) else { return Ok(0) };
     if seconds <= LONGEST_RELATIVE {
         return Ok(seconds);
     }
     // A Unix time is compared with the server's clock, so it is the server's clock that it must be counted from. Asked
     // anew each time: over the weeks that a connection may last, two clocks drift apart by seconds.
-    connection.send(b"stats\r\n")?;
-    let stats = connection.stats().map_err(Failure::before_a_write)?;
+    let replies = transport.exchange(&Request::for_stats("stats")).await.map_err(Failure::before_a_write)?;
+    let stats = Replies::new(replies).stats().map_err(Failure::before_a_write)?;
     let clock = ServerClock::read(&stats)
-        .ok_or_else(|| Failure::Refused("its `stats` show no sensible time and uptime".into()))?;
+        .ok_or_else(|| Failure::Refused("its `stats` show no sensible time and uptime".to_string()))?;
     Ok(absolute(clock.now, seconds))
 }
 
@@ -52,7 +56,7 @@ fn absolute(now: u64, seconds: u64) -> u64 {
 }
 
 /// Returns what is left at least, where memcached says `t<seconds>`.
-pub(super) fn time_left(seconds: u64) -> Ttl {
+pub(crate) fn time_left(seconds: u64) -> Ttl {
     Ttl::After(Duration::from_secs(seconds.saturating_sub(SLACK)))
 }
 
