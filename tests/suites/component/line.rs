@@ -1,6 +1,7 @@
 //! Sessions of one process that wait for the same key stand in line: the first asks the store for all of them, nobody
 //! waits for somebody who has gone, and nobody is kept from what it would get alone.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -301,14 +302,21 @@ fn eight_threads_add_up_and_each_gets_its_share() {
     const ROUNDS: u64 = 200;
     let client = Client::with_store(Memory::default());
     let (inside, sum) = (AtomicBool::new(false), AtomicU64::new(0));
-    let started = Instant::now();
+    // All of them stand in the queue before the first gets the lock: otherwise a thread that comes first on a busy
+    // machine has done its work before another one begins.
+    let queued = Barrier::new(THREADS + 1);
+    let first = client.session().quarantine(Duration::ZERO).open().unwrap().lock("k").acquire().unwrap();
     let halfway: Vec<Duration> = std::thread::scope(|scope| {
         let work = |_| {
             scope.spawn(|| {
                 let session = client.session().quarantine(Duration::ZERO).open().unwrap();
                 let mut halfway = Duration::ZERO;
+                let lock = session.lock("k").interval(millis(5));
+                let mut waiting = Some(pending(lock.clone()));
+                queued.wait();
+                let started = Instant::now();
                 for round in 0..ROUNDS {
-                    let grant = session.lock("k").interval(millis(5)).acquire().unwrap();
+                    let grant = waiting.take().map_or_else(|| lock.acquire(), Acquisition::block).unwrap();
                     assert!(!inside.swap(true, Ordering::SeqCst), "two are inside");
                     sum.store(sum.load(Ordering::SeqCst) + 1, Ordering::SeqCst);
                     inside.store(false, Ordering::SeqCst);
@@ -321,6 +329,8 @@ fn eight_threads_add_up_and_each_gets_its_share() {
             })
         };
         let threads: Vec<_> = (0..THREADS).map(work).collect();
+        queued.wait();
+        first.release().unwrap();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(sum.into_inner(), THREADS as u64 * ROUNDS);
