@@ -193,7 +193,7 @@ impl EtcdCluster {
 
     /// Freezes a member (SIGSTOP): it accepts connections and answers nothing.
     pub fn stop(&self, member: usize) {
-        kill_process(self.pid(member), Signal::STOP).expect("our own child can be stopped");
+        process::freeze(self.pid(member));
     }
 
     /// Lets a frozen member run on (SIGCONT).

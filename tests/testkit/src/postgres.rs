@@ -201,7 +201,7 @@ impl PostgresServer {
 
     /// Freezes the server and all its processes (SIGSTOP): it accepts connections and answers nothing.
     pub fn freeze(&self) {
-        self.signal_all(Signal::STOP);
+        self.processes().for_each(process::freeze);
     }
 
     /// Lets a frozen server run on (SIGCONT).
@@ -234,11 +234,15 @@ impl PostgresServer {
     }
 
     fn signal_all(&self, signal: Signal) {
-        let child = self.child.as_ref().expect("the server runs");
-        for process in children(child).into_iter().chain([Pid::from_child(child)]) {
+        for process in self.processes() {
             // One of its processes may have ended meanwhile.
             let _ = kill_process(process, signal);
         }
+    }
+
+    fn processes(&self) -> impl Iterator<Item = Pid> {
+        let child = self.child.as_ref().expect("the server runs");
+        children(child).into_iter().chain([Pid::from_child(child)])
     }
 
     /// Starts the server and waits until it answers.

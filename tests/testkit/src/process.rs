@@ -7,10 +7,11 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Once;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use rustix::fs::Mode;
-use rustix::process::{Resource, getrlimit, setrlimit, umask};
+use rustix::process::{Pid, Resource, getrlimit, kill_process, setrlimit, umask};
 
 /// The variables that a process keeps; all others are ours to set.
 const KEPT: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "TMPDIR"];
@@ -42,6 +43,34 @@ pub fn tool(program: impl AsRef<OsStr>) -> Command {
     // allocates nothing.
     unsafe { command.pre_exec(start_afresh) };
     command
+}
+
+/// Stops a process (SIGSTOP), and returns when none of its threads runs any more: the signal alone says that they will
+/// not run on for long. A process that has ended is left alone.
+///
+/// # Panics
+///
+/// If it runs on for ten seconds.
+pub fn freeze(process: Pid) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    if kill_process(process, rustix::process::Signal::STOP).is_err() {
+        return;
+    }
+    while !is_stopped(process) {
+        assert!(Instant::now() < deadline, "process {process:?} does not stop");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn is_stopped(process: Pid) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", process.as_raw_nonzero()));
+    let state = |thread: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).ok()?;
+        // The name before it may have blanks and brackets.
+        stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next())
+    };
+    // A thread that has ended meanwhile has no state.
+    threads.into_iter().flatten().flatten().filter_map(state).all(|state| matches!(state, 'T' | 't' | 'Z' | 'X'))
 }
 
 /// Undoes what this process has inherited, but for its environment: called first in `main`, and in a child before it

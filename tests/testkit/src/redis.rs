@@ -112,7 +112,7 @@ impl RedisServer {
 
     /// Freezes the server (SIGSTOP): it accepts connections and answers nothing.
     pub fn stop(&self) {
-        kill_process(self.pid(), Signal::STOP).expect("our own child can be stopped");
+        process::freeze(self.pid());
     }
 
     /// Lets a frozen server run on (SIGCONT).
