@@ -3,7 +3,7 @@
 -- ARGV     operation, era, field; for a write: value, ttl in ms (0 = for ever); for what needs a version: its number
 -- What is the hash's own has a blank in its name, which no key has. Numbers are strings wherever they may exceed 2^53.
 local op, era, field = ARGV[1], ARGV[2], ARGV[3]
-local m = redis.call('HMGET', KEYS[1], 'kvlock era', 'kvlock stamp', field)
+local m = redis.call('HMGET', KEYS[1], 'kvlock era', 'kvlock stamp', field, 'kvlock number')
 local stamp = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 if m[1] ~= era or m[2] ~= stamp then return {'era'} end
 
@@ -49,10 +49,10 @@ if op == 'delete' then
 end
 
 local ttl = ARGV[5]
-local count = redis.call('HINCRBY', KEYS[1], 'kvlock number', 1)
+local count = (m[4] or 0) + 1
 number = string.format('%.0f', count)
 local ends = ttl == '0' and '0' or string.format('%.0f', now + ttl)
-redis.call('HSET', KEYS[1], field, number .. ' ' .. ends .. ' ' .. ARGV[4])
+redis.call('HSET', KEYS[1], 'kvlock number', number, field, number .. ' ' .. ends .. ' ' .. ARGV[4])
 
 -- Now and then, some fields are looked at, and what has ended is removed: as many as writes can have left.
 if count % 16 == 0 then
