@@ -17,6 +17,7 @@ use crate::store::{KvStore, Memory};
 use crate::text::without_secrets;
 
 /// The server of a URL that names none.
+#[cfg(feature = "memcached")]
 const DEFAULT_SERVER: &str = "127.0.0.1:11211";
 
 /// A store to lock in, and a clock. Cheap to clone.

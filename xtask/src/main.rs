@@ -21,7 +21,11 @@ enum Task {
     /// Run every test; install what they need (as root on Debian) or name it.
     Test,
     /// Check formatting and lints.
-    Lint,
+    Lint {
+        /// Also compile the library with each of its features alone, which compiles wasmtime once more.
+        #[arg(long)]
+        features: bool,
+    },
     /// Prove the lock: search the machines' small worlds to their end, play random schedules of the component, then
     /// attack real servers that real clients lock on.
     Prove {
@@ -79,7 +83,7 @@ fn main() -> Result<()> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     match Task::parse() {
         Task::Test => test(workspace),
-        Task::Lint => lint(workspace),
+        Task::Lint { features } => lint(workspace, features),
         Task::Prove { budget, seed } => prove(workspace, budget, seed),
         Task::Component { check: false } => component::refresh(workspace),
         Task::Component { check: true } => component::check(workspace),
@@ -142,9 +146,19 @@ fn prove(workspace: &Path, budget: Duration, seed: Option<u64>) -> Result<()> {
     run("kvlock-attack", budget.saturating_sub(began.elapsed()))
 }
 
-fn lint(workspace: &Path) -> Result<()> {
+/// The choices of features of the library that are told apart by `cfg`.
+const FEATURES: &[&str] =
+    &["", "local", "memcached", "redis", "etcd", "postgres", "memcached,tls", "redis,tls", "etcd,tls"];
+
+fn lint(workspace: &Path, each_feature: bool) -> Result<()> {
     cargo(workspace, &["fmt", "--all", "--check"])?;
-    cargo(workspace, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])
+    cargo(workspace, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    for features in if each_feature { FEATURES } else { &[] } {
+        let library = ["clippy", "--quiet", "--locked", "--package", "kvlock", "--no-default-features"];
+        cargo(workspace, &[library.as_slice(), &["--features", features, "--", "-D", "warnings"]].concat())
+            .with_context(|| format!("with the features `{features}`"))?;
+    }
+    Ok(())
 }
 
 fn cargo(workspace: &Path, arguments: &[&str]) -> Result<()> {

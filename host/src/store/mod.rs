@@ -17,12 +17,14 @@ mod local;
 #[cfg(feature = "memcached")]
 mod memcached;
 mod memory;
-#[cfg(feature = "_network")]
+#[cfg(any(feature = "memcached", feature = "redis"))]
+#[allow(dead_code, reason = "each store uses a part of it")]
 mod names;
 #[cfg(feature = "_network")]
 #[allow(dead_code, reason = "each store uses a part of it")]
 mod parameters;
-#[cfg(feature = "_network")]
+#[cfg(any(feature = "memcached", feature = "redis"))]
+#[allow(dead_code, reason = "each store uses a part of it")]
 mod place;
 #[cfg(feature = "postgres")]
 mod postgres;

@@ -6,13 +6,13 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use kvlock_protocol::{Address, Login, Parameters, Secret, StoreUrl};
+
 use super::super::StoreError;
 use super::super::parameters::TakeParameters;
 #[cfg(not(feature = "tls"))]
 use super::insecure::Secure;
 #[cfg(feature = "tls")]
-use kvlock_protocol::{Address, Login, Parameters, Secret, StoreUrl};
-
 use super::secure::Secure;
 
 /// etcd's own port for clients.
