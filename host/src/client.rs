@@ -77,7 +77,7 @@ impl Client {
 
     /// Takes a store of your own. [`crate::store::conformance`] tests whether it is fit.
     pub fn with_store(store: impl KvStore) -> Self {
-        Client::of(ClientCore { environment: Environment::of(store), queues: Arc::default() })
+        Client::of(ClientCore { environment: Environment::of(store), queues: Arc::default(), tasks: None })
     }
 
     /// Replaces the clock, for tests: see [`VirtualClock`](crate::clock::VirtualClock).

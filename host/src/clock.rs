@@ -1,9 +1,11 @@
 //! Clocks: the one that leases are measured by, and the one of the tests.
 
 use std::num::NonZeroU64;
+use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use async_io::Timer;
 use rustix::thread::{current_timer_slack, set_current_timer_slack};
 
 /// The monotonic clock that the component sees as `wasi:clocks/monotonic-clock`.
@@ -21,7 +23,23 @@ pub trait Clock: Send + Sync + 'static {
     fn park(&self, longest: Duration) {
         self.sleep(longest.min(LONGEST_SLEEP));
     }
+
+    /// Returns what a task awaits until `pause` has passed. This one sleeps there and then, which is right for a clock
+    /// that a sleep moves on. One that runs by itself returns a timer: a thread that sleeps runs no other tasks.
+    fn sleep_async(&self, pause: Duration) -> Pause {
+        self.sleep(pause);
+        Box::pin(std::future::ready(()))
+    }
+
+    /// Returns what a task awaits until `longest` has passed, or sooner: a clock that runs by itself returns a timer,
+    /// and what wakes the task is seen to elsewhere. This one sleeps, as [`park`](Self::park) does.
+    fn park_async(&self, longest: Duration) -> Pause {
+        self.sleep_async(longest.min(LONGEST_SLEEP))
+    }
 }
+
+/// A pause of a task.
+pub type Pause = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// How long a thread sleeps at most that waits for something to be told it: what it is told meanwhile comes so late.
 const LONGEST_SLEEP: Duration = Duration::from_millis(50);
@@ -45,6 +63,14 @@ impl Clock for BootClock {
 
     fn park(&self, longest: Duration) {
         punctually(longest, || std::thread::park_timeout(longest));
+    }
+
+    fn sleep_async(&self, pause: Duration) -> Pause {
+        Box::pin(async move { _ = Timer::after(pause).await })
+    }
+
+    fn park_async(&self, longest: Duration) -> Pause {
+        self.sleep_async(longest)
     }
 }
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crate::component::{Claim, GrantFacts, GrantId, Granted, Guest, Release};
+use crate::component::{Claim, GrantFacts, GrantId, Granted, Release};
 use crate::debug::debug_fields;
+use crate::environment::Callers;
 use crate::error::{GrantError, chain};
 use crate::holder::Holder;
+use crate::now::now;
 use crate::outcome::Validity;
-use crate::owner::Owner;
+use crate::owner::{Entered, Owner};
 use crate::queue::{Kind, Place, Successor};
 use crate::store::Ttl;
 
@@ -17,8 +19,12 @@ use crate::store::Ttl;
 ///
 /// It does not renew itself: see [`auto_renew`](Self::auto_renew).
 #[must_use = "a grant that is dropped is released"]
-pub struct Grant {
-    pub(crate) handle: Handle,
+pub struct Grant(Held);
+
+/// What is held, in the hands of who gives it back: the grant itself, or what does so when that is dropped.
+#[derive(Clone)]
+struct Held {
+    handle: Handle,
     owner_name: Arc<str>,
     token: u64,
     permit: Option<u32>,
@@ -49,7 +55,7 @@ pub enum Released {
     HandedOver,
 }
 
-debug_fields!(Grant, |it| key = it.handle.key, permit = it.permit, token = it.token);
+debug_fields!(Grant, |it| key = it.0.handle.key, permit = it.0.permit, token = it.0.token);
 
 impl Grant {
     /// Returns a grant that the session itself made.
@@ -66,80 +72,78 @@ impl Grant {
         owner.held_count().taken();
         let handle = Handle { owner: owner.clone(), key, id: granted.grant };
         let Granted { token, permit, .. } = granted;
-        Grant { handle, owner_name, token, permit, done: false, is_left_behind: false }
+        Grant(Held { handle, owner_name, token, permit, done: false, is_left_behind: false })
     }
 
     /// Returns the key.
     pub fn key(&self) -> &str {
-        &self.handle.key
+        &self.0.handle.key
     }
 
     /// Returns which permit it is, counted from 0, if it is one of a semaphore; its key is then the semaphore's name.
     pub fn permit(&self) -> Option<u32> {
-        self.permit
+        self.0.permit
     }
 
     /// Returns the owner's name.
     pub fn owner(&self) -> &str {
-        &self.owner_name
+        &self.0.owner_name
     }
 
     /// Returns the fencing token: larger than that of every earlier grant of the key. Send it along with every change
     /// of what the lock guards, and let the receiver refuse smaller ones than it has seen.
     pub fn token(&self) -> u64 {
-        self.token
+        self.0.token
     }
 
     /// Returns how often the session holds the lock: 1 unless re-entrant, 0 once released or lost.
     pub fn depth(&self) -> Result<u32, GrantError> {
-        self.handle.call(Guest::depth)
+        now(self.0.handle.depth())
     }
 
     /// Returns how long the grant is surely valid. Asks the clock, not the store.
     pub fn validity(&self) -> Result<Validity, GrantError> {
-        self.handle.validity()
+        now(self.0.handle.validity())
     }
 
     /// Begins the lease again.
     pub fn renew(&mut self) -> Result<(), GrantError> {
-        self.handle.renew(None)
+        now(self.0.handle.renew(None))
     }
 
     /// Begins a lease of another length.
     pub fn renew_for(&mut self, lease: impl Into<Ttl>) -> Result<(), GrantError> {
-        self.handle.renew(Some(lease.into()))
+        now(self.0.handle.renew(Some(lease.into())))
     }
 
     /// Gives the lock back, and tells if it had been lost. If the store fails, the lock ends with its lease, or is
     /// given back when the session locks the key again.
-    pub fn release(mut self) -> Result<Released, GrantError> {
-        self.give_back()
+    pub fn release(self) -> Result<Released, GrantError> {
+        now(self.give_back())
     }
 
     /// Gives up the minimum hold of the lock, that of its other holds included: the release that ends the last of them
     /// frees it at once. For work that did not happen. Asks no store.
     pub fn waive_minimum(&self) -> Result<(), GrantError> {
-        self.handle.call(Guest::waive_minimum)
+        now(self.0.handle.waive_minimum())
     }
 
     /// Writes the grant out as one word, for [`Session::resume`](crate::Session::resume) in any process, and gives up
     /// the duty to release it. Everybody that has the word has the grant.
-    pub fn write_out(mut self) -> Result<String, GrantError> {
-        let written = self.handle.call(Guest::write_out)?;
-        self.done = true;
-        Ok(written)
+    pub fn write_out(self) -> Result<String, GrantError> {
+        now(self.written_out())
     }
 
     /// Gives up the duty to release the grant: it ends with its lease.
     pub fn forget(mut self) {
-        self.done = true;
+        self.0.done = true;
         // Its drop in the component would give it back.
-        self.is_left_behind = true;
+        self.0.is_left_behind = true;
     }
 
     /// Gives up the grant of a try, which is given back by the report.
     pub(crate) fn hand_in(mut self) {
-        self.done = true;
+        self.0.done = true;
     }
 
     /// Returns the holder that its waiters are told of.
@@ -150,27 +154,73 @@ impl Grant {
             Ttl::Forever => None,
         };
         Holder {
-            key: self.handle.key.to_string(),
-            owner: self.owner_name.to_string(),
-            label: self.handle.owner.label().to_string(),
+            key: self.key().to_string(),
+            owner: self.owner().to_string(),
+            label: self.handle().owner.label().to_string(),
             since: Some(since),
             lease,
             depth: 1,
-            token: self.token,
+            token: self.token(),
             time_left: Some(lease),
             until,
-            permit: self.permit,
+            permit: self.permit(),
             reserved: false,
         }
     }
 
-    /// Returns what tells this grant from every other of its session.
-    pub(crate) fn id(&self) -> GrantId {
-        self.handle.id
+    /// Returns what the calls of the grant go through.
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.0.handle
     }
 
-    pub(crate) fn give_back(&mut self) -> Result<Released, GrantError> {
-        let released = self.try_give_back();
+    /// Returns what tells this grant from every other of its session.
+    pub(crate) fn id(&self) -> GrantId {
+        self.0.handle.id
+    }
+
+    /// Gives it back, as [`release`](Self::release) does.
+    pub(crate) async fn give_back(mut self) -> Result<Released, GrantError> {
+        self.0.give_back().await
+    }
+
+    /// Writes it out, as [`write_out`](Self::write_out) does.
+    pub(crate) async fn written_out(mut self) -> Result<String, GrantError> {
+        let written = self.0.handle.write_out().await?;
+        self.0.done = true;
+        Ok(written)
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        let Held { handle, done, is_left_behind, .. } = &self.0;
+        if !handle.owner.is_own_process() || (*done && *is_left_behind) {
+            return;
+        }
+        match handle.owner.callers() {
+            Callers::Threads => now(self.0.end()),
+            Callers::Tasks => {
+                let mut held = self.0.clone();
+                handle.owner.carry_out(async move { held.end().await });
+            }
+        }
+    }
+}
+
+impl Held {
+    /// Gives it back, unless that was done, and drops what the component has of it.
+    async fn end(&mut self) {
+        if !self.done {
+            // Nobody is here to be told; it is in the log.
+            let _ = self.give_back().await;
+        }
+        if !self.is_left_behind {
+            self.handle.owner.drop_resource(self.handle.id).await;
+        }
+    }
+
+    async fn give_back(&mut self) -> Result<Released, GrantError> {
+        let released = self.try_give_back().await;
         match &released {
             Ok(released) => tracing::debug!(key = &*self.handle.key, token = self.token, "released: {released:?}"),
             Err(error) => {
@@ -180,30 +230,11 @@ impl Grant {
         released
     }
 
-    fn try_give_back(&mut self) -> Result<Released, GrantError> {
+    async fn try_give_back(&mut self) -> Result<Released, GrantError> {
         // Tried once: what fails here ends with its lease, and a drop must not try again.
         self.done = true;
         let (successor, claim) = self.handle.successor(self.kind()).unzip();
-        let is_lock = self.permit.is_none();
-        let Handle { owner, key, .. } = &self.handle;
-        let mut is_left_behind = false;
-        let released = self.handle.call(|guest, _, id| {
-            if is_lock {
-                owner.release_again(guest, key)?;
-            }
-            let released = guest.release(key, id, claim.as_ref());
-            if is_lock && matches!(released, Err(GrantError::Store { .. })) {
-                guest.keep_unreleased(key.to_string(), id);
-                is_left_behind = true;
-            }
-            if let Some(successor) = &successor
-                && guest.is_in_doubt()
-            {
-                successor.mark_in_doubt();
-            }
-            released
-        });
-        self.is_left_behind = is_left_behind;
+        let released = self.call_release(successor.as_ref(), claim.as_ref()).await;
         if let (Some(successor), Ok(Release::HandedOver(handed))) = (successor, &released) {
             self.handle.owner.held_count().given_back();
             successor.hand_over(*handed);
@@ -218,47 +249,67 @@ impl Grant {
         })
     }
 
+    async fn call_release(
+        &mut self,
+        successor: Option<&Successor>,
+        claim: Option<&Claim>,
+    ) -> Result<Release, GrantError> {
+        let is_lock = self.permit.is_none();
+        let Handle { owner, key, id } = &self.handle;
+        let mut guest = self.handle.enter().await?;
+        if is_lock {
+            owner.release_again(&mut guest, key).await?;
+        }
+        let released = guest.release(key, *id, claim).await;
+        if is_lock && matches!(released, Err(GrantError::Store { .. })) {
+            guest.keep_unreleased(key.to_string(), *id);
+            self.is_left_behind = true;
+        }
+        if let Some(successor) = successor
+            && guest.is_in_doubt()
+        {
+            successor.mark_in_doubt();
+        }
+        released
+    }
+
     fn kind(&self) -> Kind {
         if self.permit.is_some() { Kind::Permit } else { Kind::Lock }
     }
 }
 
-impl Drop for Grant {
-    fn drop(&mut self) {
-        if !self.handle.owner.is_own_process() {
-            return;
-        }
-        if !self.done {
-            // Nobody is here to be told; it is in the log.
-            let _ = self.give_back();
-        }
-        if !self.is_left_behind {
-            self.handle.owner.drop_resource(self.handle.id);
-        }
-    }
-}
-
 impl Handle {
-    pub(crate) fn validity(&self) -> Result<Validity, GrantError> {
-        self.validity_since().map(|(_, validity)| validity)
+    pub(crate) async fn validity(&self) -> Result<Validity, GrantError> {
+        self.validity_since().await.map(|(_, validity)| validity)
     }
 
     /// Returns the validity, and a time by the clock from which it surely counts.
-    pub(crate) fn validity_since(&self) -> Result<(Duration, Validity), GrantError> {
-        self.call(|guest, key, id| {
-            // Read once the instance is ours, so that waiting for it does not count.
-            let now = self.owner.clock().now();
-            Ok((now, guest.validity(key, id)?))
-        })
+    pub(crate) async fn validity_since(&self) -> Result<(Duration, Validity), GrantError> {
+        let mut guest = self.enter().await?;
+        // Read once the instance is ours, so that waiting for it does not count.
+        let now = self.owner.clock().now();
+        Ok((now, guest.validity(&self.key, self.id).await?))
     }
 
-    pub(crate) fn renew(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
-        self.renew_unless(|| false, lease)
+    pub(crate) async fn depth(&self) -> Result<u32, GrantError> {
+        self.enter().await?.depth(&self.key, self.id).await
+    }
+
+    pub(crate) async fn waive_minimum(&self) -> Result<(), GrantError> {
+        self.enter().await?.waive_minimum(&self.key, self.id).await
+    }
+
+    async fn write_out(&self) -> Result<String, GrantError> {
+        self.enter().await?.write_out(&self.key, self.id).await
+    }
+
+    pub(crate) async fn renew(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
+        self.renew_unless(|| false, lease).await
     }
 
     /// Renews, unless it is to stop by the time at which the session's instance is free: the grant may be gone by then.
-    pub(crate) fn renew_unless(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
-        let renewed = self.try_renew(stop, lease);
+    pub(crate) async fn renew_unless(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
+        let renewed = self.try_renew(stop, lease).await;
         match &renewed {
             Ok(()) => tracing::trace!(key = &*self.key, "renewed"),
             Err(error) => tracing::warn!(key = &*self.key, "renewal failed: {}", chain(error)),
@@ -266,8 +317,9 @@ impl Handle {
         renewed
     }
 
-    fn try_renew(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
-        self.call(|guest, key, id| if stop() { Ok(()) } else { guest.renew(key, id, lease) })
+    async fn try_renew(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
+        let mut guest = self.enter().await?;
+        if stop() { Ok(()) } else { guest.renew(&self.key, self.id, lease).await }
     }
 
     /// Returns the request of this process that is to have the lock next, and what to write for it, if the lock can be
@@ -293,14 +345,12 @@ impl Handle {
         }
     }
 
-    pub(crate) fn call<T>(
-        &self,
-        call: impl FnOnce(&mut Guest, &str, GrantId) -> Result<T, GrantError>,
-    ) -> Result<T, GrantError> {
+    /// Enters the session's instance.
+    pub(crate) async fn enter(&self) -> Result<Entered<'_>, GrantError> {
         if !self.owner.is_own_process() {
             // It is held by the process before the fork.
             return Err(GrantError::Lost { key: self.key.to_string(), holder: None });
         }
-        self.owner.call(&self.key, |guest| call(guest, &self.key, self.id))
+        self.owner.enter(&self.key).await
     }
 }

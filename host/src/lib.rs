@@ -33,12 +33,13 @@
 //! | [`Semaphore`] | at most n holders: see [`semaphore`] |
 //! | [`ConflictRetry`] | work that is tried until it commits: see [`conflict_retry`] |
 //! | [`FnLocks`] | functions behind a lock: see [`functions`] |
+//! | [`asynch::Client`] | the same for async code: see [`asynch`] |
 //!
 //! The rules of a lock are in one place, the component ([`COMPONENT`]). Any host with a WebAssembly component runtime
 //! can run it over a `kv-store` of its own: see [`embed`].
 //!
-//! **Calls block.** There is no async form: in async code call kvlock in a blocking task, such as tokio's
-//! `spawn_blocking`. [`Lock::begin`] is for threads that wait for several things at once.
+//! **Calls block.** In async code use [`asynch`], which has the same names. [`Lock::begin`] is for threads that wait for
+//! several things at once.
 //!
 //! # Features
 //!
@@ -93,6 +94,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations, clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
+pub mod asynch;
 pub mod clock;
 pub mod conflict_retry;
 pub mod embed;
@@ -115,12 +117,15 @@ mod grant;
 mod held_count;
 mod holder;
 mod kind;
+mod now;
 mod outcome;
 mod owner;
 mod queue;
 mod ride_out;
+mod runner;
 mod session;
 mod sessions;
+mod signal;
 mod text;
 mod tries;
 

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::acquire::{AcquirePoll, Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
-use crate::acquire::{Acquiring, WaitOptions, wait_setters};
+use crate::acquire::{Acquiring, WaitOptions, or_busy, wait_setters};
 use crate::component::{LockTerms, What};
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
+use crate::now::now;
 use crate::owner::Owner;
 use crate::renewal::{LockGuard, with_guard};
 
@@ -74,22 +75,39 @@ impl Lock {
 
     /// Acquires the lock, waiting as long as the options allow.
     pub fn acquire(&self) -> Result<Grant, AcquireError> {
-        self.waiting(self.options).block()
+        now(self.waiting().wait())
     }
 
     /// Tries once, without waiting. Returns none if the lock is busy.
     pub fn try_acquire(&self) -> Result<Option<Grant>, AcquireError> {
-        self.waiting(self.options.once()).block_or_busy()
+        or_busy(now(self.waiting_once().wait()))
     }
 
     /// Begins to acquire, for callers that wait for several things at once. Nothing is sent until the acquisition is
     /// polled. A poll blocks for as long as the store takes to answer, up to its timeouts.
     pub fn begin(&self) -> Result<Acquisition, AcquireError> {
-        Acquisition::begin(self.waiting(self.options))
+        Acquisition::begin(self.waiting())
     }
 
-    fn waiting(&self, options: WaitOptions) -> Acquiring {
+    /// Begins to wait as the options say.
+    pub(crate) fn waiting(&self) -> Acquiring {
+        self.waiting_as(self.options)
+    }
+
+    /// Begins to try once.
+    pub(crate) fn waiting_once(&self) -> Acquiring {
+        self.waiting_as(self.options.once())
+    }
+
+    fn waiting_as(&self, options: WaitOptions) -> Acquiring {
         Acquiring::new(self.owner.clone(), self.key.clone(), options, What::Lock(self.terms))
+    }
+
+    /// Returns the same for another owner with the same options.
+    pub(crate) fn of_another_owner(&self) -> Self {
+        let mut other = self.clone();
+        other.owner = self.owner.another();
+        other
     }
 
     /// Returns the owner that locks.

@@ -1,4 +1,4 @@
-//! The queues of this process as its threads see them. [`kvlock_queue`] decides who polls and who is next; this room
+//! The queues of this process as its threads and tasks see them. [`kvlock_queue`] decides who polls and who is next; this room
 //! locks, parks, wakes, and makes new queues in a fork, which has none of its parent's threads.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use kvlock_queue::{Answer, Entry, NextStep, Queues, Stake, Ticket, WaitMode};
 use crate::component::{Claim, HandedOver};
 use crate::fork::{ForkGeneration, PerProcess};
 use crate::holder::WaitingFor;
+use crate::signal::Signal;
 
 /// The queues of a client's sessions, in one process.
 pub(crate) struct LocalQueues(PerProcess<Shared>);
@@ -48,7 +49,7 @@ pub(crate) trait Claimant: Send + Sync {
     fn mark_in_doubt(&self);
 
     /// Takes in its place what was handed over to it when it had gone, and gives it back.
-    fn return_hand_over(&self, handed: HandedOver);
+    fn return_hand_over(self: Arc<Self>, handed: HandedOver);
 }
 
 /// How a request waits between two steps.
@@ -56,20 +57,29 @@ pub(crate) trait Claimant: Send + Sync {
 pub(crate) enum Waiting {
     /// Its caller comes back.
     Polled,
-    /// Its thread is parked; see [`WaitMode::Parked`].
+    /// Its thread is parked, or its task waits; see [`WaitMode::Parked`].
     Parked { looks_often: bool },
 }
 
 #[derive(Clone)]
 struct Parked {
-    thread: Thread,
+    sleeper: Sleeper,
     request: Arc<dyn Claimant>,
     started: Duration,
+}
+
+/// Who sleeps until it is woken.
+#[derive(Clone)]
+enum Sleeper {
+    Thread(Thread),
+    Task(Arc<Signal>),
 }
 
 /// A request's part in the queues. Dropping it leaves them.
 pub(crate) struct QueueEntry {
     request: Arc<dyn Claimant>,
+    /// Wakes its task; none if a thread waits.
+    signal: Option<Arc<Signal>>,
     /// Known once somebody waits for something.
     place: Option<Place>,
     entry: Entry,
@@ -87,6 +97,15 @@ impl Place {
     pub(crate) fn new(namespace: &str, kind: Kind, key: &str) -> Self {
         // No namespace has a colon, so that no two places are written the same.
         Place(format!("{namespace}:{key}").into(), kind)
+    }
+}
+
+impl Sleeper {
+    fn wake(&self) {
+        match self {
+            Sleeper::Thread(thread) => thread.unpark(),
+            Sleeper::Task(signal) => signal.wake(),
+        }
     }
 }
 
@@ -131,7 +150,7 @@ impl LocalQueues {
         shared.len.store(queues.len(), Ordering::Relaxed);
         drop(queues);
         if let Some(parked) = wake {
-            parked.thread.unpark();
+            parked.sleeper.wake();
         }
         value
     }
@@ -139,7 +158,12 @@ impl LocalQueues {
 
 impl QueueEntry {
     pub(crate) fn new(request: Arc<dyn Claimant>, entry: Entry) -> Self {
-        QueueEntry { request, place: None, entry }
+        QueueEntry { request, signal: None, place: None, entry }
+    }
+
+    /// Lets a task wait, which this wakes.
+    pub(crate) fn wake_by(&mut self, signal: Arc<Signal>) {
+        self.signal = Some(signal);
     }
 
     /// Returns true if it is in no queue.
@@ -185,7 +209,7 @@ impl QueueEntry {
             return;
         }
         if let Some(handed) = self.with(|queues, place, entry| queues.leave(place, entry)) {
-            self.request.return_hand_over(handed);
+            self.request.clone().return_hand_over(handed);
         }
     }
 
@@ -194,7 +218,11 @@ impl QueueEntry {
             Waiting::Polled => WaitMode::Polled,
             Waiting::Parked { looks_often } => {
                 let started = now.saturating_sub(self.waited(now));
-                let waker = Parked { thread: std::thread::current(), request: self.request.clone(), started };
+                let sleeper = match &self.signal {
+                    Some(signal) => Sleeper::Task(signal.clone()),
+                    None => Sleeper::Thread(std::thread::current()),
+                };
+                let waker = Parked { sleeper, request: self.request.clone(), started };
                 WaitMode::Parked { waker, looks_often }
             }
         }
@@ -208,7 +236,7 @@ impl QueueEntry {
             &mut Entry,
         ) -> (T, Option<Parked>),
     ) -> T {
-        let QueueEntry { request, place, entry } = self;
+        let QueueEntry { request, place, entry, .. } = self;
         let place = place.get_or_insert_with(|| request.place());
         request.queues().with(|queues| change(queues, place, entry))
     }
@@ -234,7 +262,7 @@ impl Successor {
     /// Tells it that the lock is its own.
     pub(crate) fn hand_over(self, handed: HandedOver) {
         if let Err(handed) = self.settle(Some(handed)) {
-            self.parked.request.return_hand_over(handed);
+            self.parked.request.clone().return_hand_over(handed);
         }
     }
 
@@ -247,6 +275,6 @@ impl Drop for Successor {
     fn drop(&mut self) {
         // It has been told already, or is told now that the lock is not its own.
         let _ = self.settle(None);
-        self.parked.thread.unpark();
+        self.parked.sleeper.wake();
     }
 }

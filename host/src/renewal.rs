@@ -1,15 +1,21 @@
 //! Renewal in the background: it tells when the lock is lost, and it surely stops.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use async_io::Timer;
+use event_listener::{Event, Listener};
+use futures_lite::future;
 
 use crate::clock::Clock;
 use crate::debug::debug_fields;
+use crate::environment::Callers;
 use crate::error::{AcquireError, ComponentError, GrantError, WithLockError};
 use crate::grant::{Grant, Handle, Released};
 use crate::holder::Holder;
+use crate::now::now;
 use crate::outcome::Validity;
 use crate::store::StoreError;
 use crate::text::seconds;
@@ -32,7 +38,7 @@ pub struct AutoRenew {
 
 type OnLost = Box<dyn FnOnce(&LostReason) + Send>;
 
-/// A grant that a background thread renews. Dropping it ends the thread, then releases the lock.
+/// A grant that is renewed in the background: by a thread of its own, or, for tasks, by those of the client. Dropping it ends the thread, then releases the lock.
 #[must_use = "a kept grant that is dropped is released"]
 pub struct LockGuard {
     // Dropped first: nothing renews what is being released.
@@ -40,10 +46,11 @@ pub struct LockGuard {
     grant: Grant,
 }
 
-/// The thread that renews a grant. Dropping it ends the thread.
+/// What renews a grant. Dropping it ends that.
 struct Keeping {
     handle: Handle,
     shared: Arc<Shared>,
+    /// None for tasks, or where there is none.
     thread: Option<JoinHandle<()>>,
 }
 
@@ -89,11 +96,11 @@ impl fmt::Display for LostReason {
     }
 }
 
-/// What the keeping thread and its owner share.
+/// What the keeper and its owner share.
 struct Shared {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
-    changed: Condvar,
+    changed: Event,
 }
 
 struct State {
@@ -138,7 +145,7 @@ impl AutoRenew {
 impl Grant {
     /// Renews the grant in the background from now on.
     pub fn auto_renew(self, options: AutoRenew) -> LockGuard {
-        LockGuard::new(self, options)
+        now(LockGuard::new(self, options))
     }
 }
 
@@ -156,24 +163,25 @@ pub(crate) fn with_guard<T>(
 }
 
 impl LockGuard {
-    fn new(grant: Grant, options: AutoRenew) -> Self {
-        let clock = grant.handle.owner.clock().clone();
+    pub(crate) async fn new(grant: Grant, options: AutoRenew) -> Self {
+        let handle = grant.handle();
+        let clock = handle.owner.clock().clone();
         let state = Mutex::new(State { stop: false, lost: None, until: Until::Unconfirmed, failure: None });
-        let shared = Arc::new(Shared { clock, state, changed: Condvar::new() });
-        shared.note_validity(&grant.handle);
+        let shared = Arc::new(Shared { clock, state, changed: Event::new() });
+        shared.note_validity(handle).await;
         let keeper = Keeper {
-            handle: grant.handle.clone(),
+            handle: handle.clone(),
             shared: shared.clone(),
             end: options.max_hold.map(|longest| shared.clock.now().saturating_add(longest)),
         };
-        let on_lost = options.on_lost;
-        let thread = std::thread::Builder::new().name("kvlock-keep".to_string()).spawn(move || keeper.run(on_lost));
-        // Without a thread the lease runs out unrenewed: say so at once rather than then.
-        let thread = thread.map_err(|error| {
-            tracing::warn!(key = grant.key(), "lock lost: no thread to renew it with: {error}");
-            shared.lock().lost = Some(LostReason::Expired(None));
-        });
-        LockGuard { keeping: Keeping { handle: grant.handle.clone(), shared, thread: thread.ok() }, grant }
+        let thread = match handle.owner.tasks() {
+            Some(tasks) => {
+                tasks.runner().spawn(keeper.run(options.on_lost));
+                None
+            }
+            None => keeper.begin_thread(options.on_lost),
+        };
+        LockGuard { keeping: Keeping { handle: handle.clone(), shared, thread }, grant }
     }
 
     /// Returns the key.
@@ -201,6 +209,19 @@ impl LockGuard {
         self.keeping.told().map_or(Some(LostReason::Forked), Shared::lost)
     }
 
+    /// Returns what the calls of the grant go through.
+    pub(crate) fn handle(&self) -> &Handle {
+        self.grant.handle()
+    }
+
+    /// Waits until the lock is lost, and returns why.
+    pub(crate) async fn when_lost(&self) -> LostReason {
+        match self.keeping.told() {
+            Some(shared) => shared.when_lost().await,
+            None => LostReason::Forked,
+        }
+    }
+
     /// Returns why the last renewal failed; none if it did not.
     pub fn failure(&self) -> Option<StoreError> {
         self.keeping.told()?.lock().failure.clone()
@@ -226,13 +247,18 @@ impl LockGuard {
 
     /// Stops renewing and gives the lock back; tells if it had been lost.
     pub fn release(self) -> Result<Released, GrantError> {
+        now(self.give_back())
+    }
+
+    /// Does what [`release`](Self::release) does.
+    pub(crate) async fn give_back(self) -> Result<Released, GrantError> {
         if self.keeping.told().is_none() {
             return Err(GrantError::Lost { key: self.grant.key().to_string(), holder: None });
         }
         let LockGuard { keeping, grant } = self;
         // The thread ends while the lock is given back.
         keeping.tell_to_stop();
-        grant.release()
+        grant.give_back().await
     }
 
     /// Stops renewing.
@@ -251,7 +277,7 @@ impl Keeping {
 
     fn tell_to_stop(&self) {
         self.shared.lock().stop = true;
-        self.shared.changed.notify_all();
+        self.shared.changed.notify(usize::MAX);
     }
 }
 
@@ -274,6 +300,10 @@ impl Drop for Keeping {
 }
 
 impl Shared {
+    fn with<T>(&self, look: impl FnOnce(&State) -> T) -> T {
+        look(&self.lock())
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // The state is whole between any two statements that change it.
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -284,14 +314,31 @@ impl Shared {
         let mut state = self.lock();
         if state.lost.is_none() && matches!(state.until, Until::At(deadline) if deadline <= self.clock.now()) {
             state.lost = Some(LostReason::Expired(state.failure.clone()));
-            self.changed.notify_all();
+            self.changed.notify(usize::MAX);
         }
         state.lost.clone()
     }
 
+    async fn when_lost(&self) -> LostReason {
+        loop {
+            let changed = self.changed.listen();
+            if let Some(lost) = self.lost() {
+                return lost;
+            }
+            match self.with(|state| state.until) {
+                // What is told sooner, or a renewal that moves the end, is seen in the next round.
+                Until::At(deadline) => {
+                    let left = deadline.saturating_sub(self.clock.now());
+                    future::or(changed, async { _ = Timer::after(left).await }).await;
+                }
+                Until::Released | Until::Unconfirmed => changed.await,
+            }
+        }
+    }
+
     /// Asks the grant how long it is valid, and notes it.
-    fn note_validity(&self, handle: &Handle) {
-        let until = match handle.validity_since() {
+    async fn note_validity(&self, handle: &Handle) {
+        let until = match handle.validity_since().await {
             Ok((now, Validity::Valid(left))) => Until::At(now.saturating_add(left)),
             Ok((_, Validity::Unlimited)) => Until::Released,
             Ok((_, Validity::Unconfirmed)) => Until::Unconfirmed,
@@ -311,9 +358,22 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn run(self, on_lost: Option<OnLost>) {
-        let Some(loss) = self.renew_until_lost() else { return };
+    /// Begins a thread that runs it. Without one the lease runs out unrenewed: that is told at once rather than then.
+    fn begin_thread(self, on_lost: Option<OnLost>) -> Option<JoinHandle<()>> {
+        let (key, shared) = (self.handle.key.clone(), self.shared.clone());
+        let thread = std::thread::Builder::new().name("kvlock-keep".to_string());
+        let begun = thread.spawn(move || now(self.run(on_lost)));
+        let failed = |error| {
+            tracing::warn!(key = &*key, "lock lost: no thread to renew it with: {error}");
+            shared.lock().lost = Some(LostReason::Expired(None));
+        };
+        begun.map_err(failed).ok()
+    }
+
+    async fn run(self, on_lost: Option<OnLost>) {
+        let Some(loss) = self.renew_until_lost().await else { return };
         let loss = self.shared.lock().lost.get_or_insert(loss).clone();
+        self.shared.changed.notify(usize::MAX);
         tracing::warn!(key = &*self.handle.key, "lock lost: {loss}");
         if let Some(on_lost) = on_lost {
             on_lost(&loss);
@@ -321,9 +381,9 @@ impl Keeper {
     }
 
     /// Answers the loss, or none if it was told to stop.
-    fn renew_until_lost(&self) -> Option<LostReason> {
+    async fn renew_until_lost(&self) -> Option<LostReason> {
         loop {
-            if !self.sleep(self.pause()) {
+            if !self.sleep(self.pause()).await {
                 return None;
             }
             if let Some(loss) = self.shared.lost() {
@@ -333,7 +393,7 @@ impl Keeper {
                 return Some(LostReason::MaxHold);
             }
             let is_stopped = || self.shared.lock().stop;
-            let renewed = self.handle.renew_unless(is_stopped, None);
+            let renewed = self.handle.renew_unless(is_stopped, None).await;
             if is_stopped() {
                 // What it answered may come of the release.
                 return None;
@@ -350,7 +410,7 @@ impl Keeper {
                     return Some(LostReason::Component(ComponentError::Failed(reason)));
                 }
             }
-            self.shared.note_validity(&self.handle);
+            self.shared.note_validity(&self.handle).await;
         }
     }
 
@@ -374,13 +434,22 @@ impl Keeper {
     }
 
     /// Sleeps, but not beyond the end of the hold or when the loss is told; false if told to stop.
-    fn sleep(&self, pause: Duration) -> bool {
+    async fn sleep(&self, pause: Duration) -> bool {
         let now = self.shared.clock.now();
         let pause = self.end.map_or(pause, |end| pause.min(end.saturating_sub(now)));
-        let state = self.shared.lock();
-        let goes_on = |state: &mut State| !state.stop && state.lost.is_none();
-        let waited = self.shared.changed.wait_timeout_while(state, pause, goes_on);
-        !waited.unwrap_or_else(|poisoned| poisoned.into_inner()).0.stop
+        let until = Instant::now().checked_add(pause);
+        loop {
+            let changed = self.shared.changed.listen();
+            let (stop, is_lost) = self.shared.with(|state| (state.stop, state.lost.is_some()));
+            let left = until.map_or(pause, |until| until.saturating_duration_since(Instant::now()));
+            if stop || is_lost || left.is_zero() {
+                return !stop;
+            }
+            match self.handle.owner.callers() {
+                Callers::Threads => _ = changed.wait_timeout(left),
+                Callers::Tasks => future::or(changed, async { _ = Timer::after(left).await }).await,
+            }
+        }
     }
 }
 

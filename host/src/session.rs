@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::conflict_retry::ConflictRetry;
 use crate::debug::debug_fields;
-use crate::error::{CallError, ComponentError, SessionError, StatusError};
+use crate::error::{SessionError, StatusError};
 use crate::grant::Grant;
 use crate::lock::Lock;
+use crate::now::now;
 use crate::owner::{ClientCore, Owner, OwnerOptions};
 use crate::semaphore::Semaphore;
 use crate::status::{Broken, KeyStatus, SemaphoreStatus};
@@ -71,7 +72,12 @@ impl SessionBuilder {
 
     /// Opens the session. Nothing is sent.
     pub fn open(self) -> Result<Session, SessionError> {
-        Ok(Session { owner: Owner::open(self.core, self.options)? })
+        now(self.opened())
+    }
+
+    /// Does what [`open`](Self::open) does.
+    pub(crate) async fn opened(self) -> Result<Session, SessionError> {
+        Ok(Session { owner: Owner::open(self.core, self.options).await? })
     }
 
     /// Opens the session by options that are known to be legal. It gets its instance when it is used.
@@ -98,45 +104,41 @@ impl Session {
 
     /// Tells of all semaphores of the session's namespace, by name.
     pub fn semaphores(&self) -> Result<Vec<SemaphoreStatus>, StatusError> {
-        self.owner.here().call("", |guest| guest.semaphores())
+        now(self.owner.here().semaphores())
     }
 
     /// Takes up a grant that was written out, by this process or another. Nothing is sent: renew the grant to learn
     /// whether it still stands.
     pub fn resume(&self, written: &str) -> Result<Grant, SessionError> {
+        now(self.resumed(written))
+    }
+
+    /// Does what [`resume`](Self::resume) does.
+    pub(crate) async fn resumed(&self, written: &str) -> Result<Grant, SessionError> {
         let owner = self.owner.here();
-        owner.call("", |guest| Ok(Grant::of(owner, guest.resume(written)?)))
+        let facts = owner.enter::<SessionError>("").await?.resume(written).await?;
+        Ok(Grant::of(owner, facts))
     }
 
     /// Tells how a key stands.
     pub fn status(&self, key: &str) -> Result<KeyStatus, StatusError> {
-        let missing = || StatusError::component(key, ComponentError::Failed("no answer about the key".to_string()));
-        self.statuses(&[key])?.pop().ok_or_else(missing)
+        now(self.owner.here().status(key))
     }
 
     /// Tells how several keys stand, in their order. One call of the store reads them all.
     pub fn statuses(&self, keys: &[&str]) -> Result<Vec<KeyStatus>, StatusError> {
-        let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
-        self.owner.here().call("", |guest| guest.status(&keys))
+        now(self.owner.here().statuses(keys))
     }
 
     /// Ends the present holder's grant by force, and tells whose it was. The holder learns that it lost the lock at its
     /// next renewal or release, and [may be at work](crate::Holder::at_work_until) until then. If that grant ends by itself
     /// meanwhile, its successor keeps the lock.
     pub fn break_lock(&self, key: &str) -> Result<Broken, StatusError> {
-        self.break_by_force(key, None)
+        now(self.owner.here().break_lock(key, None))
     }
 
     /// Does the same to the grant with this fencing token, as [`status`](Self::status) tells it, and to no other.
     pub fn break_lock_if(&self, key: &str, token: u64) -> Result<Broken, StatusError> {
-        self.break_by_force(key, Some(token))
-    }
-
-    fn break_by_force(&self, key: &str, if_token: Option<u64>) -> Result<Broken, StatusError> {
-        let broken = self.owner.here().call(key, |guest| guest.break_key(key, if_token))?;
-        if let Broken::Ended(holder) = &broken {
-            tracing::info!(key, token = holder.token, "broken by force; it was {}", holder.who());
-        }
-        Ok(broken)
+        now(self.owner.here().break_lock(key, Some(token)))
     }
 }

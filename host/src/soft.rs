@@ -8,6 +8,7 @@ use crate::error::{AcquireError, GrantError, WithLockError};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::lock::Lock;
+use crate::now::now;
 use crate::owner::Owner;
 use crate::renewal::{AutoRenew, LockGuard, LostReason};
 use crate::store::StoreError;
@@ -147,8 +148,7 @@ impl SoftGuard {
 /// Returns true if a release failed because the store lost everything a short while ago: nobody has got the lock since.
 pub(crate) fn is_loss_of_all(owner: &Owner, key: &str, error: &GrantError) -> bool {
     let is_lost = matches!(error, GrantError::Lost { holder: None, .. });
-    let status = || owner.here().call(key, |guest| guest.status(&[key.to_string()]));
-    is_lost && status().is_ok_and(|statuses| statuses.iter().any(|status| status.quarantine.is_some()))
+    is_lost && now(owner.here().status(key)).is_ok_and(|status| status.quarantine.is_some())
 }
 
 /// Returns true if a release failed for an outage: of this moment, or of earlier, when the lease ended for want of

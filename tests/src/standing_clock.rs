@@ -1,11 +1,11 @@
-//! A clock on which only what wakes a thread counts.
+//! A clock on which only what wakes a thread or a task counts.
 
 use std::thread;
 use std::time::Duration;
 
-use kvlock::clock::Clock;
+use kvlock::clock::{Clock, Pause};
 
-/// A clock that stands still: no pause is ever over, and a parked thread goes on only if it is woken.
+/// A clock that stands still: no pause is ever over, and who is parked goes on only if woken.
 #[derive(Debug, Clone, Copy)]
 pub struct StandingClock;
 
@@ -20,5 +20,9 @@ impl Clock for StandingClock {
 
     fn park(&self, _: Duration) {
         thread::park_timeout(Duration::from_secs(1));
+    }
+
+    fn park_async(&self, _: Duration) -> Pause {
+        Box::pin(std::future::pending())
     }
 }

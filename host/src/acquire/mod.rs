@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_lite::future;
 use kvlock_queue::{Answer, Entry, NextStep, PollTerms};
 
 use crate::component::{HandedOver, Target, WaitId, What};
@@ -11,9 +12,11 @@ use crate::debug::debug_fields;
 use crate::error::{AcquireError, chain};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
+use crate::now::now;
 use crate::owner::Owner;
 use crate::queue::{QueueEntry, Waiting};
 use crate::ride_out::{Outage, RideOut};
+use crate::signal::Signal;
 use crate::store::Ttl;
 
 pub(crate) mod options;
@@ -34,6 +37,8 @@ pub(crate) struct Acquiring {
     outage: Outage,
     log: WaitLog,
     within_another: bool,
+    /// Wakes the task that waits; none if it is a thread.
+    signal: Option<Arc<Signal>>,
 }
 
 impl Acquiring {
@@ -47,16 +52,14 @@ impl Acquiring {
         let request = Arc::new(Request::new(owner, key, target));
         let entry = QueueEntry::new(request.clone(), entry);
         let (outage, log) = (Outage::default(), WaitLog::default());
-        Acquiring { request, entry, ride_out, outage, log, within_another: false }
+        Acquiring { request, entry, ride_out, outage, log, within_another: false, signal: None }
     }
 
-    /// Waits for the lock, and returns none if it is not held in time.
-    pub(crate) fn block_or_busy(mut self) -> Result<Option<Grant>, AcquireError> {
-        match self.block() {
-            Ok(grant) => Ok(Some(grant)),
-            Err(AcquireError::Busy { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Lets a task wait, which this wakes, and stops.
+    pub(crate) fn woken_by(mut self, signal: Arc<Signal>) -> Self {
+        self.entry.wake_by(signal.clone());
+        self.signal = Some(signal);
+        self
     }
 
     /// Refuses what is not legal before anything is begun.
@@ -83,24 +86,35 @@ impl Acquiring {
     }
 
     /// Goes on as far as it can without sleeping.
-    pub(crate) fn poll(&mut self) -> Result<AcquirePoll, AcquireError> {
-        self.advance(Waiting::Polled)
+    pub(crate) async fn poll(&mut self) -> Result<AcquirePoll, AcquireError> {
+        self.advance(Waiting::Polled).await
     }
 
-    /// Goes on until the lock is held or will not be.
-    pub(crate) fn block(&mut self) -> Result<Grant, AcquireError> {
+    /// Goes on until the lock is held or will not be. A task that is told to stop leaves the queue at its next pause, and
+    /// gets what a wait gets that is over.
+    pub(crate) async fn wait(&mut self) -> Result<Grant, AcquireError> {
         let waiting = Waiting::Parked { looks_often: self.ride_out.is_limited() };
         loop {
-            match self.advance(waiting)? {
+            let (pause, waiting_for) = match self.advance(waiting).await? {
                 AcquirePoll::Ready(grant) => return Ok(grant),
-                AcquirePoll::Pending { pause, .. } => self.owner().clock().park(pause),
+                AcquirePoll::Pending { pause, waiting_for } => (pause, waiting_for),
+            };
+            match &self.signal {
+                None => self.owner().clock().park(pause),
+                Some(signal) => future::or(signal.wait(), self.owner().clock().park_async(pause)).await,
+            }
+            if self.signal.as_ref().is_some_and(|signal| signal.is_stopped()) {
+                let error = self.timed_out(self.now(), waiting_for);
+                self.entry.leave();
+                return Err(error);
             }
         }
     }
 
-    fn advance(&mut self, waiting: Waiting) -> Result<AcquirePoll, AcquireError> {
+    async fn advance(&mut self, waiting: Waiting) -> Result<AcquirePoll, AcquireError> {
         let mut answered_at = self.now();
-        let polled = self.consult_queue(&mut answered_at, waiting).and_then(|poll| self.check_outage_budget(poll));
+        let polled = self.consult_queue(&mut answered_at, waiting).await;
+        let polled = polled.and_then(|poll| self.check_outage_budget(poll));
         match &polled {
             Ok(AcquirePoll::Pending { waiting_for, .. }) => {
                 self.log.waiting(self.request.key(), answered_at, waiting_for);
@@ -117,7 +131,7 @@ impl Acquiring {
     }
 
     /// Does what the queue says; `now` becomes the time of the answer that tells what it waits for.
-    fn consult_queue(&mut self, now: &mut Duration, waiting: Waiting) -> Result<AcquirePoll, AcquireError> {
+    async fn consult_queue(&mut self, now: &mut Duration, waiting: Waiting) -> Result<AcquirePoll, AcquireError> {
         let was_outside = self.entry.is_outside();
         let step = self.entry.next_step(self.request.stake(), *now, waiting);
         if was_outside && !self.entry.is_outside() && self.id().is_none() {
@@ -125,8 +139,8 @@ impl Acquiring {
             self.check()?;
         }
         match step {
-            NextStep::Poll => self.poll_component(*now, waiting, None),
-            NextStep::TakeHandOver(handed) => self.poll_component(*now, waiting, Some(handed)),
+            NextStep::Poll => self.poll_component(*now, waiting, None).await,
+            NextStep::TakeHandOver(handed) => self.poll_component(*now, waiting, Some(handed)).await,
             NextStep::Wait { pause, last_answer } => {
                 *now = last_answer.at;
                 Ok(AcquirePoll::Pending { pause, waiting_for: (*last_answer.waiting_for).clone() })
@@ -144,13 +158,13 @@ impl Acquiring {
     }
 
     /// Polls the component, which goes on from a hand-over if there was one.
-    fn poll_component(
+    async fn poll_component(
         &mut self,
         now: Duration,
         waiting: Waiting,
         handed: Option<HandedOver>,
     ) -> Result<AcquirePoll, AcquireError> {
-        let Polled { poll, has_reached, is_within_another } = self.request.poll(self.entry.waited(now), handed)?;
+        let Polled { poll, has_reached, is_within_another } = self.request.poll(self.entry.waited(now), handed).await?;
         if has_reached {
             self.outage.reached();
         }
@@ -172,7 +186,7 @@ impl Acquiring {
             in_doubt: self.request.stake().in_doubt,
         };
         if let (WaitingFor::Turn | WaitingFor::Holder(_), Waiting::Parked { .. }) = (&waiting_for, waiting) {
-            self.request.watch();
+            self.request.watch().await;
         }
         let mut pause = self.entry.answered(answer, self.now(), waiting);
         if self.request.has_heard() {
@@ -210,6 +224,15 @@ impl Acquiring {
     }
 }
 
+/// Returns none in place of the error that the lock is not free.
+pub(crate) fn or_busy<G>(acquired: Result<G, AcquireError>) -> Result<Option<G>, AcquireError> {
+    match acquired {
+        Ok(grant) => Ok(Some(grant)),
+        Err(AcquireError::Busy { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// A wait in progress. Dropping it ends the wait.
 ///
 /// Sessions of one [`Client`](crate::Client) that wait for the same key stand in line, and only the first asks the
@@ -229,11 +252,11 @@ impl Acquisition {
 
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<AcquirePoll, AcquireError> {
-        self.waiting.poll()
+        now(self.waiting.poll())
     }
 
     /// Waits until the lock is held or will not be. Other calls of the session go on meanwhile.
     pub fn block(mut self) -> Result<Grant, AcquireError> {
-        self.waiting.block()
+        now(self.waiting.wait())
     }
 }

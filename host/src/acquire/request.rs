@@ -10,6 +10,7 @@ use crate::component::{Claim, Guest, HandedOver, LockTerms, Pending, Progress, T
 use crate::error::{AcquireError, CallError, chain};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
+use crate::now::now;
 use crate::owner::Owner;
 use crate::queue::{Claimant, Kind, LocalQueues, Place};
 use crate::store::Watch;
@@ -118,26 +119,27 @@ impl Request {
     }
 
     /// Polls the component, which goes on from a hand-over if there was one.
-    pub(super) fn poll(&self, waited: Duration, handed: Option<HandedOver>) -> Result<Polled, AcquireError> {
+    pub(super) async fn poll(&self, waited: Duration, handed: Option<HandedOver>) -> Result<Polled, AcquireError> {
         if !self.owner.is_own_process() {
             let reason = "this acquisition is of the process before the fork; begin another";
             return Err(AcquireError::invalid(&self.key, reason));
         }
-        self.owner.call(&self.key, |guest| {
-            self.owner.release_again::<AcquireError>(guest, &self.key)?;
-            if let (What::Lock(lock), None, Phase::New | Phase::Ended) = (&self.target.what, handed, self.phase()) {
-                return self.try_lock(guest, lock, waited);
+        let mut entered = self.owner.enter(&self.key).await?;
+        let guest = &mut *entered;
+        self.owner.release_again::<AcquireError>(guest, &self.key).await?;
+        if let (What::Lock(lock), None, Phase::New | Phase::Ended) = (&self.target.what, handed, self.phase()) {
+            return self.try_lock(guest, lock, waited).await;
+        }
+        let begun = self.begin(guest, waited).await?;
+        if let Some(handed) = handed {
+            guest.take(&self.key, begun.id, handed).await?;
+        } else {
+            for _ in 0..self.hints().map_or(0, |hints| hints.freed.swap(0, Ordering::Relaxed)) {
+                guest.freed(&self.key, begun.id).await?;
             }
-            let begun = self.begin(guest, waited)?;
-            if let Some(handed) = handed {
-                guest.take(&self.key, begun.id, handed)?;
-            } else {
-                let freed = self.hints().map_or(0, |hints| hints.freed.swap(0, Ordering::Relaxed));
-                (0..freed).try_for_each(|_| guest.freed(&self.key, begun.id))?;
-            }
-            let progress = guest.poll(&self.key, &self.target, begun.id);
-            self.polled(guest, progress, begun.after)
-        })
+        }
+        let progress = guest.poll(&self.key, &self.target, begun.id).await;
+        self.polled(guest, progress, begun.after).await
     }
 
     /// Returns true if the store has told of a release since the last poll.
@@ -150,23 +152,33 @@ impl Request {
         self.queues().freed(&self.place(), self.owner.clock().now());
     }
 
-    /// Lets the store wake the thread that waits in the queue, if the store can tell of releases.
-    pub(super) fn watch(&self) {
-        self.hints.get_or_init(|| {
-            let id = self.id().filter(|_| matches!(self.target.what, What::Lock(_)))?;
-            // If that fails, its next poll finds out.
-            let watched = self.owner.call(&self.key, |guest| guest.watched_key(&self.key, id)).ok()??;
-            // Not the request itself: the last to drop it waits for the session.
-            let (freed, place, queues) = (Arc::new(AtomicU32::new(0)), self.place(), self.queues().clone());
-            let told = freed.clone();
-            let clock = self.owner.clock().clone();
-            let on_gone = move || {
-                told.fetch_add(1, Ordering::Relaxed);
-                queues.freed(&place, clock.now());
-            };
-            let watch = self.owner.store().watch(&watched, Arc::new(on_gone))?;
-            Some(Hints { freed, _watch: watch })
+    /// Lets the store wake whoever waits in the queue, if the store can tell of releases.
+    pub(super) async fn watch(&self) {
+        if self.hints.get().is_none() {
+            let hints = self.begin_watch().await;
+            self.hints.get_or_init(|| hints);
+        }
+    }
+
+    async fn begin_watch(&self) -> Option<Hints> {
+        let id = self.id().filter(|_| matches!(self.target.what, What::Lock(_)))?;
+        // If that fails, its next poll finds out.
+        let mut guest = self.owner.enter::<AcquireError>(&self.key).await.ok()?;
+        let watched = guest.watched_key(&self.key, id).await.ok()??;
+        drop(guest);
+        // Not the request itself: the last to drop it waits for the session.
+        let (freed, place, queues) = (Arc::new(AtomicU32::new(0)), self.place(), self.queues().clone());
+        let told = freed.clone();
+        let clock = self.owner.clock().clone();
+        let on_gone = Arc::new(move || {
+            told.fetch_add(1, Ordering::Relaxed);
+            queues.freed(&place, clock.now());
         });
+        let watch = match &self.owner.environment().awaited {
+            None => self.owner.environment().store.watch(&watched, on_gone),
+            Some(store) => store.watch(watched, on_gone).await.ok().flatten(),
+        };
+        Some(Hints { freed, _watch: watch? })
     }
 
     fn hints(&self) -> Option<&Hints> {
@@ -174,31 +186,31 @@ impl Request {
     }
 
     /// Begins and tries once: of a lock that is free nothing stays behind in the component but its grant.
-    fn try_lock(&self, guest: &mut Guest, lock: &LockTerms, waited: Duration) -> Result<Polled, AcquireError> {
+    async fn try_lock(&self, guest: &mut Guest, lock: &LockTerms, waited: Duration) -> Result<Polled, AcquireError> {
         if let Phase::Ended = self.set_phase(Phase::Ended) {
             return Err(AcquireError::invalid(&self.key, "this acquisition has ended; begin another"));
         }
-        let progress = guest.try_lock(&self.key, &self.target, lock, waited).map(|tried| match tried {
+        let progress = guest.try_lock(&self.key, &self.target, lock, waited).await.map(|tried| match tried {
             Tried::Granted(granted) => Progress::Granted(granted),
             Tried::Waiting(id, pending) => {
                 self.set_phase(Phase::Begun(Begun { id, after: waited }));
                 Progress::Pending(pending)
             }
         });
-        self.polled(guest, progress, waited)
+        self.polled(guest, progress, waited).await
     }
 
     /// Returns its part in the component, which it begins if there is none.
-    fn begin(&self, guest: &mut Guest, waited: Duration) -> Result<Begun, AcquireError> {
+    async fn begin(&self, guest: &mut Guest, waited: Duration) -> Result<Begun, AcquireError> {
         if let Phase::Begun(begun) = self.phase() {
             return Ok(begun);
         }
-        let begun = Begun { id: guest.begin(&self.key, &self.target, waited)?, after: waited };
+        let begun = Begun { id: guest.begin(&self.key, &self.target, waited).await?, after: waited };
         self.set_phase(Phase::Begun(begun));
         Ok(begun)
     }
 
-    fn polled(
+    async fn polled(
         &self,
         guest: &mut Guest,
         progress: Result<Progress, AcquireError>,
@@ -222,11 +234,25 @@ impl Request {
         let grant = match self.target.what {
             // It may be nested in a lock that was resumed, and be in the name of that one's first owner.
             What::Lock(LockTerms { reentrant: true, .. }) => {
-                Grant::of(&self.owner, guest.facts::<AcquireError>(&self.key, granted.grant)?)
+                Grant::of(&self.owner, guest.facts::<AcquireError>(&self.key, granted.grant).await?)
             }
             _ => Grant::own(&self.owner, self.key.clone(), granted),
         };
         Ok(Polled { poll: AcquirePoll::Ready(grant), has_reached, is_within_another })
+    }
+
+    /// Gives back what was handed over to it.
+    async fn give_back(&self, handed: HandedOver) -> Result<(), AcquireError> {
+        let mut guest = self.owner.enter(&self.key).await?;
+        let Phase::Begun(Begun { id, .. }) = self.phase() else { return Ok(()) };
+        guest.take(&self.key, id, handed).await?;
+        let Progress::Granted(granted) = guest.poll(&self.key, &self.target, id).await? else {
+            return Err(AcquireError::invalid(&self.key, "its wait has ended"));
+        };
+        // If that fails, the lock ends with its lease, as after any release that fails.
+        let _ = guest.release(&self.key, granted.grant, None).await;
+        guest.drop_resource(granted.grant).await;
+        Ok(())
     }
 
     fn phase(&self) -> Phase {
@@ -253,33 +279,25 @@ impl Claimant for Request {
             return None;
         }
         let waited = self.owner.clock().now().saturating_sub(started);
-        let claimed = self.owner.try_call(&self.key, |guest| {
-            let begun = self.begin(guest, waited)?;
-            guest.claim(&self.key, begun.id)
-        });
-        // If that fails, its own thread finds out.
-        claimed?.ok()?
+        // Neither asks the store, so that nobody waits. If it fails, its own thread finds out.
+        now(async {
+            let mut guest = self.owner.try_enter::<AcquireError>(&self.key).await?.ok()?;
+            let begun = self.begin(&mut guest, waited).await.ok()?;
+            guest.claim(&self.key, begun.id).await.ok()?
+        })
     }
 
     fn mark_in_doubt(&self) {
         self.in_doubt.store(true, Ordering::Relaxed);
     }
 
-    fn return_hand_over(&self, handed: HandedOver) {
-        let returned = self.owner.call(&self.key, |guest| {
-            let Phase::Begun(Begun { id, .. }) = self.phase() else { return Ok(()) };
-            guest.take(&self.key, id, handed)?;
-            let Progress::Granted(granted) = guest.poll(&self.key, &self.target, id)? else {
-                return Err(AcquireError::invalid(&self.key, "its wait has ended"));
-            };
-            // If that fails, the lock ends with its lease, as after any release that fails.
-            let _ = guest.release(&self.key, granted.grant, None);
-            guest.drop_resource(granted.grant);
-            Ok(())
+    fn return_hand_over(self: Arc<Self>, handed: HandedOver) {
+        let request = self.clone();
+        self.owner.carry_out(async move {
+            if let Err(error) = request.give_back(handed).await {
+                tracing::warn!(key = &*request.key, "a lock that was handed over is not given back: {}", chain(&error));
+            }
         });
-        if let Err(error) = returned {
-            tracing::warn!(key = &*self.key, "a lock that was handed over is not given back: {}", chain(&error));
-        }
     }
 }
 
@@ -289,7 +307,7 @@ impl Drop for Request {
         if self.owner.is_own_process()
             && let Phase::Begun(Begun { id, .. }) = self.phase()
         {
-            self.owner.drop_resource(id);
+            self.owner.discard(id);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What an instance reaches: a store, a clock, random numbers. Nothing else is linked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::{Resource, ResourceTable};
@@ -7,9 +8,10 @@ use wasmtime::component::{Resource, ResourceTable};
 use super::bindings::kvlock::lock::{kv_store, types};
 use super::bindings::{Pollable, wasi};
 use super::convert;
+use crate::clock::Clock;
 use crate::debug::debug_fields;
-use crate::environment::Environment;
-use crate::store::{KvStore, StoreError, WriteOutcome};
+use crate::environment::{Callers, Environment};
+use crate::store::{AwaitedStore, DeleteOutcome, Entry, EraInfo, KvStore, StoreError, WriteOutcome};
 
 /// Most calls of the store in one call of the component. To tell of all permits of the largest semaphore takes four
 /// thousand; a component that makes more than this goes round in a circle.
@@ -34,9 +36,34 @@ impl Imports {
         Imports { environment, pollables: ResourceTable::new(), calls_left: None, in_doubt: false, reached: false }
     }
 
+    /// Tells who calls the instance.
+    pub(super) fn callers(&self) -> Callers {
+        self.environment.callers()
+    }
+
     fn store(&mut self) -> wasmtime::Result<&dyn KvStore> {
         self.take_call()?;
         Ok(self.environment.store.as_ref())
+    }
+
+    /// Returns the store for tasks.
+    pub(super) fn awaited_store(&mut self) -> wasmtime::Result<Arc<dyn AwaitedStore>> {
+        self.take_call()?;
+        // Only an environment for tasks is linked so.
+        self.environment.awaited.clone().ok_or_else(|| wasmtime::format_err!("its store is for threads"))
+    }
+
+    /// Drops a pollable.
+    pub(super) fn forget(&mut self, pollable: Resource<Pollable>) -> wasmtime::Result<()> {
+        self.pollables.delete(pollable)?;
+        Ok(())
+    }
+
+    /// Returns how much longer to wait for a pollable, and the clock to wait by.
+    pub(super) fn time_left(&mut self, pollable: &Resource<Pollable>) -> wasmtime::Result<(Duration, Arc<dyn Clock>)> {
+        let due = self.pollables.get(pollable)?.due;
+        let clock = self.environment.clock.clone();
+        Ok((due.saturating_sub(clock.now()), clock))
     }
 
     /// Takes one off the calls that are left.
@@ -48,13 +75,39 @@ impl Imports {
         Ok(())
     }
 
-    fn written(
+    pub(super) fn written(
         &mut self,
         outcome: Result<WriteOutcome, StoreError>,
-    ) -> wasmtime::Result<Result<kv_store::WriteOutcome, types::StoreError>> {
+    ) -> Result<kv_store::WriteOutcome, types::StoreError> {
         self.in_doubt |= matches!(outcome, Err(StoreError::UnknownOutcome(_)));
         self.reached |= outcome.is_ok();
-        Ok(outcome.map(convert::write_outcome).map_err(convert::error))
+        outcome.map(convert::write_outcome).map_err(convert::error)
+    }
+
+    pub(super) fn read(
+        &mut self,
+        entries: Result<Vec<Option<Entry>>, StoreError>,
+    ) -> Result<Vec<Option<kv_store::Entry>>, types::StoreError> {
+        self.reached |= entries.is_ok();
+        let entries = entries.map_err(convert::error)?;
+        Ok(entries.into_iter().map(|entry| entry.map(convert::entry)).collect())
+    }
+
+    pub(super) fn deleted(
+        &mut self,
+        outcome: Result<DeleteOutcome, StoreError>,
+    ) -> Result<kv_store::DeleteOutcome, types::StoreError> {
+        self.in_doubt |= outcome.is_err();
+        self.reached |= outcome.is_ok();
+        outcome.map(convert::delete_outcome).map_err(convert::error)
+    }
+
+    pub(super) fn era_told(
+        &mut self,
+        era: Result<EraInfo, StoreError>,
+    ) -> Result<kv_store::EraInfo, types::StoreError> {
+        self.reached |= era.is_ok();
+        era.map(convert::era).map_err(convert::error)
     }
 }
 
@@ -70,9 +123,7 @@ impl kv_store::Host for Imports {
             [key] => store.get(key).map(|entry| vec![entry]),
             keys => store.get_many(keys),
         };
-        self.reached |= entries.is_ok();
-        let entries = entries.map_err(convert::error);
-        Ok(entries.map(|entries| entries.into_iter().map(|entry| entry.map(convert::entry)).collect()))
+        Ok(self.read(entries))
     }
 
     fn add(
@@ -82,7 +133,7 @@ impl kv_store::Host for Imports {
         ttl: types::Ttl,
     ) -> wasmtime::Result<Result<kv_store::WriteOutcome, types::StoreError>> {
         let outcome = self.store()?.add(&key, &value, convert::ttl(ttl));
-        self.written(outcome)
+        Ok(self.written(outcome))
     }
 
     fn replace(
@@ -93,7 +144,7 @@ impl kv_store::Host for Imports {
         if_version: types::Version,
     ) -> wasmtime::Result<Result<kv_store::WriteOutcome, types::StoreError>> {
         let outcome = self.store()?.replace(&key, &value, convert::ttl(ttl), convert::version(if_version));
-        self.written(outcome)
+        Ok(self.written(outcome))
     }
 
     fn delete(
@@ -102,15 +153,12 @@ impl kv_store::Host for Imports {
         if_version: types::Version,
     ) -> wasmtime::Result<Result<kv_store::DeleteOutcome, types::StoreError>> {
         let outcome = self.store()?.delete(&key, convert::version(if_version));
-        self.in_doubt |= outcome.is_err();
-        self.reached |= outcome.is_ok();
-        Ok(outcome.map(convert::delete_outcome).map_err(convert::error))
+        Ok(self.deleted(outcome))
     }
 
     fn era(&mut self, key: String) -> wasmtime::Result<Result<kv_store::EraInfo, types::StoreError>> {
         let era = self.store()?.era(&key);
-        self.reached |= era.is_ok();
-        Ok(era.map(convert::era).map_err(convert::error))
+        Ok(self.era_told(era))
     }
 }
 
@@ -129,17 +177,15 @@ impl wasi::io::poll::Host for Imports {}
 
 impl wasi::io::poll::HostPollable for Imports {
     fn block(&mut self, pollable: Resource<Pollable>) -> wasmtime::Result<()> {
-        let due = self.pollables.get(&pollable)?.due;
-        let left = due.saturating_sub(self.environment.clock.now());
+        let (left, clock) = self.time_left(&pollable)?;
         if !left.is_zero() {
-            self.environment.clock.sleep(left);
+            clock.sleep(left);
         }
         Ok(())
     }
 
     fn drop(&mut self, pollable: Resource<Pollable>) -> wasmtime::Result<()> {
-        self.pollables.delete(pollable)?;
-        Ok(())
+        self.forget(pollable)
     }
 }
 

@@ -2,12 +2,15 @@
 
 use std::sync::OnceLock;
 
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::Engine;
+use wasmtime::component::{Component, HasSelf, Linker};
 
+use super::awaited::link_all_async;
 use super::bindings::{self, Kvlock, KvlockPre};
 use super::bounds::{self, HostState};
 use super::imports::Imports;
 use super::precompiled;
+use crate::environment::Callers;
 use crate::error::ComponentError;
 
 /// Why there may be no instance, and what to do. Its code was checked when it was compiled: what fails is the system.
@@ -26,19 +29,38 @@ pub(super) fn trap(error: &wasmtime::Error) -> ComponentError {
     }
 }
 
-/// Loads the component once: two threads cannot give the program's code to wasmtime.
-pub(super) fn instance_pre() -> wasmtime::Result<&'static KvlockPre<HostState>> {
-    static PRE: OnceLock<Result<KvlockPre<HostState>, String>> = OnceLock::new();
-    let loaded = PRE.get_or_init(|| load().map_err(|error| format!("{error:#}")));
-    loaded.as_ref().map_err(|text| wasmtime::Error::msg(text.clone()).context(NoInstance))
+/// Returns the component as these callers need it.
+pub(super) fn instance_pre(callers: Callers) -> wasmtime::Result<&'static KvlockPre<HostState>> {
+    static FOR_THREADS: OnceLock<Result<KvlockPre<HostState>, String>> = OnceLock::new();
+    static FOR_TASKS: OnceLock<Result<KvlockPre<HostState>, String>> = OnceLock::new();
+    let linked = match callers {
+        Callers::Threads => &FOR_THREADS,
+        Callers::Tasks => &FOR_TASKS,
+    };
+    let linked = linked.get_or_init(|| link(callers).map_err(|error| format!("{error:#}")));
+    linked.as_ref().map_err(|text| wasmtime::Error::msg(text.clone()).context(NoInstance))
 }
 
-fn load() -> wasmtime::Result<KvlockPre<HostState>> {
-    let (engine, component) = precompiled::load()?;
-    bounds::tick(&engine)?;
-    let mut linker = Linker::new(&engine);
-    link_all::<HostState>(&mut linker, |host| &mut host.imports)?;
-    KvlockPre::new(linker.instantiate_pre(&component)?)
+fn link(callers: Callers) -> wasmtime::Result<KvlockPre<HostState>> {
+    let (engine, component) = loaded()?;
+    let mut linker = Linker::new(engine);
+    match callers {
+        Callers::Threads => link_all::<HostState>(&mut linker, |host| &mut host.imports)?,
+        Callers::Tasks => link_all_async::<HostState>(&mut linker, |host| &mut host.imports)?,
+    }
+    KvlockPre::new(linker.instantiate_pre(component)?)
+}
+
+/// Loads the component once: two threads cannot give the program's code to wasmtime.
+fn loaded() -> wasmtime::Result<&'static (Engine, Component)> {
+    static LOADED: OnceLock<Result<(Engine, Component), String>> = OnceLock::new();
+    let load = || {
+        let loaded = precompiled::load()?;
+        bounds::tick(&loaded.0)?;
+        Ok(loaded)
+    };
+    let loaded = LOADED.get_or_init(|| load().map_err(|error: wasmtime::Error| format!("{error:#}")));
+    loaded.as_ref().map_err(|text| wasmtime::Error::msg(text.clone()))
 }
 
 /// Links all that the component imports.

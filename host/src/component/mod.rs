@@ -2,6 +2,7 @@
 //!
 //! A [`Guest`] is an instance with a session open in it. Its methods (`calls/`) take and give values of the library.
 
+mod awaited;
 mod bindings;
 mod bounds;
 mod calls;

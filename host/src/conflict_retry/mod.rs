@@ -12,6 +12,7 @@ use crate::component::{GrantId, Guest, Outcome, TryTerms, WaitId, What};
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, CallError, GrantError, chain};
 use crate::grant::Grant;
+use crate::now::now;
 pub use crate::outcome::NextTry;
 use crate::owner::Owner;
 use crate::queue::Kind;
@@ -278,7 +279,7 @@ impl RetrySteps {
     /// see [`Grant::auto_renew`].
     pub fn poll(&mut self) -> Result<AcquirePoll, AcquireError> {
         self.check_thread()?;
-        Ok(match self.waiting.poll()? {
+        Ok(match now(self.waiting.poll())? {
             AcquirePoll::Ready(grant) => AcquirePoll::Ready(self.note(grant)?),
             pending => pending,
         })
@@ -287,7 +288,7 @@ impl RetrySteps {
     /// Begins the next try, waiting for the lock.
     pub fn block(&mut self) -> Result<Grant, AcquireError> {
         self.check_thread()?;
-        let grant = self.waiting.block()?;
+        let grant = now(self.waiting.wait())?;
         self.note(grant)
     }
 
@@ -322,12 +323,12 @@ impl RetrySteps {
 
     /// Returns true if somebody else may have held the lock: see [`Try::is_overtaken`].
     pub fn is_overtaken(&self) -> bool {
-        self.ask(Guest::is_overtaken).unwrap_or_default()
+        self.ask(async |guest, key, retry| guest.is_overtaken(key, retry).await).unwrap_or_default()
     }
 
     /// Gives up the reservation, if there is one, in one call and best effort. The work can be tried again all the same.
     pub fn give_up(&mut self) {
-        let _ = self.ask(Guest::give_up);
+        let _ = self.ask(async |guest, key, retry| guest.give_up(key, retry).await);
         self.settle();
     }
 
@@ -372,9 +373,9 @@ impl RetrySteps {
             return Err(GrantError::invalid(grant.key(), "this grant is not the one of the try that runs"));
         };
         self.granted = None;
-        let handle = grant.handle.clone();
+        let handle = grant.handle().clone();
         grant.hand_in();
-        let next = handle.call(|guest, key, _| guest.report(key, retry, outcome));
+        let next = now(async { handle.enter().await?.report(&handle.key, retry, outcome).await });
         if let Ok(NextTry::RetryAfter(pause)) = next {
             self.reserved = true;
             tracing::debug!(key = &*handle.key, "conflict: the next try follows in {pause:?}");
@@ -386,13 +387,16 @@ impl RetrySteps {
 
     /// Returns how many tries have begun; 0 where the component failed.
     pub fn tries(&self) -> u32 {
-        self.ask(Guest::tries).unwrap_or_default()
+        self.ask(async |guest, key, retry| guest.tries(key, retry).await).unwrap_or_default()
     }
 
     /// Asks the component, if it knows of the work and has not failed.
-    fn ask<T>(&self, call: impl FnOnce(&mut Guest, &str, WaitId) -> Result<T, AcquireError>) -> Option<T> {
+    fn ask<T>(&self, call: impl AsyncFnOnce(&mut Guest, &str, WaitId) -> Result<T, AcquireError>) -> Option<T> {
         let (retry, key) = (self.waiting.id()?, self.waiting.key());
-        self.waiting.owner().call(key, |guest| call(guest, key, retry)).ok()
+        now(async {
+            let mut guest = self.waiting.owner().enter::<AcquireError>(key).await.ok()?;
+            call(&mut guest, key, retry).await.ok()
+        })
     }
 }
 

@@ -2,32 +2,40 @@
 //!
 //! Every handle (a lock, a wait, a grant) holds the [`Owner`]; [`Session`](crate::Session) is the face that makes them.
 
+mod calls;
+mod tasks;
 mod validation;
 
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use async_lock::{Mutex, MutexGuard};
 
 use crate::clock::Clock;
 use crate::component::{Guest, Resource, SessionOptions, Target};
-use crate::environment::Environment;
+use crate::environment::{Callers, Environment};
 use crate::error::{AcquireError, CallError, ComponentError, SessionError};
 use crate::fork::Origin;
 use crate::held_count::HeldCount;
+use crate::now::now;
 use crate::queue::LocalQueues;
-use crate::store::KvStore;
 use crate::tries::Tries;
+
+pub(crate) use tasks::Tasks;
 
 /// An owner of locks, shared by the clones of a session and by all that they made.
 #[derive(Clone)]
 pub(crate) struct Owner(Arc<OwnerState>);
 
 struct OwnerState {
-    /// One thread at a time enters the instance. A call keeps it for as long as the store takes; waiting for a lock does
+    /// One thread or task at a time enters the instance. A call keeps it for as long as the store takes; waiting for a lock does
     /// not keep it. None until the first call: until then the session costs next to nothing, however long it queues.
     guest: Mutex<Option<Guest>>,
     core: ClientCore,
     given: OwnerOptions,
-    name: Arc<str>,
+    /// Known once it is asked for, or once there is an instance.
+    name: OnceLock<Arc<str>>,
     label: String,
     held_count: HeldCount,
     tries: Tries,
@@ -40,15 +48,26 @@ struct OwnerState {
 pub(crate) struct ClientCore {
     pub(crate) environment: Environment,
     pub(crate) queues: Arc<LocalQueues>,
+    /// None where threads call.
+    pub(crate) tasks: Option<Arc<Tasks>>,
 }
 
+/// A session's instance, entered. Nobody else is in it.
+pub(crate) struct Entered<'a>(MutexGuard<'a, Option<Guest>>);
+
 /// How to open a session, as its user says.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub(crate) struct OwnerOptions {
     pub(crate) name: Option<String>,
     pub(crate) label: Option<String>,
     pub(crate) namespace: String,
     pub(crate) quarantine: Option<Duration>,
+}
+
+impl OwnerOptions {
+    fn are_defaults(&self) -> bool {
+        *self == OwnerOptions::default()
+    }
 }
 
 impl Default for OwnerOptions {
@@ -59,14 +78,17 @@ impl Default for OwnerOptions {
 
 impl OwnerState {
     fn new(core: ClientCore, given: OwnerOptions) -> Self {
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let process = std::process::id();
-        let name = given.name.clone().unwrap_or_else(|| format!("{host}-{process}-{}", thread_name()));
+        let name = match (&given.name, &core.tasks) {
+            (Some(name), _) => OnceLock::from(Arc::from(name.as_str())),
+            // While it waits behind others it needs none.
+            (None, Some(_)) => OnceLock::new(),
+            (None, None) => OnceLock::from(default_name(&thread_name())),
+        };
         OwnerState {
             guest: Mutex::new(None),
             core,
-            name: name.into(),
-            label: given.label.clone().unwrap_or_else(|| format!("{host} pid {process}")),
+            name,
+            label: given.label.clone().unwrap_or_else(|| format!("{} pid {}", host(), std::process::id())),
             given,
             held_count: HeldCount::default(),
             tries: Tries::default(),
@@ -76,18 +98,49 @@ impl OwnerState {
 
     fn options(&self) -> SessionOptions<'_> {
         let OwnerOptions { namespace, quarantine, .. } = &self.given;
-        SessionOptions { owner: &self.name, label: &self.label, namespace, quarantine: *quarantine }
+        SessionOptions { owner: self.name(), label: &self.label, namespace, quarantine: *quarantine }
+    }
+
+    fn name(&self) -> &Arc<str> {
+        self.name.get_or_init(|| default_name(&tasks::next_name()))
+    }
+
+    /// Makes its instance, or takes one that another owner has left.
+    async fn open(&self) -> Result<Guest, SessionError> {
+        if let Some(tasks) = self.core.tasks.as_ref().filter(|_| self.given.are_defaults())
+            && self.name.get().is_none()
+            && let Some((name, guest)) = tasks.take()
+            && self.name.set(name).is_ok()
+        {
+            return Ok(guest);
+        }
+        Guest::open(&self.core.environment, &self.options()).await
+    }
+}
+
+impl Drop for OwnerState {
+    fn drop(&mut self) {
+        // What a fork has of its parent's is not touched.
+        if self.origin.is_here()
+            && let Some(tasks) = &self.core.tasks
+            && self.given.are_defaults()
+            && !self.held_count.is_any()
+            && let Some(guest) = self.guest.get_mut().take().filter(Guest::is_clean)
+            && let Some(name) = self.name.get()
+        {
+            tasks.keep(name.clone(), guest);
+        }
     }
 }
 
 impl Owner {
     /// Opens a session, or finds only that its options are legal. Sends nothing.
-    pub(crate) fn open(core: ClientCore, options: OwnerOptions) -> Result<Self, SessionError> {
+    pub(crate) async fn open(core: ClientCore, options: OwnerOptions) -> Result<Self, SessionError> {
         let mut state = OwnerState::new(core, options);
         if validation::is_separate() {
             validation::check_session(&state.options())?;
         } else {
-            let guest = Guest::open(&state.core.environment, &state.options())?;
+            let guest = Guest::open(&state.core.environment, &state.options()).await?;
             state.guest = Mutex::new(Some(guest));
         }
         Ok(Owner(Arc::new(state)))
@@ -108,71 +161,69 @@ impl Owner {
         self.0.origin.in_fork(fresh).here()
     }
 
+    /// Returns another owner with the same options, which holds nothing.
+    pub(crate) fn another(&self) -> Owner {
+        Owner(Arc::new(OwnerState::new(self.0.core.clone(), self.0.given.clone())))
+    }
+
     /// Enters the instance for a call about a key or a name; the first to enter makes it. In a fork nobody enters that
     /// of the parent.
-    pub(crate) fn call<T, E: CallError>(
-        &self,
-        about: &str,
-        call: impl FnOnce(&mut Guest) -> Result<T, E>,
-    ) -> Result<T, E> {
+    pub(crate) async fn enter<E: CallError>(&self, about: &str) -> Result<Entered<'_>, E> {
         self.check_process(about)?;
-        // A panic of another thread left the instance between two calls at worst: it is still whole.
-        self.enter(about, self.0.guest.lock().unwrap_or_else(|poisoned| poisoned.into_inner()), call)
+        let place = match (self.0.guest.try_lock(), self.callers()) {
+            (Some(place), _) => place,
+            (None, Callers::Threads) => self.0.guest.lock_blocking(),
+            (None, Callers::Tasks) => self.0.guest.lock().await,
+        };
+        self.begin_call(about, place).await
     }
 
     /// Does the same, unless somebody is in it.
-    pub(crate) fn try_call<T, E: CallError>(
-        &self,
-        about: &str,
-        call: impl FnOnce(&mut Guest) -> Result<T, E>,
-    ) -> Option<Result<T, E>> {
+    pub(crate) async fn try_enter<E: CallError>(&self, about: &str) -> Option<Result<Entered<'_>, E>> {
         if let Err(error) = self.check_process(about) {
             return Some(Err(error));
         }
-        match self.0.guest.try_lock() {
-            Ok(place) => Some(self.enter(about, place, call)),
-            Err(TryLockError::Poisoned(poisoned)) => Some(self.enter(about, poisoned.into_inner(), call)),
-            Err(TryLockError::WouldBlock) => None,
-        }
+        Some(self.begin_call(about, self.0.guest.try_lock()?).await)
     }
 
     /// Does the same, if there is an instance already.
-    fn call_at_hand<T, E>(&self, call: impl FnOnce(&mut Guest) -> Result<T, E>) -> Option<Result<T, E>> {
+    fn enter_at_hand(&self) -> Option<Entered<'_>> {
         if !self.is_own_process() {
             return None;
         }
-        let mut place = self.0.guest.try_lock().ok()?;
-        let guest = place.as_mut()?;
+        let mut place = self.0.guest.try_lock()?;
+        place.as_mut()?.begin_call();
+        Some(Entered(place))
+    }
+
+    async fn begin_call<'a, E: CallError>(
+        &'a self,
+        about: &str,
+        mut place: MutexGuard<'a, Option<Guest>>,
+    ) -> Result<Entered<'a>, E> {
+        let guest = match &mut *place {
+            Some(guest) => guest,
+            // The options are legal, or the session would not have been opened.
+            none => none.insert(self.0.open().await.map_err(|error| E::unopened(about, error))?),
+        };
         guest.begin_call();
-        Some(call(guest))
+        Ok(Entered(place))
     }
 
     /// Refuses to begin a wait so, if an option is not legal.
     pub(crate) fn check_target(&self, target: &Target, key: &str) -> Result<(), AcquireError> {
+        // Nothing is sent, so that nobody waits.
         let check = |guest: &mut Guest| {
-            let begun = guest.begin(key, target, Duration::ZERO)?;
-            guest.drop_resource(begun);
-            Ok(())
+            now(async {
+                let begun = guest.begin(key, target, Duration::ZERO).await?;
+                guest.drop_resource(begun).await;
+                Ok(())
+            })
         };
-        self.call_at_hand(check).unwrap_or_else(|| validation::with(key, check))
-    }
-
-    fn enter<T, E: CallError>(
-        &self,
-        about: &str,
-        mut place: MutexGuard<'_, Option<Guest>>,
-        call: impl FnOnce(&mut Guest) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let guest = match &mut *place {
-            Some(guest) => guest,
-            none => {
-                let opened = Guest::open(&self.0.core.environment, &self.0.options());
-                // The options are legal, or the session would not have been opened.
-                none.insert(opened.map_err(|error| E::unopened(about, error))?)
-            }
-        };
-        guest.begin_call();
-        call(guest)
+        match self.enter_at_hand() {
+            Some(mut guest) => check(&mut guest),
+            None => validation::with(key, check),
+        }
     }
 
     fn check_process<E: CallError>(&self, about: &str) -> Result<(), E> {
@@ -185,25 +236,53 @@ impl Owner {
 
     /// Releases again what of this key could not be given back. The session takes it for held until then, although
     /// nobody has a grant of it: what is nested in it would never be free.
-    pub(crate) fn release_again<E: CallError>(&self, guest: &mut Guest, key: &str) -> Result<(), E> {
-        (0..guest.release_again(key)?).for_each(|_| self.held_count().given_back());
+    pub(crate) async fn release_again<E: CallError>(&self, guest: &mut Guest, key: &str) -> Result<(), E> {
+        (0..guest.release_again(key).await?).for_each(|_| self.held_count().given_back());
         Ok(())
     }
 
     /// Drops a resource of the instance. One of an instance that trapped cannot be dropped, and need not be.
-    pub(crate) fn drop_resource(&self, resource: impl Resource) {
-        let _ = self.call("", |guest| {
-            guest.drop_resource(resource);
-            Ok::<_, SessionError>(())
-        });
+    pub(crate) async fn drop_resource(&self, resource: impl Resource) {
+        if let Ok(mut guest) = self.enter::<SessionError>("").await {
+            guest.drop_resource(resource).await;
+        }
+    }
+
+    /// Drops a resource, and waits for it in a thread only.
+    pub(crate) fn discard(&self, resource: impl Resource + Send + 'static) {
+        match &self.0.core.tasks {
+            None => now(self.drop_resource(resource)),
+            Some(_) => {
+                let owner = self.clone();
+                self.carry_out(async move { owner.drop_resource(resource).await });
+            }
+        }
+    }
+
+    /// Does what is to be done whoever waits for it: in a thread at once, for a task on the client's own threads.
+    pub(crate) fn carry_out(&self, work: impl Future<Output = ()> + Send + 'static) {
+        match &self.0.core.tasks {
+            None => now(work),
+            Some(tasks) => tasks.runner().spawn(work),
+        }
+    }
+
+    /// Tells who calls.
+    pub(crate) fn callers(&self) -> Callers {
+        self.0.core.environment.callers()
+    }
+
+    /// Returns what runs the calls of tasks; none where threads call.
+    pub(crate) fn tasks(&self) -> Option<&Arc<Tasks>> {
+        self.0.core.tasks.as_ref()
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.0.core.environment
     }
 
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.core.environment.clock
-    }
-
-    pub(crate) fn store(&self) -> &dyn KvStore {
-        self.0.core.environment.store.as_ref()
     }
 
     pub(crate) fn queues(&self) -> &Arc<LocalQueues> {
@@ -212,7 +291,7 @@ impl Owner {
 
     /// Returns the owner's name.
     pub(crate) fn name(&self) -> &Arc<str> {
-        &self.0.name
+        self.0.name()
     }
 
     pub(crate) fn label(&self) -> &str {
@@ -239,18 +318,47 @@ impl Owner {
     /// Tells if calls can succeed: the owner is of this process, and its instance has not trapped, nor did a call panic.
     pub(crate) fn is_usable(&self) -> bool {
         self.is_own_process()
-            && match self.0.guest.try_lock() {
-                Ok(guest) => !guest.as_ref().is_some_and(Guest::has_trapped),
-                Err(TryLockError::Poisoned(_)) => false,
-                // A call of another thread finds out.
-                Err(TryLockError::WouldBlock) => true,
-            }
+            // If somebody is in it, that call finds out.
+            && self.0.guest.try_lock().is_none_or(|guest| !guest.as_ref().is_some_and(Guest::has_trapped))
     }
 
     /// Tells if the owner is of this process, and not of one that this was forked from.
     pub(crate) fn is_own_process(&self) -> bool {
         self.0.origin.is_here()
     }
+}
+
+impl Deref for Entered<'_> {
+    type Target = Guest;
+
+    fn deref(&self) -> &Guest {
+        // INVARIANT: who enters makes the instance first.
+        self.0.as_ref().expect("an instance that was entered")
+    }
+}
+
+impl DerefMut for Entered<'_> {
+    fn deref_mut(&mut self) -> &mut Guest {
+        // INVARIANT: as above.
+        self.0.as_mut().expect("an instance that was entered")
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A panic of the store went through the instance.
+            self.abandon();
+        }
+    }
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+fn default_name(who: &str) -> Arc<str> {
+    format!("{}-{}-{who}", host(), std::process::id()).into()
 }
 
 fn thread_name() -> String {

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::component::{Guest, SessionOptions};
 use crate::environment::Environment;
 use crate::error::{CallError, SessionError};
+use crate::now::now;
 use crate::store::Memory;
 
 /// Each check takes it out, so that nobody ever waits for it: neither another thread nor the child of a fork.
@@ -22,7 +23,7 @@ pub(super) fn is_separate() -> bool {
 
 /// Refuses to open a session so, if an option is not legal.
 pub(super) fn check_session(options: &SessionOptions<'_>) -> Result<(), SessionError> {
-    with("", |guest| guest.check(options))
+    with("", |guest| now(guest.check(options)))
 }
 
 /// Runs a check in the instance that is for checks.
@@ -44,5 +45,5 @@ pub(super) fn with<E: CallError>(about: &str, check: impl FnOnce(&mut Guest) -> 
 
 fn open() -> Result<Guest, SessionError> {
     let options = SessionOptions { owner: "scratch", label: "", namespace: "kvlock", quarantine: None };
-    Guest::open(&Environment::of(Memory::default()), &options)
+    now(Guest::open(&Environment::of(Memory::default()), &options))
 }

@@ -9,6 +9,7 @@ pub use resize::{Resize, ResizePoll, Resizing};
 use crate::debug::debug_fields;
 pub use crate::error::ResizeError;
 use crate::error::StatusError;
+use crate::now::now;
 use crate::owner::Owner;
 use crate::status::Broken;
 pub use crate::status::SemaphoreStatus;
@@ -50,6 +51,10 @@ impl Semaphore {
         Semaphore { owner, name }
     }
 
+    pub(crate) fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
     /// Returns its name.
     pub fn name(&self) -> &str {
         &self.name
@@ -73,32 +78,18 @@ impl Semaphore {
 
     /// Tells how it stands; none if there is no semaphore of the name.
     pub fn status(&self) -> Result<Option<SemaphoreStatus>, StatusError> {
-        self.owner.here().call(&self.name, |guest| guest.semaphore_status(&self.name))
+        now(self.owner.here().semaphore_status(&self.name))
     }
 
     /// Ends the grant of the permit's present holder by force, and tells whose it was. The holder learns that it lost
     /// the permit at its next renewal or release, and [may be at work](crate::Holder::at_work_until) until then. If that grant
     /// ends by itself meanwhile, its successor keeps the permit.
     pub fn break_permit(&self, permit: u32) -> Result<Broken, StatusError> {
-        self.break_by_force(permit, None)
+        now(self.owner.here().break_permit(&self.name, permit, None))
     }
 
     /// Does the same to the grant with this fencing token, as [`status`](Self::status) tells it, and to no other.
     pub fn break_permit_if(&self, permit: u32, token: u64) -> Result<Broken, StatusError> {
-        self.break_by_force(permit, Some(token))
-    }
-
-    fn break_by_force(&self, permit: u32, if_token: Option<u64>) -> Result<Broken, StatusError> {
-        let broken = self.owner.here().call(&self.name, |guest| guest.break_permit(&self.name, permit, if_token))?;
-        if let Broken::Ended(holder) = &broken {
-            tracing::info!(
-                semaphore = self.name,
-                permit,
-                token = holder.token,
-                "broken by force; it was {}",
-                holder.who()
-            );
-        }
-        Ok(broken)
+        now(self.owner.here().break_permit(&self.name, permit, Some(token)))
     }
 }

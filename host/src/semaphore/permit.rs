@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::acquire::{Acquiring, Acquisition, WaitOptions, wait_setters};
+use crate::acquire::{Acquiring, Acquisition, WaitOptions, or_busy, wait_setters};
 use crate::component::What;
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
+use crate::now::now;
 use crate::owner::Owner;
 use crate::renewal::{LockGuard, with_guard};
 
@@ -41,21 +42,38 @@ impl PermitRequest {
 
     /// Acquires a permit, waiting as long as the options allow.
     pub fn acquire(&self) -> Result<Grant, AcquireError> {
-        self.waiting(self.options).block()
+        now(self.waiting().wait())
     }
 
     /// Tries once, without waiting. Returns none if all permits are held.
     pub fn try_acquire(&self) -> Result<Option<Grant>, AcquireError> {
-        self.waiting(self.options.once()).block_or_busy()
+        or_busy(now(self.waiting_once().wait()))
     }
 
     /// Begins to acquire: see [`Lock::begin`](crate::Lock::begin).
     pub fn begin(&self) -> Result<Acquisition, AcquireError> {
-        Acquisition::begin(self.waiting(self.options))
+        Acquisition::begin(self.waiting())
     }
 
-    fn waiting(&self, options: WaitOptions) -> Acquiring {
+    /// Begins to wait as the options say.
+    pub(crate) fn waiting(&self) -> Acquiring {
+        self.waiting_as(self.options)
+    }
+
+    /// Begins to try once.
+    pub(crate) fn waiting_once(&self) -> Acquiring {
+        self.waiting_as(self.options.once())
+    }
+
+    fn waiting_as(&self, options: WaitOptions) -> Acquiring {
         Acquiring::new(self.owner.clone(), self.name.clone(), options, What::Permit)
+    }
+
+    /// Returns the same for another owner with the same options.
+    pub(crate) fn of_another_owner(&self) -> Self {
+        let mut other = self.clone();
+        other.owner = self.owner.another();
+        other
     }
 
     /// Acquires a permit, runs `work` while a background thread renews the lease, and releases it, also if `work`

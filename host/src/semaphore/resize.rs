@@ -1,13 +1,18 @@
 //! Making, resizing and destroying a semaphore.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_lite::future;
+
 use crate::acquire::{WaitOptions, wait_setters};
-use crate::component::{Guest, ResizeId, ResizeStep};
+use crate::component::{ResizeId, ResizeStep};
 use crate::debug::debug_fields;
 use crate::error::{CallError, ResizeError};
+use crate::now::now;
 use crate::owner::Owner;
 use crate::ride_out::{Outage, RideOut};
+use crate::signal::Signal;
 use crate::status::SemaphoreStatus;
 use crate::store::StoreError;
 
@@ -68,27 +73,45 @@ impl Resize {
 
     /// Does it, and waits; the size before, none if the semaphore is new.
     pub fn run(&self) -> Result<Option<u32>, ResizeError> {
-        let mut resizing = self.begin()?;
+        now(self.carried_out(None))
+    }
+
+    /// Does what [`run`](Self::run) does. A task that is told to stop gives up, and leaves the size as it was set.
+    pub(crate) async fn carried_out(&self, stop: Option<Arc<Signal>>) -> Result<Option<u32>, ResizeError> {
+        let mut resizing = self.begun().await?;
         loop {
-            match resizing.poll()? {
+            let (pause, status) = match resizing.advance().await? {
                 ResizePoll::Ready(before) => return Ok(before),
-                ResizePoll::Pending { pause, status, outage } => {
-                    match outage {
-                        Some(error) => tracing::debug!(semaphore = resizing.name, "waiting for the store: {error:#}"),
-                        None => tracing::debug!(semaphore = resizing.name, "waiting for permits: {status}"),
-                    }
-                    resizing.owner.clock().sleep(pause);
+                ResizePoll::Pending { pause, status, outage: Some(error) } => {
+                    tracing::debug!(semaphore = resizing.name, "waiting for the store: {error:#}");
+                    (pause, status)
                 }
+                ResizePoll::Pending { pause, status, outage: None } => {
+                    tracing::debug!(semaphore = resizing.name, "waiting for permits: {status}");
+                    (pause, status)
+                }
+            };
+            match &stop {
+                None => resizing.owner.clock().sleep(pause),
+                Some(stop) => future::or(stop.wait(), resizing.owner.clock().sleep_async(pause)).await,
+            }
+            if stop.as_ref().is_some_and(|stop| stop.is_stopped()) {
+                return Err(ResizeError::StillHeld { name: self.name.clone(), status });
             }
         }
     }
 
     /// Begins, for callers with an event loop. Nothing is sent until it is polled.
     pub fn begin(&self) -> Result<Resizing, ResizeError> {
+        now(self.begun())
+    }
+
+    async fn begun(&self) -> Result<Resizing, ResizeError> {
         let owner = self.owner.here().clone();
         let WaitOptions { wait, interval, ride_out, .. } = self.options;
-        let begin = |guest: &mut Guest| guest.begin_resize(&self.name, self.permits, wait, interval);
-        let id = owner.call(&self.name, begin)?;
+        let mut guest = owner.enter::<ResizeError>(&self.name).await?;
+        let id = guest.begin_resize(&self.name, self.permits, wait, interval).await?;
+        drop(guest);
         Ok(Resizing { owner, name: self.name.clone(), id, ride_out, outage: Outage::default() })
     }
 }
@@ -96,17 +119,20 @@ impl Resize {
 impl Resizing {
     /// Goes on as far as it can without sleeping.
     pub fn poll(&mut self) -> Result<ResizePoll, ResizeError> {
+        now(self.advance())
+    }
+
+    async fn advance(&mut self) -> Result<ResizePoll, ResizeError> {
         if !self.owner.is_own_process() {
             let reason = "this resizing is of the process before the fork; begin another";
             return Err(ResizeError::invalid(&self.name, reason));
         }
-        let (polled, reached) = self.owner.call(&self.name, |guest| {
-            let polled = guest.poll_resize(&self.name, self.id);
-            Ok::<_, ResizeError>((polled, guest.has_reached_the_store()))
-        })?;
-        if reached {
+        let mut guest = self.owner.enter::<ResizeError>(&self.name).await?;
+        let polled = guest.poll_resize(&self.name, self.id).await;
+        if guest.has_reached_the_store() {
             self.outage.reached();
         }
+        drop(guest);
         Ok(match polled? {
             ResizeStep::Pending { pause, status, outage } => {
                 ResizePoll::Pending { pause, status, outage: self.bear(outage)? }
@@ -130,6 +156,6 @@ impl Resizing {
 
 impl Drop for Resizing {
     fn drop(&mut self) {
-        self.owner.drop_resource(self.id);
+        self.owner.discard(self.id);
     }
 }

@@ -9,6 +9,7 @@
 //! | `local:PATH` | [`Local`] | locks between the processes of one machine, with no server |
 //! | `memory:` | [`Memory`] | tests: a mock with scripted faults and a log of every call |
 
+mod awaited;
 pub mod conformance;
 #[cfg(feature = "etcd")]
 mod etcd;
@@ -37,6 +38,7 @@ mod socket;
 #[allow(dead_code, reason = "each store uses a part of it")]
 mod tls;
 mod watch;
+mod workers;
 
 use std::fmt;
 use std::time::Duration;
@@ -57,8 +59,10 @@ pub use postgres::Postgres;
 #[cfg(feature = "redis")]
 pub use redis::Redis;
 
+pub(crate) use awaited::AwaitedStore;
 pub(crate) use watch::Watches;
 pub use watch::{OnGone, Watch};
+pub(crate) use workers::Workers;
 
 pub use kvlock_protocol::{DeleteOutcome, Entry, EraInfo, Ttl, Version, WriteOutcome};
 

@@ -1,0 +1,88 @@
+//! The way in for tasks.
+
+use std::sync::Arc;
+
+use crate::debug::debug_fields;
+use crate::error::ConnectError;
+use crate::owner::{ClientCore, Owner, OwnerOptions, Tasks};
+use crate::store::{KvStore, Workers};
+
+use super::lock::{Lock, Owners};
+use super::semaphore::Semaphore;
+use super::session::SessionBuilder;
+
+/// A store to lock in, for tasks: see [`crate::Client`]. Cheap to clone.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> { futures_lite::future::block_on(async {
+/// let client = kvlock::asynch::Client::connect("memory:")?;
+/// let held = client.lock("report").acquire().await?;
+/// // Another acquire is another owner:
+/// assert!(client.lock("report").try_acquire().await?.is_none());
+/// held.release().await?;
+/// # Ok(()) }) }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    core: ClientCore,
+    tasks: Arc<Tasks>,
+}
+
+debug_fields!(Client, |_|);
+
+impl Client {
+    /// Takes a store by its URL: see [`crate::Client::connect`]. Nothing is sent, and no name is looked up.
+    ///
+    /// # Errors
+    ///
+    /// As the blocking call.
+    pub fn connect(url: &str) -> Result<Self, ConnectError> {
+        crate::Client::connect(url).map(Client::from)
+    }
+
+    /// Takes the store that the environment names: see [`crate::Client::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// As the blocking call.
+    pub fn from_env() -> Result<Self, ConnectError> {
+        crate::Client::from_env().map(Client::from)
+    }
+
+    /// Takes a store of your own. Threads of the client call it, eight at most.
+    pub fn with_store(store: impl KvStore) -> Self {
+        crate::Client::with_store(store).into()
+    }
+
+    /// Returns a lock of a key: any string of 1 to 65,536 bytes. Each acquire is an owner of its own.
+    pub fn lock(&self, key: impl AsRef<str>) -> Lock {
+        Lock::of_each_acquire(self.tasks.clone(), crate::Lock::new(self.any_owner(), key.as_ref().into()))
+    }
+
+    /// Returns a semaphore, whether or not it is there. Each acquire is an owner of its own.
+    pub fn semaphore(&self, name: impl Into<String>) -> Semaphore {
+        Semaphore::new(self.tasks.clone(), crate::Semaphore::new(self.any_owner(), name.into()), Owners::OfEachAcquire)
+    }
+
+    /// Begins to open a session: an owner of its own, with a name, a namespace and a quarantine.
+    pub fn session(&self) -> SessionBuilder {
+        SessionBuilder(crate::SessionBuilder::new(self.core.clone()), self.tasks.clone())
+    }
+
+    /// Returns an owner with default options. It gets an instance only if it is used.
+    fn any_owner(&self) -> Owner {
+        Owner::open_unchecked(self.core.clone(), OwnerOptions::default())
+    }
+}
+
+impl From<crate::Client> for Client {
+    /// Takes the store and the clock of a client of threads. Its threads and the tasks wait in the same queues, and hand
+    /// locks over to each other.
+    fn from(client: crate::Client) -> Self {
+        let mut core = client.core;
+        let tasks = Arc::new(Tasks::default());
+        core.environment.awaited = Some(Arc::new(Workers::new(core.environment.store.clone())));
+        core.tasks = Some(tasks.clone());
+        Client { core, tasks }
+    }
+}

@@ -1,0 +1,129 @@
+//! Sessions of tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::debug::debug_fields;
+use crate::error::{SessionError, StatusError};
+use crate::owner::{Owner, Tasks};
+use crate::status::{Broken, KeyStatus, SemaphoreStatus};
+
+use super::grant::Grant;
+use super::lock::{Lock, Owners};
+use super::same_setters;
+use super::semaphore::Semaphore;
+
+/// How to open a session: see [`crate::SessionBuilder`].
+#[derive(Clone)]
+pub struct SessionBuilder(pub(super) crate::SessionBuilder, pub(super) Arc<Tasks>);
+
+/// An owner of locks: see [`crate::Session`]. Clones are the same session.
+#[derive(Clone)]
+pub struct Session {
+    session: crate::Session,
+    tasks: Arc<Tasks>,
+}
+
+debug_fields!(SessionBuilder, |it| builder = it.0);
+debug_fields!(Session, |it| session = it.session);
+
+impl SessionBuilder {
+    same_setters! { "SessionBuilder":
+        owner(name: impl Into<String>)
+        label(label: impl Into<String>)
+        namespace(namespace: impl Into<String>)
+        quarantine(quarantine: Duration)
+    }
+
+    /// Opens the session. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// If an option is not legal, or the component failed.
+    pub async fn open(self) -> Result<Session, SessionError> {
+        let SessionBuilder(builder, tasks) = self;
+        let session = tasks.runner().run(builder.opened()).await?;
+        Ok(Session { session, tasks })
+    }
+}
+
+impl Session {
+    /// Begins to lock a key: any string of 1 to 65,536 bytes.
+    pub fn lock(&self, key: impl AsRef<str>) -> Lock {
+        Lock::of_session(self.tasks.clone(), self.session.lock(key))
+    }
+
+    /// Returns a semaphore, whether or not it is there: a name of 1 to 255 bytes.
+    pub fn semaphore(&self, name: impl Into<String>) -> Semaphore {
+        Semaphore::new(self.tasks.clone(), self.session.semaphore(name), Owners::Session)
+    }
+
+    /// Tells of all semaphores of the session's namespace, by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Session::semaphores`].
+    pub async fn semaphores(&self) -> Result<Vec<SemaphoreStatus>, StatusError> {
+        let owner = self.owner();
+        self.tasks.runner().run(async move { owner.semaphores().await }).await
+    }
+
+    /// Takes up a grant that was written out: see [`crate::Session::resume`]. Nothing is sent.
+    ///
+    /// # Errors
+    ///
+    /// If the word is no grant, or the component failed.
+    pub async fn resume(&self, written: &str) -> Result<Grant, SessionError> {
+        let (session, written) = (self.session.clone(), written.to_string());
+        let grant = self.tasks.runner().run(async move { session.resumed(&written).await }).await?;
+        Ok(Grant::new(self.tasks.clone(), grant))
+    }
+
+    /// Tells how a key stands.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Session::status`].
+    pub async fn status(&self, key: &str) -> Result<KeyStatus, StatusError> {
+        let (owner, key) = (self.owner(), key.to_string());
+        self.tasks.runner().run(async move { owner.status(&key).await }).await
+    }
+
+    /// Tells how several keys stand, in their order. One call of the store reads them all.
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Session::statuses`].
+    pub async fn statuses(&self, keys: &[&str]) -> Result<Vec<KeyStatus>, StatusError> {
+        let owner = self.owner();
+        let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
+        self.tasks.runner().run(async move { owner.statuses(&keys).await }).await
+    }
+
+    /// Ends the present holder's grant by force: see [`crate::Session::break_lock`].
+    ///
+    /// # Errors
+    ///
+    /// As the blocking call.
+    pub async fn break_lock(&self, key: &str) -> Result<Broken, StatusError> {
+        self.break_by_force(key, None).await
+    }
+
+    /// Does the same to the grant with this fencing token, and to no other.
+    ///
+    /// # Errors
+    ///
+    /// As the blocking call.
+    pub async fn break_lock_if(&self, key: &str, token: u64) -> Result<Broken, StatusError> {
+        self.break_by_force(key, Some(token)).await
+    }
+
+    async fn break_by_force(&self, key: &str, if_token: Option<u64>) -> Result<Broken, StatusError> {
+        let (owner, key) = (self.owner(), key.to_string());
+        self.tasks.runner().run(async move { owner.break_lock(&key, if_token).await }).await
+    }
+
+    fn owner(&self) -> Owner {
+        self.session.owner.here().clone()
+    }
+}

@@ -1,0 +1,25 @@
+//! A wait of a task: it runs on the client's threads, and ends when its future is dropped.
+
+use std::sync::Arc;
+
+use crate::acquire::Acquiring;
+use crate::error::AcquireError;
+use crate::owner::Tasks;
+use crate::signal::Signal;
+
+/// Tells what waits to stop when it is dropped.
+pub(super) struct StopOnDrop(pub(super) Arc<Signal>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// Waits for a grant. If this future is dropped, the wait ends, and gives back what it may still get.
+pub(super) async fn wait(tasks: &Tasks, waiting: Acquiring) -> Result<crate::Grant, AcquireError> {
+    let signal = Arc::<Signal>::default();
+    let _stop = StopOnDrop(signal.clone());
+    let mut waiting = waiting.woken_by(signal);
+    tasks.runner().run(async move { waiting.wait().await }).await
+}

@@ -1,0 +1,87 @@
+//! The imports for an instance that is called by tasks: a call of the store, and a pause, suspend the task and no thread.
+
+use wasmtime::StoreContextMut;
+use wasmtime::component::{HasSelf, Linker, Resource, ResourceType};
+
+use super::bindings::kvlock::lock::types;
+use super::bindings::{Pollable, wasi};
+use super::convert;
+use super::imports::Imports;
+
+/// Links all that the component imports.
+pub(crate) fn link_all_async<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    imports: fn(&mut T) -> &mut Imports,
+) -> wasmtime::Result<()> {
+    link_store_async(linker, imports)?;
+    wasi::clocks::monotonic_clock::add_to_linker::<T, HasSelf<Imports>>(linker, imports)?;
+    wasi::random::random::add_to_linker::<T, HasSelf<Imports>>(linker, imports)?;
+    let mut poll = linker.instance("wasi:io/poll@0.2.0")?;
+    poll.resource("pollable", ResourceType::host::<Pollable>(), move |mut context, pollable| {
+        imports(context.data_mut()).forget(Resource::new_own(pollable))
+    })?;
+    poll.func_wrap_async(
+        "[method]pollable.block",
+        move |mut context: StoreContextMut<'_, T>, (pollable,): (Resource<Pollable>,)| {
+            Box::new(async move {
+                let (left, clock) = imports(context.data_mut()).time_left(&pollable)?;
+                if !left.is_zero() {
+                    clock.sleep_async(left).await;
+                }
+                Ok(())
+            })
+        },
+    )
+}
+
+/// Links the store alone.
+pub(crate) fn link_store_async<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    imports: fn(&mut T) -> &mut Imports,
+) -> wasmtime::Result<()> {
+    types::add_to_linker::<T, HasSelf<Imports>>(linker, imports)?;
+    let mut store = linker.instance("kvlock:lock/kv-store@0.1.0")?;
+    store.func_wrap_async("get-many", move |mut context: StoreContextMut<'_, T>, (keys,): (Vec<String>,)| {
+        Box::new(async move {
+            let entries = imports(context.data_mut()).awaited_store()?.get_many(keys).await;
+            Ok((imports(context.data_mut()).read(entries),))
+        })
+    })?;
+    store.func_wrap_async(
+        "add",
+        move |mut context: StoreContextMut<'_, T>, (key, value, ttl): (String, Vec<u8>, types::Ttl)| {
+            Box::new(async move {
+                let store = imports(context.data_mut()).awaited_store()?;
+                let outcome = store.add(key, value, convert::ttl(ttl)).await;
+                Ok((imports(context.data_mut()).written(outcome),))
+            })
+        },
+    )?;
+    type Replace = (String, Vec<u8>, types::Ttl, types::Version);
+    store.func_wrap_async(
+        "replace",
+        move |mut context: StoreContextMut<'_, T>, (key, value, ttl, if_version): Replace| {
+            Box::new(async move {
+                let store = imports(context.data_mut()).awaited_store()?;
+                let outcome = store.replace(key, value, convert::ttl(ttl), convert::version(if_version)).await;
+                Ok((imports(context.data_mut()).written(outcome),))
+            })
+        },
+    )?;
+    store.func_wrap_async(
+        "delete",
+        move |mut context: StoreContextMut<'_, T>, (key, if_version): (String, types::Version)| {
+            Box::new(async move {
+                let store = imports(context.data_mut()).awaited_store()?;
+                let outcome = store.delete(key, convert::version(if_version)).await;
+                Ok((imports(context.data_mut()).deleted(outcome),))
+            })
+        },
+    )?;
+    store.func_wrap_async("era", move |mut context: StoreContextMut<'_, T>, (key,): (String,)| {
+        Box::new(async move {
+            let era = imports(context.data_mut()).awaited_store()?.era(key).await;
+            Ok((imports(context.data_mut()).era_told(era),))
+        })
+    })
+}

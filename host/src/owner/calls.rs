@@ -1,0 +1,53 @@
+//! Calls of a session that wait for nothing but the store.
+
+use super::Owner;
+use crate::error::{CallError, ComponentError, StatusError};
+use crate::status::{Broken, KeyStatus, SemaphoreStatus};
+
+impl Owner {
+    /// Tells how a key stands.
+    pub(crate) async fn status(&self, key: &str) -> Result<KeyStatus, StatusError> {
+        let missing = || StatusError::component(key, ComponentError::Failed("no answer about the key".to_string()));
+        self.statuses(&[key]).await?.pop().ok_or_else(missing)
+    }
+
+    /// Tells how several keys stand, in their order.
+    pub(crate) async fn statuses(&self, keys: &[impl AsRef<str>]) -> Result<Vec<KeyStatus>, StatusError> {
+        let keys: Vec<String> = keys.iter().map(|key| key.as_ref().to_string()).collect();
+        self.enter::<StatusError>("").await?.status(&keys).await
+    }
+
+    /// Ends the present holder's grant by force: of any, or the one with this token.
+    pub(crate) async fn break_lock(&self, key: &str, if_token: Option<u64>) -> Result<Broken, StatusError> {
+        let broken = self.enter::<StatusError>(key).await?.break_key(key, if_token).await?;
+        if let Broken::Ended(holder) = &broken {
+            tracing::info!(key, token = holder.token, "broken by force; it was {}", holder.who());
+        }
+        Ok(broken)
+    }
+
+    /// Tells of all semaphores.
+    pub(crate) async fn semaphores(&self) -> Result<Vec<SemaphoreStatus>, StatusError> {
+        self.enter::<StatusError>("").await?.semaphores().await
+    }
+
+    /// Tells how a semaphore stands.
+    pub(crate) async fn semaphore_status(&self, name: &str) -> Result<Option<SemaphoreStatus>, StatusError> {
+        self.enter::<StatusError>(name).await?.semaphore_status(name).await
+    }
+
+    /// Ends the grant of a permit by force: of any holder, or the one with this token.
+    pub(crate) async fn break_permit(
+        &self,
+        name: &str,
+        permit: u32,
+        if_token: Option<u64>,
+    ) -> Result<Broken, StatusError> {
+        let broken = self.enter::<StatusError>(name).await?.break_permit(name, permit, if_token).await?;
+        if let Broken::Ended(holder) = &broken {
+            let token = holder.token;
+            tracing::info!(semaphore = name, permit, token, "broken by force; it was {}", holder.who());
+        }
+        Ok(broken)
+    }
+}

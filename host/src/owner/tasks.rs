@@ -1,0 +1,48 @@
+//! What the owners of a client's tasks share: threads, and instances.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::component::Guest;
+use crate::runner::Runner;
+
+/// How many instances are kept for later, each with a hundred kilobytes or so. A task that holds a lock, or is the first
+/// to wait for one, has an instance; to make one takes as long as some acquires.
+const MOST_IDLE: usize = 1024;
+
+/// Runs the calls of tasks, and keeps the instances of owners that have gone for those that come.
+#[derive(Default)]
+pub(crate) struct Tasks {
+    runner: Runner,
+    /// With the names of the sessions that are open in them.
+    idle: Mutex<Vec<(Arc<str>, Guest)>>,
+}
+
+impl Tasks {
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    /// Takes an instance that an owner with default options has left.
+    pub(super) fn take(&self) -> Option<(Arc<str>, Guest)> {
+        self.idle().pop()
+    }
+
+    /// Keeps the instance of an owner with default options that has gone. Nothing is held in it.
+    pub(super) fn keep(&self, name: Arc<str>, guest: Guest) {
+        let mut idle = self.idle();
+        if idle.len() < MOST_IDLE {
+            idle.push((name, guest));
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(Arc<str>, Guest)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns a name for a task, as its thread's is for a thread.
+pub(super) fn next_name() -> String {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    format!("task-{}", LAST.fetch_add(1, Ordering::Relaxed) + 1)
+}

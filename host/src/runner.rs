@@ -1,0 +1,106 @@
+//! The threads of a client that run what tasks ask for. Nothing of it runs on the tasks' own executor: a future that is
+//! dropped there stops waiting, and what had begun comes to its end here.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use async_channel::{Receiver, Sender};
+use async_executor::{Executor, Task};
+
+use crate::fork::PerProcess;
+
+/// How many threads there are at most: what they do between two calls of the store takes some microseconds.
+const MOST_THREADS: usize = 4;
+
+/// Threads that begin with the first work, and end when nobody has more. A fork has its own.
+pub(crate) struct Runner(PerProcess<State>);
+
+struct State {
+    executor: Arc<Executor<'static>>,
+    threads: AtomicUsize,
+    /// Never used: the threads end when it is dropped.
+    _goes_on: Sender<()>,
+    ended: Receiver<()>,
+}
+
+impl State {
+    fn new() -> Self {
+        let (goes_on, ended) = async_channel::bounded(1);
+        State { executor: Arc::default(), threads: AtomicUsize::new(0), _goes_on: goes_on, ended }
+    }
+
+    /// Begins the threads. Returns false if there is none.
+    fn begin(&self) -> bool {
+        if self.threads.load(Ordering::Relaxed) == 0 {
+            let wanted = std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST_THREADS));
+            if self.threads.compare_exchange(0, wanted, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                let begun = (0..wanted).filter(|_| self.begin_thread()).count();
+                self.threads.fetch_sub(wanted - begun, Ordering::Relaxed);
+            }
+        }
+        self.threads.load(Ordering::Relaxed) > 0
+    }
+
+    fn begin_thread(&self) -> bool {
+        let (executor, ended) = (self.executor.clone(), self.ended.clone());
+        let run = move || {
+            // It is closed, and has nothing to tell.
+            let _ = async_io::block_on(executor.run(ended.recv()));
+        };
+        std::thread::Builder::new().name("kvlock-tasks".into()).spawn(run).is_ok()
+    }
+}
+
+/// Work that is run. Dropping it leaves the work running.
+struct Running<T>(Option<Task<T>>);
+
+impl<T> Future for Running<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        match &mut self.0 {
+            Some(task) => Pin::new(task).poll(context),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Drop for Running<T> {
+    fn drop(&mut self) {
+        if let Some(task) = self.0.take() {
+            task.detach();
+        }
+    }
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        Runner(PerProcess::new(State::new()))
+    }
+}
+
+impl Runner {
+    /// Runs work to its end, whoever waits for it.
+    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let state = self.state();
+        state.begin();
+        state.executor.spawn(work).detach();
+    }
+
+    /// Runs work, and returns its value. The work goes on to its end if that is not waited for any more.
+    pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+        let state = self.state();
+        let running = Running(Some(state.executor.spawn(work)));
+        if state.begin() {
+            return running.await;
+        }
+        // The system has no thread for it: that of the caller does the work.
+        state.executor.run(running).await
+    }
+
+    fn state(&self) -> &State {
+        self.0.get_or_recreate(State::new)
+    }
+}
