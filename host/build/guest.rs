@@ -35,6 +35,8 @@ pub(crate) struct Guest {
     pub(crate) sources: &'static [&'static str],
     /// Largest component: it is downloaded and compiled by whoever embeds it.
     pub(crate) max_bytes: usize,
+    /// Whether it waits for others most of the time, so that small is better than fast.
+    pub(crate) is_small: bool,
 }
 
 /// The lock.
@@ -47,6 +49,7 @@ pub(crate) const LOCK: Guest = Guest {
     description: "A distributed lock over any store that keeps the contract of kvlock:lock/kv-store",
     sources: &["wit", "guest/machine", "guest/component"],
     max_bytes: 335_000,
+    is_small: false,
 };
 
 const TARGET: &str = "wasm32-unknown-unknown";
@@ -117,7 +120,7 @@ impl Compiler {
             "--crate-type",
             "cdylib",
             "--profile",
-            "component",
+            guest.profile(),
             "--target",
             TARGET,
         ]);
@@ -127,6 +130,9 @@ impl Compiler {
         if self == Compiler::Debian {
             flags.extend(NO_PANIC_MESSAGES.map(String::from));
             cargo.args(["-Z", "build-std=core,alloc,compiler_builtins"]);
+            if guest.is_small {
+                cargo.args(["-Z", "build-std-features=optimize_for_size"]);
+            }
             cargo.env("RUSTC", DEBIAN_RUSTC).env("RUSTC_BOOTSTRAP", "1");
             flags.push(format!("--remap-path-prefix={DEBIAN_SOURCES}=/rust"));
         }
@@ -143,11 +149,16 @@ impl Compiler {
         if !output.status.success() {
             return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()));
         }
-        Ok(target_dir.join(TARGET).join("component").join(guest.library).with_extension("wasm"))
+        Ok(target_dir.join(TARGET).join(guest.profile()).join(guest.library).with_extension("wasm"))
     }
 }
 
 impl Guest {
+    /// The profile of the workspace that it is built with.
+    fn profile(&self) -> &'static str {
+        if self.is_small { "component-small" } else { "component" }
+    }
+
     /// Adds what registries and tools show of the component: custom sections by the names of `wasm-metadata`.
     pub(crate) fn describe(&self, component: &mut Vec<u8>) {
         let mut name = ComponentNameSection::new();

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::Ipv6Addr;
 
-use crate::contract::Error;
+use crate::contract::{Error, shown};
 
 /// Where one server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,17 +39,13 @@ pub fn parse_list(list: &str, default_port: u16) -> Result<Vec<Address>, Error> 
     let mut servers = Vec::new();
     for part in list.split(',') {
         let address = parse(part, default_port)
-            .map_err(|why| Error::Invalid(format!("server `{}` in `{}`: {why}", escape(part), escape(list))))?;
+            .map_err(|why| Error::Invalid(format!("server `{}` in `{}`: {why}", shown(part), shown(list))))?;
         if servers.contains(&address) {
-            return Err(Error::Invalid(format!("server `{address}` stands twice in `{}`", escape(list))));
+            return Err(Error::Invalid(format!("server `{address}` stands twice in `{}`", shown(list))));
         }
         servers.push(address);
     }
     Ok(servers)
-}
-
-fn escape(text: &str) -> impl fmt::Display + '_ {
-    text.escape_debug()
 }
 
 fn parse(part: &str, default_port: u16) -> Result<Address, &'static str> {
@@ -68,10 +64,12 @@ fn parse(part: &str, default_port: u16) -> Result<Address, &'static str> {
     if host.is_empty() {
         return Err("the host is missing");
     }
-    if !host.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ':')) {
+    // A letter beyond ASCII is whatever is neither white nor unprintable: to know them all would take tables.
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || !(c.is_ascii() || c.is_control() || c.is_whitespace());
+    if !host.chars().all(|c| is_letter(c) || matches!(c, '.' | '-' | '_' | ':')) {
         return Err("not a host name: letters, digits, `.`, `-` and `_`");
     }
-    Ok(Address { host: host.to_lowercase(), port: port.map_or(Ok(default_port), parse_port)? })
+    Ok(Address { host: host.to_ascii_lowercase(), port: port.map_or(Ok(default_port), parse_port)? })
 }
 
 fn parse_port(text: &str) -> Result<u16, &'static str> {

@@ -46,7 +46,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::codec::{Code, Codec};
-use crate::contract::EraInfo;
+use crate::contract::{EraInfo, shown};
 use crate::failure::Failure;
 use crate::mark::{self, Identity, Mark};
 use crate::replies::Replies;
@@ -208,7 +208,7 @@ impl Sight {
         let mark = Mark::parse(&item.value).ok_or_else(|| {
             Failure::Refused(format!(
                 "the key `{KEY}` holds something that kvlock did not write: `{}`; delete it or use another server",
-                String::from_utf8_lossy(item.value.get(..60).unwrap_or(&item.value)).escape_debug()
+                shown(&String::from_utf8_lossy(item.value.get(..60).unwrap_or(&item.value)))
             ))
         })?;
         let clock = self.clock;
@@ -321,7 +321,7 @@ async fn wait_until_settled(transport: &mut impl Transport) -> Result<(), Failur
 fn check_version(stats: &Stats) -> Result<(), Failure> {
     let text = stats.text("version").unwrap_or_default();
     let version = ServerVersion::parse(text)
-        .ok_or_else(|| Failure::Foreign(format!("its `stats` show the version `{}`", text.escape_debug())))?;
+        .ok_or_else(|| Failure::Foreign(format!("its `stats` show the version `{}`", shown(text))))?;
     if version < OLDEST {
         return Err(Failure::Refused(format!(
             "it is memcached {version}, and the conditional delete that locks need works from {OLDEST} on: upgrade it"

@@ -62,13 +62,13 @@ pub use failure::{Failure, unsent};
 pub use greeting::Greeting;
 pub use known::Known;
 pub use mark::{Identity, Mark};
-pub use placement::choose;
+pub use placement::{choose, requests};
 pub use refusal::{meaning_for_a_read, meaning_for_a_write, two_servers};
 pub use replies::{Frame, Replies};
 pub use reply::MetaReply;
 pub use request::Request;
 pub use stats::{LOSSES, ServerClock, ServerVersion, Stats};
-pub use talk::{KEYS_PER_REQUEST, Likeness, Talk, check_memcached_key};
+pub use talk::{Likeness, Talk, check_memcached_key};
 pub use transport::{Transport, finish};
 pub use url::{Login, Parameters, Secret, StoreUrl, wrong_parameter};
 

@@ -2,10 +2,15 @@
 
 use alloc::borrow::Cow;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
 use core::fmt;
 
 use sha2::{Digest, Sha256};
+
+/// How many keys are asked for in one request, so that a request stays far below what a socket buffers.
+const KEYS_PER_REQUEST: usize = 100;
 
 /// Returns the index of the server that keeps `key`: rendezvous (highest random weight) hashing.
 ///
@@ -13,13 +18,28 @@ use sha2::{Digest, Sha256};
 /// hash that a standard defines, over the server's name and the key. A server that is down keeps its keys: choosing
 /// another one for the time being would give a lock to two holders. Taking a server out of the list moves only the keys
 /// that it kept.
-pub fn choose(servers: impl ExactSizeIterator<Item = impl fmt::Display>, key: &str) -> usize {
+pub fn choose(servers: &[impl fmt::Display], key: &str) -> usize {
     if servers.len() == 1 {
         return 0;
     }
     let key = beside_its_lock(key);
-    let weighed = servers.enumerate().map(|(index, server)| (weight(&server.to_string(), &key), index));
+    let weighed = servers.iter().enumerate().map(|(index, server)| (weight(&server.to_string(), &key), index));
     weighed.max().map_or(0, |(_, index)| index)
+}
+
+/// Divides keys among servers and requests: for each request the index of its server, and the places of its keys, which
+/// are [`KEYS_PER_REQUEST`] at most.
+pub fn requests(servers: &[impl fmt::Display], keys: &[String]) -> Vec<(usize, Vec<usize>)> {
+    let mut requests: Vec<(usize, Vec<usize>)> = Vec::new();
+    for (place, key) in keys.iter().enumerate() {
+        let chosen = choose(servers, key);
+        let has_room = |request: &&mut (usize, Vec<usize>)| request.0 == chosen && request.1.len() < KEYS_PER_REQUEST;
+        match requests.iter_mut().find(has_room) {
+            Some((_, places)) => places.push(place),
+            None => requests.push((chosen, vec![place])),
+        }
+    }
+    requests
 }
 
 /// Returns the key of the lock that a wait list is for. The list stands on the lock's own server, so that one request
@@ -40,8 +60,6 @@ fn weight(server: &str, key: &str) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec::Vec;
-
     use super::*;
 
     #[test]
@@ -58,14 +76,27 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_divided_among_their_servers_and_among_requests_that_are_not_too_long() {
+        let keys: Vec<_> = (0..250).map(|n| format!("key-{n}")).collect();
+        let requests = requests(&["a:11211", "b:11211"], &keys);
+        assert!(requests.len() > 2 && requests.iter().all(|(_, places)| places.len() <= KEYS_PER_REQUEST));
+        let mut all: Vec<_> = requests.iter().flat_map(|(_, places)| places.clone()).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..250).collect::<Vec<_>>());
+        for (server, places) in requests {
+            assert!(places.iter().all(|place| choose(&["a:11211", "b:11211"], &keys[*place]) == server));
+        }
+    }
+
+    #[test]
     fn the_choice_of_a_server_never_changes_between_releases() {
         let servers = ["a:11211", "b:11211", "c:11211"];
-        let chosen: [_; 8] = core::array::from_fn(|n| servers[choose(servers.iter(), &format!("key-{n}"))]);
+        let chosen: [_; 8] = core::array::from_fn(|n| servers[choose(&servers, &format!("key-{n}"))]);
         // By Python's hashlib. A change here would move locks that are held.
         assert_eq!(chosen.map(|server| &server[..1]).concat(), "bcabbcbc");
         let reversed: Vec<_> = servers.iter().rev().collect();
         for (n, server) in chosen.iter().enumerate() {
-            assert_eq!(reversed[choose(reversed.iter(), &format!("key-{n}"))], server);
+            assert_eq!(reversed[choose(&reversed, &format!("key-{n}"))], server);
         }
     }
 }

@@ -1,16 +1,15 @@
 //! What replies of memcached say of a failure, and what a failure means to the caller.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use core::fmt::Display;
 
-use crate::contract::Error;
+use crate::contract::{Error, shown};
 use crate::failure::Failure;
 
 /// Returns the failure of an answer that memcached does not give.
 pub(crate) fn foreign(line: &[u8]) -> Failure {
-    let shown = line.get(..60).unwrap_or(line);
-    Failure::Foreign(format!("it answers `{}`", String::from_utf8_lossy(shown).escape_debug()))
+    Failure::Foreign(format!("it answers `{}`", shown(&String::from_utf8_lossy(line.get(..60).unwrap_or(line)))))
 }
 
 const REFUSALS: [&[u8]; 3] = [b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR"];
@@ -21,7 +20,7 @@ pub(crate) fn refusal(line: &[u8]) -> Result<(), Failure> {
     if !REFUSALS.into_iter().any(is) {
         return Ok(());
     }
-    let text = String::from_utf8_lossy(line).escape_debug().to_string();
+    let text = shown(&String::from_utf8_lossy(line));
     // Said to a new connection, before any command was read.
     if text.starts_with("ERROR Too many open connections") {
         return Err(Failure::NotSent(format!("no connection is free ({text}): raise memcached's -c")));

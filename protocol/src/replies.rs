@@ -160,7 +160,7 @@ impl<'b> Replies<'b> {
                 .strip_prefix("STAT ")
                 .map(|stat| stat.split_once(' ').unwrap_or((stat, "")))
                 .ok_or_else(|| foreign(line))?;
-            stats.0.insert(name.into(), value.into());
+            stats.0.push((name.into(), value.into()));
         }
         Err(Failure::Foreign(format!("its reply to `stats` has more than {MAX_STATS} lines")))
     }

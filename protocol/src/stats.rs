@@ -1,17 +1,17 @@
 //! What a server tells about itself in reply to `stats` and `stats settings`.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// The lines `STAT <name> <value>` of one reply.
 #[derive(Debug, Default)]
-pub struct Stats(pub(crate) BTreeMap<String, String>);
+pub struct Stats(pub(crate) Vec<(String, String)>);
 
 impl Stats {
     /// Returns the value of a statistic as it is written.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// Returns a statistic that is a number.

@@ -5,7 +5,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::codec::{Code, Codec};
-use crate::contract::{DeleteOutcome, Entry, EraInfo, Error, Ttl, Version, WriteOutcome, check_key};
+use crate::contract::{DeleteOutcome, Entry, EraInfo, Error, Ttl, Version, WriteOutcome, check_key, shown};
 use crate::epoch::{Epoch, KEY, Sight};
 use crate::expiry;
 use crate::failure::Failure;
@@ -13,9 +13,6 @@ use crate::replies::Replies;
 use crate::reply::MetaReply;
 use crate::request::{Request, Write};
 use crate::transport::Transport;
-
-/// How many keys are asked for in one request, so that a request stays far below what a socket buffers.
-pub const KEYS_PER_REQUEST: usize = 100;
 
 /// Room for the commands of a write, with usual keys: as much is kept.
 const ROOM: usize = 1024;
@@ -138,7 +135,7 @@ impl Talk {
         Ok(self.epoch.info(transport.now()))
     }
 
-    /// Reads entries, [`KEYS_PER_REQUEST`] at most.
+    /// Reads entries; [`requests`](crate::requests) says how many at once.
     ///
     /// # Errors
     /// What the server refuses, or why it has no answer.
@@ -366,10 +363,7 @@ impl WriteReply {
             b"NOT_STORED" => Ok(WriteReply::NotStored),
             b"EXISTS" => Ok(WriteReply::Exists),
             b"NOT_FOUND" => Ok(WriteReply::NotFound),
-            _ => Err(Failure::Foreign(format!(
-                "it answers a write with `{}`",
-                String::from_utf8_lossy(line).escape_debug()
-            ))),
+            _ => Err(Failure::Foreign(format!("it answers a write with `{}`", shown(&String::from_utf8_lossy(line))))),
         }
     }
 }

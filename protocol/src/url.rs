@@ -16,7 +16,7 @@ use core::str::FromStr;
 use percent_encoding::percent_decode_str;
 
 use crate::address::{self, Address};
-use crate::contract::Error;
+use crate::contract::{Error, shown};
 
 /// A URL taken apart.
 #[derive(Debug, Clone)]
@@ -100,7 +100,7 @@ impl StoreUrl {
             return Err(invalid(&format!("{kind} takes no login: write the servers without `@`")));
         }
         if !matches!(self.path.as_str(), "" | "/") {
-            let path = self.path.escape_debug();
+            let path = shown(&self.path);
             return Err(invalid(&format!("{kind} servers have no path: there is `{path}` behind them")));
         }
         if self.servers.is_empty() {
@@ -172,7 +172,7 @@ fn decoded(text: &str) -> Option<String> {
 
 /// Returns the error of a parameter that is not as it should be.
 pub fn wrong_parameter(name: &str, why: &str) -> Error {
-    invalid(&format!("the parameter `{}` of the store's URL: {why}", name.escape_debug()))
+    invalid(&format!("the parameter `{}` of the store's URL: {why}", shown(name)))
 }
 
 fn invalid(why: &str) -> Error {

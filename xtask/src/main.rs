@@ -70,6 +70,9 @@ enum Task {
 /// features, and wasmtime would be compiled once more.
 const TEST: &[&str] = &["test", "--locked", "--workspace", "--exclude", "kvlock-bench"];
 
+/// The components on the platform of the wasmtime command. By itself: see the features of the crate.
+const PLATFORM: &[&str] = &["--package", "kvlock-platforms", "--features", "wasi"];
+
 /// Tests that take the processor for minutes. Most of the others wait for something, so these run beside them.
 const SEARCHES: &[&str] = &[
     "no_small_world_breaks_a_promise_and_each_shows_what_it_is_about",
@@ -104,6 +107,7 @@ fn test(workspace: &Path) -> Result<()> {
     } else {
         eprintln!("not run: the component in a Node host, which needs Node 20 or newer with npm");
     }
+    cargo(workspace, &[&["test", "--locked"], PLATFORM].concat())?;
     cargo(workspace, &[TEST, &["--no-run"]].concat())?;
     let targets = ["--test", "model", "--test", "mutants", "--test", "component", "--"];
     let searches = [TEST, &targets, SEARCHES].concat();
@@ -153,6 +157,8 @@ const FEATURES: &[&str] =
 fn lint(workspace: &Path, each_feature: bool) -> Result<()> {
     cargo(workspace, &["fmt", "--all", "--check"])?;
     cargo(workspace, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    let platform = ["clippy", "--locked", "--all-targets", "--package", "kvlock-platforms", "--features", "wasi"];
+    cargo(workspace, &[platform.as_slice(), &["--", "-D", "warnings"]].concat())?;
     for features in if each_feature { FEATURES } else { &[] } {
         let library = ["clippy", "--quiet", "--locked", "--package", "kvlock", "--no-default-features"];
         cargo(workspace, &[library.as_slice(), &["--features", features, "--", "-D", "warnings"]].concat())

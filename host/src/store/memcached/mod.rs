@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use kvlock_protocol::{Address, DEFAULT_PORT, Greeting, KEYS_PER_REQUEST, StoreUrl, check_memcached_key, choose};
+use kvlock_protocol::{Address, DEFAULT_PORT, Greeting, StoreUrl, check_memcached_key, choose, requests};
 
 use self::server::Server;
 use super::names::Resolve;
@@ -156,11 +156,7 @@ impl Memcached {
     }
 
     fn server(&self, key: &str) -> &Server {
-        &self.servers[self.server_index(key)]
-    }
-
-    fn server_index(&self, key: &str) -> usize {
-        choose(self.servers.iter(), key)
+        &self.servers[choose(&self.servers, key)]
     }
 
     fn next_mark(&self) -> u32 {
@@ -177,17 +173,11 @@ impl KvStore for Memcached {
 
     fn get_many(&self, keys: &[String]) -> Result<Vec<Option<Entry>>, StoreError> {
         keys.iter().try_for_each(|key| check_key(key))?;
-        let mut by_server = vec![Vec::new(); self.servers.len()];
-        for (place, key) in keys.iter().enumerate() {
-            by_server[self.server_index(key)].push(place);
-        }
         let mut entries = vec![None; keys.len()];
-        for (server, places) in self.servers.iter().zip(by_server) {
-            for places in places.chunks(KEYS_PER_REQUEST) {
-                let keys: Vec<_> = places.iter().map(|place| keys[*place].as_str()).collect();
-                for (place, entry) in places.iter().zip(server.read(|link| link.get(&keys))?) {
-                    entries[*place] = entry;
-                }
+        for (server, places) in requests(&self.servers, keys) {
+            let keys: Vec<_> = places.iter().map(|place| keys[*place].as_str()).collect();
+            for (place, entry) in places.iter().zip(self.servers[server].read(|link| link.get(&keys))?) {
+                entries[*place] = entry;
             }
         }
         Ok(entries)

@@ -1,0 +1,5 @@
+//! The store as a component on the platform of the wasmtime command, over a real memcached.
+
+mod conformance;
+mod failures;
+mod together;
