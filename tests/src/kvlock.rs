@@ -105,6 +105,29 @@ impl Kvlock {
         self.start_script(key, options, script).wait()
     }
 
+    /// Lets eight processes at a time increment a number in a file under a lock, and each do that so many times.
+    ///
+    /// Fails if an increment is lost.
+    pub fn assert_no_increment_is_lost(&self, times: usize, options: &[&str]) {
+        const PROCESSES: usize = 8;
+        let folder = tempfile::tempdir().expect("a folder for the number");
+        let file = folder.path().join("number");
+        std::fs::write(&file, "0\n").expect("the folder can be written to");
+        let script = format!("read n < {0}; echo $((n+1)) > {0}", file.display());
+        std::thread::scope(|scope| {
+            for _ in 0..PROCESSES {
+                scope.spawn(|| {
+                    for _ in 0..times {
+                        let output = self.script("k", options, &script);
+                        assert_eq!((output.code, output.stderr.as_str()), (0, ""));
+                    }
+                });
+            }
+        });
+        let number = std::fs::read_to_string(file).expect("it was written");
+        assert_eq!(number, format!("{}\n", PROCESSES * times));
+    }
+
     /// Starts `kvlock run KEY OPTIONS… -- sh -c SCRIPT`.
     pub fn start_script(&self, key: &str, options: &[&str], script: &str) -> Running {
         self.start(["run", key].iter().chain(options).chain(&["--", "sh", "-c", script]))

@@ -1,7 +1,9 @@
 //! What only kvlock's own tests need; the rest is in `kvlock-testkit`.
 #![warn(missing_docs)]
 
+pub mod calls;
 pub mod certificates;
+pub mod faults;
 pub mod kvlock;
 pub mod proxy;
 pub mod standing_clock;

@@ -14,21 +14,8 @@ const PROCESSES: usize = 8;
 
 #[test]
 fn no_increment_is_lost_by_eight_processes() {
-    const ROUNDS: usize = 40;
     in_both(|world| {
-        std::fs::write(world.path("file"), "0\n").unwrap();
-        std::thread::scope(|scope| {
-            for _ in 0..PROCESSES {
-                scope.spawn(|| {
-                    for _ in 0..ROUNDS {
-                        let options = ["--interval", "5ms"];
-                        let output = world.script("k", &options, "read n < file; echo $((n+1)) > file");
-                        assert_eq!((output.code, output.stderr.as_str()), (0, ""));
-                    }
-                });
-            }
-        });
-        assert_eq!(world.read("file"), format!("{}\n", PROCESSES * ROUNDS));
+        world.kvlock.assert_no_increment_is_lost(40, &["--interval", "5ms"]);
         assert!(world.is_free("k"));
     });
 }

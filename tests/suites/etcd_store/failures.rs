@@ -3,7 +3,7 @@
 use kvlock::store::{DeleteOutcome, Etcd, KvStore, Severity, WriteOutcome};
 use kvlock_testkit::EtcdCluster;
 use kvlock_tests::kvlock::eventually;
-use kvlock_tests::{Mode, Proxy, Watch};
+use kvlock_tests::{Mode, Proxy, Watch, faults};
 
 use crate::support::{SECOND, TTL, add, assert_unavailable, assert_unknown, get, store};
 
@@ -55,14 +55,7 @@ fn a_lost_reply_leaves_the_outcome_of_a_write_unknown_and_nothing_is_sent_twice(
 fn a_read_whose_connection_was_cut_is_asked_again() {
     let cluster = EtcdCluster::start(1);
     let proxy = Proxy::start(&cluster.addr(0));
-    let store = through(&proxy, "timeout=20s");
-    let version = add(&store, "k", "v");
-    proxy.set(Mode::CutNextRequest);
-    assert_eq!(get(&store, "k").version, version);
-    proxy.set(Mode::CutNextRequest);
-    assert_eq!(store.era("k").unwrap().id, version.era);
-    proxy.set(Mode::CutBeforeRequest);
-    assert_unavailable(store.get("k"));
+    faults::a_cut_read_is_asked_again(&proxy, &through(&proxy, "timeout=20s"));
 }
 
 #[test]

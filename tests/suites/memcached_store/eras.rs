@@ -3,8 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
-use kvlock::store::{DeleteOutcome, KvStore, Version, WriteOutcome};
+use kvlock::store::{DeleteOutcome, KvStore, WriteOutcome};
 use kvlock_testkit::MemcachedServer;
+use kvlock_tests::faults;
 
 use crate::support::{SECOND, TTL, add, get, replace, store, token};
 
@@ -125,30 +126,19 @@ fn a_value_from_before_the_first_era_is_left_alone() {
 fn tokens_grow_over_writes_flushes_and_restarts() {
     let mut server = MemcachedServer::start();
     let store = store(&server);
-    let mut last = 0;
-    let mut grow = |version: Version| {
-        assert!(token(version) > last, "{version:?} after {last}");
-        last = token(version);
-    };
-    for round in 0..12 {
-        let added = add(&store, "k", "v");
-        grow(added);
-        let replaced = replace(&store, "k", "w", added);
-        grow(replaced);
-        match round % 4 {
-            0 => server.flush(),
-            1 => {
-                server.restart();
-                // Long enough for the connection to be looked at before it is used again.
-                thread::sleep(Duration::from_millis(30));
-            }
-            2 => {
-                assert_eq!(store.delete("k", replaced).unwrap(), DeleteOutcome::Deleted);
-                assert_eq!(server.command("md kvlock:epoch"), "HD\r\n");
-            }
-            _ => assert_eq!(store.delete("k", replaced).unwrap(), DeleteOutcome::Deleted),
+    faults::tokens_grow(&store, |round, present| match round % 4 {
+        0 => server.flush(),
+        1 => {
+            server.restart();
+            // Long enough for the connection to be looked at before it is used again.
+            thread::sleep(Duration::from_millis(30));
         }
-    }
+        2 => {
+            assert_eq!(store.delete("k", present).unwrap(), DeleteOutcome::Deleted);
+            assert_eq!(server.command("md kvlock:epoch"), "HD\r\n");
+        }
+        _ => assert_eq!(store.delete("k", present).unwrap(), DeleteOutcome::Deleted),
+    });
 }
 
 #[test]

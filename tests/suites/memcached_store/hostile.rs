@@ -1,11 +1,10 @@
 //! Peers that keep a client waiting: a call ends all the same. What else they may say is left to `tests/fuzz`.
 
-use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvlock::store::{KvStore, Memcached};
 use kvlock_tests::Watch;
+use kvlock_tests::faults::start_talker;
 
 use crate::support::{TTL, assert_invalid, assert_unavailable};
 
@@ -15,20 +14,7 @@ const LONGEST: Duration = Duration::from_secs(3);
 
 /// A store whose server says `what`, a piece each pause, again and again for as long as anybody listens.
 fn store(what: &'static [u8], pause: Duration) -> Memcached {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().take(8) {
-            std::thread::spawn(move || {
-                let mut stream = stream.unwrap();
-                // No test lasts as long as that.
-                let end = Instant::now() + Duration::from_secs(20);
-                while Instant::now() < end && stream.write_all(what).is_ok() {
-                    std::thread::sleep(pause);
-                }
-            });
-        }
-    });
+    let address = start_talker(false, b"", what, pause);
     let store = Memcached::connect(&address.to_string()).unwrap();
     store.with_connect_timeout(TIMEOUT).with_operation_timeout(TIMEOUT)
 }

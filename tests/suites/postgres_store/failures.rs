@@ -5,7 +5,7 @@ use std::time::Duration;
 use kvlock::store::{KvStore, Postgres, Severity, Version, WriteOutcome};
 use kvlock_testkit::PostgresServer;
 use kvlock_tests::kvlock::eventually;
-use kvlock_tests::{Mode, Proxy, Watch};
+use kvlock_tests::{Mode, Proxy, Watch, faults};
 
 use crate::support::{
     SECOND, SETTINGS, TTL, World, add, assert_invalid, assert_rejected, assert_unavailable, assert_unknown, get,
@@ -81,43 +81,20 @@ fn a_cut_before_the_request_or_a_lost_reply_leaves_the_outcome_unknown() {
     let world = World::new();
     let proxy = Proxy::start(&world.server.addr());
     let store = store(&through(&proxy, &world));
-    let version = add(&store, "k", "v");
-    for (mode, key, executed) in [(Mode::CutBeforeRequest, "cut", false), (Mode::DropReply, "lost", true)] {
-        // Warms the connection up, so that the next request is the write.
-        for warm in ["w1", "w2"] {
-            add(&store, &format!("{warm}{key}"), "v");
+    faults::cut_requests_and_lost_replies_leave_the_outcome_unknown(&proxy, &store, |store| {
+        // Prepares the statement.
+        for _ in 0..2 {
+            let version = add(store, "warm", "v");
+            store.delete("warm", version).unwrap();
         }
-        store.get("k").unwrap();
-        proxy.set(mode);
-        assert_unknown(store.add(key, b"v", TTL));
-        proxy.set(Mode::Pass);
-        assert_eq!(store.get(key).unwrap().is_some(), executed, "{key}");
-        assert_eq!(get(&store, "k").version, version);
-    }
-    proxy.set(Mode::DropReply);
-    assert_unknown(store.replace("k", b"w", TTL, version));
-    proxy.set(Mode::Pass);
-    let entry = get(&store, "k");
-    assert_eq!(entry.value, b"w");
-    proxy.set(Mode::DropReply);
-    assert_unknown(store.delete("k", entry.version));
-    proxy.set(Mode::Pass);
-    assert_eq!(store.get("k").unwrap(), None);
+    });
 }
 
 #[test]
 fn a_read_that_fails_on_an_old_connection_is_asked_again_on_a_new_one() {
     let world = World::new();
     let proxy = Proxy::start(&world.server.addr());
-    let store = store(&through(&proxy, &world));
-    let version = add(&store, "k", "v");
-    proxy.set(Mode::CutNextRequest);
-    assert_eq!(get(&store, "k").version, version);
-    proxy.set(Mode::CutNextRequest);
-    assert_eq!(store.era("k").unwrap().id, version.era);
-    proxy.set(Mode::CutBeforeRequest);
-    assert_unavailable(store.get("k"));
-    assert_unavailable(store.add("k", b"v", TTL));
+    faults::a_cut_read_is_asked_again(&proxy, &store(&through(&proxy, &world)));
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Peers that keep a client waiting, or talk without an end: a call ends all the same.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpListener};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kvlock::store::{KvStore, Postgres};
 use kvlock_tests::Watch;
+use kvlock_tests::faults::start_talker;
 
 use crate::support::TTL;
 
@@ -16,24 +15,7 @@ const LONGEST: Duration = Duration::from_secs(3);
 /// A store whose server says `first` to whoever has said something, and then `what`, a piece each pause, again and again
 /// for as long as anybody listens.
 fn store(first: &'static [u8], what: &'static [u8], pause: Duration) -> Postgres {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().take(16) {
-            std::thread::spawn(move || {
-                let mut stream = stream.unwrap();
-                let mut asked = [0; 1024];
-                if stream.read(&mut asked).is_err() || stream.write_all(first).is_err() {
-                    return;
-                }
-                // No test lasts as long as that.
-                let end = Instant::now() + Duration::from_secs(20);
-                while Instant::now() < end && !what.is_empty() && stream.write_all(what).is_ok() {
-                    std::thread::sleep(pause);
-                }
-            });
-        }
-    });
+    let address = start_talker(true, first, what, pause);
     let millis = TIMEOUT.as_millis();
     let url = format!("postgres://me@{address}/db?sslmode=disable&timeout={millis}ms&connect_timeout={millis}ms");
     Postgres::connect(&url).unwrap()

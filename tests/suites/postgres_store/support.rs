@@ -2,13 +2,12 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
 
-use kvlock::store::{Entry, KvStore, Postgres, StoreError, Ttl, Version, WriteOutcome};
+use kvlock::store::Postgres;
 use kvlock_testkit::PostgresServer;
-
-pub(crate) const TTL: Ttl = Ttl::After(Duration::from_secs(60));
-pub(crate) const SECOND: Duration = Duration::from_secs(1);
+pub(crate) use kvlock_tests::calls::{
+    SECOND, TTL, add, assert_invalid, assert_rejected, assert_unavailable, assert_unknown, get, replace, token,
+};
 
 /// What all servers here have: commits are flushed, and many stores connect.
 pub(crate) const SETTINGS: [&str; 2] = ["max_connections=300", "shared_buffers=16MB"];
@@ -55,45 +54,3 @@ pub(crate) fn store(url: &str) -> Postgres {
     let more = if url.contains('?') { '&' } else { '?' };
     Postgres::connect(&format!("{url}{more}timeout=20s&connect_timeout=20s")).unwrap()
 }
-
-#[track_caller]
-pub(crate) fn add(store: &Postgres, key: &str, value: &str) -> Version {
-    match store.add(key, value.as_bytes(), TTL).unwrap() {
-        WriteOutcome::Written(version) => version,
-        other => panic!("add `{key}`: {other:?}"),
-    }
-}
-
-#[track_caller]
-pub(crate) fn replace(store: &Postgres, key: &str, value: &str, version: Version) -> Version {
-    match store.replace(key, value.as_bytes(), TTL, version).unwrap() {
-        WriteOutcome::Written(version) => version,
-        other => panic!("replace `{key}`: {other:?}"),
-    }
-}
-
-#[track_caller]
-pub(crate) fn get(store: &Postgres, key: &str) -> Entry {
-    store.get(key).unwrap().unwrap_or_else(|| panic!("`{key}` is gone"))
-}
-
-pub(crate) fn token(version: Version) -> u64 {
-    version.era + version.number
-}
-
-macro_rules! assert_is {
-    ($name:ident, $case:ident) => {
-        #[track_caller]
-        pub(crate) fn $name<T: std::fmt::Debug>(answer: Result<T, StoreError>) -> String {
-            match answer {
-                Err(StoreError::$case(text)) if text.lines().count() == 1 => text,
-                other => panic!(concat!("not `", stringify!($case), "` in one line: {:?}"), other),
-            }
-        }
-    };
-}
-
-assert_is!(assert_unavailable, Unavailable);
-assert_is!(assert_unknown, UnknownOutcome);
-assert_is!(assert_rejected, Rejected);
-assert_is!(assert_invalid, Invalid);

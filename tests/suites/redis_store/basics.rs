@@ -1,32 +1,16 @@
 //! What is on the wire, and what is in the server.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use kvlock::Client;
-use kvlock::clock::VirtualClock;
 use kvlock::store::{DeleteOutcome, KvStore, WriteOutcome};
 use kvlock_testkit::RedisServer;
-use kvlock_tests::Proxy;
+use kvlock_tests::{Proxy, faults};
 
 use crate::support::{HASH, TTL, add, get, store, token};
-
-const PAIRS: usize = 300;
 
 #[test]
 fn an_acquire_is_one_exchange_and_so_is_a_release() {
     let server = RedisServer::start();
     let proxy = Proxy::start(&server.addr());
-    let client = Client::connect(&format!("redis://{}", proxy.addr())).unwrap();
-    // Time stands still: now and then a session looks whether others wait, and that would count.
-    let client = client.with_clock(Arc::new(VirtualClock::new()));
-    let session = client.session().quarantine(Duration::ZERO).open().unwrap();
-    let pairs = |count| (0..count).for_each(|_| _ = session.lock("k").acquire().unwrap().release().unwrap());
-    // The first one makes acquaintance with the server.
-    pairs(1);
-    let before = proxy.requests();
-    pairs(PAIRS);
-    assert_eq!(proxy.requests() - before, 2 * PAIRS);
+    faults::acquires_and_releases_are_one_exchange_each(&proxy, &format!("redis://{}", proxy.addr()));
 }
 
 #[test]

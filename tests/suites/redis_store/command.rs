@@ -5,25 +5,9 @@ use std::time::Duration;
 use kvlock_testkit::RedisServer;
 use kvlock_tests::Kvlock;
 
-const PROCESSES: usize = 8;
-const ROUNDS: usize = 25;
-
 fn increments(url: &str) {
     let folder = tempfile::tempdir().unwrap();
-    let kvlock = Kvlock::on(url, folder.path());
-    std::fs::write(folder.path().join("file"), "0\n").unwrap();
-    std::thread::scope(|scope| {
-        for _ in 0..PROCESSES {
-            scope.spawn(|| {
-                for _ in 0..ROUNDS {
-                    let output = kvlock.script("k", &["--interval", "5ms"], "read n < file; echo $((n+1)) > file");
-                    assert_eq!((output.code, output.stderr.as_str()), (0, ""));
-                }
-            });
-        }
-    });
-    let count = std::fs::read_to_string(folder.path().join("file")).unwrap();
-    assert_eq!(count, format!("{}\n", PROCESSES * ROUNDS));
+    Kvlock::on(url, folder.path()).assert_no_increment_is_lost(25, &["--interval", "5ms"]);
 }
 
 #[test]

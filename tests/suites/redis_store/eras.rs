@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kvlock::store::{DeleteOutcome, KvStore, Version, WriteOutcome};
 use kvlock_testkit::RedisServer;
+use kvlock_tests::faults;
 
 use crate::support::{HASH, TTL, add, get, replace, store, token};
 
@@ -198,33 +199,22 @@ fn another_server_that_was_there_before_counts_from_when_it_is_found() {
 fn tokens_grow_over_writes_flushes_and_restarts() {
     let mut server = RedisServer::start();
     let store = store(&server);
-    let mut last = 0;
-    let mut grow = |version: Version| {
-        assert!(token(version) > last, "{version:?} after {last}");
-        last = token(version);
-    };
-    for round in 0..12 {
-        let added = add(&store, "k", "v");
-        grow(added);
-        let replaced = replace(&store, "k", "w", added);
-        grow(replaced);
-        match round % 4 {
-            0 => drop(server.command("FLUSHALL")),
-            1 => {
-                server.restart();
-                // Long enough for the connection to be looked at before it is used again.
-                thread::sleep(Duration::from_millis(30));
-            }
-            2 => {
-                server.command("SAVE");
-                server.restart();
-                thread::sleep(Duration::from_millis(30));
-                let present = get(&store, "k").version;
-                assert_eq!(store.delete("k", present).unwrap(), DeleteOutcome::Deleted);
-                server.command("CONFIG RESETSTAT");
-                std::fs::remove_file(server.folder().join("dump.rdb")).unwrap();
-            }
-            _ => assert_eq!(store.delete("k", replaced).unwrap(), DeleteOutcome::Deleted),
+    faults::tokens_grow(&store, |round, present| match round % 4 {
+        0 => drop(server.command("FLUSHALL")),
+        1 => {
+            server.restart();
+            // Long enough for the connection to be looked at before it is used again.
+            thread::sleep(Duration::from_millis(30));
         }
-    }
+        2 => {
+            server.command("SAVE");
+            server.restart();
+            thread::sleep(Duration::from_millis(30));
+            let present = get(&store, "k").version;
+            assert_eq!(store.delete("k", present).unwrap(), DeleteOutcome::Deleted);
+            server.command("CONFIG RESETSTAT");
+            std::fs::remove_file(server.folder().join("dump.rdb")).unwrap();
+        }
+        _ => assert_eq!(store.delete("k", present).unwrap(), DeleteOutcome::Deleted),
+    });
 }
