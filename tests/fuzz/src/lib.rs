@@ -35,6 +35,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "protocol", run: protocol::protocol, cases: 5_000 },
     Target { name: "codec", run: protocol::codec, cases: 5_000 },
     Target { name: "redis", run: peer::redis, cases: 300 },
+    Target { name: "etcd", run: peer::etcd, cases: 150 },
+    Target { name: "postgres", run: peer::postgres, cases: 150 },
     Target { name: "local", run: local::local, cases: 200 },
     Target { name: "urls", run: text::urls, cases: 5_000 },
 ];

@@ -99,6 +99,16 @@ fn a_hostile_peer_of_redis_makes_no_panic_and_no_call_that_does_not_return() {
 }
 
 #[test]
+fn a_hostile_peer_of_etcd_makes_no_panic_and_no_call_that_does_not_return() {
+    check("etcd");
+}
+
+#[test]
+fn a_hostile_peer_of_postgresql_makes_no_panic_and_no_call_that_does_not_return() {
+    check("postgres");
+}
+
+#[test]
 fn a_hostile_file_is_refused_or_worked_with() {
     check("local");
 }
