@@ -159,20 +159,9 @@ impl Guest {
         if self.is_small { "component-small" } else { "component" }
     }
 
-    /// Adds what registries and tools show of the component: custom sections by the names of `wasm-metadata`.
+    /// Adds what registries and tools show of the component.
     pub(crate) fn describe(&self, component: &mut Vec<u8>) {
-        let mut name = ComponentNameSection::new();
-        name.component(self.name);
-        name.append_to_component(component);
-        let sections = [
-            ("version", env!("CARGO_PKG_VERSION")),
-            ("description", self.description),
-            ("licenses", env!("CARGO_PKG_LICENSE")),
-            ("source", env!("CARGO_PKG_REPOSITORY")),
-        ];
-        for (name, text) in sections.into_iter().filter(|(_, text)| !text.is_empty()) {
-            CustomSection { name: name.into(), data: text.as_bytes().into() }.append_to_component(component);
-        }
+        describe(component, self.name, self.description);
     }
 
     /// The digest of all that the component is made of.
@@ -194,6 +183,22 @@ impl Guest {
             digest.update(content);
         }
         Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// Adds what registries and tools show of a component: custom sections by the names of `wasm-metadata`.
+pub(crate) fn describe(component: &mut Vec<u8>, name: &str, description: &str) {
+    let mut names = ComponentNameSection::new();
+    names.component(name);
+    names.append_to_component(component);
+    let sections = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("description", description),
+        ("licenses", env!("CARGO_PKG_LICENSE")),
+        ("source", env!("CARGO_PKG_REPOSITORY")),
+    ];
+    for (name, text) in sections.into_iter().filter(|(_, text)| !text.is_empty()) {
+        CustomSection { name: name.into(), data: text.as_bytes().into() }.append_to_component(component);
     }
 }
 

@@ -123,10 +123,19 @@ pub fn check_value(value: &[u8]) -> Result<(), Error> {
     Err(Error::Rejected(format!("a value of {} bytes: {MAX_VALUE} are the most", value.len())))
 }
 
-/// Returns a key, or what a server says, as messages show it: on one line, and cut where it is long.
-pub fn shown(key: &str) -> String {
+/// Returns a key, or another text that is not ours, as messages show it: on one line, and cut where it is long.
+pub fn shown(text: &str) -> String {
     const MOST: usize = 80;
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    let cut: String = key.chars().take(MOST).map(escape).collect();
-    if key.chars().nth(MOST).is_some() { format!("{cut}…") } else { cut }
+    let mut shown = String::new();
+    for (place, c) in text.chars().enumerate() {
+        match c {
+            _ if place == MOST => {
+                shown.push('…');
+                break;
+            }
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
 }

@@ -49,6 +49,7 @@ use crate::codec::{Code, Codec};
 use crate::contract::{EraInfo, shown};
 use crate::failure::Failure;
 use crate::mark::{self, Identity, Mark};
+use crate::refusal::said;
 use crate::replies::Replies;
 use crate::request::{Request, Write};
 use crate::stats::{ServerClock, ServerVersion, Stats};
@@ -208,7 +209,7 @@ impl Sight {
         let mark = Mark::parse(&item.value).ok_or_else(|| {
             Failure::Refused(format!(
                 "the key `{KEY}` holds something that kvlock did not write: `{}`; delete it or use another server",
-                shown(&String::from_utf8_lossy(item.value.get(..60).unwrap_or(&item.value)))
+                said(&item.value)
             ))
         })?;
         let clock = self.clock;

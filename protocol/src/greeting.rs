@@ -29,7 +29,10 @@ impl Greeting {
             ));
         };
         let password = password.reveal();
-        if user.is_empty() || user.contains(char::is_whitespace) || password.contains(['\r', '\n']) {
+        if user.is_empty()
+            || user.chars().any(char::is_whitespace)
+            || password.bytes().any(|byte| matches!(byte, b'\r' | b'\n'))
+        {
             return Err(Error::Invalid(
                 "memcached's login has a user without blanks, and a password of one line: write user:password@host"
                     .to_string(),

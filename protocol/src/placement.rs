@@ -23,8 +23,14 @@ pub fn choose(servers: &[impl fmt::Display], key: &str) -> usize {
         return 0;
     }
     let key = beside_its_lock(key);
-    let weighed = servers.iter().enumerate().map(|(index, server)| (weight(&server.to_string(), &key), index));
-    weighed.max().map_or(0, |(_, index)| index)
+    let mut heaviest = (0, [0; 32]);
+    for (index, server) in servers.iter().enumerate() {
+        let weight = weight(&server.to_string(), &key);
+        if weight >= heaviest.1 {
+            heaviest = (index, weight);
+        }
+    }
+    heaviest.0
 }
 
 /// Divides keys among servers and requests: for each request the index of its server, and the places of its keys, which

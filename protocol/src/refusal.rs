@@ -1,15 +1,20 @@
 //! What replies of memcached say of a failure, and what a failure means to the caller.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use core::fmt::Display;
 
-use crate::contract::{Error, shown};
+use crate::contract::Error;
 use crate::failure::Failure;
 
 /// Returns the failure of an answer that memcached does not give.
 pub(crate) fn foreign(line: &[u8]) -> Failure {
-    Failure::Foreign(format!("it answers `{}`", shown(&String::from_utf8_lossy(line.get(..60).unwrap_or(line)))))
+    Failure::Foreign(format!("it answers `{}`", said(line)))
+}
+
+/// Returns what a server says as messages show it: on one line, and cut where it is long.
+pub(crate) fn said(bytes: &[u8]) -> String {
+    bytes.get(..60).unwrap_or(bytes).escape_ascii().to_string()
 }
 
 const REFUSALS: [&[u8]; 3] = [b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR"];
@@ -20,7 +25,7 @@ pub(crate) fn refusal(line: &[u8]) -> Result<(), Failure> {
     if !REFUSALS.into_iter().any(is) {
         return Ok(());
     }
-    let text = shown(&String::from_utf8_lossy(line));
+    let text = said(line);
     // Said to a new connection, before any command was read.
     if text.starts_with("ERROR Too many open connections") {
         return Err(Failure::NotSent(format!("no connection is free ({text}): raise memcached's -c")));
@@ -47,13 +52,14 @@ pub fn meaning_for_a_write(server: &impl Display, failure: Failure) -> Error {
 }
 
 fn refused(server: &impl Display, why: &str) -> Error {
-    let advice = if why.contains("out of memory") {
+    let says = |part: &str| why.as_bytes().windows(part.len()).any(|words| words == part.as_bytes());
+    let advice = if says("out of memory") {
         ": give it more memory (memcached -m), or locks a server of their own"
-    } else if why.contains("too large") {
+    } else if says("too large") {
         ": its limit for an item (memcached -I) is smaller than usual"
-    } else if why.contains("unauthenticated") {
+    } else if says("unauthenticated") {
         ": it wants a login, as in memcached://user:password@host"
-    } else if why.contains("authentication failure") {
+    } else if says("authentication failure") {
         ": check the user and the password in the store's URL"
     } else {
         ""

@@ -5,10 +5,11 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use crate::codec::{Code, Codec};
-use crate::contract::{DeleteOutcome, Entry, EraInfo, Error, Ttl, Version, WriteOutcome, check_key, shown};
+use crate::contract::{DeleteOutcome, Entry, EraInfo, Error, Ttl, Version, WriteOutcome, check_key};
 use crate::epoch::{Epoch, KEY, Sight};
 use crate::expiry;
 use crate::failure::Failure;
+use crate::refusal::said;
 use crate::replies::Replies;
 use crate::reply::MetaReply;
 use crate::request::{Request, Write};
@@ -363,7 +364,7 @@ impl WriteReply {
             b"NOT_STORED" => Ok(WriteReply::NotStored),
             b"EXISTS" => Ok(WriteReply::Exists),
             b"NOT_FOUND" => Ok(WriteReply::NotFound),
-            _ => Err(Failure::Foreign(format!("it answers a write with `{}`", shown(&String::from_utf8_lossy(line))))),
+            _ => Err(Failure::Foreign(format!("it answers a write with `{}`", said(line)))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a packager takes: the command as it is released, its manual pages, and its completions.
+//! What a packager takes: the command as it is released, its manual pages, its completions, and the components.
 
 use std::fs;
 use std::path::Path;
@@ -10,9 +10,13 @@ use anyhow::{Context, Result, bail};
 const COMPLETIONS: [(&str, &str); 3] = [("bash", "kvlock"), ("zsh", "_kvlock"), ("fish", "kvlock.fish")];
 
 /// Puts all of it into target/dist.
-pub(crate) fn make(workspace: &Path) -> Result<()> {
-    crate::cargo(workspace, &["build", "--locked", "--release", "--package", "kvlock-cli"])?;
+pub(crate) fn make(workspace: &Path, only_components: bool) -> Result<()> {
     let dist = workspace.join("target/dist");
+    crate::components::make(workspace, &dist.join("components"))?;
+    if only_components {
+        return Ok(());
+    }
+    crate::cargo(workspace, &["build", "--locked", "--release", "--package", "kvlock-cli"])?;
     let completions = dist.join("completions");
     fs::create_dir_all(&completions).with_context(|| format!("cannot make {}", completions.display()))?;
     let kvlock = dist.join("kvlock");

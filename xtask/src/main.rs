@@ -1,6 +1,8 @@
 //! What a contributor of kvlock runs: `cargo xtask test`, `prove`, `lint`, `component`, `dist`, `bench` and `fuzz`.
 
 mod component;
+mod components;
+mod compose;
 mod dist;
 mod fuzz;
 #[path = "../../host/build/guest.rs"]
@@ -42,8 +44,12 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
-    /// Build the command as it is released, with its manual pages and completions, in target/dist.
-    Dist,
+    /// Build the command as it is released, with its manual pages and completions, and the components, in target/dist.
+    Dist {
+        /// Only the components.
+        #[arg(long)]
+        components: bool,
+    },
     /// Run the benchmarks beside their peers; install what they need (as root on Debian) or name it.
     Bench {
         /// Only draw the plot, from the results of the last run.
@@ -90,7 +96,7 @@ fn main() -> Result<()> {
         Task::Prove { budget, seed } => prove(workspace, budget, seed),
         Task::Component { check: false } => component::refresh(workspace),
         Task::Component { check: true } => component::check(workspace),
-        Task::Dist => dist::make(workspace),
+        Task::Dist { components } => dist::make(workspace, components),
         Task::Bench { plot: true, arguments, .. } => bench(workspace, "plot", &arguments),
         Task::Bench { page: true, arguments, .. } => bench(workspace, "page", &arguments),
         Task::Bench { arguments, .. } => bench(workspace, "run", &arguments),

@@ -13,6 +13,9 @@ pub use platform::{GuestStore, Platform};
 /// The store on memcached as a component.
 pub const ADAPTER: &[u8] = include_bytes!("../../../guest/memcached/memcached.wasm");
 
+/// The example that `wasmtime run` runs; without a lock yet.
+pub const JOB: &[u8] = include_bytes!("../../../examples/job/job.wasm");
+
 /// Returns the lock with the store on memcached plugged into it.
 ///
 /// # Errors

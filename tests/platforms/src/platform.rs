@@ -6,6 +6,8 @@ use std::time::Duration;
 use kvlock::store::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome};
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Engine, Result, Store};
+use wasmtime_wasi::p2::bindings::sync::Command;
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::ADAPTER;
@@ -61,9 +63,9 @@ impl Platform {
         Platform { variables, network: true, names: true }
     }
 
-    fn reach(&self) -> Store<Reach> {
+    fn reach(&self, stdout: MemoryOutputPipe) -> Store<Reach> {
         let mut builder = WasiCtxBuilder::new();
-        builder.envs(&self.variables).inherit_stdout().inherit_stderr().allow_tcp(self.network);
+        builder.envs(&self.variables).stdout(stdout).inherit_stderr().allow_tcp(self.network);
         if self.network {
             builder.inherit_network();
         }
@@ -71,15 +73,18 @@ impl Platform {
         Store::new(&ENGINE, Reach { wasi: builder.build(), table: ResourceTable::new() })
     }
 
-    /// Runs a component as `wasmtime run` does; false if it fails.
+    /// Runs a component as `wasmtime run` does, and returns what it writes; an error of it as an error.
     ///
     /// # Errors
     /// Why it cannot be run, or a trap.
-    pub fn run(&self, component: &[u8]) -> Result<bool> {
+    pub fn run(&self, component: &[u8]) -> Result<std::result::Result<String, String>> {
         let component = Component::new(&ENGINE, component)?;
-        let mut store = self.reach();
-        let run = wasmtime_wasi::p2::bindings::sync::Command::instantiate(&mut store, &component, &linker()?)?;
-        Ok(run.wasi_cli_run().call_run(&mut store)?.is_ok())
+        let stdout = MemoryOutputPipe::new(64 * 1024);
+        let mut store = self.reach(stdout.clone());
+        let command = Command::instantiate(&mut store, &component, &linker()?)?;
+        let outcome = command.wasi_cli_run().call_run(&mut store)?;
+        let written = String::from_utf8_lossy(&stdout.contents()).into_owned();
+        Ok(outcome.map(|()| written.clone()).map_err(|()| written))
     }
 }
 
@@ -106,7 +111,7 @@ impl GuestStore {
     pub fn new(platform: &Platform) -> Result<GuestStore> {
         static COMPONENT: LazyLock<Component> =
             LazyLock::new(|| Component::new(&ENGINE, ADAPTER).expect("what is checked in compiles"));
-        let mut store = platform.reach();
+        let mut store = platform.reach(MemoryOutputPipe::new(0));
         let instance = bindings::Store::instantiate(&mut store, &COMPONENT, &linker()?)?;
         Ok(GuestStore(Mutex::new((store, instance))))
     }

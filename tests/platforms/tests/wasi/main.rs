@@ -2,4 +2,5 @@
 
 mod conformance;
 mod failures;
+mod job;
 mod together;
