@@ -48,8 +48,21 @@ const JOB: Guest = Guest {
     is_small: true,
 };
 
+/// The component of the example on the web.
+const WEB: Guest = Guest {
+    checked_in: "examples/web/web.wasm",
+    provenance: "examples/web/web.provenance",
+    folder: "examples/web",
+    library: "kvlock_web",
+    name: "web",
+    description: "An example: a web service that holds a lock of kvlock over several requests",
+    sources: &["wit/types.wit", "wit/mutex.wit", "examples/web"],
+    max_bytes: 60_000,
+    is_small: true,
+};
+
 /// All that are checked in.
-const ALL: [&Guest; 4] = [&guest::LOCK, &CATALOGUE, &MEMCACHED, &JOB];
+const ALL: [&Guest; 5] = [&guest::LOCK, &CATALOGUE, &MEMCACHED, &JOB, &WEB];
 
 /// Builds the components from source and puts them where their hosts find them.
 pub(crate) fn refresh(workspace: &Path) -> Result<()> {

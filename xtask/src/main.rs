@@ -110,8 +110,9 @@ fn test(workspace: &Path) -> Result<()> {
     if prerequisites::has_node() {
         let node_host = ["--test", "hosts", "--", "--ignored", "the_component_runs_in_a_node_host"];
         cargo(workspace, &[TEST, node_host.as_slice()].concat())?;
+        cargo(workspace, &[TEST, &["--test", "node", "--", "--ignored"]].concat())?;
     } else {
-        eprintln!("not run: the component in a Node host, which needs Node 20 or newer with npm");
+        eprintln!("not run: the components in Node, which need Node 20 or newer with npm");
     }
     cargo(workspace, &[&["test", "--locked"], PLATFORM].concat())?;
     cargo(workspace, &[TEST, &["--no-run"]].concat())?;

@@ -16,6 +16,9 @@ pub const ADAPTER: &[u8] = include_bytes!("../../../guest/memcached/memcached.wa
 /// The example that `wasmtime run` runs; without a lock yet.
 pub const JOB: &[u8] = include_bytes!("../../../examples/job/job.wasm");
 
+/// The example on the web, that `wasmtime serve` and `jco serve` serve; without a lock yet.
+pub const WEB: &[u8] = include_bytes!("../../../examples/web/web.wasm");
+
 /// Returns the lock with the store on memcached plugged into it.
 ///
 /// # Errors
