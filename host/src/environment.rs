@@ -1,14 +1,20 @@
 //! What an instance of the component reaches: a store, a clock, random numbers.
 
+use std::any::Any;
 use std::sync::{Arc, Mutex};
 
 use crate::clock::{BootClock, Clock};
-use crate::store::{AwaitedStore, KvStore};
+use crate::runner::Runner;
+#[cfg(feature = "memcached")]
+use crate::store::{AwaitedMemcached, Memcached};
+use crate::store::{AwaitedStore, KvStore, Workers};
 
 /// A store, a clock and, if not the system's, random numbers. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Environment {
     pub(crate) store: Arc<dyn KvStore>,
+    /// The same store by its type, of which some have another way to be awaited.
+    typed: Arc<dyn Any + Send + Sync>,
     /// The same store for tasks; none where threads call.
     pub(crate) awaited: Option<Arc<dyn AwaitedStore>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -30,7 +36,23 @@ pub(crate) type Random = Arc<Mutex<dyn FnMut() -> u64 + Send>>;
 impl Environment {
     /// Takes a store, with the clock and the random numbers of the system.
     pub(crate) fn of(store: impl KvStore) -> Self {
-        Environment { store: Arc::new(store), awaited: None, clock: Arc::new(BootClock), random: None }
+        let store = Arc::new(store);
+        Environment { store: store.clone(), typed: store, awaited: None, clock: Arc::new(BootClock), random: None }
+    }
+
+    /// Returns the same for tasks, whose calls of the store these threads see to.
+    pub(crate) fn for_tasks(mut self, runner: &Arc<Runner>) -> Self {
+        self.awaited = Some(self.awaited_store(runner));
+        self
+    }
+
+    #[cfg_attr(not(feature = "memcached"), expect(unused_variables, reason = "every other store is called by threads"))]
+    fn awaited_store(&self, runner: &Arc<Runner>) -> Arc<dyn AwaitedStore> {
+        #[cfg(feature = "memcached")]
+        if let Ok(memcached) = self.typed.clone().downcast::<Memcached>() {
+            return Arc::new(AwaitedMemcached::new(memcached, runner.clone()));
+        }
+        Arc::new(Workers::new(self.store.clone()))
     }
 
     /// Tells who calls.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use async_io::Timer;
+
 use crate::component::{Claim, GrantFacts, GrantId, Granted, Release};
 use crate::debug::debug_fields;
 use crate::environment::Callers;
@@ -13,6 +15,9 @@ use crate::outcome::Validity;
 use crate::owner::{Entered, Owner};
 use crate::queue::{Kind, Place, Successor};
 use crate::store::Ttl;
+
+/// When to try again a release that the store failed, where no later call does: milliseconds after the try before.
+const RELEASE_AGAIN_AFTER: [u64; 7] = [100, 400, 1000, 2000, 4000, 8000, 16000];
 
 /// A held lock. It is released when it is dropped; call [`release`](Self::release) to learn whether it was held to
 /// the end.
@@ -227,6 +232,11 @@ impl Held {
                 tracing::warn!(key = &*self.handle.key, token = self.token, "release failed: {}", chain(error))
             }
         }
+        if self.is_left_behind && self.handle.owner.is_of_one_wait() {
+            // Nobody locks by this owner again, which would release it.
+            let handle = self.handle.clone();
+            self.handle.owner.carry_out(async move { handle.release_later().await });
+        }
         released
     }
 
@@ -320,6 +330,21 @@ impl Handle {
     async fn try_renew(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
         let mut guest = self.enter().await?;
         if stop() { Ok(()) } else { guest.renew(&self.key, self.id, lease).await }
+    }
+
+    /// Releases again what could not be given back, until the store answers or the usual lease is over.
+    async fn release_later(&self) {
+        for pause in RELEASE_AGAIN_AFTER {
+            Timer::after(Duration::from_millis(pause)).await;
+            let Ok(mut guest) = self.enter().await else { return };
+            if self.owner.release_again::<GrantError>(&mut guest, &self.key).await.is_err() {
+                return;
+            }
+            if guest.is_clean() {
+                tracing::debug!(key = &*self.key, "released after all");
+                return;
+            }
+        }
     }
 
     /// Returns the request of this process that is to have the lock next, and what to write for it, if the lock can be

@@ -75,6 +75,38 @@ impl<T> Drop for Running<T> {
     }
 }
 
+/// Work that runs where it is awaited.
+struct Here<T: Send + 'static> {
+    /// None once it has ended.
+    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    has_begun: bool,
+    runner: Arc<Runner>,
+}
+
+impl<T: Send + 'static> Future for Here<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        // If it panics, nobody polls it again.
+        let Some(mut work) = self.work.take() else { return Poll::Pending };
+        let polled = work.as_mut().poll(context);
+        if polled.is_pending() {
+            (self.work, self.has_begun) = (Some(work), true);
+        }
+        polled
+    }
+}
+
+impl<T: Send + 'static> Drop for Here<T> {
+    fn drop(&mut self) {
+        if let Some(work) = self.work.take()
+            && self.has_begun
+        {
+            self.runner.spawn(async move { drop(work.await) });
+        }
+    }
+}
+
 impl Default for Runner {
     fn default() -> Self {
         Runner(PerProcess::new(State::new()))
@@ -98,6 +130,15 @@ impl Runner {
         }
         // The system has no thread for it: that of the caller does the work.
         state.executor.run(running).await
+    }
+
+    /// Runs work where it is awaited, and returns its value. If that is not waited for any more, the work goes on to its
+    /// end on the threads.
+    pub(crate) async fn run_here<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        Here { work: Some(Box::pin(work)), has_begun: false, runner: self.clone() }.await
     }
 
     fn state(&self) -> &State {

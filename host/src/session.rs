@@ -75,6 +75,11 @@ impl SessionBuilder {
         now(self.opened())
     }
 
+    /// Takes it apart.
+    pub(crate) fn into_parts(self) -> (ClientCore, OwnerOptions) {
+        (self.core, self.options)
+    }
+
     /// Does what [`open`](Self::open) does.
     pub(crate) async fn opened(self) -> Result<Session, SessionError> {
         Ok(Session { owner: Owner::open(self.core, self.options).await? })

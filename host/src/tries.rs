@@ -1,7 +1,8 @@
 //! The tries of conflict retries that run in a session: a retry of the same key within one is a part of it, if it is of
-//! the same thread.
+//! the same thread. A task has no such name, so that each of its retries is by itself.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::thread::ThreadId;
 
@@ -9,8 +10,29 @@ use std::thread::ThreadId;
 #[derive(Default)]
 pub(crate) struct Tries(Mutex<HashMap<String, Running>>);
 
+/// Who tries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worker {
+    Thread(ThreadId),
+    /// A retry of a task.
+    Task(u64),
+}
+
+impl Worker {
+    /// Returns the calling thread.
+    pub(crate) fn this_thread() -> Self {
+        Worker::Thread(std::thread::current().id())
+    }
+
+    /// Returns a worker unlike all others.
+    pub(crate) fn of_a_task() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Worker::Task(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 struct Running {
-    thread: ThreadId,
+    worker: Worker,
     /// How many, with those within the outermost.
     depth: u32,
     /// One within the outermost ran into a conflict.
@@ -19,18 +41,17 @@ struct Running {
 
 impl Tries {
     /// Returns true if a try of this key can begin in this thread. Two threads of one session would both be at work.
-    pub(crate) fn is_open(&self, key: &str) -> bool {
-        self.lock().get(key).is_none_or(|running| running.thread == std::thread::current().id())
+    pub(crate) fn is_open(&self, key: &str, worker: Worker) -> bool {
+        self.lock().get(key).is_none_or(|running| running.worker == worker)
     }
 
     /// Notes that a try begins. Returns false if one of another thread runs.
-    pub(crate) fn begin(&self, key: &str) -> bool {
-        let thread = std::thread::current().id();
+    pub(crate) fn begin(&self, key: &str, worker: Worker) -> bool {
         let mut tries = self.lock();
         match tries.get_mut(key) {
-            Some(running) if running.thread != thread => return false,
+            Some(running) if running.worker != worker => return false,
             Some(running) => running.depth += 1,
-            None => drop(tries.insert(key.to_string(), Running { thread, depth: 1, conflict: false })),
+            None => drop(tries.insert(key.to_string(), Running { worker, depth: 1, conflict: false })),
         }
         true
     }

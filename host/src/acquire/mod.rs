@@ -18,6 +18,7 @@ use crate::queue::{QueueEntry, Waiting};
 use crate::ride_out::{Outage, RideOut};
 use crate::signal::Signal;
 use crate::store::Ttl;
+use crate::tries::Worker;
 
 pub(crate) mod options;
 mod request;
@@ -56,10 +57,9 @@ impl Acquiring {
     }
 
     /// Lets a task wait, which this wakes, and stops.
-    pub(crate) fn woken_by(mut self, signal: Arc<Signal>) -> Self {
+    pub(crate) fn wake_by(&mut self, signal: Arc<Signal>) {
         self.entry.wake_by(signal.clone());
         self.signal = Some(signal);
-        self
     }
 
     /// Refuses what is not legal before anything is begun.
@@ -83,6 +83,11 @@ impl Acquiring {
     /// Returns true if the try that was granted last is within one of another thread.
     pub(crate) fn is_within_another(&self) -> bool {
         self.within_another
+    }
+
+    /// Returns who tries.
+    pub(crate) fn worker(&self) -> Worker {
+        self.request.worker()
     }
 
     /// Goes on as far as it can without sleeping.

@@ -14,6 +14,7 @@ use crate::now::now;
 use crate::owner::Owner;
 use crate::queue::{Claimant, Kind, LocalQueues, Place};
 use crate::store::Watch;
+use crate::tries::Worker;
 
 /// A request, as its own thread and those that hand over to it share it.
 pub(super) struct Request {
@@ -21,6 +22,8 @@ pub(super) struct Request {
     key: Arc<str>,
     target: Target,
     phase: Mutex<Phase>,
+    /// None where threads call.
+    task: Option<Worker>,
     /// It may have what it waits for, by a write that was not answered. Only its own polls find out.
     in_doubt: AtomicBool,
     /// What the store tells of what it waits for, once it waits; none inside if the store cannot tell.
@@ -77,7 +80,9 @@ pub(super) struct Polled {
 
 impl Request {
     pub(super) fn new(owner: Owner, key: Arc<str>, target: Target) -> Self {
+        let task = owner.tasks().map(|_| Worker::of_a_task());
         Request {
+            task,
             owner,
             key,
             target,
@@ -230,7 +235,8 @@ impl Request {
         // Work that may conflict waits again, and is in its own queue then.
         self.in_doubt.store(false, Ordering::Relaxed);
         // While the session is ours: the thread that gets it next is within this try, and knows.
-        let is_within_another = matches!(self.target.what, What::Try(_)) && !self.owner.tries().begin(&self.key);
+        let is_within_another =
+            matches!(self.target.what, What::Try(_)) && !self.owner.tries().begin(&self.key, self.worker());
         let grant = match self.target.what {
             // It may be nested in a lock that was resumed, and be in the name of that one's first owner.
             What::Lock(LockTerms { reentrant: true, .. }) => {
@@ -253,6 +259,11 @@ impl Request {
         let _ = guest.release(&self.key, granted.grant, None).await;
         guest.drop_resource(granted.grant).await;
         Ok(())
+    }
+
+    /// Returns who tries.
+    pub(super) fn worker(&self) -> Worker {
+        self.task.unwrap_or_else(Worker::this_thread)
     }
 
     fn phase(&self) -> Phase {

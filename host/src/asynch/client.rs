@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use crate::debug::debug_fields;
+use crate::environment::Environment;
 use crate::error::ConnectError;
 use crate::owner::{ClientCore, Owner, OwnerOptions, Tasks};
-use crate::store::{KvStore, Workers};
+use crate::runner::Runner;
+use crate::store::KvStore;
 
+use super::conflict_retry::ConflictRetry;
 use super::lock::{Lock, Owners};
 use super::semaphore::Semaphore;
 use super::session::SessionBuilder;
@@ -64,14 +67,49 @@ impl Client {
         Semaphore::new(self.tasks.clone(), crate::Semaphore::new(self.any_owner(), name.into()), Owners::OfEachAcquire)
     }
 
+    /// Begins to try work that may run into a conflict. Each run is an owner of its own.
+    pub fn conflict_retry(&self, key: impl AsRef<str>) -> ConflictRetry {
+        let retry = crate::ConflictRetry::new(self.any_owner(), key.as_ref().into());
+        ConflictRetry::new(self.tasks.clone(), retry, Owners::OfEachAcquire)
+    }
+
     /// Begins to open a session: an owner of its own, with a name, a namespace and a quarantine.
     pub fn session(&self) -> SessionBuilder {
         SessionBuilder(crate::SessionBuilder::new(self.core.clone()), self.tasks.clone())
     }
 
-    /// Returns an owner with default options. It gets an instance only if it is used.
+    pub(super) fn of(mut core: ClientCore, tasks: Tasks) -> Self {
+        let tasks = Arc::new(tasks);
+        core.tasks = Some(tasks.clone());
+        Client { core, tasks }
+    }
+
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.core.environment
+    }
+
+    /// Returns an owner as each acquire has one. It gets an instance only if it is used.
     fn any_owner(&self) -> Owner {
-        Owner::open_unchecked(self.core.clone(), OwnerOptions::default())
+        Owner::open_unchecked(self.core.clone(), self.tasks.options().clone())
+    }
+}
+
+impl SessionBuilder {
+    /// Returns a client whose acquires have these options, and are an owner each. An option that is not legal is refused
+    /// by each of them.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { futures_lite::future::block_on(async {
+    /// let client = kvlock::asynch::Client::connect("memory:")?.session().namespace("reports").for_each_acquire();
+    /// let held = client.lock("july").acquire().await?;
+    /// assert!(client.lock("july").try_acquire().await?.is_none());
+    /// held.release().await?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn for_each_acquire(self) -> Client {
+        let SessionBuilder(builder, tasks) = self;
+        let (core, options) = builder.into_parts();
+        Client::of(core, Tasks::new(tasks.runner().clone(), options))
     }
 }
 
@@ -80,9 +118,8 @@ impl From<crate::Client> for Client {
     /// locks over to each other.
     fn from(client: crate::Client) -> Self {
         let mut core = client.core;
-        let tasks = Arc::new(Tasks::default());
-        core.environment.awaited = Some(Arc::new(Workers::new(core.environment.store.clone())));
-        core.tasks = Some(tasks.clone());
-        Client { core, tasks }
+        let runner = Arc::<Runner>::default();
+        core.environment = core.environment.for_tasks(&runner);
+        Client::of(core, Tasks::new(runner, OwnerOptions::default()))
     }
 }

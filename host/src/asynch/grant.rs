@@ -51,7 +51,7 @@ impl Grant {
     /// If the component failed.
     pub async fn depth(&self) -> Result<u32, GrantError> {
         let handle = self.handle();
-        self.tasks.runner().run(async move { handle.depth().await }).await
+        handle.owner.clone().run(&self.tasks, async move { handle.depth().await }).await
     }
 
     /// Returns how long the grant is surely valid. Asks the clock, not the store.
@@ -61,7 +61,7 @@ impl Grant {
     /// If the component failed.
     pub async fn validity(&self) -> Result<Validity, GrantError> {
         let handle = self.handle();
-        self.tasks.runner().run(async move { handle.validity().await }).await
+        handle.owner.clone().run(&self.tasks, async move { handle.validity().await }).await
     }
 
     /// Begins the lease again.
@@ -84,7 +84,7 @@ impl Grant {
 
     async fn renew_as(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
         let handle = self.handle();
-        self.tasks.runner().run(async move { handle.renew(lease).await }).await
+        handle.owner.clone().run(&self.tasks, async move { handle.renew(lease).await }).await
     }
 
     /// Gives the lock back, and tells if it had been lost. It is given back even if the future is dropped, once that was
@@ -95,7 +95,8 @@ impl Grant {
     /// As [`crate::Grant::release`].
     pub async fn release(self) -> Result<Released, GrantError> {
         let Grant { grant, tasks } = self;
-        tasks.runner().run(grant.give_back()).await
+        let owner = grant.handle().owner.clone();
+        owner.run(&tasks, grant.give_back()).await
     }
 
     /// Gives up the minimum hold of the lock: see [`crate::Grant::waive_minimum`].
@@ -105,7 +106,7 @@ impl Grant {
     /// If the component failed.
     pub async fn waive_minimum(&self) -> Result<(), GrantError> {
         let handle = self.handle();
-        self.tasks.runner().run(async move { handle.waive_minimum().await }).await
+        handle.owner.clone().run(&self.tasks, async move { handle.waive_minimum().await }).await
     }
 
     /// Writes the grant out as one word: see [`crate::Grant::write_out`].
@@ -115,7 +116,8 @@ impl Grant {
     /// As the blocking call.
     pub async fn write_out(self) -> Result<String, GrantError> {
         let Grant { grant, tasks } = self;
-        tasks.runner().run(grant.written_out()).await
+        let owner = grant.handle().owner.clone();
+        owner.run(&tasks, grant.written_out()).await
     }
 
     /// Gives up the duty to release the grant: it ends with its lease.

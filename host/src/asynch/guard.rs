@@ -26,12 +26,17 @@ impl Grant {
     /// Renews the grant in the background from now on.
     pub async fn auto_renew(self, options: AutoRenew) -> LockGuard {
         let (grant, tasks) = self.into_parts();
-        let guard = tasks.runner().run(crate::LockGuard::new(grant, options)).await;
+        let owner = grant.handle().owner.clone();
+        let guard = owner.run(&tasks, crate::LockGuard::new(grant, options)).await;
         LockGuard { guard, tasks }
     }
 }
 
 impl LockGuard {
+    pub(super) fn new(tasks: Arc<Tasks>, guard: crate::LockGuard) -> Self {
+        LockGuard { guard, tasks }
+    }
+
     /// Returns the key.
     pub fn key(&self) -> &str {
         self.guard.key()
@@ -80,7 +85,7 @@ impl LockGuard {
     /// If the component failed.
     pub async fn waive_minimum(&self) -> Result<(), GrantError> {
         let handle = self.guard.handle().clone();
-        self.tasks.runner().run(async move { handle.waive_minimum().await }).await
+        handle.owner.clone().run(&self.tasks, async move { handle.waive_minimum().await }).await
     }
 
     /// Stops renewing and gives the lock back; tells if it had been lost.
@@ -90,7 +95,8 @@ impl LockGuard {
     /// As [`crate::LockGuard::release`].
     pub async fn release(self) -> Result<Released, GrantError> {
         let LockGuard { guard, tasks } = self;
-        tasks.runner().run(guard.give_back()).await
+        let owner = guard.handle().owner.clone();
+        owner.run(&tasks, guard.give_back()).await
     }
 
     /// Stops renewing.

@@ -40,6 +40,7 @@
 //! The child of a fork has none of the threads. It locks by the blocking API, or executes another program.
 
 mod client;
+mod conflict_retry;
 mod grant;
 mod guard;
 mod lock;
@@ -48,6 +49,7 @@ mod session;
 mod wait;
 
 pub use client::Client;
+pub use conflict_retry::{ConflictRetry, Try};
 pub use grant::Grant;
 pub use guard::LockGuard;
 pub use lock::Lock;

@@ -8,6 +8,7 @@ use crate::error::{SessionError, StatusError};
 use crate::owner::{Owner, Tasks};
 use crate::status::{Broken, KeyStatus, SemaphoreStatus};
 
+use super::conflict_retry::ConflictRetry;
 use super::grant::Grant;
 use super::lock::{Lock, Owners};
 use super::same_setters;
@@ -51,6 +52,11 @@ impl Session {
     /// Begins to lock a key: any string of 1 to 65,536 bytes.
     pub fn lock(&self, key: impl AsRef<str>) -> Lock {
         Lock::of_session(self.tasks.clone(), self.session.lock(key))
+    }
+
+    /// Begins to try work that may run into a conflict, under the lock of a key.
+    pub fn conflict_retry(&self, key: impl AsRef<str>) -> ConflictRetry {
+        ConflictRetry::new(self.tasks.clone(), self.session.conflict_retry(key), Owners::Session)
     }
 
     /// Returns a semaphore, whether or not it is there: a name of 1 to 255 bytes.

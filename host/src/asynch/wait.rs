@@ -17,9 +17,10 @@ impl Drop for StopOnDrop {
 }
 
 /// Waits for a grant. If this future is dropped, the wait ends, and gives back what it may still get.
-pub(super) async fn wait(tasks: &Tasks, waiting: Acquiring) -> Result<crate::Grant, AcquireError> {
+pub(super) async fn wait(tasks: &Tasks, mut waiting: Acquiring) -> Result<crate::Grant, AcquireError> {
     let signal = Arc::<Signal>::default();
     let _stop = StopOnDrop(signal.clone());
-    let mut waiting = waiting.woken_by(signal);
-    tasks.runner().run(async move { waiting.wait().await }).await
+    let owner = waiting.owner().clone();
+    waiting.wake_by(signal);
+    owner.run(tasks, async move { waiting.wait().await }).await
 }

@@ -8,15 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acquire::{AcquirePoll, Acquiring, WaitOptions, wait_setters};
-use crate::component::{GrantId, Guest, Outcome, TryTerms, WaitId, What};
+use crate::component::{GrantId, Outcome, TryTerms, WaitId, What};
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, CallError, GrantError, chain};
 use crate::grant::Grant;
 use crate::now::now;
 pub use crate::outcome::NextTry;
-use crate::owner::Owner;
+use crate::owner::{Entered, Owner};
 use crate::queue::Kind;
 use crate::renewal::{AutoRenew, LockGuard, LostReason};
+use crate::signal::Signal;
 
 /// How often work is tried in all unless set: once, and ten times more.
 pub const DEFAULT_TRIES: u32 = 11;
@@ -177,34 +178,15 @@ impl ConflictRetry {
                 Ok(grant) => grant,
                 Err(error) => return Err(ConflictRetryError::Acquire { error, conflict }),
             };
-            let attempt = retrying.try_of(grant);
-            let outcome = match work(&attempt) {
-                // The work knows the conflict of a try within it for an error only.
-                WorkOutcome::Failed(error) if retrying.has_conflict_within() => WorkOutcome::Conflict(error),
-                outcome => outcome,
-            };
+            let attempt = now(retrying.try_of(grant));
+            let outcome = retrying.as_outermost(work(&attempt));
             let reported = retrying.report(attempt, &outcome);
-            match (outcome, reported) {
-                (WorkOutcome::Committed(value), Ok(_)) => return Ok(value),
-                (WorkOutcome::Committed(value), Err(error)) => {
-                    return Err(ConflictRetryError::Release { value, error });
-                }
-                (WorkOutcome::Failed(error), reported) => {
-                    return Err(ConflictRetryError::Failed { error, lock: reported.err() });
-                }
-                (WorkOutcome::Conflict(conflict), Ok(NextTry::Exhausted)) => {
-                    return Err(ConflictRetryError::Exhausted { conflict, tries: retrying.tries() });
-                }
-                (WorkOutcome::Conflict(error), Ok(NextTry::RetryAfter(pause))) => {
+            match now(retrying.follow(outcome, reported)) {
+                Follow::End(end) => return end,
+                Follow::Again { error, pause } => {
                     conflict = Some(error);
-                    retrying.waiting.owner().clock().sleep(pause);
+                    pause.into_iter().for_each(|pause| retrying.waiting.owner().clock().sleep(pause));
                 }
-                (WorkOutcome::Conflict(conflict), Ok(NextTry::Outermost)) => {
-                    return Err(ConflictRetryError::Outermost { conflict });
-                }
-                // A conflict is never finished, and only a component that failed does not take its report: the next
-                // poll tells.
-                (WorkOutcome::Conflict(error), Ok(NextTry::Finished) | Err(_)) => conflict = Some(error),
             }
         }
     }
@@ -215,6 +197,11 @@ impl ConflictRetry {
         let waiting = Acquiring::new(self.owner.clone(), self.key.clone(), self.options, what);
         waiting.check()?;
         Ok(RetrySteps { granted: None, reserved: false, waiting })
+    }
+
+    /// Begins in another owner with the same options.
+    pub(crate) fn of_another_owner(&self) -> Self {
+        ConflictRetry { owner: self.owner.another(), ..self.clone() }
     }
 }
 
@@ -268,11 +255,52 @@ impl RetrySteps {
     /// Begins the next try, waiting for the lock, and renews its lease in the background until it is reported.
     pub fn next_try(&mut self) -> Result<Try, AcquireError> {
         let grant = self.block()?;
-        Ok(self.try_of(grant))
+        Ok(now(self.try_of(grant)))
     }
 
-    fn try_of(&self, grant: Grant) -> Try {
-        Try { number: self.tries(), overtaken: self.is_overtaken(), kept: grant.auto_renew(AutoRenew::default()) }
+    async fn try_of(&self, grant: Grant) -> Try {
+        let (number, overtaken) = self.standing().await;
+        Try { number, overtaken, kept: LockGuard::new(grant, AutoRenew::default()).await }
+    }
+
+    /// Returns the number of the present try, and if somebody else may have held the lock.
+    pub(crate) async fn standing(&self) -> (u32, bool) {
+        (self.count().await, self.overtaken().await)
+    }
+
+    /// Takes what work within the present try ran into for the work's own conflict: the work knows it for an error only.
+    pub(crate) fn as_outermost<T, E>(&self, outcome: WorkOutcome<T, E>) -> WorkOutcome<T, E> {
+        match outcome {
+            WorkOutcome::Failed(error) if self.has_conflict_within() => WorkOutcome::Conflict(error),
+            outcome => outcome,
+        }
+    }
+
+    /// Tells what follows a try.
+    pub(crate) async fn follow<T, E>(
+        &self,
+        outcome: WorkOutcome<T, E>,
+        reported: Result<NextTry, GrantError>,
+    ) -> Follow<T, E> {
+        Follow::End(match (outcome, reported) {
+            (WorkOutcome::Committed(value), Ok(_)) => Ok(value),
+            (WorkOutcome::Committed(value), Err(error)) => Err(ConflictRetryError::Release { value, error }),
+            (WorkOutcome::Failed(error), reported) => Err(ConflictRetryError::Failed { error, lock: reported.err() }),
+            (WorkOutcome::Conflict(conflict), Ok(NextTry::Exhausted)) => {
+                Err(ConflictRetryError::Exhausted { conflict, tries: self.count().await })
+            }
+            (WorkOutcome::Conflict(error), Ok(NextTry::RetryAfter(pause))) => {
+                return Follow::Again { error, pause: Some(pause) };
+            }
+            (WorkOutcome::Conflict(conflict), Ok(NextTry::Outermost)) => {
+                Err(ConflictRetryError::Outermost { conflict })
+            }
+            // A conflict is never finished, and only a component that failed does not take its report: the next poll
+            // tells.
+            (WorkOutcome::Conflict(error), Ok(NextTry::Finished) | Err(_)) => {
+                return Follow::Again { error, pause: None };
+            }
+        })
     }
 
     /// Begins the next try, as far as it can without sleeping; with a grant it runs. The grant does not renew itself:
@@ -280,31 +308,45 @@ impl RetrySteps {
     pub fn poll(&mut self) -> Result<AcquirePoll, AcquireError> {
         self.check_thread()?;
         Ok(match now(self.waiting.poll())? {
-            AcquirePoll::Ready(grant) => AcquirePoll::Ready(self.note(grant)?),
+            AcquirePoll::Ready(grant) => AcquirePoll::Ready(now(self.note(grant))?),
             pending => pending,
         })
     }
 
     /// Begins the next try, waiting for the lock.
     pub fn block(&mut self) -> Result<Grant, AcquireError> {
+        now(self.waited())
+    }
+
+    /// Does what [`block`](Self::block) does.
+    pub(crate) async fn waited(&mut self) -> Result<Grant, AcquireError> {
         self.check_thread()?;
-        let grant = now(self.waiting.wait())?;
-        self.note(grant)
+        let grant = self.waiting.wait().await?;
+        self.note(grant).await
+    }
+
+    /// Lets a task wait, which this wakes, and stops.
+    pub(crate) fn wake_by(&mut self, signal: Arc<Signal>) {
+        self.waiting.wake_by(signal);
+    }
+
+    pub(crate) fn owner(&self) -> &Owner {
+        self.waiting.owner()
     }
 
     /// Refuses a thread while a try of another thread runs in the session: both would be at work.
     fn check_thread(&self) -> Result<(), AcquireError> {
         let (owner, key) = (self.waiting.owner(), self.waiting.key());
-        let is_open = owner.tries().is_open(key) || !owner.is_own_process();
+        let is_open = owner.tries().is_open(key, self.waiting.worker()) || !owner.is_own_process();
         if is_open { Ok(()) } else { Err(AcquireError::AlreadyHeld { key: key.to_string() }) }
     }
 
-    fn note(&mut self, grant: Grant) -> Result<Grant, AcquireError> {
+    async fn note(&mut self, grant: Grant) -> Result<Grant, AcquireError> {
         self.settle();
         self.granted = Some(grant.id());
         if self.waiting.is_within_another() {
             // It began meanwhile.
-            let _ = self.tell(grant, Outcome::Failed);
+            let _ = self.tell(grant, Outcome::Failed).await;
             return Err(AcquireError::AlreadyHeld { key: self.waiting.key().to_string() });
         }
         Ok(grant)
@@ -323,12 +365,20 @@ impl RetrySteps {
 
     /// Returns true if somebody else may have held the lock: see [`Try::is_overtaken`].
     pub fn is_overtaken(&self) -> bool {
-        self.ask(async |guest, key, retry| guest.is_overtaken(key, retry).await).unwrap_or_default()
+        now(self.overtaken())
+    }
+
+    async fn overtaken(&self) -> bool {
+        let Some((mut guest, key, retry)) = self.enter().await else { return false };
+        guest.is_overtaken(key, retry).await.unwrap_or_default()
     }
 
     /// Gives up the reservation, if there is one, in one call and best effort. The work can be tried again all the same.
     pub fn give_up(&mut self) {
-        let _ = self.ask(async |guest, key, retry| guest.give_up(key, retry).await);
+        now(async {
+            let Some((mut guest, key, retry)) = self.enter().await else { return };
+            let _ = guest.give_up(key, retry).await;
+        });
         self.settle();
     }
 
@@ -340,23 +390,19 @@ impl RetrySteps {
         grant: impl Into<Grant>,
         outcome: &WorkOutcome<T, E>,
     ) -> Result<NextTry, GrantError> {
-        let outcome = match outcome {
-            WorkOutcome::Committed(_) => Outcome::Committed,
-            WorkOutcome::Conflict(_) => Outcome::Conflict(None),
-            WorkOutcome::Failed(_) => Outcome::Failed,
-        };
-        self.report_as(grant.into(), outcome)
+        now(self.report_as(grant.into(), outcome.kind()))
     }
 
     /// Reports a conflict of a caller that is back after this time, whatever pause the answer names. If that is longer
     /// than the reservation lasts, the lock is released, so that nobody waits for it.
     pub fn report_conflict(&mut self, grant: impl Into<Grant>, back_in: Duration) -> Result<NextTry, GrantError> {
-        self.report_as(grant.into(), Outcome::Conflict(Some(back_in)))
+        now(self.report_as(grant.into(), Outcome::Conflict(Some(back_in))))
     }
 
-    fn report_as(&mut self, grant: Grant, outcome: Outcome) -> Result<NextTry, GrantError> {
+    /// Does what [`report`](Self::report) does.
+    pub(crate) async fn report_as(&mut self, grant: Grant, outcome: Outcome) -> Result<NextTry, GrantError> {
         let is_running = self.granted == Some(grant.id());
-        let next = self.tell(grant, outcome);
+        let next = self.tell(grant, outcome).await;
         if is_running {
             let (tries, key) = (self.waiting.owner().tries(), self.waiting.key());
             tries.end(key);
@@ -367,7 +413,7 @@ impl RetrySteps {
         next
     }
 
-    fn tell(&mut self, grant: Grant, outcome: Outcome) -> Result<NextTry, GrantError> {
+    async fn tell(&mut self, grant: Grant, outcome: Outcome) -> Result<NextTry, GrantError> {
         let Some(retry) = self.waiting.id().filter(|_| self.granted == Some(grant.id())) else {
             // The drop releases it.
             return Err(GrantError::invalid(grant.key(), "this grant is not the one of the try that runs"));
@@ -375,7 +421,10 @@ impl RetrySteps {
         self.granted = None;
         let handle = grant.handle().clone();
         grant.hand_in();
-        let next = now(async { handle.enter().await?.report(&handle.key, retry, outcome).await });
+        let next = match handle.enter().await {
+            Ok(mut guest) => guest.report(&handle.key, retry, outcome).await,
+            Err(error) => Err(error),
+        };
         if let Ok(NextTry::RetryAfter(pause)) = next {
             self.reserved = true;
             tracing::debug!(key = &*handle.key, "conflict: the next try follows in {pause:?}");
@@ -387,16 +436,39 @@ impl RetrySteps {
 
     /// Returns how many tries have begun; 0 where the component failed.
     pub fn tries(&self) -> u32 {
-        self.ask(async |guest, key, retry| guest.tries(key, retry).await).unwrap_or_default()
+        now(self.count())
     }
 
-    /// Asks the component, if it knows of the work and has not failed.
-    fn ask<T>(&self, call: impl AsyncFnOnce(&mut Guest, &str, WaitId) -> Result<T, AcquireError>) -> Option<T> {
+    async fn count(&self) -> u32 {
+        let Some((mut guest, key, retry)) = self.enter().await else { return 0 };
+        guest.tries(key, retry).await.unwrap_or_default()
+    }
+
+    /// Enters the instance, if the component knows of the work and has not failed.
+    async fn enter(&self) -> Option<(Entered<'_>, &str, WaitId)> {
         let (retry, key) = (self.waiting.id()?, self.waiting.key());
-        now(async {
-            let mut guest = self.waiting.owner().enter::<AcquireError>(key).await.ok()?;
-            call(&mut guest, key, retry).await.ok()
-        })
+        Some((self.waiting.owner().enter::<AcquireError>(key).await.ok()?, key, retry))
+    }
+}
+
+/// What follows a try.
+pub(crate) enum Follow<T, E> {
+    End(Result<T, ConflictRetryError<T, E>>),
+    /// Another one.
+    Again {
+        error: E,
+        pause: Option<Duration>,
+    },
+}
+
+impl<T, E> WorkOutcome<T, E> {
+    /// Returns it without its values.
+    pub(crate) fn kind(&self) -> Outcome {
+        match self {
+            WorkOutcome::Committed(_) => Outcome::Committed,
+            WorkOutcome::Conflict(_) => Outcome::Conflict(None),
+            WorkOutcome::Failed(_) => Outcome::Failed,
+        }
     }
 }
 

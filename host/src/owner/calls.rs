@@ -1,10 +1,25 @@
 //! Calls of a session that wait for nothing but the store.
 
-use super::Owner;
+use super::{Owner, Tasks};
 use crate::error::{CallError, ComponentError, StatusError};
 use crate::status::{Broken, KeyStatus, SemaphoreStatus};
 
 impl Owner {
+    /// Runs work for a task. An owner that is of a single wait, and has its instance, works where that is awaited: two
+    /// threads less have to wake. A session that is shared does not, since a future that is not polled would keep its
+    /// instance from all others.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        tasks: &Tasks,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        if self.is_of_one_wait() && (self.has_instance() || tasks.has_idle()) {
+            tasks.runner().run_here(work).await
+        } else {
+            tasks.runner().run(work).await
+        }
+    }
+
     /// Tells how a key stands.
     pub(crate) async fn status(&self, key: &str) -> Result<KeyStatus, StatusError> {
         let missing = || StatusError::component(key, ComponentError::Failed("no answer about the key".to_string()));

@@ -3,6 +3,7 @@
 //! Every handle (a lock, a wait, a grant) holds the [`Owner`]; [`Session`](crate::Session) is the face that makes them.
 
 mod calls;
+mod options;
 mod tasks;
 mod validation;
 
@@ -22,6 +23,7 @@ use crate::now::now;
 use crate::queue::LocalQueues;
 use crate::tries::Tries;
 
+pub(crate) use options::OwnerOptions;
 pub(crate) use tasks::Tasks;
 
 /// An owner of locks, shared by the clones of a session and by all that they made.
@@ -39,6 +41,8 @@ struct OwnerState {
     label: String,
     held_count: HeldCount,
     tries: Tries,
+    /// It was made for a single wait of a task.
+    of_one_wait: bool,
     /// The owner that stands for this one in a fork.
     origin: Origin<Owner>,
 }
@@ -54,27 +58,6 @@ pub(crate) struct ClientCore {
 
 /// A session's instance, entered. Nobody else is in it.
 pub(crate) struct Entered<'a>(MutexGuard<'a, Option<Guest>>);
-
-/// How to open a session, as its user says.
-#[derive(Clone, PartialEq)]
-pub(crate) struct OwnerOptions {
-    pub(crate) name: Option<String>,
-    pub(crate) label: Option<String>,
-    pub(crate) namespace: String,
-    pub(crate) quarantine: Option<Duration>,
-}
-
-impl OwnerOptions {
-    fn are_defaults(&self) -> bool {
-        *self == OwnerOptions::default()
-    }
-}
-
-impl Default for OwnerOptions {
-    fn default() -> Self {
-        OwnerOptions { name: None, label: None, namespace: "kvlock".to_string(), quarantine: None }
-    }
-}
 
 impl OwnerState {
     fn new(core: ClientCore, given: OwnerOptions) -> Self {
@@ -92,6 +75,7 @@ impl OwnerState {
             given,
             held_count: HeldCount::default(),
             tries: Tries::default(),
+            of_one_wait: false,
             origin: Origin::here(),
         }
     }
@@ -107,10 +91,10 @@ impl OwnerState {
 
     /// Makes its instance, or takes one that another owner has left.
     async fn open(&self) -> Result<Guest, SessionError> {
-        if let Some(tasks) = self.core.tasks.as_ref().filter(|_| self.given.are_defaults())
-            && self.name.get().is_none()
+        if let Some(tasks) = self.core.tasks.as_ref().filter(|tasks| self.given == *tasks.options())
+            && (self.given.name.is_some() || self.name.get().is_none())
             && let Some((name, guest)) = tasks.take()
-            && self.name.set(name).is_ok()
+            && *self.name.get_or_init(|| name.clone()) == name
         {
             return Ok(guest);
         }
@@ -123,7 +107,7 @@ impl Drop for OwnerState {
         // What a fork has of its parent's is not touched.
         if self.origin.is_here()
             && let Some(tasks) = &self.core.tasks
-            && self.given.are_defaults()
+            && self.given == *tasks.options()
             && !self.held_count.is_any()
             && let Some(guest) = self.guest.get_mut().take().filter(Guest::is_clean)
             && let Some(name) = self.name.get()
@@ -163,7 +147,19 @@ impl Owner {
 
     /// Returns another owner with the same options, which holds nothing.
     pub(crate) fn another(&self) -> Owner {
-        Owner(Arc::new(OwnerState::new(self.0.core.clone(), self.0.given.clone())))
+        let mut state = OwnerState::new(self.0.core.clone(), self.0.given.clone());
+        state.of_one_wait = true;
+        Owner(Arc::new(state))
+    }
+
+    /// Tells if it was made for a single wait, and what that acquires.
+    pub(crate) fn is_of_one_wait(&self) -> bool {
+        self.0.of_one_wait
+    }
+
+    /// Tells if it has its instance already, and nobody is in it.
+    pub(crate) fn has_instance(&self) -> bool {
+        self.0.guest.try_lock().is_some_and(|guest| guest.is_some())
     }
 
     /// Enters the instance for a call about a key or a name; the first to enter makes it. In a fork nobody enters that

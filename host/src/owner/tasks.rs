@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::options::OwnerOptions;
 use crate::component::Guest;
 use crate::runner::Runner;
 
@@ -11,24 +12,39 @@ use crate::runner::Runner;
 const MOST_IDLE: usize = 1024;
 
 /// Runs the calls of tasks, and keeps the instances of owners that have gone for those that come.
-#[derive(Default)]
 pub(crate) struct Tasks {
-    runner: Runner,
+    runner: Arc<Runner>,
+    /// Those of each owner whose instance is kept.
+    options: OwnerOptions,
     /// With the names of the sessions that are open in them.
     idle: Mutex<Vec<(Arc<str>, Guest)>>,
 }
 
 impl Tasks {
-    pub(crate) fn runner(&self) -> &Runner {
+    pub(crate) fn new(runner: Arc<Runner>, options: OwnerOptions) -> Self {
+        Tasks { runner, options, idle: Mutex::default() }
+    }
+
+    /// Returns the options of the owners of a single wait.
+    pub(crate) fn options(&self) -> &OwnerOptions {
+        &self.options
+    }
+
+    pub(crate) fn runner(&self) -> &Arc<Runner> {
         &self.runner
     }
 
-    /// Takes an instance that an owner with default options has left.
+    /// Tells if an instance is kept for the next owner.
+    pub(super) fn has_idle(&self) -> bool {
+        !self.idle().is_empty()
+    }
+
+    /// Takes an instance that an owner with these options has left.
     pub(super) fn take(&self) -> Option<(Arc<str>, Guest)> {
         self.idle().pop()
     }
 
-    /// Keeps the instance of an owner with default options that has gone. Nothing is held in it.
+    /// Keeps the instance of an owner with these options that has gone. Nothing is held in it.
     pub(super) fn keep(&self, name: Arc<str>, guest: Guest) {
         let mut idle = self.idle();
         if idle.len() < MOST_IDLE {

@@ -52,6 +52,8 @@ pub use etcd::Etcd;
 #[cfg(feature = "local")]
 pub use local::{Boot, Local};
 #[cfg(feature = "memcached")]
+pub(crate) use memcached::AwaitedMemcached;
+#[cfg(feature = "memcached")]
 pub use memcached::Memcached;
 pub use memory::{Answer, Call, Fault, Memory, Op};
 #[cfg(feature = "postgres")]

@@ -45,7 +45,8 @@ impl Workers {
         Workers { store, calls, shared: Arc::new(shared) }
     }
 
-    fn call<T: Send + 'static>(
+    /// Makes a call on one of the threads.
+    pub(crate) fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&dyn KvStore) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {

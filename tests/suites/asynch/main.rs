@@ -1,8 +1,10 @@
 //! The API for async code, on tokio and on another executor.
 
+mod conflicts;
 mod dropped;
 mod exclusion;
 mod guards;
+mod memcached;
 mod outage;
 mod waking;
 

@@ -4,6 +4,7 @@
 //! calls of an exchange.
 
 use std::ops::{Deref, DerefMut};
+use std::os::fd::OwnedFd;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -48,6 +49,11 @@ impl Connection {
             }
         };
         Ok(self.wire.take(length))
+    }
+
+    /// Takes the socket of a connection without TLS on which nothing is under way.
+    pub(super) fn into_socket(self) -> Result<OwnedFd, Failure> {
+        self.wire.into_socket().ok_or_else(|| Failure::NotSent("its connection cannot be shared".into()))
     }
 
     /// Returns when something was sent last, by the clock of [`now`].

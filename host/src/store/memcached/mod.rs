@@ -8,10 +8,12 @@
 //! store is refused if they lead to different servers (`fitness.rs`). Clients that are to exclude each other must be
 //! given the same list. Changing it moves keys to servers with other eras; do it when no lock is held.
 
+mod awaited;
 mod codec;
 mod connection;
 mod doctor;
 mod fitness;
+mod line;
 mod link;
 mod server;
 
@@ -24,6 +26,7 @@ use std::time::Duration;
 
 use kvlock_protocol::{Address, DEFAULT_PORT, Greeting, StoreUrl, check_memcached_key, choose, requests};
 
+pub(crate) use self::awaited::AwaitedMemcached;
 use self::server::Server;
 use super::names::Resolve;
 use super::place::{Place, tls};

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kvlock_protocol::{Failure, Greeting, Known, meaning_for_a_read, meaning_for_a_write};
+use kvlock_protocol::{Epoch, Failure, Greeting, Known, meaning_for_a_read, meaning_for_a_write};
 
 use super::super::place::Place;
 use super::super::socket::stream::Peer;
 use super::super::socket::wire::{Timeouts, Wire};
 use super::super::{EraInfo, StoreError};
 use super::connection::{Connection, now};
+use super::line::Line;
 use super::link::Link;
 use crate::fork::PerProcess;
 
@@ -68,7 +69,54 @@ impl Server {
     /// Returns the era, as far as its age counts for this client.
     pub(super) fn era(&self) -> Result<EraInfo, StoreError> {
         let info = self.read(Link::era)?;
-        Ok(self.state().known.as_ref().map_or(info, |known| known.lossless(info, now())))
+        Ok(self.lossless(info))
+    }
+
+    /// Tells an era as of all that is known of the server.
+    pub(super) fn lossless(&self, info: EraInfo) -> EraInfo {
+        self.state().known.as_ref().map_or(info, |known| known.lossless(info, now()))
+    }
+
+    /// Opens a connection that tasks share.
+    pub(super) fn open_line(&self) -> Result<Arc<Line>, StoreError> {
+        let mut link = match self.pooled()? {
+            Some(link) => link,
+            None => self.open()?,
+        };
+        if !self.state().late.is_empty() {
+            // It is compared with what has answered late.
+            self.put_back(link);
+            link = match self.pooled()? {
+                Some(link) => link,
+                None => self.open()?,
+            };
+        }
+        let epoch = link.epoch();
+        let peer = link.peer().clone();
+        let socket = link.connection.into_socket().map_err(|failure| self.on_read(failure))?;
+        Line::new(socket, peer, self.timeouts.operation, epoch).map_err(|failure| self.on_read(failure))
+    }
+
+    /// Tells if nothing is to be found out about the server: it is not unfit, and nothing has answered late.
+    pub(super) fn is_settled(&self) -> bool {
+        let mut state = self.state();
+        self.recheck(&mut state);
+        state.unfit.is_none() && state.late.is_empty()
+    }
+
+    /// Takes note of a call on a shared connection, and of an era that began during it.
+    pub(super) fn note_use(&self, line: &Line, before: &Epoch, epoch: &Epoch) {
+        let mut state = self.state();
+        match &mut state.known {
+            Some(known) if known.epoch.identity == epoch.identity => known.used = now(),
+            // The server lost everything during the call.
+            Some(known) if known.epoch.identity == before.identity => *known = known.later(*epoch, now()),
+            // Another connection has led elsewhere meanwhile: the next one that is opened is compared.
+            _ => return line.end("it leads to another server than before"),
+        }
+        if before.identity != epoch.identity {
+            line.note_epoch(epoch);
+        }
     }
 
     /// Does something that changes nothing. What fails on a connection of an earlier call is tried on a new one.
@@ -186,7 +234,7 @@ impl Server {
     }
 
     /// Returns what a failure means where a write was to be executed.
-    fn on_write(&self, failure: Failure) -> StoreError {
+    pub(super) fn on_write(&self, failure: Failure) -> StoreError {
         meaning_for_a_write(self, failure).into()
     }
 }

@@ -6,6 +6,7 @@
 use std::hint;
 use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use kvlock_protocol::{Failure, Parameters, unsent};
@@ -183,6 +184,17 @@ impl Wire {
         let now = Instant::now();
         self.spinner.learn(now - self.used, now - awake);
         Ok(read)
+    }
+
+    /// Takes the socket; none where TLS is between, or something has come that was not read.
+    pub(in crate::store) fn into_socket(self) -> Option<OwnedFd> {
+        match self.stream {
+            _ if self.start != self.end => None,
+            Stream::Tcp(stream) => Some(stream.into()),
+            Stream::Unix(stream) => Some(stream.into()),
+            #[cfg(feature = "tls")]
+            Stream::Tls(_) => None,
+        }
     }
 
     /// Returns when something was sent last.
