@@ -26,25 +26,53 @@
 //!
 //! # On tokio
 //!
-//! A wait for a lock sleeps in an import of the component. The imports of [`add_to_linker`] put the thread to sleep: in
-//! an async runtime nothing else runs on it for the whole wait. A host on tokio links the async WASI of the crate
-//! `wasmtime-wasi` instead, and of this module the store alone. Then a wait suspends its task, and only a call of the
-//! store keeps the thread, for as long as its server takes to answer.
+//! In an async host, neither a wait nor a call of the store may keep the thread. [`add_store_to_linker_async`] links the
+//! store so, beside the async WASI of the crate `wasmtime-wasi`, and [`add_to_linker_async`] links all that the component
+//! imports. Both take [`AsyncImports`]. Instantiate and call with wasmtime's `…_async` functions then.
 //!
-//! ```ignore
-//! wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-//! embed::add_store_to_linker::<Host>(&mut linker, |host| &mut host.lock)?;
-//! let instance = linker.instantiate_async(&mut store, &component).await?;
+//! ```
+//! use kvlock::{asynch, embed};
+//! use wasmtime::component::Linker;
+//! use wasmtime::{Engine, Store};
+//!
+//! struct Host {
+//!     lock: embed::AsyncImports, // and what else your components reach
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = asynch::Client::connect("memory:")?;
+//! let engine = Engine::default();
+//! let mut linker = Linker::new(&engine);
+//! // wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+//! embed::add_store_to_linker_async::<Host>(&mut linker, |host| &mut host.lock)?;
+//! let store = Store::new(&engine, Host { lock: embed::AsyncImports::new(&client) });
+//! // linker.instantiate_async(&mut store, &component).await?;
+//! # let _ = (linker, store);
+//! # Ok(())
+//! # }
 //! ```
 //!
-//! The clock is WASI's then. It does not count the time while the machine is suspended, and has a zero of its own in
-//! each store. So sessions of two stores must not hand locks over to each other.
+//! The clock of `wasmtime-wasi` does not count the time while the machine is suspended, and has a zero of its own in
+//! each store. So sessions of two stores must not hand locks over to each other, if it is linked.
 
 use wasmtime::component::Linker;
 
 use crate::client::Client;
 use crate::component;
 pub use crate::component::Imports;
+use crate::{asynch, debug::debug_fields};
+
+/// What the component imports, in an async host.
+pub struct AsyncImports(Imports);
+
+debug_fields!(AsyncImports, |_|);
+
+impl AsyncImports {
+    /// Takes the store and the clock of a client. Calls of the store are awaited, on whatever executor the host has.
+    pub fn new(client: &asynch::Client) -> Self {
+        AsyncImports(Imports::of(client.environment().clone()))
+    }
+}
 
 impl Imports {
     /// Takes the store and the clock of a client.
@@ -54,19 +82,35 @@ impl Imports {
 }
 
 /// Links all that the component imports: `kvlock:lock/kv-store`, and of WASI 0.2 the monotonic clock, poll and random
-/// numbers. A wait blocks the thread that runs the component: in an async runtime use [`add_store_to_linker`] and a
-/// WASI of the runtime's.
+/// numbers. A wait blocks the thread that runs the component: in an async runtime use [`add_to_linker_async`].
 pub fn add_to_linker<T: 'static>(linker: &mut Linker<T>, imports: fn(&mut T) -> &mut Imports) -> wasmtime::Result<()> {
     component::link_all(linker, imports)
 }
 
-/// Links only `kvlock:lock/kv-store`, for a host that has a WASI of its own: an async one on tokio, where a wait then
-/// suspends its task.
+/// Links only `kvlock:lock/kv-store`, for a host that has a WASI of its own. A call of the store blocks the thread: in an
+/// async runtime use [`add_store_to_linker_async`].
 pub fn add_store_to_linker<T: 'static>(
     linker: &mut Linker<T>,
     imports: fn(&mut T) -> &mut Imports,
 ) -> wasmtime::Result<()> {
     component::link_store(linker, imports)
+}
+
+/// Links all that the component imports, for an async host: a wait, or a call of the store, suspends its task. The
+/// linker's components are then called by wasmtime's `…_async` functions only.
+pub fn add_to_linker_async<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    imports: fn(&mut T) -> &mut AsyncImports,
+) -> wasmtime::Result<()> {
+    component::link_all_async(linker, move |host: &mut T| &mut imports(host).0)
+}
+
+/// Links only `kvlock:lock/kv-store`, for an async host that has a WASI of its own, such as that of `wasmtime-wasi`.
+pub fn add_store_to_linker_async<T: Send + 'static>(
+    linker: &mut Linker<T>,
+    imports: fn(&mut T) -> &mut AsyncImports,
+) -> wasmtime::Result<()> {
+    component::link_store_async(linker, move |host: &mut T| &mut imports(host).0)
 }
 
 /// Returns what the component says about itself: its `version`, `description`, `licenses` or `source`, as

@@ -1,21 +1,37 @@
 //! The imports for an instance that is called by tasks: a call of the store, and a pause, suspend the task and no thread.
 
-use wasmtime::StoreContextMut;
-use wasmtime::component::{HasSelf, Linker, Resource, ResourceType};
+use std::time::Duration;
 
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource, ResourceType};
+
+use super::bindings::Pollable;
 use super::bindings::kvlock::lock::types;
-use super::bindings::{Pollable, wasi};
 use super::convert;
 use super::imports::Imports;
+
+/// Finds the imports in what a store of wasmtime has.
+pub(crate) trait Getter<T>: Fn(&mut T) -> &mut Imports + Copy + Send + Sync + 'static {}
+
+impl<T, G: Fn(&mut T) -> &mut Imports + Copy + Send + Sync + 'static> Getter<T> for G {}
 
 /// Links all that the component imports.
 pub(crate) fn link_all_async<T: Send + 'static>(
     linker: &mut Linker<T>,
-    imports: fn(&mut T) -> &mut Imports,
+    imports: impl Getter<T>,
 ) -> wasmtime::Result<()> {
     link_store_async(linker, imports)?;
-    wasi::clocks::monotonic_clock::add_to_linker::<T, HasSelf<Imports>>(linker, imports)?;
-    wasi::random::random::add_to_linker::<T, HasSelf<Imports>>(linker, imports)?;
+    let mut random = linker.instance("wasi:random/random@0.2.0")?;
+    random.func_wrap("get-random-u64", move |mut context: StoreContextMut<'_, T>, (): ()| {
+        Ok((imports(context.data_mut()).random_u64()?,))
+    })?;
+    let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.0")?;
+    clock.func_wrap("now", move |mut context: StoreContextMut<'_, T>, (): ()| {
+        Ok((convert::nanos(imports(context.data_mut()).time()),))
+    })?;
+    clock.func_wrap("subscribe-duration", move |mut context: StoreContextMut<'_, T>, (pause,): (u64,)| {
+        Ok((imports(context.data_mut()).subscribe(Duration::from_nanos(pause))?,))
+    })?;
     let mut poll = linker.instance("wasi:io/poll@0.2.0")?;
     poll.resource("pollable", ResourceType::host::<Pollable>(), move |mut context, pollable| {
         imports(context.data_mut()).forget(Resource::new_own(pollable))
@@ -37,9 +53,8 @@ pub(crate) fn link_all_async<T: Send + 'static>(
 /// Links the store alone.
 pub(crate) fn link_store_async<T: Send + 'static>(
     linker: &mut Linker<T>,
-    imports: fn(&mut T) -> &mut Imports,
+    imports: impl Getter<T>,
 ) -> wasmtime::Result<()> {
-    types::add_to_linker::<T, HasSelf<Imports>>(linker, imports)?;
     let mut store = linker.instance("kvlock:lock/kv-store@0.1.0")?;
     store.func_wrap_async("get-many", move |mut context: StoreContextMut<'_, T>, (keys,): (Vec<String>,)| {
         Box::new(async move {

@@ -53,6 +53,24 @@ impl Imports {
         self.environment.awaited.clone().ok_or_else(|| wasmtime::format_err!("its store is for threads"))
     }
 
+    pub(super) fn time(&self) -> Duration {
+        self.environment.clock.now()
+    }
+
+    pub(super) fn random_u64(&mut self) -> wasmtime::Result<u64> {
+        if let Some(random) = &self.environment.random {
+            // A panic of the function left nothing half done.
+            return Ok(random.lock().unwrap_or_else(|poisoned| poisoned.into_inner())());
+        }
+        Ok(getrandom::u64()?)
+    }
+
+    /// Makes a pollable that is ready after this time.
+    pub(super) fn subscribe(&mut self, pause: Duration) -> wasmtime::Result<Resource<Pollable>> {
+        let due = self.time().saturating_add(pause);
+        Ok(self.pollables.push(Pollable { due })?)
+    }
+
     /// Drops a pollable.
     pub(super) fn forget(&mut self, pollable: Resource<Pollable>) -> wasmtime::Result<()> {
         self.pollables.delete(pollable)?;
@@ -164,12 +182,11 @@ impl kv_store::Host for Imports {
 
 impl wasi::clocks::monotonic_clock::Host for Imports {
     fn now(&mut self) -> wasmtime::Result<u64> {
-        Ok(convert::nanos(self.environment.clock.now()))
+        Ok(convert::nanos(self.time()))
     }
 
     fn subscribe_duration(&mut self, pause: u64) -> wasmtime::Result<Resource<Pollable>> {
-        let due = self.environment.clock.now().saturating_add(Duration::from_nanos(pause));
-        Ok(self.pollables.push(Pollable { due })?)
+        self.subscribe(Duration::from_nanos(pause))
     }
 }
 
@@ -191,10 +208,6 @@ impl wasi::io::poll::HostPollable for Imports {
 
 impl wasi::random::random::Host for Imports {
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        if let Some(random) = &self.environment.random {
-            // A panic of the function left nothing half done.
-            return Ok(random.lock().unwrap_or_else(|poisoned| poisoned.into_inner())());
-        }
-        Ok(getrandom::u64()?)
+        self.random_u64()
     }
 }

@@ -46,7 +46,7 @@ fn link(callers: Callers) -> wasmtime::Result<KvlockPre<HostState>> {
     let mut linker = Linker::new(engine);
     match callers {
         Callers::Threads => link_all::<HostState>(&mut linker, |host| &mut host.imports)?,
-        Callers::Tasks => link_all_async::<HostState>(&mut linker, |host| &mut host.imports)?,
+        Callers::Tasks => link_all_async(&mut linker, |host: &mut HostState| &mut host.imports)?,
     }
     KvlockPre::new(linker.instantiate_pre(component)?)
 }

@@ -15,6 +15,7 @@ mod linked;
 mod precompiled;
 mod values;
 
+pub(crate) use awaited::{link_all_async, link_store_async};
 pub(crate) use guest::{Guest, SessionOptions};
 pub use imports::Imports;
 pub(crate) use linked::{link_all, link_store};
