@@ -4,6 +4,7 @@
 //! interface, and told as medians with their spread. Times of a machine drift over a run: only ratios within one are
 //! worth anything.
 
+mod asynch;
 mod command;
 mod contended;
 mod cores;
@@ -103,6 +104,7 @@ enum Group {
     Redis,
     Etcd,
     Postgres,
+    Async,
 }
 
 impl Group {
@@ -119,6 +121,7 @@ impl Group {
             Group::Redis => redis::measure(results, effort),
             Group::Etcd => etcd::measure(results, effort),
             Group::Postgres => postgres::measure(results, effort),
+            Group::Async => asynch::measure(results, effort),
         }
     }
 }
