@@ -21,6 +21,10 @@ const REFUSALS: [&[u8]; 3] = [b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR"];
 
 /// Tells apart the error replies of doc/protocol.txt, "Error strings", and the others.
 pub(crate) fn refusal(line: &[u8]) -> Result<(), Failure> {
+    // Most replies are none of these, and are seen not to be at a glance.
+    if !matches!(line, [b'E', b'R', ..] | [b'C', b'L', ..] | [b'S', b'E', ..]) {
+        return Ok(());
+    }
     let is = |word| line.strip_prefix(word).is_some_and(|rest: &[u8]| rest.first().is_none_or(|next| *next == b' '));
     if !REFUSALS.into_iter().any(is) {
         return Ok(());

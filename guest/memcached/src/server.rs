@@ -70,11 +70,18 @@ impl Server {
                     self.keep(link);
                     return Ok(answer);
                 }
-                Err(Failure::NotSent(_)) if !is_new => {}
-                Err(Failure::NoAnswer(_)) if !is_new && !is_write => {}
-                Err(failure) if is_write => return Err(meaning_for_a_write(&self.address, failure)),
-                Err(failure) => return Err(meaning_for_a_read(&self.address, failure)),
+                Err(failure) => self.may_be_repeated(failure, is_new, is_write)?,
             }
+        }
+    }
+
+    /// Says that a call may be tried on a new connection, or what its failure means.
+    fn may_be_repeated(&self, failure: Failure, is_new: bool, is_write: bool) -> Result<(), Error> {
+        match failure {
+            Failure::NotSent(_) if !is_new => Ok(()),
+            Failure::NoAnswer(_) if !is_new && !is_write => Ok(()),
+            failure if is_write => Err(meaning_for_a_write(&self.address, failure)),
+            failure => Err(meaning_for_a_read(&self.address, failure)),
         }
     }
 
@@ -93,8 +100,10 @@ impl Server {
     fn keep(&mut self, link: Link) {
         let epoch = *link.talk.epoch();
         if let Some(known) = &mut self.known {
-            // Another one than before has lost everything during the call: the connection is the same.
-            *known = if known.epoch.identity == epoch.identity { known.clone() } else { known.later(epoch, now()) };
+            if known.epoch.identity != epoch.identity {
+                // The server has lost everything during the call: the connection is the same.
+                *known = known.later(epoch, now());
+            }
             known.used = now();
         }
         self.link = Some(link);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kvlock::store::{DeleteOutcome, KvStore, Memcached, StoreError, Ttl, Version, WriteOutcome};
 use kvlock_platforms::{GuestStore, Platform};
-use kvlock_testkit::{MemcachedServer, free_port};
+use kvlock_testkit::{MemcachedServer, free_port, process};
 
 const TTL: Ttl = Ttl::After(Duration::from_secs(30));
 /// Short, because the servers here that do not answer never will.
@@ -114,6 +114,41 @@ fn a_name_is_looked_up_and_one_that_does_not_exist_is_told() {
     let store = guest(&server.url().replace("127.0.0.1", "localhost"));
     add(&store, "k");
     assert_unavailable(guest("memcached://no-such-host.invalid").get("k"), "cannot find the host");
+}
+
+/// A process that ends with this value.
+struct Ends(std::process::Child);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // Killing what has ended by itself fails, and need not succeed.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_name_that_leads_to_two_servers_is_refused_until_it_leads_to_one() {
+    let server = MemcachedServer::start();
+    let address: std::net::SocketAddr = server.addr().parse().unwrap();
+    let other = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, address.port()));
+    let localhost = ("localhost", address.port());
+    let leads_to: Vec<_> = std::net::ToSocketAddrs::to_socket_addrs(&localhost).unwrap().collect();
+    if !(leads_to.contains(&address) && leads_to.contains(&other)) || std::net::TcpListener::bind(other).is_err() {
+        eprintln!("not run: localhost is one address here");
+        return;
+    }
+    let mut command = process::command("memcached");
+    command.args(["-u", "nobody", "-U", "0", "-l", "::1", "-p", &address.port().to_string()]);
+    let second = Ends(command.spawn().unwrap());
+    while std::net::TcpStream::connect(other).is_err() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let store = guest(&format!("memcached://localhost:{}", address.port()));
+    assert_rejected(store.get("k"), "different servers");
+    assert_rejected(store.add("k", b"v", TTL), "different servers");
+    drop(second);
+    add(&store, "k");
 }
 
 #[test]
