@@ -8,6 +8,7 @@
 //! what had been sent on it has no answer, and what had not was not sent.
 
 use std::collections::VecDeque;
+use std::hint;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -21,6 +22,7 @@ use futures_lite::{StreamExt, future};
 use kvlock_protocol::{Epoch, Failure, Frame, Request, Transport};
 
 use super::super::socket::stream::Peer;
+use super::super::socket::wire::Timeouts;
 use super::codec::Memcache;
 use super::connection::now;
 
@@ -31,6 +33,22 @@ const READ: usize = 16 * 1024;
 /// would cost more than the request.
 const LOOKS_PER_TIMEOUT: u32 = 8;
 
+/// How often to spin between two looks: about a microsecond.
+const SPINS_PER_LOOK: u32 = 20;
+
+/// After how many looks in vain none is made for a while, and for how many requests. A far server is not looked for, nor
+/// is one that has no core beside ours.
+const MISSES: u32 = 4;
+const PATIENT: u32 = 1000;
+
+/// Whether to look for replies at once is worth it.
+#[derive(Default)]
+struct Luck {
+    misses: u32,
+    /// For how many requests it is not tried.
+    patient: u32,
+}
+
 /// A shared connection.
 pub(super) struct Line {
     /// A UNIX socket is in it as well: to send and to receive is the same.
@@ -39,6 +57,8 @@ pub(super) struct Line {
     opened: Instant,
     /// How long a request may take.
     timeout: Duration,
+    /// How long to look for replies at once.
+    spin: Duration,
     state: Mutex<State>,
     /// Tells the one who reads that there is something to wait for.
     begun: Event,
@@ -51,6 +71,9 @@ struct State {
     sent: u64,
     waiting: VecDeque<Exchange>,
     unread: Vec<u8>,
+    /// What is read goes through it.
+    scratch: Vec<u8>,
+    luck: Luck,
     /// The socket takes no more at the moment.
     is_full: bool,
     /// Something was asked since the last look at the deadlines.
@@ -89,14 +112,16 @@ pub(super) struct Share {
 
 impl Line {
     /// Takes over a connection on which nothing is under way.
-    pub(super) fn new(socket: OwnedFd, peer: Peer, timeout: Duration, epoch: Epoch) -> Result<Arc<Line>, Failure> {
+    pub(super) fn new(socket: OwnedFd, peer: Peer, timeouts: Timeouts, epoch: Epoch) -> Result<Arc<Line>, Failure> {
         let socket = Async::new(TcpStream::from(socket));
         let socket = socket.map_err(|error| Failure::NotSent(format!("cannot set up the socket: {error}")))?;
-        let (out, unread, waiting) = (Vec::new(), Vec::new(), VecDeque::new());
+        let (out, unread, scratch, waiting) = (Vec::new(), Vec::new(), vec![0; READ], VecDeque::new());
+        let (timeout, spin, luck) = (timeouts.operation, timeouts.spin, Luck::default());
         let (is_full, is_used, is_asleep) = (false, false, false);
-        let state = State { out, sent: 0, waiting, unread, is_full, is_used, is_asleep, broken: None, epoch };
+        let state =
+            State { out, sent: 0, waiting, unread, scratch, luck, is_full, is_used, is_asleep, broken: None, epoch };
         let (state, opened, begun) = (Mutex::new(state), Instant::now(), Event::new());
-        Ok(Arc::new(Line { socket, peer, opened, timeout, state, begun }))
+        Ok(Arc::new(Line { socket, peer, opened, timeout, spin, state, begun }))
     }
 
     /// Returns a share of it.
@@ -164,14 +189,18 @@ impl Line {
     fn read(&self) {
         let mut state = self.state();
         loop {
-            let length = state.unread.len();
-            state.unread.resize(length + READ, 0);
-            let read = self.socket.get_ref().read(&mut state.unread[length..]);
-            state.unread.truncate(length + *read.as_ref().unwrap_or(&0));
-            match read {
+            if state.broken.is_some() {
+                return;
+            }
+            match self.socket.get_ref().read(&mut state.scratch) {
                 Ok(0) => return state.end("it closed the connection"),
-                Ok(read) if read < READ => break,
-                Ok(_) => {}
+                Ok(read) => {
+                    let State { unread, scratch, .. } = &mut *state;
+                    unread.extend_from_slice(&scratch[..read]);
+                    if read < READ {
+                        break;
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => return state.end(&format!("no answer: {error}")),
@@ -206,7 +235,7 @@ impl Line {
     /// Sends a request, and waits for its replies.
     async fn exchange(&self, request: &Request) -> Result<Vec<u8>, Failure> {
         let answer = Arc::<Answer>::default();
-        let wakes = {
+        let (is_first, wakes) = {
             let mut state = self.state();
             if let Some(why) = &state.broken {
                 return Err(Failure::NotSent(why.clone()));
@@ -221,12 +250,31 @@ impl Line {
             }
             state.is_used = true;
             // One who waits for replies may have to wait for the socket as well.
-            std::mem::take(&mut state.is_asleep) || state.is_full
+            (is_first, std::mem::take(&mut state.is_asleep) || state.is_full)
         };
         if wakes {
             self.begun.notify(1);
         }
+        if is_first {
+            self.look_at_once(&answer);
+        }
         answer.wait().await
+    }
+
+    /// Looks for the replies of the only request for a moment, if that was worth it lately: two threads less have to wake.
+    fn look_at_once(&self, answer: &Answer) {
+        if self.spin.is_zero() || !self.state().luck.is_worth_it() {
+            return;
+        }
+        let began = Instant::now();
+        while began.elapsed() < self.spin {
+            (0..SPINS_PER_LOOK).for_each(|_| hint::spin_loop());
+            self.read();
+            if answer.is_told() {
+                return self.state().luck.won();
+            }
+        }
+        self.state().luck.lost();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -274,7 +322,30 @@ impl State {
     }
 }
 
+impl Luck {
+    fn is_worth_it(&mut self) -> bool {
+        let is_worth_it = self.patient == 0;
+        self.patient = self.patient.saturating_sub(1);
+        is_worth_it
+    }
+
+    fn won(&mut self) {
+        self.misses = 0;
+    }
+
+    fn lost(&mut self) {
+        self.misses += 1;
+        if self.misses == MISSES {
+            *self = Luck { misses: 0, patient: PATIENT };
+        }
+    }
+}
+
 impl Answer {
+    fn is_told(&self) -> bool {
+        matches!(*self.lock(), Some(Answered::Yes(_)))
+    }
+
     fn tell(&self, answer: Result<Vec<u8>, Failure>) {
         let before = self.lock().replace(Answered::Yes(answer));
         if let Some(Answered::No(waker)) = before {

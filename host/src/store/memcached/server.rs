@@ -94,7 +94,7 @@ impl Server {
         let epoch = link.epoch();
         let peer = link.peer().clone();
         let socket = link.connection.into_socket().map_err(|failure| self.on_read(failure))?;
-        Line::new(socket, peer, self.timeouts.operation, epoch).map_err(|failure| self.on_read(failure))
+        Line::new(socket, peer, self.timeouts, epoch).map_err(|failure| self.on_read(failure))
     }
 
     /// Tells if nothing is to be found out about the server: it is not unfit, and nothing has answered late.
