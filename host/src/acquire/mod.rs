@@ -14,7 +14,7 @@ use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::now::now;
 use crate::owner::Owner;
-use crate::queue::{QueueEntry, Waiting};
+use crate::queue::{Claimant, QueueEntry, Waiting};
 use crate::ride_out::{Outage, RideOut};
 use crate::signal::Signal;
 use crate::store::Ttl;
@@ -138,7 +138,17 @@ impl Acquiring {
     /// Does what the queue says; `now` becomes the time of the answer that tells what it waits for.
     async fn consult_queue(&mut self, now: &mut Duration, waiting: Waiting) -> Result<AcquirePoll, AcquireError> {
         let was_outside = self.entry.is_outside();
-        let step = self.entry.next_step(self.request.stake(), *now, waiting);
+        let mut step = self.entry.next_step(self.request.stake(), *now, waiting);
+        let tasks = self.owner().tasks().filter(|_| was_outside && self.may_queue()).cloned();
+        let _first_poll = match (&step, &tasks) {
+            (NextStep::Poll, Some(tasks)) => {
+                let first_poll = tasks.first_poll(self.request.place()).await;
+                *now = self.now();
+                step = self.entry.next_step(self.request.stake(), *now, waiting);
+                Some(first_poll)
+            }
+            _ => None,
+        };
         if was_outside && !self.entry.is_outside() && self.id().is_none() {
             // Others poll for it, so the component does not see its options for a while.
             self.check()?;
@@ -152,6 +162,13 @@ impl Acquiring {
             }
             NextStep::TimedOut(last_answer) => Err(self.timed_out(*now, (*last_answer.waiting_for).clone())),
         }
+    }
+
+    /// Tells if others may poll for it.
+    fn may_queue(&self) -> bool {
+        let (target, stake) = (self.request.target(), self.request.stake());
+        let waits = target.wait.is_none_or(|wait| !wait.is_zero());
+        waits && !target.takes_over() && !stake.may_hold && !stake.in_doubt
     }
 
     fn timed_out(&self, now: Duration, waiting_for: WaitingFor) -> AcquireError {

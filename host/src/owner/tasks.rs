@@ -1,10 +1,12 @@
 //! What the owners of a client's tasks share: threads, and instances.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::options::OwnerOptions;
 use crate::component::Guest;
+use crate::queue::Place;
 use crate::runner::Runner;
 
 /// How many instances are kept for later, each with a hundred kilobytes or so. A task that holds a lock, or is the first
@@ -18,11 +20,33 @@ pub(crate) struct Tasks {
     options: OwnerOptions,
     /// With the names of the sessions that are open in them.
     idle: Mutex<Vec<(Arc<str>, Guest)>>,
+    gates: Mutex<BTreeMap<Place, Gate>>,
+}
+
+type Gate = Arc<async_lock::Mutex<()>>;
+
+/// Lets its owner be the only one of a place whose first poll is under way. Dropping it lets the next one in.
+pub(crate) struct FirstPoll<'a> {
+    tasks: &'a Tasks,
+    place: Place,
+    gate: Gate,
+    passed: Option<async_lock::MutexGuardArc<()>>,
+}
+
+impl Drop for FirstPoll<'_> {
+    fn drop(&mut self) {
+        self.passed = None;
+        let mut gates = self.tasks.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        // That of the map, and this one.
+        if Arc::strong_count(&self.gate) <= 2 {
+            gates.remove(&self.place);
+        }
+    }
 }
 
 impl Tasks {
     pub(crate) fn new(runner: Arc<Runner>, options: OwnerOptions) -> Self {
-        Tasks { runner, options, idle: Mutex::default() }
+        Tasks { runner, options, idle: Mutex::default(), gates: Mutex::default() }
     }
 
     /// Returns the options of the owners of a single wait.
@@ -32,6 +56,18 @@ impl Tasks {
 
     pub(crate) fn runner(&self) -> &Arc<Runner> {
         &self.runner
+    }
+
+    /// Waits until no first poll of a place is under way. Its answer makes a queue, if the place is taken: without that, a
+    /// crowd that comes at once would all be in the component.
+    pub(crate) async fn first_poll(&self, place: Place) -> FirstPoll<'_> {
+        let gate = {
+            let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+            gates.entry(place.clone()).or_default().clone()
+        };
+        let mut first = FirstPoll { tasks: self, place, gate, passed: None };
+        first.passed = Some(first.gate.lock_arc().await);
+        first
     }
 
     /// Tells if an instance is kept for the next owner.
