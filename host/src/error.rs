@@ -172,6 +172,12 @@ call_error! {
         /// The key.
         key: String,
     } => ErrorKind::AlreadyHeld,
+    /// The session holds the lock as a reader and asked to have it alone, or the other way round.
+    #[error("`{}` is held by this session already, in the other mode: release it first, or downgrade it", shown(.key))]
+    HeldInOtherMode {
+        /// The key.
+        key: String,
+    } => ErrorKind::AlreadyHeld,
     /// It would have to be waited for while the session keeps another key reserved for a conflict retry.
     #[error(
         "`{}` is not free, and nobody waits while `{}` is reserved: take that up or give it up first",

@@ -127,6 +127,16 @@ impl Grant {
         now(self.give_back())
     }
 
+    /// Shares the lock with readers from now on: this grant is the first of them. Nobody has the lock in between, the
+    /// lease begins again, and the token stays. After an error of the store, call it again.
+    ///
+    /// # Errors
+    /// [`GrantError::Invalid`] for a lock that is shared already, held more than once or kept for a minimum hold, and for
+    /// a permit.
+    pub fn downgrade(&mut self) -> Result<(), GrantError> {
+        now(self.0.handle.downgrade())
+    }
+
     /// Gives up the minimum hold of the lock, that of its other holds included: the release that ends the last of them
     /// frees it at once. For work that did not happen. Asks no store.
     pub fn waive_minimum(&self) -> Result<(), GrantError> {
@@ -166,6 +176,7 @@ impl Grant {
             lease,
             depth: 1,
             token: self.token(),
+            readers: 0,
             time_left: Some(lease),
             until,
             permit: self.permit(),
@@ -303,6 +314,10 @@ impl Handle {
 
     pub(crate) async fn depth(&self) -> Result<u32, GrantError> {
         self.enter().await?.depth(&self.key, self.id).await
+    }
+
+    pub(crate) async fn downgrade(&self) -> Result<(), GrantError> {
+        self.enter().await?.downgrade(&self.key, self.id).await
     }
 
     pub(crate) async fn waive_minimum(&self) -> Result<(), GrantError> {

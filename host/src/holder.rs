@@ -22,8 +22,11 @@ pub struct Holder {
     pub lease: Ttl,
     /// How often it is held (re-entrancy); 0 when it was released and is only kept for its minimum time.
     pub depth: u32,
-    /// The grant's fencing token.
+    /// The grant's fencing token. Of readers it is that of their record as it is now: each that comes, renews or leaves
+    /// changes it.
     pub token: u64,
+    /// How many readers share the lock, of whom this is the first; 0 if one has it alone.
+    pub readers: u32,
     /// How long the store keeps the record at least, where it can tell.
     pub time_left: Option<Ttl>,
     /// When the record ends at the earliest, by our clock, unless it is renewed.
@@ -44,7 +47,11 @@ impl Holder {
         let mut text = match self.depth {
             _ if self.reserved => format!("reserved by {owner} for its next try"),
             0 => format!("released by {owner} and kept for its minimum time"),
-            _ => format!("held by {owner}"),
+            _ => match self.readers {
+                0 => format!("held by {owner}"),
+                1 => format!("shared by {owner}"),
+                readers => format!("shared by {readers} readers, the first of them {owner}"),
+            },
         };
         if !self.label.is_empty() {
             text += &format!(" ({})", shown(&self.label));

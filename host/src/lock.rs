@@ -5,7 +5,7 @@ use std::time::Duration;
 
 pub use crate::acquire::{AcquirePoll, Acquisition, DEFAULT_INTERVAL, DEFAULT_LEASE};
 use crate::acquire::{Acquiring, WaitOptions, or_busy, wait_setters};
-use crate::component::{LockTerms, What};
+use crate::component::{LockMode, LockTerms, What};
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, WithLockError};
 use crate::grant::Grant;
@@ -28,7 +28,7 @@ debug_fields!(Lock, |it| key = it.key, lease = it.options.lease, wait = it.optio
 
 impl Lock {
     pub(crate) fn new(owner: Owner, key: Arc<str>) -> Self {
-        let terms = LockTerms { reentrant: false, adopt: false, at_least: Duration::ZERO };
+        let terms = LockTerms { mode: LockMode::Plain, adopt: false, at_least: Duration::ZERO };
         Lock { owner, key, options: WaitOptions::default(), terms }
     }
 
@@ -47,7 +47,30 @@ impl Lock {
 
     /// Lets the session hold the lock several times; only the outermost release frees it.
     pub fn reentrant(mut self) -> Self {
-        self.terms.reentrant = true;
+        self.terms.mode = LockMode::Reentrant;
+        self
+    }
+
+    /// Shares the lock: any number of readers have it at once, and nobody else has. Readers that come later wait behind
+    /// one that waits to have the lock alone. Neither re-entrancy, [`adopt`](Self::adopt) nor
+    /// [`at_least`](Self::at_least) is possible.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = kvlock::Client::connect("memory:")?;
+    /// let (one, other) = (client.session().open()?, client.session().open()?);
+    /// let reading = one.lock("report").shared().acquire()?;
+    /// let reading_too = other.lock("report").shared().acquire()?;
+    /// assert!(client.lock("report").try_acquire()?.is_none());
+    /// reading.release()?;
+    /// reading_too.release()?;
+    /// let writing = client.lock("report").acquire()?;
+    /// # writing.release()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shared(mut self) -> Self {
+        self.terms.mode = LockMode::Shared;
         self
     }
 
@@ -132,7 +155,7 @@ impl Lock {
 
     /// Makes the lock re-entrant or plain.
     pub(crate) fn mode(mut self, reentrant: bool) -> Self {
-        self.terms.reentrant = reentrant;
+        self.terms.mode = if reentrant { LockMode::Reentrant } else { LockMode::Plain };
         self
     }
 

@@ -89,6 +89,7 @@ pub(crate) fn lock_options(options: wit::LockOptions) -> Result<machine::LockOpt
     let mode = match options.mode {
         wit::Mode::Plain => machine::Mode::Plain,
         wit::Mode::Reentrant => machine::Mode::Reentrant,
+        wit::Mode::Shared => machine::Mode::Shared,
     };
     machine::LockOptions::new(machine::Lease::new(ttl_in(options.lease))?)
         .mode(mode)
@@ -99,9 +100,10 @@ pub(crate) fn lock_options(options: wit::LockOptions) -> Result<machine::LockOpt
 }
 
 pub(crate) fn holder(holder: machine::Holder) -> wit::Holder {
-    let machine::Holder { key, owner, label, since, lease, depth, token, time_left, permit, reserved } = holder;
+    let machine::Holder { key, owner, label, since, lease, depth, token, readers, time_left, permit, reserved } =
+        holder;
     let (lease, time_left) = (ttl_out(lease), time_left.map(ttl_out));
-    wit::Holder { key, owner, label, since, lease, depth, token, time_left, permit, reserved }
+    wit::Holder { key, owner, label, since, lease, depth, token, readers, time_left, permit, reserved }
 }
 
 fn boxed_holder(boxed: Option<Box<machine::Holder>>) -> Option<wit::Holder> {
@@ -140,6 +142,7 @@ pub(crate) fn acquire_error(error: machine::AcquireError) -> wit::AcquireError {
             wit::AcquireError::Busy(wit::Busy { waited: nanos(waited), waiting_for: waiting_for(reason) })
         }
         machine::AcquireError::AlreadyHeld => wit::AcquireError::AlreadyHeld,
+        machine::AcquireError::HeldInOtherMode => wit::AcquireError::HeldInOtherMode,
         machine::AcquireError::ReservesAnother(key) => wit::AcquireError::ReservesAnother(key),
         machine::AcquireError::Lost(holder) => wit::AcquireError::Lost(boxed_holder(holder)),
         machine::AcquireError::Corrupt(excerpt) => wit::AcquireError::Corrupt(excerpt),

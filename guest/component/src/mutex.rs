@@ -1,5 +1,6 @@
 //! The exported interface `mutex`.
 
+use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -7,8 +8,8 @@ use core::cell::{Cell, Ref, RefCell, RefMut};
 use core::ops::ControlFlow;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, Break, Claim, Discard, Event, HandedOver, Key, Lease, Machine, Nonce, Nonces,
-    Release, Renew, Status, Step, Time, WaitingFor,
+    Acquire, AcquireError, AcquirePermit, AcquireShared, Break, Claim, Discard, Downgrade, Event, HandedOver, Key,
+    Lease, Machine, Nonce, Nonces, Release, Renew, Status, Step, Time, WaitingFor,
 };
 
 use crate::bindings::exports::kvlock::lock::mutex as wit;
@@ -70,6 +71,7 @@ pub(crate) struct Acquisition {
 /// The machine of an acquisition.
 pub(crate) enum Acquiring {
     Lock(Acquire),
+    Shared(Box<AcquireShared>),
     Permit(AcquirePermit),
 }
 
@@ -77,6 +79,7 @@ impl Acquiring {
     fn waiting_for(&self) -> &WaitingFor {
         match self {
             Acquiring::Lock(acquire) => acquire.waiting_for(),
+            Acquiring::Shared(acquire) => acquire.waiting_for(),
             Acquiring::Permit(acquire) => acquire.waiting_for(),
         }
     }
@@ -100,6 +103,7 @@ impl Machine for Acquiring {
     fn step(&mut self, session: &mut kvlock_machine::Session, now: Time, event: Event) -> Step<Self::Outcome> {
         match self {
             Acquiring::Lock(acquire) => acquire.step(session, now, event),
+            Acquiring::Shared(acquire) => acquire.step(session, now, event),
             Acquiring::Permit(acquire) => acquire.step(session, now, event),
         }
     }
@@ -129,9 +133,14 @@ impl Session {
 
     fn acquire(&self, key: &str, options: wit::LockOptions, now: Time) -> Result<Acquiring, wit::AcquireError> {
         let invalid = |invalid: kvlock_machine::Invalid| wit::AcquireError::Invalid(invalid.to_string());
+        let is_shared = options.mode == wit::Mode::Shared;
         let (session, options) = (self.0.borrow(), convert::lock_options(options).map_err(invalid)?);
-        let key = session.key(key).map_err(invalid)?;
-        Ok(Acquiring::Lock(Acquire::new(&session, key, options, self.0.nonce(now))))
+        let (key, nonce) = (session.key(key).map_err(invalid)?, self.0.nonce(now));
+        if is_shared {
+            let acquire = AcquireShared::new(&session, key, options, nonce).map_err(invalid)?;
+            return Ok(Acquiring::Shared(Box::new(acquire)));
+        }
+        Ok(Acquiring::Lock(Acquire::new(&session, key, options, nonce)))
     }
 }
 
@@ -192,7 +201,7 @@ impl Acquisition {
         };
         let event = match (self.handed.take(), self.freed.take(), &acquiring, event) {
             (Some(handed), _, Acquiring::Lock(_), _) => Event::HandedOver(handed),
-            (None, times @ 1.., Acquiring::Lock(_), Event::Woken) => Event::Freed(times),
+            (None, times @ 1.., Acquiring::Lock(_) | Acquiring::Shared(_), Event::Woken) => Event::Freed(times),
             (_, _, _, event) => event,
         };
         let advanced = acquiring.advance(&self.session, driver::now(), event);
@@ -206,15 +215,21 @@ impl Acquisition {
 impl Drop for Acquisition {
     /// Gives back a lock that was handed over, and leaves the queue. A drop reports no failure.
     fn drop(&mut self) {
-        let Some(Acquiring::Lock(acquire)) = self.polled.get_mut().get_mut() else { return };
         let session = &mut self.session.borrow_mut();
-        if let Some(handed) = self.handed.take()
-            && let ControlFlow::Break(Ok(grant)) =
-                driver::advance(acquire, session, driver::now(), Event::HandedOver(handed))
-        {
-            driver::run(Discard::new(grant), session);
-        }
-        if let Some(leave) = acquire.leave() {
+        let leave = match self.polled.get_mut().get_mut() {
+            Some(Acquiring::Lock(acquire)) => {
+                if let Some(handed) = self.handed.take()
+                    && let ControlFlow::Break(Ok(grant)) =
+                        driver::advance(acquire, session, driver::now(), Event::HandedOver(handed))
+                {
+                    driver::run(Discard::new(grant), session);
+                }
+                acquire.leave()
+            }
+            Some(Acquiring::Shared(acquire)) => acquire.leave(),
+            Some(Acquiring::Permit(_)) | None => None,
+        };
+        if let Some(leave) = leave {
             driver::run(leave, session);
         }
     }
@@ -238,7 +253,8 @@ impl wit::GuestAcquisition for Acquisition {
     fn watched_key(&self) -> Option<String> {
         match self.polled.borrow_mut().get_mut() {
             Some(Acquiring::Lock(acquire)) => Some(acquire.store_key().to_string()),
-            _ => None,
+            Some(Acquiring::Shared(acquire)) => Some(acquire.store_key().to_string()),
+            Some(Acquiring::Permit(_)) | None => None,
         }
     }
 
@@ -339,6 +355,11 @@ impl wit::GuestGrant for Grant {
         let claim = Claim::new(&successor.store_key, &successor.value);
         let claim = claim.map_err(|invalid| wit::GrantError::Invalid(convert::invalid(invalid)))?;
         self.give_back(Release::to(grant, claim))
+    }
+
+    fn downgrade(&self) -> Result<(), wit::GrantError> {
+        let machine = Downgrade::new(self.unreleased()?);
+        driver::run(machine, &mut self.session.borrow_mut()).map_err(convert::grant_error)
     }
 
     fn waive_minimum(&self) {

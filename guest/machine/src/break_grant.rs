@@ -6,9 +6,9 @@ use core::ops::ControlFlow;
 
 use crate::error::KeyError;
 use crate::machine::{Event, Machine, Step};
-use crate::records::{Holder, Record};
-use crate::session::Session;
-use crate::values::{Entry, Key, RecordKey, Reply, Request, StoreError, Time};
+use crate::records::{Holder, LockRecord};
+use crate::session::{Hold, Session};
+use crate::values::{Entry, Key, Mode, RecordKey, Reply, Request, StoreError, Time};
 use crate::write::{Action, ConditionalWrite, WriteEnd};
 
 /// How often `break` starts again because the holder wrote its record in between. A holder does so a few times per
@@ -74,13 +74,21 @@ impl Break {
 
     fn on_entry(&mut self, now: Time, entry: Option<Entry>) -> Step<Outcome> {
         let Some(entry) = entry else { return Step::Done(Ok(Broken::Free)) };
-        let record = match Record::decode_for(&self.place, &entry.value) {
-            Ok(record) => record,
+        let (nonce, holder) = match LockRecord::decode_for(&self.place, &entry.value) {
+            Ok(LockRecord::Exclusive(record)) => {
+                let (nonce, holder) = (record.nonce, Holder::new(record, &entry));
+                self.if_token.get_or_insert(holder.token);
+                (nonce, holder)
+            }
+            // All readers are meant, whoever of them comes, goes and renews.
+            Ok(LockRecord::Shared(readers)) => {
+                let first = readers.iter().next().map(|reader| reader.nonce);
+                let Some(found) = first.zip(readers.holder(&entry)) else { return Step::Done(Ok(Broken::Free)) };
+                found
+            }
             Err(excerpt) => return Step::Done(Err(KeyError::Corrupt(excerpt))),
         };
-        let nonce = record.nonce;
-        let holder = Holder::new(record, &entry);
-        if *self.if_token.get_or_insert(holder.token) != holder.token {
+        if self.if_token.is_some_and(|token| token != holder.token) {
             return Step::Done(Ok(Broken::Other(holder)));
         }
         let write = ConditionalWrite::new(self.store_key.clone(), Action::Delete, entry.version, nonce, None);
@@ -93,7 +101,11 @@ impl Break {
         Step::Done(match end {
             WriteEnd::Deleted | WriteEnd::Vanished => {
                 // It may have been our own.
-                if session.hold(&self.store_key).is_some_and(|hold| hold.record.token == Some(holder.token)) {
+                let is_own = |hold: &Hold| match hold.record.mode {
+                    Mode::Shared => holder.readers > 0,
+                    Mode::Plain | Mode::Reentrant => hold.record.token == Some(holder.token),
+                };
+                if session.hold(&self.store_key).is_some_and(is_own) {
                     session.forget(&self.store_key);
                 }
                 Ok(Broken::Ended(holder))

@@ -34,7 +34,7 @@ impl Machine for Discard {
     fn step(&mut self, session: &mut Session, now: Time, event: Event) -> Step<()> {
         let begins = event == Event::Start;
         // Somebody else may have a grant that was written out, or resumed and never used.
-        let spared = self.spares_shared && session.hold_of(&self.grant).is_none_or(|hold| hold.is_shared());
+        let spared = self.spares_shared && session.hold_of(&self.grant).is_none_or(|hold| hold.is_with_others());
         if begins && spared {
             return Step::Done(());
         }

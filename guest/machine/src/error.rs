@@ -43,6 +43,9 @@ pub enum AcquireError {
     /// The session holds the lock, and one of the two requests was not re-entrant.
     #[error("this session holds the lock already")]
     AlreadyHeld,
+    /// The session holds the lock for itself and asked to share it, or the other way round.
+    #[error("this session holds the lock already, in the other mode")]
+    HeldInOtherMode,
     /// The session held the lock, acquired it again, and found it lost.
     #[error("the lock was lost")]
     Lost(Option<Box<Holder>>),

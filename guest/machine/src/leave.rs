@@ -1,10 +1,14 @@
 //! Leaving the wait list: a waiter that gives up takes its ticket out, so that nobody waits for it.
 
+use core::time::Duration;
+
 use crate::machine::{Event, Machine, Step};
 use crate::records::{ListedTicket, WaitList};
 use crate::session::Session;
 use crate::values::{DeleteOutcome, Entry, Reply, Request, Time, Version, WriteOutcome};
 
+/// A waiter that gives up this long after its wait was over makes no more calls.
+pub(crate) const LATEST_LEAVE: Duration = Duration::from_millis(100);
 /// How many writes it may take: somebody else may write the list at the same time.
 const WRITES: u8 = 16;
 

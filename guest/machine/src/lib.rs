@@ -9,6 +9,8 @@
 //! - [`Session::open`] makes an owner. It holds what the owner holds, and goes into every step.
 //! - [`Acquire`] waits for a lock and makes a [`Grant`]. [`Renew`] begins the grant's lease again, [`Release`] ends it.
 //!   [`Leave`] takes a dropped wait out of the wait list; [`Discard`] gives a dropped grant back.
+//! - [`AcquireShared`] waits for a share of a lock that readers have together; [`Downgrade`] makes the holder of a lock
+//!   its first reader. The grant of a reader is renewed and released like any other.
 //! - A waiter's [`Acquire::claim`] lets the holder of the same process end its grant with [`Release::to`]: the lock is
 //!   handed over, and the waiter goes on with [`Event::HandedOver`].
 //! - [`Session::write_out`] and [`Session::resume`] carry a grant to another process.
@@ -23,7 +25,7 @@
 //! Each uses only those below it.
 //!
 //! ```text
-//! conflict_retry   semaphore                       machines that are made of machines
+//! conflict_retry   semaphore   shared              machines that are made of machines
 //! acquire   discard                                a lock is waited for, a dropped grant given back
 //! release   renew   break_grant   status           one operation each
 //! write   leave   turn                             conditional writes; the wait list; when a waiter tries
@@ -72,6 +74,7 @@ mod release;
 mod renew;
 mod semaphore;
 mod session;
+mod shared;
 mod status;
 mod turn;
 mod values;
@@ -89,6 +92,7 @@ pub use leave::Leave;
 pub use machine::{Event, Machine, Step};
 pub use records::holder::Holder;
 pub use records::permit_set::MAX_PERMITS;
+pub use records::readers::MAX_READERS;
 pub use records::record::{Nonce, Record};
 pub use release::{Release, Released};
 pub use renew::Renew;
@@ -97,6 +101,7 @@ pub use session::grant::{Grant, Validity};
 pub use session::hand_over::{Claim, HandedOver, MAX_CHAIN_LENGTH};
 pub use session::nonces::Nonces;
 pub use session::{Session, SessionOptions};
+pub use shared::{AcquireShared, Downgrade};
 pub use status::{KeyState, KeyStatus, Status};
 pub use values::invalid::Invalid;
 pub use values::kv::{DeleteOutcome, Entry, EraInfo, Reply, Request, StoreError, Ttl, Version, WriteOutcome};

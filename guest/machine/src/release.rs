@@ -10,8 +10,8 @@ use crate::leave::Leave;
 use crate::machine::{Cx, Event, Machine, Step};
 use crate::records::{Record, Ticket, WaitList, corrected, rounded};
 use crate::session::{Claim, Deadline, Doubt, Grant, HandOverChain, HandedOver, Hold, MAX_CHAIN_LENGTH, Session};
-use crate::values::{DeleteOutcome, Entry, RecordKey, Reply, Request, StoreError, Time, Ttl, to_trust};
-use crate::write::{Action, ConditionalWrite, HoldSnapshot, RecordRewrite, WriteEnd, holder};
+use crate::values::{DeleteOutcome, Entry, Mode, RecordKey, Reply, Request, StoreError, Time, Ttl, to_trust};
+use crate::write::{Action, HoldSnapshot, HoldWrite, RecordRewrite, WriteEnd, holder};
 
 /// The text of the error if the reply to the release of an unconfirmed grant is lost and no record is there.
 const UNCONFIRMED: &str = "the lock is free now, but may have been lost before it was released";
@@ -43,7 +43,7 @@ enum State {
     JoiningSuccessor,
     /// Deleting the record, or writing the successor's in its place.
     GivingUp {
-        write: Box<ConditionalWrite>,
+        write: Box<HoldWrite>,
         before: HoldSnapshot,
         chain: HandOverChain,
     },
@@ -102,7 +102,9 @@ impl Release {
             return self.rewrite(hold, write, Released::Kept(kept), cx.now);
         }
         let (key, place) = (&self.grant.store_key, &hold.record.place);
-        let claim = self.successor.take().filter(|claim| *claim.store_key == **key && claim.record.place == *place);
+        // Other readers may have the lock still.
+        let successor = self.successor.take().filter(|_| hold.record.mode != Mode::Shared);
+        let claim = successor.filter(|claim| *claim.store_key == **key && claim.record.place == *place);
         match claim {
             Some(claim) if hold.chain.length >= MAX_CHAIN_LENGTH => {
                 let list = cx.session.namespace().wait_list(&claim.record.place.key);
@@ -168,9 +170,7 @@ impl Release {
             Some(claim) => Action::HandOver { value: claim.value(), ttl: claim.record.lease.ttl() },
             None => Action::Delete,
         };
-        let write =
-            ConditionalWrite::new(self.grant.store_key.clone(), action, hold.version, hold.record.nonce, hold.in_doubt);
-        let mut write = write.of_hold(hold.record.token);
+        let mut write = HoldWrite::give_up(&self.grant.store_key, hold, action);
         let ask = write.start(now, None);
         let chain = hold.chain.next(hold.record.nonce);
         ask.within(
@@ -211,7 +211,7 @@ impl Release {
             _ => cx.session.freed(&self.grant, cx.now),
         };
         let expired = hold.as_ref().is_none_or(|hold| hold.deadline.has_passed(cx.now));
-        let shared = hold.as_ref().is_none_or(|hold| hold.is_shared());
+        let with_others = hold.as_ref().is_none_or(|hold| hold.is_with_others());
         match end {
             WriteEnd::Deleted => Ok(Released::Freed),
             WriteEnd::Replaced { version, sent } => {
@@ -220,7 +220,7 @@ impl Release {
             }
             // While the lease runs, only our own write ends the record; or a `break` or a loss of everything, and then
             // it is free of us too.
-            WriteEnd::Vanished if !expired && !shared => Ok(Released::Freed),
+            WriteEnd::Vanished if !expired && !with_others => Ok(Released::Freed),
             // It may as well be the write of another process that had the grant, too: the lock may have ended long ago.
             WriteEnd::Vanished if !expired => Err(StoreError::UnknownOutcome(UNCONFIRMED.into()).into()),
             WriteEnd::Vanished => Err(GrantError::Lost(None)),

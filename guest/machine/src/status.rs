@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::error::KeyError;
 use crate::machine::{Cx, Event, Machine, Step};
-use crate::records::{Holder, Record, Ticket, WaitList};
+use crate::records::{Holder, LockRecord, Ticket, WaitList};
 use crate::session::Session;
 use crate::values::{Entry, Key, RecordKey, Reply, Request, Time};
 
@@ -122,10 +122,14 @@ impl Machine for Status {
 
 fn status(place: &RecordKey, entry: Option<Entry>, list: Option<Entry>) -> KeyStatus {
     let mut waiting = list.map(|list| WaitList::decode(&place.key, &list.value)).unwrap_or_default();
-    let state = match entry.map(|entry| (Record::decode_for(place, &entry.value), entry)) {
+    let state = match entry.map(|entry| (LockRecord::decode_for(place, &entry.value), entry)) {
         None => KeyState::Free,
         Some((Err(excerpt), _)) => KeyState::Corrupt(excerpt),
-        Some((Ok(record), entry)) => {
+        Some((Ok(LockRecord::Shared(readers)), entry)) => {
+            readers.iter().for_each(|reader| waiting.serve(Ticket::of(reader.nonce)));
+            readers.holder(&entry).map_or(KeyState::Free, KeyState::Held)
+        }
+        Some((Ok(LockRecord::Exclusive(record)), entry)) => {
             // The next writer of the list takes out the one that was served last.
             waiting.serve(Ticket::of(record.nonce));
             match Holder::new(record, &entry) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kvlock_queue::Stake;
 
-use crate::component::{Claim, Guest, HandedOver, LockTerms, Pending, Progress, Target, Tried, WaitId, What};
+use crate::component::{Claim, Guest, HandedOver, LockMode, LockTerms, Pending, Progress, Target, Tried, WaitId, What};
 use crate::error::{AcquireError, CallError, chain};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
@@ -116,10 +116,12 @@ impl Request {
     /// Returns what those behind in the queue wait for from now on, if that is known without asking the store.
     pub(super) fn answer_to_others(&self, grant: &Grant) -> Option<WaitingFor> {
         match self.target.what {
-            What::Lock(_) => Some(WaitingFor::Holder(Box::new(grant.as_holder(self.target.lease)))),
-            // There may be more permits where this one came from. And nobody hands the lock over to work that may
+            What::Lock(terms) if terms.mode != LockMode::Shared => {
+                Some(WaitingFor::Holder(Box::new(grant.as_holder(self.target.lease))))
+            }
+            // The next may be a reader, too; and there may be more permits where this one came from. And nobody hands the lock over to work that may
             // conflict: the next try waits in the store's wait list while the lock is held.
-            What::Permit | What::Try(_) => None,
+            What::Lock(_) | What::Permit | What::Try(_) => None,
         }
     }
 
@@ -239,7 +241,7 @@ impl Request {
             matches!(self.target.what, What::Try(_)) && !self.owner.tries().begin(&self.key, self.worker());
         let grant = match self.target.what {
             // It may be nested in a lock that was resumed, and be in the name of that one's first owner.
-            What::Lock(LockTerms { reentrant: true, .. }) => {
+            What::Lock(LockTerms { mode: LockMode::Reentrant, .. }) => {
                 Grant::of(&self.owner, guest.facts::<AcquireError>(&self.key, granted.grant).await?)
             }
             _ => Grant::own(&self.owner, self.key.clone(), granted),
@@ -286,7 +288,8 @@ impl Claimant for Request {
     }
 
     fn claim(&self, started: Duration) -> Option<Claim> {
-        if !matches!(self.target.what, What::Lock(_)) {
+        // A reader may come in beside others, and is not handed what only one can have.
+        if !matches!(self.target.what, What::Lock(terms) if terms.mode != LockMode::Shared) {
             return None;
         }
         let waited = self.owner.clock().now().saturating_sub(started);

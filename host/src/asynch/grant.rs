@@ -99,6 +99,16 @@ impl Grant {
         owner.run(&tasks, grant.give_back()).await
     }
 
+    /// Shares the lock with readers from now on: see [`crate::Grant::downgrade`].
+    ///
+    /// # Errors
+    ///
+    /// As [`crate::Grant::downgrade`].
+    pub async fn downgrade(&mut self) -> Result<(), GrantError> {
+        let handle = self.handle();
+        self.tasks.runner().run(async move { handle.downgrade().await }).await
+    }
+
     /// Gives up the minimum hold of the lock: see [`crate::Grant::waive_minimum`].
     ///
     /// # Errors

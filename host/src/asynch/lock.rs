@@ -46,6 +46,7 @@ impl Lock {
         ride_out(longest: Duration)
         ride_out_first(longest: Duration)
         reentrant()
+        shared()
         adopt()
         at_least(at_least: Duration)
         give_up_in_quarantine()

@@ -110,14 +110,28 @@ pub(super) fn era(era: store::EraInfo) -> wit::EraInfo {
 
 impl From<mutex::Holder> for Holder {
     fn from(holder: mutex::Holder) -> Self {
-        let mutex::Holder { key, owner, label, since, lease, depth, token, time_left, permit, reserved } = holder;
+        let mutex::Holder { key, owner, label, since, lease, depth, token, readers, time_left, permit, reserved } =
+            holder;
         let time_left = time_left.map(ttl);
         let until = match time_left {
             Some(store::Ttl::After(left)) => SystemTime::now().checked_add(left),
             Some(store::Ttl::Forever) | None => None,
         };
         let since = since.and_then(|nanos| SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)));
-        Holder { key, owner, label, since, lease: ttl(lease), depth, token, time_left, until, permit, reserved }
+        Holder {
+            key,
+            owner,
+            label,
+            since,
+            lease: ttl(lease),
+            depth,
+            token,
+            readers,
+            time_left,
+            until,
+            permit,
+            reserved,
+        }
     }
 }
 
@@ -187,6 +201,7 @@ impl At<AcquireError> for mutex::AcquireError {
                 AcquireError::Busy { key, waited: Duration::from_nanos(waited), waiting_for: waiting_for.into() }
             }
             mutex::AcquireError::AlreadyHeld => AcquireError::AlreadyHeld { key },
+            mutex::AcquireError::HeldInOtherMode => AcquireError::HeldInOtherMode { key },
             mutex::AcquireError::ReservesAnother(other) => AcquireError::ReservesAnother { key, other },
             mutex::AcquireError::Lost(holder) => AcquireError::Lost { key, holder: holder.map(boxed) },
             mutex::AcquireError::Corrupt(excerpt) => AcquireError::Corrupt { key, excerpt },

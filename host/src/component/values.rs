@@ -29,11 +29,19 @@ pub(crate) enum What {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LockTerms {
-    pub(crate) reentrant: bool,
+    pub(crate) mode: LockMode,
     /// It may be taken over from another session of the same owner's name.
     pub(crate) adopt: bool,
     /// How long the key stays taken at least.
     pub(crate) at_least: Duration,
+}
+
+/// What a session that holds the lock already gets, and who else may have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LockMode {
+    Plain,
+    Reentrant,
+    Shared,
 }
 
 #[derive(Debug, Clone)]

@@ -192,9 +192,11 @@ impl<'w> Judge<'w> {
                 holds(Promise::WaitsAsAsked, !rides || nested)?;
                 self.failed(error)
             }
-            AcquireError::Corrupt(_) | AcquireError::Unknown | AcquireError::Invalid(_) | AcquireError::OutOfOrder => {
-                Err(Promise::NoNonsense)
-            }
+            AcquireError::HeldInOtherMode
+            | AcquireError::Corrupt(_)
+            | AcquireError::Unknown
+            | AcquireError::Invalid(_)
+            | AcquireError::OutOfOrder => Err(Promise::NoNonsense),
         }
     }
 

@@ -24,6 +24,7 @@ mod owner;
 mod plan;
 mod promise;
 pub mod queue;
+pub mod readers;
 pub mod scenarios;
 mod shared;
 mod start;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kvlock_proof::{Effort, Findings, crowd, queue, scenarios, search, turns};
+use kvlock_proof::{Effort, Findings, crowd, queue, readers, scenarios, search, turns};
 
 #[test]
 fn no_small_world_breaks_a_promise_and_each_shows_what_it_is_about() {
@@ -27,6 +27,16 @@ fn every_waiter_gets_its_turn_in_every_small_world() {
     println!("{}", Findings::heading());
     for scenario in turns::all() {
         let findings = turns::search(&scenario, Effort { threads: 2, timeout: None });
+        println!("{}", findings.row());
+        assert!(findings.is_proof() && findings.complete, "{}", findings.complaint());
+    }
+}
+
+#[test]
+fn no_world_of_readers_breaks_a_promise() {
+    println!("{}", Findings::heading());
+    for scenario in readers::all() {
+        let findings = readers::search(&scenario, Effort { threads: 2, timeout: None });
         println!("{}", findings.row());
         assert!(findings.is_proof() && findings.complete, "{}", findings.complaint());
     }

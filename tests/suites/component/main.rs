@@ -26,6 +26,7 @@ mod retried;
 mod round_trips;
 mod secret;
 mod semaphore;
+mod shared;
 mod soft;
 mod traps;
 mod unknown;

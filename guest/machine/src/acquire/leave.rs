@@ -2,15 +2,11 @@
 
 use alloc::boxed::Box;
 use core::ops::ControlFlow;
-use core::time::Duration;
 
 use super::state::{Acquire, Outcome, State};
 use crate::error::{AcquireError, WaitingFor};
-use crate::leave::Leave;
+use crate::leave::{LATEST_LEAVE, Leave};
 use crate::machine::{Cx, Event, Machine, Step};
-
-/// A waiter that gives up this long after its wait was over makes no more calls.
-const LATEST_LEAVE: Duration = Duration::from_millis(100);
 
 impl Acquire {
     /// Ends a wait that is dropped, and returns what takes its ticket out of the wait list. None if it has no place

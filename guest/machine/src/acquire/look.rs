@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::state::{Acquire, AddReply, Arrival, Membership, Met, Outcome, State};
 use crate::error::{AcquireError, WaitingFor};
 use crate::machine::{Cx, Step};
-use crate::records::{Holder, Record, Ticket};
+use crate::records::{Holder, LockRecord, Record, Ticket};
 use crate::session::Session;
 use crate::turn::{Advice, CurrentHolder, Member};
 use crate::values::{Entry, Request, Ttl, WriteOutcome};
@@ -40,16 +40,19 @@ impl Acquire {
     pub(super) fn on_look(&mut self, cx: &mut Cx<'_>, entry: Option<Entry>, list: Option<Entry>) -> Step<Outcome> {
         self.reservation = None;
         let Some(entry) = entry else {
+            self.readers = None;
             self.met = if self.met == Met::Nothing { Met::Free } else { self.met };
             if !self.in_doubt {
                 self.waiting.waiting_for = WaitingFor::Turn;
             }
-            return self.join_list(cx, None, list);
+            return self.join_list(cx, None, &[], list);
         };
-        let record = match Record::decode_for(&self.place, &entry.value) {
-            Ok(record) => record,
+        let record = match LockRecord::decode_for(&self.place, &entry.value) {
+            Ok(LockRecord::Exclusive(record)) => record,
+            Ok(LockRecord::Shared(readers)) => return self.on_readers(cx, readers, &entry, list),
             Err(excerpt) => return Step::Done(Err(AcquireError::Corrupt(excerpt))),
         };
+        self.readers = None;
         let late_write_of_ours = record.nonce == self.nonce;
         let hold = cx.session.hold(&self.store_key).filter(|hold| !hold.is_given_away() && !hold.is_reserved());
         if !late_write_of_ours && hold.is_some_and(|hold| hold.is_recorded_by(&record, entry.version)) {
@@ -85,7 +88,7 @@ impl Acquire {
         let Record { nonce, turn, .. } = record;
         let holder = CurrentHolder { ticket: Ticket::of(nonce), version: entry.version, since, turn };
         self.waiting.waiting_for = WaitingFor::Holder(Box::new(Holder::new(record, &entry)));
-        self.join_list(cx, Some(holder).filter(|_| !self.is_left(cx.now)), list)
+        self.join_list(cx, Some(holder).filter(|_| !self.is_left(cx.now)), &[], list)
     }
 
     /// Finds its place in the wait list, or takes one.
@@ -93,6 +96,7 @@ impl Acquire {
         &mut self,
         cx: &mut Cx<'_>,
         holder: Option<CurrentHolder>,
+        are_in: &[Ticket],
         list: Option<Entry>,
     ) -> Step<Outcome> {
         // A waiter that gives up does not join, and it does not give up before a try.
@@ -100,7 +104,8 @@ impl Acquire {
             let gives_up = self.tries.is_some() && !self.is_left(cx.now);
             return if gives_up { self.pause(cx.now, Duration::ZERO) } else { self.attempt(cx) };
         }
-        match self.membership.member_mut().map(|member| member.see(cx.now, holder, list.as_ref())) {
+        let see = |member: &mut Member| member.see(cx.now, holder, are_in.iter().copied(), list.as_ref());
+        match self.membership.member_mut().map(see) {
             // A write of ours that is on its way gets time to arrive.
             Some(Advice::Try) if !self.tried_on_look && !self.in_doubt => {
                 self.tried_on_look = true;

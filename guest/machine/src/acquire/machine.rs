@@ -48,6 +48,9 @@ impl Acquire {
                 self.tried_on_look = true;
                 self.attempt(cx)
             }
+            (State::Signing { readers, list, found }, Event::Reply(Reply::Write(reply))) => {
+                self.on_signed(cx, (readers, list), found, reply)
+            }
             (State::Joining, Event::Reply(Reply::Write(reply))) => self.on_joined(cx, reply),
             (State::AskingEra { written }, Event::Reply(Reply::Era(reply))) => self.on_era(cx, *written, reply),
             // Its own write is under way, and finds out whether the lock is its own.

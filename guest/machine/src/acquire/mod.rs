@@ -8,6 +8,7 @@ mod confirm;
 mod leave;
 mod look;
 mod machine;
+mod readers;
 mod state;
 mod try_once;
 mod waiting;

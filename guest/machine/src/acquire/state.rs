@@ -8,10 +8,10 @@ use super::waiting::Waiting;
 use crate::error::{AcquireError, WaitingFor};
 use crate::leave::Leave;
 use crate::machine::{InnerStep, Step};
-use crate::records::{Nonce, Record};
+use crate::records::{Nonce, ReaderWatch, Readers, Record};
 use crate::session::{Grant, HandOverChain, Session};
 use crate::turn::{AfterPause, Member};
-use crate::values::{EraInfo, Key, LockOptions, RecordKey, StoreError, Time, Version, WriteOutcome};
+use crate::values::{Entry, EraInfo, Key, LockOptions, RecordKey, StoreError, Time, Version, WriteOutcome};
 use crate::wait::OUTAGE_PAUSE;
 use crate::write::{ConditionalWrite, RecordRewrite};
 
@@ -38,9 +38,20 @@ pub struct Acquire {
     pub(super) met: Met,
     /// A reservation of somebody else that the last look found, and until when it is respected.
     pub(super) reservation: Option<(Version, Time)>,
+    /// What it knows of readers that have the lock; none: it has met none.
+    pub(super) readers: Option<Box<MetReaders>>,
     /// The record of a claim that somebody may write.
     pub(super) claimed: Option<Box<Record>>,
     pub(super) state: State,
+}
+
+/// What a wait that wants the lock alone knows of readers that have it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(super) struct MetReaders {
+    pub(super) watch: ReaderWatch,
+    /// How many times it said that it waits, and when it did so last.
+    pub(super) signs: u64,
+    pub(super) signed_at: Option<Time>,
 }
 
 /// Its part in the wait list.
@@ -92,6 +103,12 @@ pub(super) enum State {
         sent: Time,
     },
     Looking,
+    /// Writing into the readers' record that a writer waits.
+    Signing {
+        readers: Box<Readers>,
+        list: Option<Box<Entry>>,
+        found: Version,
+    },
     /// Writing its ticket into the wait list.
     Joining,
     /// Taking away a wait list in which nobody is left.
@@ -192,6 +209,7 @@ impl Acquire {
             tried_on_look: false,
             met: Met::Nothing,
             reservation: None,
+            readers: None,
             claimed: None,
             state: State::Fresh,
         }
@@ -250,12 +268,14 @@ impl Acquire {
             return Step::Done(Err(error));
         }
         self.tried_on_look = false;
+        let signs_again = self.signs_again();
         let wait = &mut self.waiting.wait;
         let (pause, then) = match self.membership.member_mut() {
             Some(member) if at_least.is_zero() => member.pause(now, wait),
             _ => (at_least.saturating_add(wait.next_pause()), AfterPause::Try),
         };
         let pause = self.reservation.map_or(pause, |(_, until)| pause.min(now.until(until)));
+        let pause = signs_again.filter(|at| *at > now).map_or(pause, |at| pause.min(now.until(at)));
         let pause = wait.within(now, pause);
         // Others come and go unseen.
         self.meet(None);

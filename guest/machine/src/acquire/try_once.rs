@@ -127,7 +127,8 @@ impl Acquire {
     pub(super) fn hold_once_more(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
         let Some(hold) = cx.session.hold_mut(&self.store_key) else { return self.add(cx) };
         if !self.nests_in(hold) {
-            return Step::Done(Err(AcquireError::AlreadyHeld));
+            let is_shared = hold.record.mode == Mode::Shared;
+            return Step::Done(Err(if is_shared { AcquireError::HeldInOtherMode } else { AcquireError::AlreadyHeld }));
         }
         let Some(depth) = hold.record.depth.checked_add(1) else {
             return Step::Done(Err(Invalid::new("the lock is held 4294967295 times already").into()));

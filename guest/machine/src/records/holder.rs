@@ -26,6 +26,8 @@ pub struct Holder {
     pub time_left: Option<Ttl>,
     /// The permit's number, if it is a permit of a semaphore.
     pub permit: Option<u32>,
+    /// How many readers share the lock, this one included; 0 if one has it alone.
+    pub readers: u32,
     /// Whether it is not in use but reserved for the next try of a conflict retry, for as long as the lease says.
     pub reserved: bool,
 }
@@ -42,6 +44,7 @@ impl Holder {
             lease: record.lease.ttl(),
             depth: record.depth,
             time_left: entry.time_left,
+            readers: 0,
             reserved: record.reserved.is_some(),
         }
     }

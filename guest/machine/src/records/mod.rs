@@ -3,6 +3,7 @@
 pub(crate) mod holder;
 pub(crate) mod permit_set;
 pub(crate) mod portable_grant;
+pub(crate) mod readers;
 pub(crate) mod record;
 pub(crate) mod semaphore_definition;
 pub(crate) mod semaphore_list;
@@ -11,6 +12,7 @@ pub(crate) mod wait_list;
 pub(crate) use holder::Holder;
 pub(crate) use permit_set::PermitSet;
 pub(crate) use portable_grant::{Minimum, PortableGrant};
+pub(crate) use readers::{LockRecord, ReaderWatch, Readers, WRITER_WAITS};
 pub(crate) use record::{Nonce, Record, Reserved};
 pub(crate) use semaphore_definition::VersionedDefinition;
 pub(crate) use semaphore_list::SemaphoreList;

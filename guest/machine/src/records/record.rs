@@ -35,6 +35,8 @@ use crate::values::{Key, Lease, Mode, RecordKey, Text, Ttl};
 const LOCK: &str = "kvlock/1 lock";
 /// That of a permit has one line more, `permit: 3`, and its key is the semaphore's name.
 const PERMIT: &str = "kvlock/1 permit";
+/// The half of a nonce that need not stay the same.
+const LOWER: u128 = u64::MAX as u128;
 /// Room for all of a record but its names.
 const ROOM: usize = 200;
 
@@ -46,11 +48,25 @@ const ROOM: usize = 200;
 pub struct Nonce(pub u128);
 
 impl Nonce {
+    /// Reads a nonce as records have it.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        u128::from_str_radix(text, 16).ok().map(Nonce)
+    }
+
+    /// Returns the nonce of a reader's write with this number: another lower half for each.
+    pub(crate) fn of_write(self, number: u64) -> Self {
+        Nonce(self.0 & !LOWER | u128::from((self.0 as u64).wrapping_add(number)))
+    }
+
+    /// Returns the number of the write that this nonce, made by [`of_write`](Self::of_write), is of.
+    pub(crate) fn write_since(self, base: Nonce) -> u64 {
+        (self.0 as u64).wrapping_sub(base.0 as u64)
+    }
+
     /// Returns the nonce of a process that resumes the grant. The half that stands in the wait list is the
     /// acquisition's. The other is its own, so that its writes are not mistaken for those of others that have the
     /// grant.
     pub(crate) fn taken_up_by(self, other: Nonce) -> Self {
-        const LOWER: u128 = u64::MAX as u128;
         Nonce(self.0 & !LOWER | other.0 & LOWER)
     }
 }
@@ -104,6 +120,7 @@ impl Record {
         text.extend_from_slice(match self.mode {
             Mode::Plain => b"\nmode: plain\ndepth: ",
             Mode::Reentrant => b"\nmode: reentrant\ndepth: ",
+            Mode::Shared => b"\nmode: shared\ndepth: ",
         });
         push_decimal(&mut text, self.depth.into(), 1);
         if let Some(since) = self.since {
@@ -140,11 +157,38 @@ impl Record {
     /// Reads the record of this key. The record of another one is no better than a foreign value.
     pub(crate) fn decode_for(place: &RecordKey, value: &[u8]) -> Result<Record, String> {
         let record = Record::decode(value)?;
-        if record.place != *place {
-            return Err(format!("the record of another key: {}", escape(&record.place.to_string())));
-        }
-        Ok(record)
+        decode_place(place, &record.place)?;
+        // A reader's record is written out like this, and never stands alone in a store.
+        if record.mode == Mode::Shared { Err(excerpt(value)) } else { Ok(record) }
     }
+
+    /// Reads the lines of one reader that follow its nonce.
+    pub(crate) fn of_reader(place: &RecordKey, nonce: Nonce, lines: &mut Lines<'_>) -> Option<Record> {
+        Some(Record {
+            place: place.clone(),
+            owner: Text::owner(&lines.unescaped("owner")?).ok()?,
+            label: Text::label(&lines.unescaped("host")?).ok()?,
+            nonce,
+            mode: Mode::Shared,
+            depth: 1,
+            since: match lines.value("since") {
+                Some(text) => Some(calendar::parse_unix(text)?),
+                None => None,
+            },
+            lease: Lease::new(parse_ttl(lines.value("lease")?)?).ok()?,
+            reserved: None,
+            turn: None,
+            token: None,
+        })
+    }
+}
+
+/// Refuses the record of another key.
+pub(crate) fn decode_place(expected: &RecordKey, found: &RecordKey) -> Result<(), String> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(format!("the record of another key: {}", escape(&found.to_string())))
 }
 
 #[cfg(test)]
@@ -175,18 +219,19 @@ fn parse(value: &[u8]) -> Option<Record> {
     }
     let record = Record {
         place: RecordKey {
-            key: Key::new(&unescape(lines.value("key")?)?).ok()?,
+            key: Key::new(&lines.unescaped("key")?).ok()?,
             permit: match lines.value("permit") {
                 Some(text) => Some(text.parse().ok()?),
                 None => None,
             },
         },
-        owner: Text::owner(&unescape(lines.value("owner")?)?).ok()?,
-        label: Text::label(&unescape(lines.value("host")?)?).ok()?,
-        nonce: Nonce(u128::from_str_radix(lines.value("nonce")?, 16).ok()?),
+        owner: Text::owner(&lines.unescaped("owner")?).ok()?,
+        label: Text::label(&lines.unescaped("host")?).ok()?,
+        nonce: Nonce::parse(lines.value("nonce")?)?,
         mode: match lines.value("mode")? {
             "plain" => Mode::Plain,
             "reentrant" => Mode::Reentrant,
+            "shared" => Mode::Shared,
             _ => return None,
         },
         depth: lines.value("depth")?.parse().ok()?,
@@ -216,7 +261,7 @@ fn parse(value: &[u8]) -> Option<Record> {
     (record.encode() == value).then_some(record)
 }
 
-fn push_ttl(text: &mut Vec<u8>, ttl: Ttl) {
+pub(crate) fn push_ttl(text: &mut Vec<u8>, ttl: Ttl) {
     match ttl {
         Ttl::After(length) => push_seconds(text, length),
         Ttl::Forever => text.extend_from_slice(b"forever"),

@@ -42,6 +42,9 @@ pub(crate) const LONGEST_TURN: Duration = MAX_INTERVAL;
 pub(crate) struct Ticket(pub(crate) u64);
 
 impl Ticket {
+    /// What stands for all readers together, where a turn is measured: theirs is one, whoever of them comes and goes.
+    pub(crate) const READERS: Ticket = Ticket(0);
+
     pub(crate) fn of(nonce: Nonce) -> Self {
         Ticket((nonce.0 >> 64) as u64)
     }

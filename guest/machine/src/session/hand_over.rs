@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::records::{Nonce, Record, Ticket};
-use crate::values::{Invalid, Time, Version};
+use crate::values::{Invalid, Mode, Time, Version};
 
 /// The number of consecutive hand-overs after which the holder looks for waiters elsewhere. If there are any, it
 /// releases the lock, and the successor joins the wait list behind them.
@@ -25,7 +25,8 @@ pub struct Claim {
 impl Claim {
     /// Reads a claim that went from one session to another as text.
     pub fn new(store_key: &str, value: &[u8]) -> Result<Self, Invalid> {
-        let record = Record::decode(value).ok().filter(|record| record.depth == 1 && record.token.is_none());
+        let is_claim = |record: &Record| record.depth == 1 && record.token.is_none() && record.mode != Mode::Shared;
+        let record = Record::decode(value).ok().filter(is_claim);
         let record = record.ok_or_else(|| Invalid::new("not a claim: give it as the acquisition made it"))?;
         Ok(Claim { store_key: store_key.into(), record })
     }

@@ -1,6 +1,8 @@
 //! A lock that a session holds: its record, its deadline, and what is not known about it.
 
-use crate::records::Record;
+use alloc::boxed::Box;
+
+use crate::records::{Nonce, ReaderWatch, Readers, Record};
 use crate::session::hand_over::HandOverChain;
 use crate::values::{Lease, Namespace, Text, Time, Version};
 
@@ -25,6 +27,54 @@ pub(crate) struct Hold {
     pub(crate) writes: u32,
     /// Writes of the record that left and were not answered.
     pub(crate) in_doubt: Option<Doubt>,
+    /// What is known of the record that a shared lock has; none: the hold's own record stands alone.
+    pub(crate) reading: Option<Box<Reading>>,
+}
+
+/// What a reader knows of the record that it shares with others.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Reading {
+    /// The nonces of its writes are counted from this one.
+    base: Nonce,
+    /// How many of them were used.
+    writes: u64,
+    /// The record at the hold's version; none: it is to be read.
+    pub(crate) known: Option<Readers>,
+    pub(crate) watch: ReaderWatch,
+}
+
+impl Reading {
+    /// Begins with a nonce that was not written in an entry so far.
+    pub(crate) fn new(base: Nonce) -> Self {
+        Reading { base, writes: 0, known: None, watch: ReaderWatch::default() }
+    }
+
+    /// Begins with a nonce that stands in a record already.
+    pub(crate) fn of(base: Nonce) -> Self {
+        Reading { writes: 1, ..Reading::new(base) }
+    }
+
+    /// Returns the nonce of the next write.
+    pub(crate) fn next_nonce(&mut self) -> Nonce {
+        let nonce = self.base.of_write(self.writes);
+        self.writes += 1;
+        nonce
+    }
+
+    /// Returns the same with the record that was read or written last.
+    pub(crate) fn knowing(&self, known: Option<Readers>) -> Self {
+        Reading { known, ..self.clone() }
+    }
+
+    /// Uses no nonce that another copy of it has used.
+    pub(crate) fn goes_on_from(&mut self, other: &Reading) {
+        self.writes = self.writes.max(other.writes);
+    }
+
+    /// Returns true if one of its writes had this nonce.
+    pub(crate) fn has_written(&self, nonce: Nonce) -> bool {
+        nonce.write_since(self.base) < self.writes
+    }
 }
 
 impl Hold {
@@ -43,6 +93,7 @@ impl Hold {
             written_out: None,
             writes: 0,
             in_doubt: None,
+            reading: None,
         }
     }
 
@@ -53,13 +104,13 @@ impl Hold {
 
     /// Returns true if somebody else may have it as well. It was written out, or resumed and not confirmed: then it is
     /// no more than a word that others may have used.
-    pub(crate) fn is_shared(&self) -> bool {
+    pub(crate) fn is_with_others(&self) -> bool {
         self.deadline == Deadline::Unconfirmed || self.is_given_away()
     }
 
     /// Returns true if, for all that the session knows, it stands as long as its lease. If not, the store decides.
     pub(crate) fn is_sure(&self) -> bool {
-        !self.is_shared() && !self.is_reserved() && self.in_doubt != Some(Doubt::GivenUp)
+        !self.is_with_others() && !self.is_reserved() && self.in_doubt != Some(Doubt::GivenUp)
     }
 
     /// Returns true if nobody relies on it: it is kept for the next try.

@@ -11,7 +11,7 @@ pub(crate) mod nonces;
 pub(crate) use contention::RecentWait;
 pub(crate) use grant::{Grant, Validity};
 pub(crate) use hand_over::{Claim, HandOverChain, HandedOver, MAX_CHAIN_LENGTH};
-pub(crate) use hold::{Deadline, Doubt, Hold, Purpose};
+pub(crate) use hold::{Deadline, Doubt, Hold, Purpose, Reading};
 
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -23,8 +23,8 @@ use crate::error::GrantError;
 use crate::records::{Minimum, Nonce, PortableGrant, Record};
 use crate::values::calendar::NANOS_PER_MICRO;
 use crate::values::{
-    DEFAULT_QUARANTINE, EraInfo, Invalid, Key, LockOptions, MAX_LEASE, Namespace, RecordKey, Text, Time, Ttl, Version,
-    nanos, within,
+    DEFAULT_QUARANTINE, EraInfo, Invalid, Key, LockOptions, MAX_LEASE, Mode, Namespace, RecordKey, Text, Time, Ttl,
+    Version, nanos, within,
 };
 use contention::Contention;
 use hold_table::HoldTable;
@@ -149,13 +149,17 @@ impl Session {
             Some(_) => return Err(Invalid::new("this session holds the key of the written grant by another grant")),
             None => {}
         }
-        let record = Record { nonce: record.nonce.taken_up_by(nonce), ..record };
+        let taken_up = record.nonce.taken_up_by(nonce);
+        // The entry of a reader is found by the nonce that it has until it is renewed.
+        let reading = (record.mode == Mode::Shared).then(|| Box::new(Reading::new(taken_up)));
+        let record = if reading.is_some() { record } else { Record { nonce: taken_up, ..record } };
         let taken_until = minimum.map(|minimum| {
             let elapsed = minimum.at.zip(self.unix_time(now)).map_or(0, |(then, now)| now.saturating_sub(then));
             now.after(minimum.left.saturating_sub(Duration::from_nanos(elapsed)))
         });
         let mut hold = Box::new(Hold::new(namespace, record, version, Deadline::Unconfirmed, now));
         hold.taken_until = taken_until;
+        hold.reading = reading;
         Ok(self.enter(store_key, hold))
     }
 
@@ -222,6 +226,22 @@ impl Session {
         let mut hold = Box::new(Hold::new(self.options.namespace.clone(), record, version, deadline, sent));
         hold.taken_until = taken_until;
         hold.chain = chain;
+        self.enter(store_key.clone(), hold)
+    }
+
+    /// Enters a lock that it now shares as a reader.
+    pub(crate) fn grant_shared(
+        &mut self,
+        store_key: &Arc<str>,
+        record: Record,
+        version: Version,
+        sent: Time,
+        reading: Reading,
+    ) -> Grant {
+        let deadline = Deadline::of(record.lease, sent);
+        let record = Record { token: Some(version.token()), ..record };
+        let mut hold = Box::new(Hold::new(self.options.namespace.clone(), record, version, deadline, sent));
+        hold.reading = Some(Box::new(reading));
         self.enter(store_key.clone(), hold)
     }
 

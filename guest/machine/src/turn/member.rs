@@ -112,8 +112,14 @@ impl Member {
         self.holder.has_moved(taken_by)
     }
 
-    /// Takes in the lock and its list, as a look found them.
-    pub(crate) fn see(&mut self, now: Time, holder: Option<CurrentHolder>, entry: Option<&Entry>) -> Advice {
+    /// Takes in the lock and its list, as a look found them. Those who are in have been served: the holder, or readers.
+    pub(crate) fn see(
+        &mut self,
+        now: Time,
+        holder: Option<CurrentHolder>,
+        are_in: impl Iterator<Item = Ticket>,
+        entry: Option<&Entry>,
+    ) -> Advice {
         self.list = entry.map(|entry| WaitList::decode(&self.key, &entry.value)).unwrap_or_default();
         self.list_version = entry.map(|entry| entry.version);
         let ticket = holder.map(|holder| holder.ticket);
@@ -124,7 +130,7 @@ impl Member {
         }
         let changed_hands_in = self.holder.look(holder.map(|holder| holder.version), now);
         self.turn.learn(self.list.turn, changed_hands_in);
-        self.previous_ticket.into_iter().chain(ticket).for_each(|ticket| self.list.serve(ticket));
+        self.previous_ticket.into_iter().chain(ticket).chain(are_in).for_each(|ticket| self.list.serve(ticket));
         self.holder.begin(holder);
         let turn_began = holder.map(|holder| self.turn_began(holder));
         if let Some(place) = self.list.before(self.ticket) {

@@ -1,3 +1,4 @@
+use core::iter::empty;
 use core::time::Duration;
 
 use super::estimate::ERROR;
@@ -23,7 +24,7 @@ fn a_renewal_does_not_begin_the_turn_again() {
     let entry = Entry { value: list.encode(&key), version: version(1), time_left: None };
     for (now, number) in [(0, 2), (300, 2), (600, 3)] {
         let holder = CurrentHolder { ticket: Ticket(1), version: version(number), since: Some(at(0)), turn: None };
-        assert_eq!(member.see(at(now), Some(holder), Some(&entry)), Advice::Pause);
+        assert_eq!(member.see(at(now), Some(holder), empty(), Some(&entry)), Advice::Pause);
     }
     let mut wait = Wait::new(None, Duration::from_secs(1), 1);
     let expected = Duration::from_secs(1) - Duration::from_secs(1) / ERROR;
@@ -39,12 +40,12 @@ fn a_waiter_relies_on_turns_that_it_measured_although_a_record_tells_them_and_th
     let version = |number| Version { era: 1, number };
     let holder =
         |ticket, number, turn| CurrentHolder { ticket: Ticket(ticket), version: version(number), since: None, turn };
-    assert!(matches!(member.see(at(0), Some(holder(1, 2, None)), None), Advice::Join(_)));
+    assert!(matches!(member.see(at(0), Some(holder(1, 2, None)), empty(), None), Advice::Join(_)));
     // Another was faster at joining.
     let mut list = WaitList::default();
     list.join(Ticket(5));
     let entry = Entry { value: list.encode(&key), version: version(3), time_left: None };
-    assert!(matches!(member.see(at(1), Some(holder(2, 4, Some(turn))), Some(&entry)), Advice::Join(_)));
+    assert!(matches!(member.see(at(1), Some(holder(2, 4, Some(turn))), empty(), Some(&entry)), Advice::Join(_)));
     let (pause, then) = member.pause(at(1), &mut Wait::new(None, turn, 1));
     assert!(pause >= turn / ERROR && then == AfterPause::Look, "{pause:?}");
 }
@@ -62,7 +63,7 @@ fn after_others_took_it(times: u64) -> AfterPause {
     for time in 0..=times {
         let (ticket, version) = (Ticket(100 + time), version(100 + time));
         let holder = CurrentHolder { ticket, version, since: None, turn: None };
-        assert_eq!(member.see(at(10 * time), Some(holder), Some(&entry)), Advice::Pause);
+        assert_eq!(member.see(at(10 * time), Some(holder), empty(), Some(&entry)), Advice::Pause);
     }
     member.pause(at(10 * times), &mut Wait::new(None, turn, 1)).1
 }

@@ -66,6 +66,8 @@ pub enum Mode {
     Plain,
     /// It holds the lock once more.
     Reentrant,
+    /// It gets an error at once. Others may hold the lock, too, if they share it.
+    Shared,
 }
 
 /// How to acquire.

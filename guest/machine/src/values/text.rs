@@ -32,6 +32,11 @@ impl<'t> Lines<'t> {
         let named = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
         self.0.next_if(named)?.get(name.len() + 2..)
     }
+
+    /// Returns the same as it was before it was escaped.
+    pub(crate) fn unescaped(&mut self, name: &str) -> Option<String> {
+        unescape(self.value(name)?)
+    }
 }
 
 /// Returns the beginning of a value that is not ours.

@@ -5,6 +5,9 @@ use core::time::Duration;
 /// The first pause: a few round trips on a local network.
 const FIRST: Duration = Duration::from_millis(1);
 
+/// The longest pause of those who spread out, in limits.
+const MOST_SPREAD: u32 = 8;
+
 /// Pauses that double up to a limit. Each is cut by up to a half at random, so that waiters do not march in step.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Backoff {
@@ -23,6 +26,13 @@ impl Backoff {
         let whole = self.pause;
         self.pause = whole.saturating_mul(2).min(self.limit);
         self.cut(whole)
+    }
+
+    /// Returns a pause after this many times in a row in which somebody else was faster. All who want to write at once
+    /// spread out, over more and more time: each that was faster was one before this.
+    pub(crate) fn spread(&mut self, times: u32) -> Duration {
+        let doubled_thrice = self.next().max(self.next()).max(self.next());
+        doubled_thrice.saturating_mul(times.min(MOST_SPREAD))
     }
 
     pub(crate) fn limit(&self) -> Duration {

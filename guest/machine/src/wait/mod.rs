@@ -63,6 +63,11 @@ impl Wait {
         self.backoff.next()
     }
 
+    /// Returns a pause after this many times in a row in which somebody else was faster at writing.
+    pub(crate) fn spread(&mut self, times: u32) -> Duration {
+        self.backoff.spread(times)
+    }
+
     /// Returns the longest pause.
     pub(crate) fn interval(&self) -> Duration {
         self.backoff.limit()

@@ -17,9 +17,9 @@ use crate::wait::backoff::Backoff;
 
 /// How long to try to resolve an unknown outcome before the caller gets an error: long enough to outlast a reconnect,
 /// short enough for a person who waits.
-const RESOLVE_FOR: Duration = Duration::from_secs(2);
+pub(super) const RESOLVE_FOR: Duration = Duration::from_secs(2);
 /// The longest pause between two attempts to resolve it.
-const RESOLVE_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const RESOLVE_INTERVAL: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Action {

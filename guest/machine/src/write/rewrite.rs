@@ -9,10 +9,11 @@ use core::ops::ControlFlow;
 
 use crate::error::GrantError;
 use crate::machine::{Event, InnerStep};
-use crate::records::{Holder, Record};
-use crate::session::{Deadline, Doubt, Hold, Session};
-use crate::values::{Entry, Request, Time, Ttl};
-use crate::write::conditional::{Action, ConditionalWrite, WriteEnd};
+use crate::records::{Holder, LockRecord, Record};
+use crate::session::{Deadline, Doubt, Hold, Reading, Session};
+use crate::values::{Entry, Mode, Request, Time, Ttl};
+use crate::write::conditional::WriteEnd;
+use crate::write::hold_write::HoldWrite;
 
 /// A replace of a held record that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,7 +25,7 @@ pub(crate) struct RecordRewrite {
     /// The new deadline must not be later.
     at_most: Deadline,
     before: HoldSnapshot,
-    write: ConditionalWrite,
+    write: HoldWrite,
 }
 
 /// The state of a hold before a write of its record left.
@@ -39,19 +40,21 @@ impl RecordRewrite {
     pub(crate) fn start(
         store_key: &Arc<str>,
         hold: &mut Hold,
-        record: Record,
+        mut record: Record,
         ttl: Ttl,
         doubt: Doubt,
         at_most: Deadline,
         now: Time,
     ) -> (Self, InnerStep) {
-        let action = Action::Replace { value: record.encode(), ttl };
+        if record.mode == Mode::Shared {
+            let first = hold.record.nonce;
+            record.nonce = hold.reading.get_or_insert_with(|| Box::new(Reading::of(first))).next_nonce();
+        }
         let until = match hold.deadline {
             Deadline::At(deadline) => Some(deadline),
             Deadline::Never | Deadline::Unconfirmed => None,
         };
-        let write = ConditionalWrite::new(store_key.clone(), action, hold.version, record.nonce, hold.in_doubt);
-        let mut write = write.of_hold(record.token);
+        let mut write = HoldWrite::rewrite(store_key, hold, &record, ttl);
         let ask = write.start(now, until);
         let before = HoldSnapshot::of(hold, doubt);
         let rewrite =
@@ -100,6 +103,7 @@ impl RecordRewrite {
             WriteEnd::Replaced { version, sent } if version > hold.version => {
                 hold.deadline = Deadline::of(self.record.lease, sent).at_most(self.at_most);
                 (hold.version, hold.record, hold.in_doubt) = (version, self.record.clone(), None);
+                self.write.tell(hold);
                 Ok(())
             }
             WriteEnd::Replaced { .. } => Ok(()),
@@ -141,7 +145,5 @@ impl HoldSnapshot {
 
 /// Returns the present holder of the key.
 pub(crate) fn holder(entry: Option<Entry>) -> Option<Box<Holder>> {
-    let entry = entry?;
-    let record = Record::decode(&entry.value).ok()?;
-    Some(Box::new(Holder::new(record, &entry)))
+    LockRecord::holder_of(&entry?).map(Box::new)
 }

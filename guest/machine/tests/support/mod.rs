@@ -13,9 +13,9 @@ pub(crate) mod store;
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, Break, Broken, Claim, Grant, GrantError, Holder, Key, KeyError, KeyStatus,
-    Lease, List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Request, Resize, ResizeError,
-    SemaphoreStatus, Session, SessionOptions, Size, Status, Text, Time, Ttl, Validity,
+    Acquire, AcquireError, AcquirePermit, AcquireShared, Break, Broken, Claim, Grant, GrantError, Holder, Key,
+    KeyError, KeyStatus, Lease, List, LockOptions, Machine, Namespace, Nonce, Release, Released, Renew, Request,
+    Resize, ResizeError, SemaphoreStatus, Session, SessionOptions, Size, Status, Text, Time, Ttl, Validity,
 };
 use op::State;
 pub(crate) use op::{Drive, Op, TIMEOUT};
@@ -210,6 +210,19 @@ impl World {
     pub(crate) fn acquire(&mut self, owner: Owner, key: &str, options: LockOptions) -> Result<Grant, AcquireError> {
         let op = self.acquiring(owner, key, options);
         self.finish(op)
+    }
+
+    /// Begins to wait for a share of a lock.
+    pub(crate) fn sharing(&mut self, owner: Owner, key: &str, options: LockOptions) -> Op<AcquireShared> {
+        let nonce = self.nonce();
+        let session = &self.sessions[owner.0];
+        let machine = AcquireShared::new(session, session.key(key).unwrap(), options, nonce).unwrap();
+        Op::new(self, owner, machine)
+    }
+
+    /// Begins to release a grant.
+    pub(crate) fn releasing(&mut self, owner: Owner, grant: &Grant) -> Op<Release> {
+        Op::new(self, owner, Release::new(grant.clone()))
     }
 
     pub(crate) fn renew(&mut self, owner: Owner, grant: &Grant) -> Result<(), GrantError> {

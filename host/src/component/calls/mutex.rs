@@ -6,7 +6,8 @@ use crate::component::bindings::exports::kvlock::lock::mutex as wit;
 use crate::component::convert::{At, nanos, ttl_out, wait_left};
 use crate::component::guest::{Guest, call};
 use crate::component::values::{
-    Claim, GrantFacts, GrantId, Granted, HandedOver, LockTerms, Progress, Release, Target, Tried, WaitId, What,
+    Claim, GrantFacts, GrantId, Granted, HandedOver, LockMode, LockTerms, Progress, Release, Target, Tried, WaitId,
+    What,
 };
 use crate::error::{AcquireError, CallError, GrantError, SessionError, StatusError};
 use crate::outcome::Validity;
@@ -186,6 +187,12 @@ impl Guest {
         Ok(settled)
     }
 
+    pub(crate) async fn downgrade(&mut self, key: &str, grant: GrantId) -> Result<(), GrantError> {
+        let exports = self.exports.kvlock_lock_mutex().grant();
+        let downgraded = call(&mut self.store, exports.func_downgrade(), (grant.0,)).await;
+        self.answer(key, downgraded)
+    }
+
     pub(crate) async fn waive_minimum(&mut self, key: &str, grant: GrantId) -> Result<(), GrantError> {
         let waived =
             call(&mut self.store, self.exports.kvlock_lock_mutex().grant().func_waive_minimum(), (grant.0,)).await;
@@ -201,7 +208,11 @@ impl Guest {
 
 fn lock_options(target: &Target, lock: &LockTerms, waited: Duration) -> wit::LockOptions {
     wit::LockOptions {
-        mode: if lock.reentrant { wit::Mode::Reentrant } else { wit::Mode::Plain },
+        mode: match lock.mode {
+            LockMode::Plain => wit::Mode::Plain,
+            LockMode::Reentrant => wit::Mode::Reentrant,
+            LockMode::Shared => wit::Mode::Shared,
+        },
         lease: ttl_out(target.lease),
         wait: wait_left(target, waited),
         interval: nanos(target.interval),

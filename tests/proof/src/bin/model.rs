@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use kvlock_proof::{Effort, Findings, crowd, queue, scenarios, search, turns};
+use kvlock_proof::{Effort, Findings, crowd, queue, readers, scenarios, search, turns};
 
 const EFFORT: Effort = Effort { threads: 2, timeout: None };
 
@@ -22,7 +22,9 @@ fn main() -> ExitCode {
     let turns = turns.map(|scenario| turns::search(&scenario, EFFORT));
     let queues = queue::all().into_iter().filter(|scenario| is_wanted(scenario.name));
     let queues = queues.map(|scenario| queue::search(&scenario, EFFORT));
-    for findings in locks.chain(turns).chain(crowds).chain(queues) {
+    let readers = readers::all().into_iter().filter(|scenario| is_wanted(scenario.name));
+    let readers = readers.map(|scenario| readers::search(&scenario, EFFORT));
+    for findings in locks.chain(readers).chain(turns).chain(crowds).chain(queues) {
         println!("{}", findings.row());
         if !findings.is_proof() {
             println!("{}", findings.complaint());
