@@ -22,6 +22,7 @@ mod pid_one;
 mod renewal;
 mod retry;
 mod semaphore;
+mod shared;
 mod signals;
 mod soft;
 mod start;

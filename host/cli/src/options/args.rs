@@ -21,6 +21,12 @@ pub(crate) struct LockArgs {
     /// Take over the lock from an earlier run with the same --owner
     #[arg(long, env = "KVLOCK_ADOPT", requires = "owner")]
     adopt: bool,
+    /// Share the lock: any number of readers have it at once, and nobody has it alone
+    #[arg(short = 's', long, env = "KVLOCK_SHARED", conflicts_with_all = ["adopt", "at_least"], overrides_with = "exclusive")]
+    shared: bool,
+    /// Have the lock alone, as without --shared
+    #[arg(short = 'x', long, env = "KVLOCK_EXCLUSIVE", overrides_with = "shared")]
+    exclusive: bool,
     /// Keep the key taken for this long, even if it is released sooner
     #[arg(long, env = "KVLOCK_AT_LEAST", default_value = "0")]
     at_least: HumanDuration,
@@ -128,7 +134,7 @@ pub(crate) struct HoldArgs {
     #[arg(long, env = "KVLOCK_OWNER", value_name = "NAME")]
     pub(crate) owner: Option<String>,
     /// Exit with this code instead of 75 if it is busy
-    #[arg(long, env = "KVLOCK_CONFLICT_EXIT_CODE", value_name = "CODE", default_value_t = exit::BUSY)]
+    #[arg(short = 'E', long, env = "KVLOCK_CONFLICT_EXIT_CODE", value_name = "CODE", default_value_t = exit::BUSY)]
     pub(crate) conflict_exit_code: u8,
 }
 
@@ -136,8 +142,11 @@ pub(crate) struct HoldArgs {
 #[derive(clap::Args)]
 pub(crate) struct WaitArgs {
     /// How long to wait; 0 tries once [default: forever]
-    #[arg(long, env = "KVLOCK_WAIT")]
+    #[arg(short = 'w', long, env = "KVLOCK_WAIT")]
     wait: Option<OrForever>,
+    /// Try once, as --wait 0 does
+    #[arg(short = 'n', long, env = "KVLOCK_NONBLOCK")]
+    nonblock: bool,
     /// How long to ride out an outage, or `forever`; 0 fails at once [default: as long as the wait lasts]
     #[arg(long, env = "KVLOCK_RIDE_OUT")]
     ride_out: Option<OrForever>,
@@ -180,7 +189,11 @@ pub(crate) use waiting;
 impl LockArgs {
     pub(crate) fn apply(&self, lock: Lock) -> Lock {
         let lock = waiting!(lock.lease(self.hold.lease).at_least(self.at_least.0), self.hold.wait);
-        if self.adopt { lock.adopt() } else { lock }
+        match self {
+            LockArgs { adopt: true, .. } => lock.adopt(),
+            LockArgs { shared: true, exclusive: false, .. } => lock.shared(),
+            _ => lock,
+        }
     }
 }
 
@@ -193,11 +206,15 @@ impl PermitArgs {
 impl WaitArgs {
     /// Returns how long to wait; none means for ever.
     pub(crate) fn limit(&self) -> Option<Duration> {
-        self.wait?.0
+        self.wait().and_then(|wait| wait.0)
+    }
+
+    fn wait(&self) -> Option<OrForever> {
+        if self.nonblock { Some(OrForever(Some(Duration::ZERO))) } else { self.wait }
     }
 
     pub(crate) fn patience(&self) -> Patience {
-        match (self.ride_out, self.wait) {
+        match (self.ride_out, self.wait()) {
             (Some(OrForever(longest)), _) => Patience { first: longest, later: longest },
             (None, Some(_)) => Patience { first: None, later: None },
             (None, None) => Patience { first: Some(FIRST_CONTACT), later: None },

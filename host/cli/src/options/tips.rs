@@ -19,10 +19,10 @@ const OF_ALL: &str = "Options of every subcommand";
 
 /// Options of other lock commands, and the options that replace them here.
 const HABITS: [(&[&str], &str, &str); 5] = [
-    (&["--nonblock", "--nb", "--try", "-n"], "wait", "to try once, give '--wait 0'"),
-    (&["--timeout", "-w"], "wait", "to wait for so long, give '--wait DURATION'"),
+    (&["--nb", "--try"], "wait", "to try once, give '--wait 0'"),
+    (&["--timeout"], "wait", "to wait for so long, give '--wait DURATION'"),
     (&["--ttl", "--session-ttl", "--expire"], "lease", "to hold it for so long, give '--lease DURATION'"),
-    (&["--conflict", "-E"], "conflict_exit_code", "give '--conflict-exit-code CODE'"),
+    (&["--conflict"], "conflict_exit_code", "give '--conflict-exit-code CODE'"),
     (&["--command", "-c"], "command", "no shell is involved; for one, end with '-- sh -c \"COMMAND\"'"),
 ];
 
@@ -188,6 +188,13 @@ impl Words<'_> {
         let mut tips = match error.kind() {
             ErrorKind::UnknownArgument => named.first().map(|word| self.of_stray(word)).unwrap_or_default(),
             ErrorKind::MissingRequiredArgument => self.of_missing(&named),
+            // The word behind it is an option by itself.
+            ErrorKind::InvalidValue => {
+                let option = named.first().and_then(|arg| arg.split(' ').next());
+                let at = self.options().position(|word| Some(word.as_str()) == option);
+                at.and_then(|at| self.words.get(at + 1)).and_then(|word| self.of_value(word)).into_iter().collect()
+            }
+            ErrorKind::ValueValidation => self.with_one_dash("-").into_iter().collect(),
             ErrorKind::InvalidSubcommand if self.has_command() => vec![RUN.to_string()],
             _ => Vec::new(),
         };
@@ -251,14 +258,16 @@ impl Words<'_> {
         let name = word.split('=').next().unwrap_or(word);
         let has = |id: &str| self.subcommand.get_arguments().any(|arg| arg.get_id() == id);
         let habit = HABITS.iter().find(|(words, id, _)| words.contains(&name) && has(id));
-        let one_dash = || {
-            // By now, only the first letter of such a word is left.
-            let is_it = |given: &&String| given.starts_with(name) && given.len() > 2 && !given.starts_with("--");
-            let given = self.options().find(is_it)?.split('=').next()?.trim_start_matches('-');
-            let long = self.subcommand.get_arguments().filter_map(Arg::get_long).find(|long| *long == given)?;
-            Some(format!("a similar argument exists: '--{long}'"))
-        };
-        one_dash().or_else(|| habit.map(|(_, _, tip)| tip.to_string()))
+        // By now, only the first letter of a word with one dash is left.
+        self.with_one_dash(name).or_else(|| habit.map(|(_, _, tip)| tip.to_string()))
+    }
+
+    /// Returns the tip on a long option that is given with one dash. Its first letter may be an option of its own.
+    fn with_one_dash(&self, beginning: &str) -> Option<String> {
+        let is_it = |given: &&String| given.starts_with(beginning) && given.len() > 2 && !given.starts_with("--");
+        let given = self.options().find(is_it)?.split('=').next()?.trim_start_matches('-');
+        let long = self.subcommand.get_arguments().filter_map(Arg::get_long).find(|long| *long == given)?;
+        Some(format!("a similar argument exists: '--{long}'"))
     }
 
     /// Returns the tip on a key or a name that looks like an option.

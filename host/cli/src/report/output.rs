@@ -99,6 +99,9 @@ pub(crate) struct HolderJson<'a> {
     /// Seconds; null if it has no end.
     lease: Option<f64>,
     depth: u32,
+    /// How many share the lock; left out if one has it alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    readers: Option<u32>,
     /// Text, because a double cannot hold all digits.
     token: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +121,7 @@ impl<'a> From<&'a Holder> for HolderJson<'a> {
             until: holder.until.map(moment),
             lease,
             depth: holder.depth,
+            readers: Some(holder.readers).filter(|readers| *readers > 0),
             token: holder.token.to_string(),
             permit: holder.permit,
         }
