@@ -8,7 +8,7 @@ use kvlock_machine::{
     AcquireError, AcquireShared, Downgrade, Grant, GrantError, Key, KeyState, LockOptions, Mode, Nonce, Released,
     Validity, WaitingFor,
 };
-use support::{Drive, Fault, Op, Owner, World, lease, millis, once, secs, waiting};
+use support::{Drive, Fault, Op, Owner, World, kind, lease, millis, once, secs, waiting};
 
 /// Begins to wait for a share of `k`.
 fn sharing(world: &mut World, owner: Owner, options: LockOptions) -> Op<AcquireShared> {
@@ -203,6 +203,23 @@ fn a_writer_that_crashed_keeps_readers_out_for_a_few_seconds() {
     world.renew(in_there[0].0, &in_there[0].1).unwrap();
     world.run_for(secs(2), &mut [&mut reading]);
     assert!(reading.outcome().is_some_and(|outcome| outcome.is_ok()), "the writer has said nothing for five seconds");
+}
+
+#[test]
+fn a_reader_that_does_not_wait_is_not_told_busy_because_other_readers_were_faster() {
+    let mut world = World::new();
+    let in_there = readers(&mut world, 1);
+    let late = world.acquainted("late");
+    let mut op = sharing(&mut world, late, once(30));
+    // Between its look and its write another one writes, five times.
+    for _ in 0..5 {
+        while !op.is_executing() || world.log.last().is_none_or(|call| kind(&call.request) != "replace") {
+            op.step(&mut world);
+        }
+        world.renew(in_there[0].0, &in_there[0].1).unwrap();
+        op.step(&mut world);
+    }
+    assert!(world.finish(op).is_ok());
 }
 
 #[test]

@@ -22,6 +22,9 @@ use crate::write::{ReadersWrite, WriteEnd};
 
 type Outcome = Result<Grant, AcquireError>;
 
+/// How many times other readers may be faster than one that does not wait. Each of them made progress.
+const MOST_RACES: u32 = 16;
+
 /// A wait for a share of a lock.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AcquireShared {
@@ -293,8 +296,9 @@ impl AcquireShared {
             Ok(WriteOutcome::Written(version)) => self.on_written(cx, entered, version),
             Ok(WriteOutcome::Conflict(_) | WriteOutcome::Absent) => {
                 self.conflicts = self.conflicts.saturating_add(1);
-                if self.conflicts == 1 {
-                    // At first the others need not be many.
+                let tries_once = self.waiting.wait.is_over(cx.now) && self.conflicts <= MOST_RACES;
+                if self.conflicts == 1 || tries_once {
+                    // At first the others need not be many; and that they were faster does not make the lock busy.
                     self.tried = false;
                     return self.look(cx, false);
                 }
