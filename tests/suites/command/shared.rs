@@ -63,8 +63,17 @@ fn a_killed_reader_is_followed_when_its_lease_has_ended() {
 #[test]
 fn what_cannot_be_shared_is_refused_by_the_command_line() {
     let world = World::local();
-    for options in [["--at-least", "1h"], ["--adopt", "--owner=me"]] {
+    for options in [["--at-least", "1h"], ["--adopt", "--owner=me"], ["--reentrant", "-q"], ["--retry-on", "3"]] {
         let output = world.run(["run", "k", "--shared"].into_iter().chain(options).chain(["--", "true"]));
         assert_eq!(output.code, 64, "{output:?}");
     }
+}
+
+#[test]
+fn nobody_has_alone_what_the_run_around_it_shares() {
+    let world = World::local();
+    let output = world.script("k", &["--shared"], "\"$KVLOCK\" run k --reentrant -n -- touch ran");
+    assert_eq!(output.code, 64, "{output:?}");
+    assert!(output.stderr.contains("is shared"), "{output:?}");
+    assert!(!world.path("ran").exists());
 }

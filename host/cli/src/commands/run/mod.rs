@@ -9,7 +9,8 @@ use crate::commands::run::retry::RetryArgs;
 use crate::options::args::LockArgs;
 use crate::options::command::CommandArgs;
 use crate::options::global::Global;
-use crate::report::exit::Status;
+use crate::report::exit::{Exit, Status};
+use crate::report::output;
 use crate::signals;
 use crate::supervise::notes::Notes;
 use crate::supervise::runner::{Runner, lost};
@@ -41,7 +42,7 @@ pub(crate) struct Run {
     #[command(flatten)]
     lock: LockArgs,
     /// Run at once if kvlock itself runs under `kvlock run` of the same key
-    #[arg(long, env = "KVLOCK_REENTRANT")]
+    #[arg(long, env = "KVLOCK_REENTRANT", conflicts_with = "shared")]
     reentrant: bool,
     /// Run without the lock while the store is down or in quarantine, but never because it is busy
     #[arg(long, env = "KVLOCK_SOFT", conflicts_with = "retry_on")]
@@ -91,9 +92,18 @@ impl Run {
         if self.reentrant {
             let first = if gives_up_softly { Some(Duration::ZERO) } else { hold.wait.patience().first };
             let longest = first.into_iter().chain(hold.wait.limit()).min();
-            let look = || is_held_by_parent(&session, key);
-            if wait.look(look, longest)? {
-                return Ok(Taken::ByParent);
+            let look = || parent(&session, key);
+            match wait.look(look, longest)? {
+                Parent::Holds => return Ok(Taken::ByParent),
+                Parent::Shares => {
+                    return Err(Exit::usage(format!(
+                        "`{}` is shared, and this runs under a `kvlock run` of it: nobody has it alone in there; \
+                         without --reentrant, `--shared` shares it once more",
+                        output::short(key)
+                    ))
+                    .into());
+                }
+                Parent::Other => {}
             }
         }
         let mut lock = self.lock.apply(session.lock(&**key));
@@ -152,12 +162,24 @@ fn run_nested(runner: &Runner<'_>) -> Result<Status> {
     Ok(end.status)
 }
 
-/// Returns true if `kvlock run` of this key started us and still holds it: the holder has the token of our environment.
-fn is_held_by_parent(session: &Session, key: &str) -> Result<bool, StatusError> {
+/// What a `kvlock run` of the same key that started us has.
+enum Parent {
+    /// It has the lock alone: the holder has the token of our environment.
+    Holds,
+    /// Readers have the lock. One of them may be the parent.
+    Shares,
+    /// There is none, or it has lost the lock.
+    Other,
+}
+
+fn parent(session: &Session, key: &str) -> Result<Parent, StatusError> {
     let variable = |name| std::env::var(name).unwrap_or_default();
     if variable("KVLOCK_KEY") != key {
-        return Ok(false);
+        return Ok(Parent::Other);
     }
-    let KeyState::Held(holder) = session.status(key)?.state else { return Ok(false) };
-    Ok(variable("KVLOCK_TOKEN") == holder.token.to_string())
+    Ok(match session.status(key)?.state {
+        KeyState::Held(holder) if holder.readers > 0 => Parent::Shares,
+        KeyState::Held(holder) if variable("KVLOCK_TOKEN") == holder.token.to_string() => Parent::Holds,
+        _ => Parent::Other,
+    })
 }
