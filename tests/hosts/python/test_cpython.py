@@ -14,6 +14,7 @@ import threading
 import time
 import unittest
 from test import lock_tests
+from unittest import mock
 
 from component import SECOND, Host, LockError
 from kv_store import Clock, KvStore
@@ -230,6 +231,11 @@ def wait_threads_blocked(count):
         time.sleep(0.001)
 
 
+def wait_threads_waiting(count):
+    while sum(len(condition._waiters) for condition in conditions) < count:
+        time.sleep(0.001)
+
+
 lock_tests.wait_threads_blocked = wait_threads_blocked
 
 
@@ -263,6 +269,11 @@ class ConditionTests(Timeouts, lock_tests.ConditionTests):
 class EventTests(Timeouts, lock_tests.EventTests):
     eventtype = Event
     test_at_fork_reinit = does_not_apply
+
+    def test_set_and_clear(self):
+        """Who comes to wait when the event is cleared again waits for long: that it acquires the lock is not enough."""
+        with mock.patch.object(lock_tests, "wait_threads_blocked", wait_threads_waiting):
+            super().test_set_and_clear()
 
 
 class SemaphoreTests(Timeouts, lock_tests.SemaphoreTests):
