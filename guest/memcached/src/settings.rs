@@ -138,7 +138,9 @@ mod tests {
         for (text, millis) in [("250ms", 250), ("2s", 2_000), ("2", 2_000), ("90m", 5_400_000), ("1h", 3_600_000)] {
             assert_eq!(read_duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "s", "-1", "+1", "1 s", "1.", ".5x", "1d", "99999999999999999s", "0.5", "99999999999999999999s"] {
+        for text in
+            ["", "s", "-1", "+1", "1 s", "1.", ".5x", "1d", "99999999999999999s", "0.5", "99999999999999999999s"]
+        {
             assert_eq!(read_duration(text), None, "{text}");
         }
     }
