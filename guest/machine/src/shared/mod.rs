@@ -9,8 +9,11 @@
 //! readers come in unless the record says that a writer waits. Such a sign is good for a few seconds, and the writer
 //! repeats it.
 
-mod acquire;
 mod downgrade;
+mod enter;
+mod look;
+mod machine;
+mod state;
 
-pub use acquire::AcquireShared;
 pub use downgrade::Downgrade;
+pub use state::AcquireShared;
