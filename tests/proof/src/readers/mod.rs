@@ -9,6 +9,8 @@
 //! its entry surely stands in the store; tokens grow from readers to writers and back; what is told as done was done,
 //! and what is told as lost is lost.
 
+mod judge;
+mod owner;
 mod scenarios;
 mod world;
 

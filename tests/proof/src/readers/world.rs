@@ -4,14 +4,14 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquireShared, Break, Broken, Downgrade, Event, Grant, GrantError, Key, KeyError, Lease,
-    LockOptions, Nonce, Release, Released, Renew, Reply, Request, Session, Step, StoreError, Ttl, Validity,
-    WriteOutcome,
+    Acquire, AcquireShared, Break, Downgrade, Event, Key, Lease, LockOptions, Nonce, Release, Renew, Reply, Request,
+    Step, StoreError, Ttl, WriteOutcome,
 };
 use kvlock_store_model::{Store, failed};
 
+use super::owner::{Held, Op, Owner, Phase, Work};
 use super::{Deed, Scenario, Trouble};
-use crate::owner::{is_write, step, time};
+use crate::owner::{is_write, time};
 use crate::promise::Promise;
 use crate::shared::Shared;
 use crate::start::{open_as, store_key};
@@ -19,7 +19,7 @@ use crate::story::{self, Story};
 
 /// What of 30 s is sure, halved: a lease is two ticks.
 const TICK: Duration = Duration::from_millis(14_970);
-const LEASE: Duration = Duration::from_secs(30);
+pub(super) const LEASE: Duration = Duration::from_secs(30);
 /// More calls than this without a pause are a busy loop.
 const CALLS_WITHOUT_PAUSE: u8 = 40;
 
@@ -27,88 +27,23 @@ const CALLS_WITHOUT_PAUSE: u8 = 40;
 #[derive(Debug, Clone)]
 pub(super) struct World {
     /// In ticks.
-    now: u32,
-    store: Shared<Store>,
-    owners: Vec<Shared<Owner>>,
+    pub(super) now: u32,
+    pub(super) store: Shared<Store>,
+    pub(super) owners: Vec<Shared<Owner>>,
     /// Requests whose callers have given them up.
     late: Vec<(usize, Request)>,
     /// Whose first writes arrived after their callers had given them up: such an entry ends with its lease.
-    revived: Vec<u64>,
+    pub(super) revived: Vec<u64>,
     /// A grant that was written out: its text, and whose entry it is.
-    word: Option<(String, u64, u64)>,
+    pub(super) word: Option<(String, u64, u64)>,
     left: Trouble,
     /// Who may do now what it does by itself, a bit each: later in the tick the world would come to the same.
     ready: u8,
     /// The largest tokens that were granted: to a reader, and to anybody alone.
-    highest: [u64; 2],
+    pub(super) highest: [u64; 2],
     pub(super) broken: Option<Promise>,
     /// What the last step brought. No part of the state.
     pub(super) seen: Seen,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Owner {
-    session: Session,
-    held: Option<Held>,
-    op: Option<Op>,
-    /// The next deed.
-    next: usize,
-    begun: u64,
-}
-
-/// A grant, as its user believes in it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Held {
-    grant: Grant,
-    /// Whether it has the lock alone.
-    alone: bool,
-    /// By what its entry is known in the store.
-    mark: u64,
-    /// It was taken by force, evicted or lost with everything, which nobody can know before the next call.
-    is_taken: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Op {
-    work: Work,
-    phase: Phase,
-    mark: u64,
-    began: Duration,
-    wait: Option<Duration>,
-    /// The largest token that its own has to exceed.
-    floor: u64,
-    calls: u8,
-    /// The request under way takes longer than a tick.
-    slow: bool,
-    /// A write of it was not answered.
-    doubtful: bool,
-    /// The record was taken away by force since it began.
-    is_disturbed: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Work {
-    Share(Box<AcquireShared>),
-    Acquire(Box<Acquire>),
-    Renew(Box<Renew>),
-    Downgrade(Box<Downgrade>),
-    Release(Box<Release>),
-    Break(Box<Break>),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Phase {
-    Fresh,
-    Sent(Request),
-    Answered(Request, Reply),
-    Asleep(Duration),
-}
-
-enum End {
-    Acquired(Result<Grant, AcquireError>),
-    Renewed(Result<(), GrantError>),
-    Released(Result<Released, GrantError>),
-    Broke(Result<Broken, KeyError>),
 }
 
 /// Something that may happen; owners by their numbers.
@@ -188,20 +123,6 @@ impl Hash for World {
     }
 }
 
-impl Work {
-    fn step(&mut self, session: &mut Session, now: Duration, event: Event) -> Step<End> {
-        let now = time(now);
-        match self {
-            Work::Share(machine) => step(&mut **machine, session, now, event, End::Acquired),
-            Work::Acquire(machine) => step(&mut **machine, session, now, event, End::Acquired),
-            Work::Renew(machine) => step(&mut **machine, session, now, event, End::Renewed),
-            Work::Downgrade(machine) => step(&mut **machine, session, now, event, End::Renewed),
-            Work::Release(machine) => step(&mut **machine, session, now, event, End::Released),
-            Work::Break(machine) => step(&mut **machine, session, now, event, End::Broke),
-        }
-    }
-}
-
 impl World {
     pub(super) fn new(scenario: &Scenario) -> Self {
         let names = ["a", "b", "c"];
@@ -222,7 +143,7 @@ impl World {
         }
     }
 
-    fn time(&self) -> Duration {
+    pub(super) fn time(&self) -> Duration {
         TICK * self.now
     }
 
@@ -493,118 +414,6 @@ impl World {
                 self.broken = self.broken.or(verdict.err());
             }
         }
-    }
-
-    fn ended(&mut self, o: usize, op: Op, before: &Owner, end: End, story: &mut Story) -> Result<(), Promise> {
-        let stands = self.stands(op.mark);
-        let known = |held: &Held| valid_until(&before.session, &held.grant, self.time()).is_some();
-        let was_sure = before.held.as_ref().is_some_and(known);
-        let mut seen = Seen::default();
-        if op.doubtful && matches!(end, End::Acquired(Ok(_)) | End::Renewed(Ok(())) | End::Released(Ok(_))) {
-            seen = seen.and(Seen::RESOLVED);
-        }
-        let undisturbed = !op.is_disturbed && !before.held.as_ref().is_some_and(|held| held.is_taken);
-        let verdict = match end {
-            End::Acquired(Ok(grant)) => {
-                story.line(|| format!("granted, token {}", grant.token()));
-                let alone = matches!(op.work, Work::Acquire(_));
-                let [of_readers, of_writers] = self.highest;
-                seen = seen.and(if alone && of_readers > of_writers { Seen::AFTER_READERS } else { Seen::default() });
-                seen = seen.and(if !alone && of_writers > 0 { Seen::AFTER_A_WRITER } else { Seen::default() });
-                let crashed = self.owners.iter().any(|owner| owner.held.is_none() && owner.begun > 0);
-                seen = seen.and(if alone && self.now >= 2 && crashed { Seen::TAKEN_OVER } else { Seen::default() });
-                let token = grant.token();
-                self.highest[usize::from(alone)] = token.max(self.highest[usize::from(alone)]);
-                let young = self.store.age(self.time()).is_some_and(|age| age < LEASE) && undisturbed;
-                let held = Held { grant, alone, mark: op.mark, is_taken: op.is_disturbed };
-                self.owners[o].edit().held = Some(held);
-                match (stands || !undisturbed, token > op.floor, young) {
-                    (false, ..) => Err(Promise::SuccessIsTrue),
-                    (_, false, _) => Err(Promise::TokensGrow),
-                    (.., true) => Err(Promise::QuarantineKept),
-                    _ => Ok(()),
-                }
-            }
-            End::Acquired(Err(error)) => self.refused(&op, error),
-            End::Renewed(Ok(())) => {
-                let gives_down = matches!(op.work, Work::Downgrade(_));
-                story.line(|| if gives_down { "given down".into() } else { "renewed".to_string() });
-                seen = seen.and(if gives_down { Seen::GIVEN_DOWN } else { Seen::default() });
-                if let Some(held) = self.owners[o].edit().held.as_mut().filter(|_| gives_down) {
-                    held.alone = false;
-                }
-                if stands || !undisturbed { Ok(()) } else { Err(Promise::SuccessIsTrue) }
-            }
-            End::Released(Ok(released)) => {
-                story.line(|| format!("{released:?}"));
-                self.owners[o].edit().held = None;
-                let stands = stands && !self.revived.contains(&op.mark);
-                if stands || released != Released::Freed { Err(Promise::SuccessIsTrue) } else { Ok(()) }
-            }
-            End::Renewed(Err(GrantError::Lost(_))) | End::Released(Err(GrantError::Lost(_))) => {
-                story.line(|| "lost".into());
-                seen = seen.and(Seen::LOST);
-                self.owners[o].edit().held = None;
-                // Who wrote it out, too, may have given it back or renewed it.
-                let is_own = self.word.is_none()
-                    && !matches!(before.held.as_ref().map(|held| held.mark / 100), Some(of) if of != o as u64 + 1);
-                let stands = stands && !self.revived.contains(&op.mark);
-                if stands && was_sure && undisturbed && is_own { Err(Promise::LossIsTrue) } else { Ok(()) }
-            }
-            End::Renewed(Err(GrantError::Store(_))) | End::Released(Err(GrantError::Store(_))) => Ok(()),
-            End::Renewed(Err(_)) | End::Released(Err(_)) => Err(Promise::NoNonsense),
-            End::Broke(Ok(_) | Err(KeyError::Store(_))) => Ok(()),
-            End::Broke(Err(_)) => Err(Promise::NoNonsense),
-        };
-        self.seen = self.seen.and(seen);
-        verdict
-    }
-
-    fn refused(&self, op: &Op, error: AcquireError) -> Result<(), Promise> {
-        match error {
-            AcquireError::Busy { waited, .. } if op.wait.is_some_and(|wait| waited >= wait) => Ok(()),
-            AcquireError::Store(_) => Ok(()),
-            _ => Err(Promise::NoNonsense),
-        }
-    }
-
-    /// Whether an entry of this mark stands in the store.
-    fn stands(&self, mark: u64) -> bool {
-        let Some(stored) = self.store.entry(&store_key("k")) else { return false };
-        let text = String::from_utf8_lossy(&stored.value);
-        ["\nreader: ", "\nnonce: "].iter().any(|name| text.contains(&format!("{name}{mark:016x}")))
-    }
-
-    /// The promise that a state breaks, if it breaks one.
-    fn judge(&mut self) -> Option<Promise> {
-        let now = self.time();
-        let mut believers: Vec<(u64, bool)> = Vec::new();
-        let ends = self.store.entry(&store_key("k")).map(|stored| stored.ends);
-        for owner in &self.owners {
-            let Some(held) = owner.held.as_ref().filter(|held| !held.is_taken) else { continue };
-            let Some(until) = valid_until(&owner.session, &held.grant, now) else { continue };
-            let is_kept = ends.is_some_and(|ends| ends.is_none_or(|ends| until <= ends));
-            if !self.stands(held.mark) || !is_kept {
-                return Some(Promise::HonestValidity);
-            }
-            believers.push((held.mark, held.alone));
-        }
-        // Who took up a written grant has the same share.
-        believers.sort_unstable();
-        believers.dedup();
-        if believers.len() > 1 {
-            self.seen = self.seen.and(Seen::TOGETHER);
-        }
-        (believers.len() > 1 && believers.iter().any(|(_, alone)| *alone)).then_some(Promise::OneHolder)
-    }
-}
-
-/// Until when a grant is valid, as its user is told now; none if it cannot be relied on.
-fn valid_until(session: &Session, grant: &Grant, now: Duration) -> Option<Duration> {
-    match session.validity(grant, time(now)) {
-        Validity::Valid(left) => Some(now + left),
-        Validity::Unlimited => Some(Duration::MAX),
-        Validity::Unconfirmed | Validity::Lost => None,
     }
 }
 
