@@ -95,6 +95,14 @@ impl Client {
         Client::of(self.core)
     }
 
+    /// Gives the metrics of what is waited for and held the label `key`, or takes it from them. Without this they have
+    /// none: each value of a label costs a monitoring system memory. For few keys, whose names are no secrets.
+    #[cfg(feature = "metrics")]
+    pub fn metrics_key_label(mut self, is_wanted: bool) -> Self {
+        self.core.environment.events = self.core.environment.events.with_key_label(is_wanted);
+        Client::of(self.core)
+    }
+
     /// Returns the store, to look at what is in it or whether it is fit to lock on.
     pub fn store(&self) -> &dyn KvStore {
         self.core.environment.store.as_ref()

@@ -1,9 +1,10 @@
 //! What an instance of the component reaches: a store, a clock, random numbers.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::sync::{Arc, Mutex};
 
 use crate::clock::{BootClock, Clock};
+use crate::events::Events;
 use crate::runner::Runner;
 #[cfg(feature = "memcached")]
 use crate::store::{AwaitedMemcached, Memcached};
@@ -14,11 +15,14 @@ use crate::store::{AwaitedStore, KvStore, Workers};
 pub(crate) struct Environment {
     pub(crate) store: Arc<dyn KvStore>,
     /// The same store by its type, of which some have another way to be awaited.
+    #[cfg_attr(not(feature = "memcached"), expect(dead_code, reason = "only memcached's has another way"))]
     typed: Arc<dyn Any + Send + Sync>,
     /// The same store for tasks; none where threads call.
     pub(crate) awaited: Option<Arc<dyn AwaitedStore>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Option<Random>,
+    /// Who is told of what happens.
+    pub(crate) events: Events,
 }
 
 /// Who calls. All that a call does is the same for both, but for what it does where it has to wait.
@@ -35,9 +39,10 @@ pub(crate) type Random = Arc<Mutex<dyn FnMut() -> u64 + Send>>;
 
 impl Environment {
     /// Takes a store, with the clock and the random numbers of the system.
-    pub(crate) fn of(store: impl KvStore) -> Self {
+    pub(crate) fn of<S: KvStore>(store: S) -> Self {
         let store = Arc::new(store);
-        Environment { store: store.clone(), typed: store, awaited: None, clock: Arc::new(BootClock), random: None }
+        let (clock, events) = (Arc::new(BootClock), Events::of(sort_of::<S>()));
+        Environment { store: store.clone(), typed: store, awaited: None, clock, random: None, events }
     }
 
     /// Returns the same for tasks, whose calls of the store these threads see to.
@@ -59,4 +64,22 @@ impl Environment {
     pub(crate) fn callers(&self) -> Callers {
         if self.awaited.is_some() { Callers::Tasks } else { Callers::Threads }
     }
+}
+
+/// Returns what sort of store this is: as its URLs begin, or `other`.
+fn sort_of<S: KvStore>() -> &'static str {
+    let sorts = [
+        (TypeId::of::<crate::store::Memory>(), "memory"),
+        #[cfg(feature = "memcached")]
+        (TypeId::of::<Memcached>(), "memcached"),
+        #[cfg(feature = "redis")]
+        (TypeId::of::<crate::store::Redis>(), "redis"),
+        #[cfg(feature = "etcd")]
+        (TypeId::of::<crate::store::Etcd>(), "etcd"),
+        #[cfg(feature = "postgres")]
+        (TypeId::of::<crate::store::Postgres>(), "postgres"),
+        #[cfg(feature = "local")]
+        (TypeId::of::<crate::store::Local>(), "local"),
+    ];
+    sorts.iter().find(|(of, _)| *of == TypeId::of::<S>()).map_or("other", |(_, sort)| sort)
 }

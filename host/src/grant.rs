@@ -9,6 +9,7 @@ use crate::component::{Claim, GrantFacts, GrantId, Granted, Release};
 use crate::debug::debug_fields;
 use crate::environment::Callers;
 use crate::error::{GrantError, chain};
+use crate::events::{self, Hold, HoldEnd};
 use crate::holder::Holder;
 use crate::now::now;
 use crate::outcome::Validity;
@@ -44,6 +45,8 @@ pub(crate) struct Handle {
     pub(crate) owner: Owner,
     pub(crate) key: Arc<str>,
     id: GrantId,
+    /// What it is to those who are told of what happens.
+    pub(crate) hold: Hold,
 }
 
 /// What a release did.
@@ -75,9 +78,20 @@ impl Grant {
 
     fn new(owner: &Owner, owner_name: Arc<str>, key: Arc<str>, granted: Granted) -> Self {
         owner.held_count().taken();
-        let handle = Handle { owner: owner.clone(), key, id: granted.grant };
-        let Granted { token, permit, .. } = granted;
+        let Granted { grant: id, token, permit } = granted;
+        let kind = if permit.is_some() { events::Kind::Permit } else { events::Kind::Lock };
+        let handle = Handle { owner: owner.clone(), key, id, hold: Hold::from_elsewhere(kind) };
         Grant(Held { handle, owner_name, token, permit, done: false, is_left_behind: false })
+    }
+
+    /// Notes what it is to those who are told of what happens.
+    pub(crate) fn begin_hold(&mut self, hold: Hold) {
+        self.0.handle.hold = hold;
+    }
+
+    /// Lets another hand find out that it is lost, and tell it.
+    pub(crate) fn share_hold(&mut self) {
+        self.0.handle.hold.share();
     }
 
     /// Returns the key.
@@ -154,6 +168,7 @@ impl Grant {
         self.0.done = true;
         // Its drop in the component would give it back.
         self.0.is_left_behind = true;
+        self.0.handle.tell_end(HoldEnd::Left);
     }
 
     /// Gives up the grant of a try, which is given back by the report.
@@ -203,6 +218,7 @@ impl Grant {
     pub(crate) async fn written_out(mut self) -> Result<String, GrantError> {
         let written = self.0.handle.write_out().await?;
         self.0.done = true;
+        self.0.handle.tell_end(HoldEnd::Left);
         Ok(written)
     }
 }
@@ -236,7 +252,20 @@ impl Held {
     }
 
     async fn give_back(&mut self) -> Result<Released, GrantError> {
+        let span = self.handle.hold.span();
+        span.within(self.give_back_in_span()).await
+    }
+
+    async fn give_back_in_span(&mut self) -> Result<Released, GrantError> {
         let released = self.try_give_back().await;
+        self.handle.tell_end(match &released {
+            Ok(Released::Freed) => HoldEnd::Released,
+            Ok(Released::Nested(_)) => HoldEnd::Nested,
+            Ok(Released::Kept(_)) => HoldEnd::Kept,
+            Ok(Released::HandedOver) => HoldEnd::HandedOver,
+            Err(GrantError::Lost { .. }) => HoldEnd::Lost,
+            Err(_) => HoldEnd::Failed,
+        });
         match &released {
             Ok(released) => tracing::debug!(key = &*self.handle.key, token = self.token, "released: {released:?}"),
             Err(error) => {
@@ -276,7 +305,7 @@ impl Held {
         claim: Option<&Claim>,
     ) -> Result<Release, GrantError> {
         let is_lock = self.permit.is_none();
-        let Handle { owner, key, id } = &self.handle;
+        let Handle { owner, key, id, .. } = &self.handle;
         let mut guest = self.handle.enter().await?;
         if is_lock {
             owner.release_again(&mut guest, key).await?;
@@ -300,6 +329,16 @@ impl Held {
 }
 
 impl Handle {
+    /// Tells those who are told of what happens how the grant ended.
+    pub(crate) fn tell_end(&self, end: HoldEnd) {
+        self.owner.events().hold_ended(&self.hold, &self.key, end, &**self.owner.clock());
+    }
+
+    /// Tells them that it is lost.
+    pub(crate) fn tell_loss(&self) {
+        self.owner.events().lost(&self.hold, &self.key);
+    }
+
     pub(crate) async fn validity(&self) -> Result<Validity, GrantError> {
         self.validity_since().await.map(|(_, validity)| validity)
     }
@@ -335,16 +374,25 @@ impl Handle {
     /// Renews, unless it is to stop by the time at which the session's instance is free: the grant may be gone by then.
     pub(crate) async fn renew_unless(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
         let renewed = self.try_renew(stop, lease).await;
-        match &renewed {
-            Ok(()) => tracing::trace!(key = &*self.key, "renewed"),
-            Err(error) => tracing::warn!(key = &*self.key, "renewal failed: {}", chain(error)),
-        }
-        renewed
+        let told = match &renewed {
+            Ok(false) => return Ok(()),
+            Ok(true) => {
+                tracing::trace!(key = &*self.key, "renewed");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(key = &*self.key, "renewal failed: {}", chain(error));
+                Err(error.kind())
+            }
+        };
+        self.owner.events().renewed(&self.hold, &self.key, told);
+        renewed.map(drop)
     }
 
-    async fn try_renew(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
+    /// Returns true if it is renewed, and false if it was to stop.
+    async fn try_renew(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<bool, GrantError> {
         let mut guest = self.enter().await?;
-        if stop() { Ok(()) } else { guest.renew(&self.key, self.id, lease).await }
+        if stop() { Ok(false) } else { guest.renew(&self.key, self.id, lease).await.map(|()| true) }
     }
 
     /// Releases again what could not be given back, until the store answers or the usual lease is over.

@@ -50,6 +50,8 @@
 //! | `local` | yes | the store `local:`, a file of this machine: [`store::Local`]; compiles SQLite |
 //! | `postgres` | no | the store `postgres://`: [`store::Postgres`] |
 //! | `tls` | no | TLS, by rustls, for the stores on a network |
+//! | `metrics` | no | counts and times for the crate `metrics`: see [`metrics`] |
+//! | `tracing` | no | spans around waits and holds: see [Logging](#logging) |
 //!
 //! Without features there is the store in memory, for tests, and [`Client::with_store`] for a store of your own.
 //!
@@ -90,6 +92,10 @@
 //! | info | a lock is broken by force |
 //! | debug | what a wait waits for, whenever that changes; granted, after how long and after whom; not granted; released or handed over |
 //! | trace | renewed |
+//!
+//! With the feature `tracing`, each event is inside a span: `kvlock.wait` from the first try to the end of a wait, or
+//! `kvlock.hold` from a grant to its end. Both have the target `kvlock`, the level info and the fields `key`, `kind`,
+//! `owner`, `token` and `outcome`.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations, clippy::exhaustive_enums, clippy::exhaustive_structs)]
@@ -112,6 +118,7 @@ mod client;
 mod component;
 mod debug;
 mod environment;
+mod events;
 mod fork;
 mod grant;
 mod held_count;
@@ -128,6 +135,18 @@ mod sessions;
 mod signal;
 mod text;
 mod tries;
+
+#[cfg(feature = "metrics")]
+pub mod metrics {
+    //! What the library counts and measures, by the crate [`metrics`](https://docs.rs/metrics): names, labels, units.
+    //!
+    //! Whatever recorder the program installs is told, such as that of `metrics-exporter-prometheus`. Install it before
+    //! the first client is made, or call [`describe`] later: the descriptions come with a client. The label `store` is
+    //! how the store's URL begins, or `other`. No label has the key: see
+    //! [`Client::metrics_key_label`](crate::Client::metrics_key_label).
+
+    pub use crate::events::{Instrument, METRICS, Metric, describe};
+}
 
 pub use client::Client;
 pub use conflict_retry::ConflictRetry;
@@ -151,6 +170,8 @@ mod pages {
     struct Readme;
     #[doc = include_str!("../../docs/rust.md")]
     struct Rust;
+    #[doc = include_str!("../../docs/metrics.md")]
+    struct Metrics;
     #[doc = include_str!("../../docs/embedding.md")]
     struct Embedding;
     #[doc = include_str!("../../docs/implementing-a-host.md")]

@@ -155,7 +155,7 @@ pub(crate) fn with_guard<T>(
     work: impl FnOnce(&LockGuard) -> T,
 ) -> Result<T, WithLockError<T>> {
     let guard = acquired.map_err(WithLockError::Acquire)?.auto_renew(AutoRenew::default());
-    let value = work(&guard);
+    let value = guard.handle().hold.span().within_here(|| work(&guard));
     match guard.release() {
         Ok(_) => Ok(value),
         Err(error) => Err(WithLockError::Release { value, error }),
@@ -163,7 +163,8 @@ pub(crate) fn with_guard<T>(
 }
 
 impl LockGuard {
-    pub(crate) async fn new(grant: Grant, options: AutoRenew) -> Self {
+    pub(crate) async fn new(mut grant: Grant, options: AutoRenew) -> Self {
+        grant.share_hold();
         let handle = grant.handle();
         let clock = handle.owner.clock().clone();
         let state = Mutex::new(State { stop: false, lost: None, until: Until::Unconfirmed, failure: None });
@@ -364,6 +365,7 @@ impl Keeper {
         let thread = std::thread::Builder::new().name("kvlock-keep".to_string());
         let begun = thread.spawn(move || now(self.run(on_lost)));
         let failed = |error| {
+            // The release tells the loss.
             tracing::warn!(key = &*key, "lock lost: no thread to renew it with: {error}");
             shared.lock().lost = Some(LostReason::Expired(None));
         };
@@ -371,9 +373,17 @@ impl Keeper {
     }
 
     async fn run(self, on_lost: Option<OnLost>) {
+        let span = self.handle.hold.span();
+        span.within(self.keep(on_lost)).await;
+    }
+
+    async fn keep(self, on_lost: Option<OnLost>) {
         let Some(loss) = self.renew_until_lost().await else { return };
         let loss = self.shared.lock().lost.get_or_insert(loss).clone();
         self.shared.changed.notify(usize::MAX);
+        if loss != LostReason::MaxHold {
+            self.handle.tell_loss();
+        }
         tracing::warn!(key = &*self.handle.key, "lock lost: {loss}");
         if let Some(on_lost) = on_lost {
             on_lost(&loss);

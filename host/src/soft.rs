@@ -136,7 +136,11 @@ impl SoftGuard {
         work: impl FnOnce(&SoftGuard) -> T,
         does_not_matter: impl FnOnce(Option<&LostReason>, &GrantError) -> bool,
     ) -> Result<T, WithLockError<T>> {
-        let value = work(&self);
+        let work = || work(&self);
+        let value = match self.lock_guard() {
+            Some(kept) => kept.handle().hold.span().within_here(work),
+            None => work(),
+        };
         let loss = self.lost();
         match self.release() {
             Err(error) if !does_not_matter(loss.as_ref(), &error) => Err(WithLockError::Release { value, error }),

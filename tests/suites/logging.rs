@@ -12,6 +12,9 @@ use kvlock::{
     conflict_retry::{ConflictRetryError, WorkOutcome},
     renewal::AutoRenew,
 };
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 static LOG: Mutex<String> = Mutex::new(String::new());
 
@@ -41,7 +44,8 @@ impl World {
         static LISTENING: Once = Once::new();
         LISTENING.call_once(|| {
             let level = tracing_subscriber::filter::LevelFilter::TRACE;
-            tracing_subscriber::fmt().with_ansi(false).with_max_level(level).with_writer(|| Log).init();
+            let lines = tracing_subscriber::fmt().with_ansi(false).with_max_level(level).with_writer(|| Log);
+            lines.finish().with(filter_fn(|metadata| metadata.is_event())).init();
         });
         let clock = Arc::new(VirtualClock::new());
         let store = Memory::new(clock.clone());

@@ -159,8 +159,19 @@ fn prove(workspace: &Path, budget: Duration, seed: Option<u64>) -> Result<()> {
 }
 
 /// The choices of features of the library that are told apart by `cfg`.
-const FEATURES: &[&str] =
-    &["", "local", "memcached", "redis", "etcd", "postgres", "memcached,tls", "redis,tls", "etcd,tls"];
+const FEATURES: &[&str] = &[
+    "",
+    "local",
+    "memcached",
+    "redis",
+    "etcd",
+    "postgres",
+    "memcached,tls",
+    "redis,tls",
+    "etcd,tls",
+    "metrics",
+    "tracing",
+];
 
 fn lint(workspace: &Path, each_feature: bool) -> Result<()> {
     cargo(workspace, &["fmt", "--all", "--check"])?;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures_lite::future;
 use kvlock_queue::{Answer, Entry, NextStep, PollTerms};
 
-use crate::component::{HandedOver, Target, WaitId, What};
+use crate::component::{HandedOver, LockMode, Target, WaitId, What};
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, chain};
+use crate::events::{self, WaitEnd};
 use crate::grant::Grant;
 use crate::holder::WaitingFor;
 use crate::now::now;
@@ -37,6 +38,7 @@ pub(crate) struct Acquiring {
     ride_out: RideOut,
     outage: Outage,
     log: WaitLog,
+    wait: events::Wait,
     within_another: bool,
     /// Wakes the task that waits; none if it is a thread.
     signal: Option<Arc<Signal>>,
@@ -46,6 +48,7 @@ impl Acquiring {
     pub(crate) fn new(owner: Owner, key: Arc<str>, options: WaitOptions, what: What) -> Self {
         let owner = if owner.is_own_process() { owner } else { owner.here().clone() };
         let WaitOptions { lease, wait, interval, ride_out } = options;
+        let wait_events = events::Wait::new(kind_of(&what));
         let target = Target { lease, wait, interval, what };
         let lease = if let Ttl::After(lease) = lease { Some(lease) } else { None };
         let terms = PollTerms { interval, lease, at_least: target.at_least(), quarantine: owner.quarantine() };
@@ -53,12 +56,13 @@ impl Acquiring {
         let request = Arc::new(Request::new(owner, key, target));
         let entry = QueueEntry::new(request.clone(), entry);
         let (outage, log) = (Outage::default(), WaitLog::default());
-        Acquiring { request, entry, ride_out, outage, log, within_another: false, signal: None }
+        Acquiring { request, entry, ride_out, outage, log, wait: wait_events, within_another: false, signal: None }
     }
 
     /// Lets a task wait, which this wakes, and stops.
     pub(crate) fn wake_by(&mut self, signal: Arc<Signal>) {
         self.entry.wake_by(signal.clone());
+        self.wait.of_caller();
         self.signal = Some(signal);
     }
 
@@ -118,18 +122,32 @@ impl Acquiring {
 
     async fn advance(&mut self, waiting: Waiting) -> Result<AcquirePoll, AcquireError> {
         let mut answered_at = self.now();
-        let polled = self.consult_queue(&mut answered_at, waiting).await;
-        let polled = polled.and_then(|poll| self.check_outage_budget(poll));
-        match &polled {
+        let owner = self.request.owner();
+        owner.events().polled(&mut self.wait, self.request.key(), owner.name_so_far(), answered_at);
+        let span = self.wait.span();
+        span.within(self.consult(&mut answered_at, waiting)).await
+    }
+
+    async fn consult(&mut self, answered_at: &mut Duration, waiting: Waiting) -> Result<AcquirePoll, AcquireError> {
+        let polled = self.consult_queue(answered_at, waiting).await;
+        let mut polled = polled.and_then(|poll| self.check_outage_budget(poll));
+        let (owner, key) = (self.request.owner(), self.request.key());
+        match &mut polled {
             Ok(AcquirePoll::Pending { waiting_for, .. }) => {
-                self.log.waiting(self.request.key(), answered_at, waiting_for);
+                owner.events().pending(&mut self.wait, key);
+                self.log.waiting(key, *answered_at, waiting_for);
                 return polled;
             }
             Ok(AcquirePoll::Ready(grant)) => {
                 let log = std::mem::take(&mut self.log);
-                log.granted(self.key(), &**self.owner().clock(), grant.token());
+                log.granted(key, &**owner.clock(), grant.token());
+                let hold = owner.events().granted(&mut self.wait, key, grant.owner(), grant.token(), &**owner.clock());
+                grant.begin_hold(hold);
             }
-            Err(error) => tracing::debug!(key = self.key(), "not granted: {}", chain(error)),
+            Err(error) => {
+                tracing::debug!(key, "not granted: {}", chain(error));
+                owner.events().not_granted(&mut self.wait, key, WaitEnd::by(error.kind()), &**owner.clock());
+            }
         }
         self.entry.leave();
         polled
@@ -243,6 +261,23 @@ impl Acquiring {
 
     fn now(&self) -> Duration {
         self.owner().clock().now()
+    }
+}
+
+impl Drop for Acquiring {
+    fn drop(&mut self) {
+        let owner = self.request.owner();
+        owner.events().not_granted(&mut self.wait, self.request.key(), WaitEnd::Abandoned, &**owner.clock());
+    }
+}
+
+/// Returns what is waited for, as it is counted.
+fn kind_of(what: &What) -> events::Kind {
+    match what {
+        What::Lock(terms) if terms.mode == LockMode::Shared => events::Kind::Shared,
+        What::Lock(_) => events::Kind::Lock,
+        What::Permit => events::Kind::Permit,
+        What::Try(_) => events::Kind::Retry,
     }
 }
 

@@ -57,6 +57,14 @@ impl Client {
         crate::Client::with_store(store).into()
     }
 
+    /// Gives the metrics of what is waited for and held the label `key`, or takes it from them: see
+    /// [`crate::Client::metrics_key_label`].
+    #[cfg(feature = "metrics")]
+    pub fn metrics_key_label(mut self, is_wanted: bool) -> Self {
+        self.core.environment.events = self.core.environment.events.with_key_label(is_wanted);
+        self
+    }
+
     /// Returns a lock of a key: any string of 1 to 65,536 bytes. Each acquire is an owner of its own.
     pub fn lock(&self, key: impl AsRef<str>) -> Lock {
         Lock::of_each_acquire(self.tasks.clone(), crate::Lock::new(self.any_owner(), key.as_ref().into()))

@@ -97,7 +97,7 @@ impl ConflictRetry {
                 (_, Err(error)) => return Err(ConflictRetryError::Acquire { error, conflict }),
             };
             let attempt = Try { number, overtaken, kept: LockGuard::new(tasks.clone(), guard) };
-            let outcome = steps.as_outermost(work(&attempt).await);
+            let outcome = steps.as_outermost(attempt.kept.hold_span().within(work(&attempt)).await);
             let (grant, _) = attempt.kept.stop().into_parts();
             let (back, reported) = owner.run(tasks, report(steps, grant, outcome.kind())).await;
             steps = back;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, GrantError, WithLockError};
+use crate::events::Span;
 use crate::grant::Released;
 use crate::owner::Tasks;
 use crate::renewal::{AutoRenew, LostReason};
@@ -35,6 +36,11 @@ impl Grant {
 impl LockGuard {
     pub(super) fn new(tasks: Arc<Tasks>, guard: crate::LockGuard) -> Self {
         LockGuard { guard, tasks }
+    }
+
+    /// Returns the span in which that runs which is done under the lock.
+    pub(super) fn hold_span(&self) -> Span {
+        self.guard.handle().hold.span()
     }
 
     /// Returns the key.
@@ -112,7 +118,7 @@ pub(super) async fn with_guard<T>(
     work: impl AsyncFnOnce(&LockGuard) -> T,
 ) -> Result<T, WithLockError<T>> {
     let guard = acquired.map_err(WithLockError::Acquire)?.auto_renew(AutoRenew::default()).await;
-    let value = work(&guard).await;
+    let value = guard.hold_span().within(work(&guard)).await;
     match guard.release().await {
         Ok(_) => Ok(value),
         Err(error) => Err(WithLockError::Release { value, error }),

@@ -9,6 +9,7 @@ use super::bindings::Pollable;
 use super::bindings::kvlock::lock::types;
 use super::convert;
 use super::imports::Imports;
+use crate::events::Operation;
 
 /// Finds the imports in what a store of wasmtime has.
 pub(crate) trait Getter<T>: Fn(&mut T) -> &mut Imports + Copy + Send + Sync + 'static {}
@@ -68,7 +69,7 @@ pub(crate) fn link_store_async<T: Send + 'static>(
             Box::new(async move {
                 let store = imports(context.data_mut()).awaited_store()?;
                 let outcome = store.add(key, value, convert::ttl(ttl)).await;
-                Ok((imports(context.data_mut()).written(outcome),))
+                Ok((imports(context.data_mut()).written(Operation::Add, outcome),))
             })
         },
     )?;
@@ -79,7 +80,7 @@ pub(crate) fn link_store_async<T: Send + 'static>(
             Box::new(async move {
                 let store = imports(context.data_mut()).awaited_store()?;
                 let outcome = store.replace(key, value, convert::ttl(ttl), convert::version(if_version)).await;
-                Ok((imports(context.data_mut()).written(outcome),))
+                Ok((imports(context.data_mut()).written(Operation::Replace, outcome),))
             })
         },
     )?;

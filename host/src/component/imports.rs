@@ -11,6 +11,7 @@ use super::convert;
 use crate::clock::Clock;
 use crate::debug::debug_fields;
 use crate::environment::{Callers, Environment};
+use crate::events::{CallEnd, Operation};
 use crate::store::{AwaitedStore, DeleteOutcome, Entry, EraInfo, KvStore, StoreError, WriteOutcome};
 
 /// Most calls of the store in one call of the component. To tell of all permits of the largest semaphore takes four
@@ -27,13 +28,22 @@ pub struct Imports {
     pub(super) in_doubt: bool,
     /// Whether the store has ever answered.
     pub(super) reached: bool,
+    /// When the call of the store under way began, if anybody is to know.
+    call_began: Duration,
 }
 
 debug_fields!(Imports, |_|);
 
 impl Imports {
     pub(crate) fn of(environment: Environment) -> Self {
-        Imports { environment, pollables: ResourceTable::new(), calls_left: None, in_doubt: false, reached: false }
+        Imports {
+            environment,
+            pollables: ResourceTable::new(),
+            calls_left: None,
+            in_doubt: false,
+            reached: false,
+            call_began: Duration::ZERO,
+        }
     }
 
     /// Tells who calls the instance.
@@ -42,13 +52,13 @@ impl Imports {
     }
 
     fn store(&mut self) -> wasmtime::Result<&dyn KvStore> {
-        self.take_call()?;
+        self.begin_call()?;
         Ok(self.environment.store.as_ref())
     }
 
     /// Returns the store for tasks.
     pub(super) fn awaited_store(&mut self) -> wasmtime::Result<Arc<dyn AwaitedStore>> {
-        self.take_call()?;
+        self.begin_call()?;
         // Only an environment for tasks is linked so.
         self.environment.awaited.clone().ok_or_else(|| wasmtime::format_err!("its store is for threads"))
     }
@@ -84,6 +94,22 @@ impl Imports {
         Ok((due.saturating_sub(clock.now()), clock))
     }
 
+    fn begin_call(&mut self) -> wasmtime::Result<()> {
+        self.call_began = self.environment.events.time(&*self.environment.clock);
+        self.take_call()
+    }
+
+    /// Tells how the call of the store ended; `is_done` tells if the store did what it was asked to do.
+    fn note_call<T>(&self, operation: Operation, outcome: &Result<T, StoreError>, is_done: impl FnOnce(&T) -> bool) {
+        let end = match outcome {
+            Ok(told) if is_done(told) => CallEnd::Ok,
+            Ok(_) => CallEnd::Conflict,
+            Err(error) => CallEnd::Failed(error.kind()),
+        };
+        let Environment { events, clock, .. } = &self.environment;
+        events.called(operation, end, self.call_began, &**clock);
+    }
+
     /// Takes one off the calls that are left.
     pub(super) fn take_call(&mut self) -> wasmtime::Result<()> {
         if let Some(left) = &mut self.calls_left {
@@ -95,8 +121,10 @@ impl Imports {
 
     pub(super) fn written(
         &mut self,
+        operation: Operation,
         outcome: Result<WriteOutcome, StoreError>,
     ) -> Result<kv_store::WriteOutcome, types::StoreError> {
+        self.note_call(operation, &outcome, |outcome| matches!(outcome, WriteOutcome::Written(_)));
         self.in_doubt |= matches!(outcome, Err(StoreError::UnknownOutcome(_)));
         self.reached |= outcome.is_ok();
         outcome.map(convert::write_outcome).map_err(convert::error)
@@ -106,6 +134,7 @@ impl Imports {
         &mut self,
         entries: Result<Vec<Option<Entry>>, StoreError>,
     ) -> Result<Vec<Option<kv_store::Entry>>, types::StoreError> {
+        self.note_call(Operation::Get, &entries, |_| true);
         self.reached |= entries.is_ok();
         let entries = entries.map_err(convert::error)?;
         Ok(entries.into_iter().map(|entry| entry.map(convert::entry)).collect())
@@ -115,6 +144,7 @@ impl Imports {
         &mut self,
         outcome: Result<DeleteOutcome, StoreError>,
     ) -> Result<kv_store::DeleteOutcome, types::StoreError> {
+        self.note_call(Operation::Delete, &outcome, |outcome| matches!(outcome, DeleteOutcome::Deleted));
         self.in_doubt |= outcome.is_err();
         self.reached |= outcome.is_ok();
         outcome.map(convert::delete_outcome).map_err(convert::error)
@@ -124,6 +154,7 @@ impl Imports {
         &mut self,
         era: Result<EraInfo, StoreError>,
     ) -> Result<kv_store::EraInfo, types::StoreError> {
+        self.note_call(Operation::Era, &era, |_| true);
         self.reached |= era.is_ok();
         era.map(convert::era).map_err(convert::error)
     }
@@ -151,7 +182,7 @@ impl kv_store::Host for Imports {
         ttl: types::Ttl,
     ) -> wasmtime::Result<Result<kv_store::WriteOutcome, types::StoreError>> {
         let outcome = self.store()?.add(&key, &value, convert::ttl(ttl));
-        Ok(self.written(outcome))
+        Ok(self.written(Operation::Add, outcome))
     }
 
     fn replace(
@@ -162,7 +193,7 @@ impl kv_store::Host for Imports {
         if_version: types::Version,
     ) -> wasmtime::Result<Result<kv_store::WriteOutcome, types::StoreError>> {
         let outcome = self.store()?.replace(&key, &value, convert::ttl(ttl), convert::version(if_version));
-        Ok(self.written(outcome))
+        Ok(self.written(Operation::Replace, outcome))
     }
 
     fn delete(

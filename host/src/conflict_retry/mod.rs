@@ -11,6 +11,7 @@ use crate::acquire::{AcquirePoll, Acquiring, WaitOptions, wait_setters};
 use crate::component::{GrantId, Outcome, TryTerms, WaitId, What};
 use crate::debug::debug_fields;
 use crate::error::{AcquireError, CallError, GrantError, chain};
+use crate::events::HoldEnd;
 use crate::grant::Grant;
 use crate::now::now;
 pub use crate::outcome::NextTry;
@@ -179,7 +180,8 @@ impl ConflictRetry {
                 Err(error) => return Err(ConflictRetryError::Acquire { error, conflict }),
             };
             let attempt = now(retrying.try_of(grant));
-            let outcome = retrying.as_outermost(work(&attempt));
+            let span = attempt.kept.handle().hold.span();
+            let outcome = retrying.as_outermost(span.within_here(|| work(&attempt)));
             let reported = retrying.report(attempt, &outcome);
             match now(retrying.follow(outcome, reported)) {
                 Follow::End(end) => return end,
@@ -425,6 +427,15 @@ impl RetrySteps {
             Ok(mut guest) => guest.report(&handle.key, retry, outcome).await,
             Err(error) => Err(error),
         };
+        handle.tell_end(match &next {
+            Ok(NextTry::RetryAfter(_)) => HoldEnd::Reserved,
+            Ok(_) => HoldEnd::Released,
+            Err(GrantError::Lost { .. }) => HoldEnd::Lost,
+            Err(_) => HoldEnd::Failed,
+        });
+        if let Outcome::Conflict(_) = outcome {
+            handle.owner.events().conflict(&handle.key);
+        }
         if let Ok(NextTry::RetryAfter(pause)) = next {
             self.reserved = true;
             tracing::debug!(key = &*handle.key, "conflict: the next try follows in {pause:?}");

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::component::{Guest, Resource, SessionOptions, Target};
 use crate::environment::{Callers, Environment};
 use crate::error::{AcquireError, CallError, ComponentError, SessionError};
+use crate::events::Events;
 use crate::fork::Origin;
 use crate::held_count::HeldCount;
 use crate::now::now;
@@ -277,6 +278,11 @@ impl Owner {
         &self.0.core.environment
     }
 
+    /// Returns who is told of what happens.
+    pub(crate) fn events(&self) -> &Events {
+        &self.0.core.environment.events
+    }
+
     pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.core.environment.clock
     }
@@ -288,6 +294,11 @@ impl Owner {
     /// Returns the owner's name.
     pub(crate) fn name(&self) -> &Arc<str> {
         self.0.name()
+    }
+
+    /// Returns the owner's name, if it has been asked for one.
+    pub(crate) fn name_so_far(&self) -> Option<&str> {
+        self.0.name.get().map(|name| &**name)
     }
 
     pub(crate) fn label(&self) -> &str {
