@@ -6,6 +6,7 @@ pub mod certificates;
 pub mod faults;
 pub mod kvlock;
 pub mod proxy;
+pub mod python;
 pub mod standing_clock;
 pub mod table;
 pub mod terminal;

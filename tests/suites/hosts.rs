@@ -1,11 +1,11 @@
 //! Hosts in other languages: the component runs over stores that are written in them. Each folder of `hosts/` is an
 //! example for embedders; its output is asserted here.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
 use kvlock_testkit::{MemcachedServer, process};
+use kvlock_tests::python::{self, run};
 use kvlock_tests::tree::workspace;
 
 /// What every host prints: the same component, hence the same story.
@@ -120,26 +120,9 @@ fn component() -> tempfile::NamedTempFile {
     file
 }
 
-/// The interpreter of a virtual environment that has the requirements. It is made once, and kept beside the other
-/// results of the build.
+/// The interpreter of a virtual environment that has the requirements.
 fn python(folder: &Path) -> PathBuf {
-    // Several tests want it at once.
-    let lock = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("python.lock")).unwrap();
-    lock.lock().unwrap();
-    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-    let python = environment.join("bin/python");
-    let requirements = fs::read_to_string(folder.join("requirements.txt")).unwrap();
-    let installed = environment.join("installed.txt");
-    if fs::read_to_string(&installed).is_ok_and(|installed| installed == requirements) {
-        return python;
-    }
-    let help = "the Python host needs Python 3 with venv: apt-get install python3-venv";
-    run(process::tool("python3").args(["-m", "venv", "--clear"]).arg(&environment), help);
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    let help = "the Python host needs a package index that pip reaches";
-    run(process::tool(&python).args(pip).arg(folder.join("requirements.txt")), help);
-    fs::write(installed, requirements).unwrap();
-    python
+    python::with(Path::new(env!("CARGO_TARGET_TMPDIR")), "python", &folder.join("requirements.txt"))
 }
 
 /// A copy of the example with its modules beside it: Node looks for them there. They are kept like those of Python.
@@ -162,13 +145,4 @@ fn node_host(folder: &Path) -> PathBuf {
 
 fn folder(host: &str) -> PathBuf {
     workspace().join("tests/hosts").join(host)
-}
-
-/// Runs a command and gives its output; where it fails, says what helps.
-fn run(command: &mut Command, help: &str) -> String {
-    let shown = format!("{command:?}");
-    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|error| panic!("{shown}: {error}\n{help}"));
-    let [stdout, stderr] = [stdout, stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    assert!(status.success(), "{shown}: {status}\n{stdout}{stderr}\n{help}");
-    stdout
 }

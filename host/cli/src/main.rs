@@ -6,6 +6,7 @@ mod orphans;
 mod report;
 mod signals;
 mod supervise;
+mod textfile;
 mod wait;
 
 #[cfg(test)]
@@ -20,7 +21,9 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::commands::{acquire, break_lock, component, doctor, man, migrate, release, renew, run, semaphore, status};
 use crate::options::global::Global;
 use crate::options::{args, duration, tips, variables};
-use crate::report::{error, output, stderr};
+use crate::report::exit::Status;
+use crate::report::{error, log, output, stderr};
+use crate::textfile::Textfile;
 
 const ABOUT: &str = "Run commands under a distributed lock";
 
@@ -92,22 +95,28 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return tips::say(&error).into(),
     };
-    trace(cli.global.verbose);
+    log::begin(cli.global.verbose);
     let is_quiet = cli.global.quiet;
-    match cli.run() {
-        Ok(code) => {
-            stderr::flush();
-            code
-        }
-        Err(error) => {
-            let status = error::status_of(&error);
-            // --quiet lets errors through. An outcome for which the user chose exit code 0 is no error.
-            if status.code() != 0 || !is_quiet {
-                error::say(&error, status.code());
-            }
-            status.end()
-        }
+    let textfile = match cli.textfile().transpose() {
+        Ok(textfile) => textfile,
+        Err(error) => return fail(&error, is_quiet).end(),
+    };
+    let ended = cli.run();
+    let status = ended.as_ref().map_or_else(|error| fail(error, is_quiet), |status| *status);
+    if let Some(textfile) = textfile {
+        textfile.write(status, ended.is_ok());
     }
+    status.end()
+}
+
+/// Says why a subcommand failed. Returns how kvlock ends.
+fn fail(error: &anyhow::Error, is_quiet: bool) -> Status {
+    let status = error::status_of(error);
+    // --quiet lets errors through. An outcome for which the user chose exit code 0 is no error.
+    if status.code() != 0 || !is_quiet {
+        error::say(error, status.code());
+    }
+    status
 }
 
 /// Returns the whole command line, as clap knows it.
@@ -150,13 +159,19 @@ fn asked<'a>(command: &'a mut clap::Command, matches: &ArgMatches) -> &'a mut cl
 }
 
 impl Cli {
-    fn run(self) -> Result<ExitCode> {
+    /// Begins the file that --metrics names, for a subcommand that uses a store.
+    fn textfile(&self) -> Option<Result<Textfile>> {
+        let path = self.global.metrics.as_deref().filter(|_| self.command.uses_a_store())?;
+        Some(Textfile::begin(path))
+    }
+
+    fn run(self) -> Result<Status> {
         let global = &self.global;
         if self.command.prints_what_it_changed() {
             output::check_stdout()?;
         }
         match self.command {
-            Command::Run(run) => Ok(run.run(global)?.end()),
+            Command::Run(run) => run.run(global),
             Command::Acquire(acquire) => acquire.run(global),
             Command::Release(release) => release.run(global),
             Command::Renew(renew) => renew.run(global),
@@ -171,13 +186,17 @@ impl Cli {
                 let mut script = Vec::new();
                 clap_complete::generate(shell, &mut command_line(), "kvlock", &mut script);
                 output::bytes(&script)?;
-                Ok(ExitCode::SUCCESS)
+                Ok(Status::SUCCESS)
             }
         }
     }
 }
 
 impl Command {
+    fn uses_a_store(&self) -> bool {
+        !matches!(self, Command::Component(_) | Command::Man(_) | Command::Completions { .. })
+    }
+
     fn prints_what_it_changed(&self) -> bool {
         match self {
             Command::Acquire(_) | Command::Renew(_) | Command::Break(_) | Command::Migrate(_) => true,
@@ -185,16 +204,4 @@ impl Command {
             _ => false,
         }
     }
-}
-
-/// Prints the library's events on stderr. None of its threads waits for that.
-fn trace(verbose: u8) {
-    let level = match verbose {
-        0 => return,
-        1 => tracing::Level::DEBUG,
-        _ => tracing::Level::TRACE,
-    };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_target(false).with_writer(|| stderr::Log);
-    // Otherwise it would report on stderr that it cannot write to stderr, and panic.
-    lines.log_internal_errors(false).init();
 }

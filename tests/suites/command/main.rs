@@ -11,6 +11,7 @@ mod inherited;
 mod json;
 mod keys;
 mod looking;
+mod metrics;
 mod minimum_hold;
 mod names;
 mod nested;

@@ -2,6 +2,7 @@
 
 use kvlock_tests::kvlock::eventually;
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::{World, in_both};
 
@@ -67,6 +68,44 @@ fn an_outage_is_told_while_the_command_runs() {
     let output = running.wait();
     assert_eq!(output.code, 74, "{output:?}");
     assert_told(&output.stderr, "WARN", "renewal failed");
+}
+
+/// The lines of stderr, each of which is an object.
+#[track_caller]
+fn objects(stderr: &str) -> Vec<Value> {
+    let read = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    stderr.lines().map(read).collect()
+}
+
+#[test]
+fn with_json_each_line_of_the_log_is_an_object_with_a_time_a_level_a_message_and_the_key() {
+    in_both(|world| {
+        let output = world.run(["run", "k", "-v", "--json", "--owner", "me", "--", "sh", "-c", "echo $KVLOCK_TOKEN"]);
+        let lines = objects(&output.stderr);
+        assert!(lines.len() >= 2, "{output:?}");
+        for line in &lines {
+            assert!(humantime::parse_rfc3339(line["time"].as_str().unwrap()).is_ok(), "{line}");
+            assert_eq!((line["level"].as_str(), line["key"].as_str()), (Some("debug"), Some("k")), "{line}");
+            assert!(line["message"].is_string() && line["fields"].is_object(), "{line}");
+        }
+        let granted = lines.iter().find(|line| line["message"] == "granted").unwrap();
+        assert_eq!(granted["fields"]["token"], output.stdout.trim(), "as text: a double cannot hold it");
+    });
+}
+
+#[test]
+fn with_json_errors_and_notes_in_the_log_have_a_time_and_a_level_too() {
+    let mut world = World::memcached();
+    world.server().kill();
+    let output = world.run(["run", "k", "-vv", "--json", "--ride-out", "0", "--", "true"]);
+    assert_eq!(output.code, 69, "{output:?}");
+    let lines = objects(&output.stderr);
+    for line in &lines {
+        assert!(line["time"].is_string() && line["level"].is_string() && line["message"].is_string(), "{line}");
+    }
+    let error = lines.last().unwrap();
+    assert_eq!((error["level"].as_str(), error["error"]["kind"].as_str()), (Some("error"), Some("unavailable")));
+    assert_eq!(error["message"], error["error"]["message"]);
 }
 
 #[test]

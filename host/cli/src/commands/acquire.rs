@@ -1,12 +1,11 @@
 //! `kvlock acquire`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use kvlock::Grant;
 
 use crate::options::args::LockArgs;
 use crate::options::global::Global;
+use crate::report::exit::Status;
 use crate::report::output::GrantJson;
 use crate::signals;
 use crate::wait::WaitContext;
@@ -22,7 +21,7 @@ pub(crate) struct Acquire {
 }
 
 impl Acquire {
-    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(crate) fn run(self, global: &Global) -> Result<Status> {
         let (_, events) = signals::listen()?;
         let LockArgs { key, hold, .. } = &self.lock;
         let session = global.session(hold.owner.as_deref())?;
@@ -33,7 +32,7 @@ impl Acquire {
 }
 
 /// Prints a grant that another process will take up.
-pub(crate) fn print(grant: Grant, global: &Global) -> Result<ExitCode> {
+pub(crate) fn print(grant: Grant, global: &Global) -> Result<Status> {
     let grant = GrantJson::new(grant)?;
     if let Err(error) = grant.print(global.json) {
         // Nobody has the word, so nobody else can release the lock. This needs another session: to the first one, the
@@ -41,5 +40,5 @@ pub(crate) fn print(grant: Grant, global: &Global) -> Result<ExitCode> {
         global.session(None)?.resume(&grant.grant)?.release()?;
         return Err(error);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Status::SUCCESS)
 }

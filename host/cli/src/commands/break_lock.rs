@@ -1,14 +1,12 @@
 //! `kvlock break`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use kvlock::status::Broken;
 use serde_json::{Value, json};
 
 use crate::options::args::Key;
 use crate::options::global::Global;
-use crate::report::exit;
+use crate::report::exit::{self, Status};
 use crate::report::output::{self, HolderJson};
 
 /// End another holder's lock by force, and print whose it was
@@ -26,7 +24,7 @@ pub(crate) struct Break {
 }
 
 impl Break {
-    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(crate) fn run(self, global: &Global) -> Result<Status> {
         let (session, key) = (global.session(None)?, &*self.key);
         let broken = match self.if_token {
             Some(token) => session.break_lock_if(key, token)?,
@@ -42,10 +40,10 @@ impl Break {
 }
 
 /// Returns the exit code. A grant that was left alone is not the one that the user meant.
-pub(crate) fn code(broken: &Broken) -> ExitCode {
+pub(crate) fn code(broken: &Broken) -> Status {
     match broken {
-        Broken::Free | Broken::Ended(_) => ExitCode::SUCCESS,
-        _ => exit::NOT_HOLDER.into(),
+        Broken::Free | Broken::Ended(_) => Status::SUCCESS,
+        _ => Status::Exited(exit::NOT_HOLDER),
     }
 }
 

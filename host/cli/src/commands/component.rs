@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use kvlock::embed;
@@ -11,7 +10,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::options::global::Global;
-use crate::report::exit::Exit;
+use crate::report::exit::{Exit, Status};
 use crate::report::output;
 
 /// Write the WebAssembly component that kvlock runs, for other hosts
@@ -25,13 +24,13 @@ pub(crate) struct Component {
 }
 
 impl Component {
-    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(crate) fn run(self, global: &Global) -> Result<Status> {
         if self.path.as_os_str() == "-" {
             if std::io::stdout().is_terminal() {
                 return Err(Exit::usage("stdout is a terminal, and the component is binary; give a path").into());
             }
             output::bytes(kvlock::COMPONENT)?;
-            return Ok(ExitCode::SUCCESS);
+            return Ok(Status::SUCCESS);
         }
         let path = self.path.display().to_string();
         fs::write(&self.path, kvlock::COMPONENT)
@@ -41,6 +40,6 @@ impl Component {
             let (version, size) = (embed::component_metadata("version"), kvlock::COMPONENT.len());
             output::print_json(&json!({ "path": path, "version": version, "sha256": digest, "size": size }))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Status::SUCCESS)
     }
 }

@@ -1,6 +1,5 @@
 //! `kvlock doctor`.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -10,11 +9,11 @@ use serde_json::json;
 
 use crate::options::duration::HumanDuration;
 use crate::options::global::Global;
-use crate::report::exit;
+use crate::report::exit::{self, Status};
 use crate::report::output;
 
 /// Checks the store. The exit code is 69 if it is not fit for locks.
-pub(crate) fn run(global: &Global) -> Result<ExitCode> {
+pub(crate) fn run(global: &Global) -> Result<Status> {
     let findings = global.client()?.store().diagnose();
     // Without an option, the contents must be as old as a lease of the default length.
     let quarantine = global.quarantine.map_or(DEFAULT_LEASE, |HumanDuration(quarantine)| quarantine);
@@ -35,7 +34,7 @@ pub(crate) fn run(global: &Global) -> Result<ExitCode> {
         }
     }
     conclude(worst, global.json)?;
-    Ok(if worst == Severity::Unfit { exit::UNAVAILABLE.into() } else { ExitCode::SUCCESS })
+    Ok(if worst == Severity::Unfit { Status::Exited(exit::UNAVAILABLE) } else { Status::SUCCESS })
 }
 
 /// Says in one sentence what follows.

@@ -3,13 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Command;
 use clap_mangen::roff::{Roff, roman};
 
 use crate::options::tips;
+use crate::report::exit::Status;
 
 /// Write the manual pages: kvlock.1, and one for each subcommand
 #[derive(clap::Args)]
@@ -19,13 +19,13 @@ pub(crate) struct Man {
 }
 
 impl Man {
-    pub(crate) fn run(self, command_line: Command) -> Result<ExitCode> {
+    pub(crate) fn run(self, command_line: Command) -> Result<Status> {
         let folder = self.folder.display();
         fs::create_dir_all(&self.folder).with_context(|| format!("cannot make the folder {folder}"))?;
         let mut command_line = tips::for_reading(command_line);
         command_line.build();
         write(&command_line, &self.folder).with_context(|| format!("cannot write manual pages to {folder}"))?;
-        Ok(ExitCode::SUCCESS)
+        Ok(Status::SUCCESS)
     }
 }
 

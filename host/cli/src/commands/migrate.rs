@@ -1,13 +1,11 @@
 //! `kvlock migrate`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use kvlock::store::Postgres;
 use serde_json::json;
 
 use crate::options::global::Global;
-use crate::report::exit::{self, Exit};
+use crate::report::exit::{self, Exit, Status};
 use crate::report::output;
 
 /// Make the tables of a store postgres://, or print the SQL that makes them
@@ -22,7 +20,7 @@ pub(crate) struct Migrate {
 }
 
 impl Migrate {
-    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(crate) fn run(self, global: &Global) -> Result<Status> {
         let roles: Vec<&str> = self.roles.iter().map(String::as_str).collect();
         let store = global.store.as_deref();
         let is_ours = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
@@ -36,7 +34,7 @@ impl Migrate {
                 true => output::print_json(&json!({ "sql": sql }))?,
                 false => output::bytes(sql.as_bytes())?,
             }
-            return Ok(ExitCode::SUCCESS);
+            return Ok(Status::SUCCESS);
         };
         // For a URL that is none.
         global.client()?;
@@ -47,7 +45,7 @@ impl Migrate {
             let used_by = if roles.is_empty() { String::new() } else { format!(", for {}", roles.join(", ")) };
             output::line(format_args!("the tables are there{used_by}"))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Status::SUCCESS)
     }
 }
 

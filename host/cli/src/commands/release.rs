@@ -1,13 +1,12 @@
 //! `kvlock release`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use kvlock::Released;
 use serde_json::json;
 
 use crate::commands::resumed::resume;
 use crate::options::global::Global;
+use crate::report::exit::Status;
 use crate::report::output;
 
 /// Release a lock that `acquire` took
@@ -20,7 +19,7 @@ pub(crate) struct Release {
 }
 
 impl Release {
-    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(crate) fn run(self, global: &Global) -> Result<Status> {
         let (grant, resumed) = resume(&self.grant, global)?;
         let key = grant.key().to_string();
         let released = grant.release().map_err(|error| resumed.explain(error))?;
@@ -33,6 +32,6 @@ impl Release {
             };
             output::print_json(&json!({ "key": key, "released": what, "kept_for": kept, "depth": depth }))?;
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Status::SUCCESS)
     }
 }

@@ -1,12 +1,11 @@
 //! `kvlock renew`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 
 use crate::commands::resumed::resume;
 use crate::options::duration::OrForever;
 use crate::options::global::Global;
+use crate::report::exit::Status;
 use crate::report::output::{self, GrantJson};
 
 /// Renew a grant, and print the new word for it
@@ -22,7 +21,7 @@ pub(crate) struct Renew {
 }
 
 impl Renew {
-    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(crate) fn run(self, global: &Global) -> Result<Status> {
         let (mut grant, resumed) = resume(&self.grant, global)?;
         let renewed = match self.lease {
             Some(lease) => grant.renew_for(lease),
@@ -38,6 +37,6 @@ impl Renew {
             output::say(format_args!("{} was renewed, and no word is left to release it by", resumed.name));
             return Err(error);
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Status::SUCCESS)
     }
 }

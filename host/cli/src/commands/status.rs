@@ -1,13 +1,11 @@
 //! `kvlock status`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use kvlock::status::{KeyState, KeyStatus};
 use serde_json::json;
 
 use crate::options::global::Global;
-use crate::report::exit;
+use crate::report::exit::{self, Status as End};
 use crate::report::output::{self, HolderJson};
 
 /// Print who has a lock, since when and until when
@@ -24,14 +22,14 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(crate) fn run(self, global: &Global) -> Result<End> {
         let keys: Vec<&str> = self.keys.iter().chain(&self.spelled).map(String::as_str).collect();
         let statuses = global.session(None)?.statuses(&keys)?;
         let taken = statuses.iter().any(|status| status.state != KeyState::Free || status.quarantine.is_some());
         for (key, status) in keys.into_iter().zip(&statuses) {
             print(key, status, global.json)?;
         }
-        Ok(if taken && self.exit_code { exit::BUSY.into() } else { ExitCode::SUCCESS })
+        Ok(if taken && self.exit_code { End::Exited(exit::BUSY) } else { End::SUCCESS })
     }
 }
 

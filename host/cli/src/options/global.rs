@@ -26,6 +26,12 @@ pub(crate) struct Global {
     /// Print results and errors as JSON, one object a line
     #[arg(long, global = true, env = "KVLOCK_JSON")]
     pub(crate) json: bool,
+    /// Write metrics to this file when kvlock ends, for Prometheus' textfile collector
+    #[arg(long, global = true, env = "KVLOCK_METRICS", value_name = "FILE")]
+    pub(crate) metrics: Option<PathBuf>,
+    /// Give the metrics a label with the key
+    #[arg(long, global = true, env = "KVLOCK_METRICS_KEY_LABEL")]
+    pub(crate) metrics_key_label: bool,
     /// Log to stderr; give it twice for more
     #[arg(short, long, global = true, action = clap::ArgAction::Count, env = "KVLOCK_VERBOSE")]
     pub(crate) verbose: u8,
@@ -37,6 +43,11 @@ pub(crate) struct Global {
 impl Global {
     /// Opens the store. If none is configured, that is a local file, and a line says so.
     pub(crate) fn client(&self) -> Result<Client> {
+        let client = self.connect()?;
+        Ok(if self.metrics_key_label { client.metrics_key_label(true) } else { client })
+    }
+
+    fn connect(&self) -> Result<Client> {
         if let Some(url) = &self.store {
             if url.starts_with("memory:") {
                 let what = "bad store URL `memory:`: it is a store for tests, which this process has for itself: it \

@@ -201,7 +201,8 @@ fn as_json(error: &Error, exit_code: u8) -> Value {
         _ => None,
     };
     let holder = holder.map(HolderJson::from);
-    json!({ "error": ErrorJson { kind, message: &message, exit_code, key, waited, waiting_for, holder } })
+    let error = ErrorJson { kind, message: &message, exit_code, key, waited, waiting_for, holder };
+    stderr::stamped(json!({ "error": error }), "error", &message)
 }
 
 fn holder_of(waiting_for: &WaitingFor) -> Option<&Holder> {

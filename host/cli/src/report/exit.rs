@@ -42,6 +42,8 @@ pub(crate) enum Status {
 }
 
 impl Status {
+    pub(crate) const SUCCESS: Status = Status::Exited(0);
+
     /// Returns the exit code, as a shell reports it.
     pub(crate) fn code(self) -> u8 {
         match self {

@@ -2,5 +2,6 @@
 
 pub(crate) mod error;
 pub(crate) mod exit;
+pub(crate) mod log;
 pub(crate) mod output;
 pub(crate) mod stderr;

@@ -14,6 +14,7 @@ use signal_hook::consts::SIGPIPE;
 
 use crate::report::exit::{self, Exit};
 use crate::report::stderr;
+pub(crate) use crate::report::stderr::moment;
 
 /// Prints one line of JSON.
 pub(crate) fn print_json(value: &impl Serialize) -> anyhow::Result<()> {
@@ -163,11 +164,6 @@ impl GrantJson {
 pub(crate) fn quarantine(left: Option<Duration>) -> String {
     left.map(|left| format!("; nothing is granted for {:.1} s more (quarantine)", left.as_secs_f64()))
         .unwrap_or_default()
-}
-
-/// Formats a moment after RFC 3339.
-pub(crate) fn moment(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// Formats a moment as whole Unix seconds, rounded down. A shell can calculate with them.

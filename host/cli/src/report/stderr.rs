@@ -6,11 +6,11 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::SigSet;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// How many log lines may wait to be written. More are dropped and counted.
 const MOST_LOGGED: usize = 1000;
@@ -27,6 +27,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// True if our own lines are JSON.
 static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// True if there is a log, whose lines have a time and a level. All other lines then have them, too.
+static HAS_LOG: AtomicBool = AtomicBool::new(false);
 
 /// The lines for the one stderr of the process.
 static LINES: Lines = Lines { state: Mutex::new(State::EMPTY), changed: Condvar::new() };
@@ -72,6 +75,11 @@ pub(crate) fn speaks_json() -> bool {
     IS_JSON.load(Ordering::Relaxed)
 }
 
+/// Lets all further lines of our own that are JSON have a time and a level, as those of the log have.
+pub(crate) fn begin_log() {
+    HAS_LOG.store(true, Ordering::Relaxed);
+}
+
 /// Returns a line that is no error: a text, or a JSON object with a note.
 pub(crate) fn note(text: impl Display) -> String {
     rendered(text, speaks_json())
@@ -79,9 +87,27 @@ pub(crate) fn note(text: impl Display) -> String {
 
 fn rendered(text: impl Display, as_json: bool) -> String {
     match as_json {
-        true => json!({ "note": { "message": text.to_string() } }).to_string(),
+        true => {
+            let text = text.to_string();
+            stamped(json!({ "note": { "message": text } }), "info", &text).to_string()
+        }
         false => format!("kvlock: {text}"),
     }
+}
+
+/// Returns an object with what every line of the log has, if there is a log.
+pub(crate) fn stamped(mut object: Value, level: &str, message: &str) -> Value {
+    if HAS_LOG.load(Ordering::Relaxed) {
+        object["time"] = moment(SystemTime::now()).into();
+        object["level"] = level.into();
+        object["message"] = message.into();
+    }
+    object
+}
+
+/// Formats a moment after RFC 3339.
+pub(crate) fn moment(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
 }
 
 /// Writes a line before it returns, unless stderr takes nothing now.

@@ -75,6 +75,8 @@ impl Child {
                 None => command.env_remove(name),
             };
         }
+        // The file is of this run. What the command does with kvlock would replace it.
+        command.env_remove("KVLOCK_METRICS");
         let parent = getpid();
         // SAFETY: the closure runs in the forked child before exec, and makes a few system calls that are safe there;
         // it allocates nothing. If kvlock is killed, the kernel ends the command.

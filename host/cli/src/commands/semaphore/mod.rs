@@ -2,8 +2,6 @@
 
 mod run;
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use clap::Subcommand;
 use kvlock::{error::AcquireError, semaphore::SemaphoreStatus, status::Broken};
@@ -13,7 +11,7 @@ use crate::commands::acquire;
 use crate::commands::break_lock;
 use crate::options::args::{Name, NameBefore, PermitArgs, WaitArgs, waiting};
 use crate::options::global::Global;
-use crate::report::exit::Exit;
+use crate::report::exit::{Exit, Status};
 use crate::report::output::{self, HolderJson};
 use crate::signals;
 use crate::wait::WaitContext;
@@ -111,7 +109,7 @@ impl Semaphore {
         !matches!(self.command, Command::Run(_) | Command::List | Command::Status { .. })
     }
 
-    pub(crate) fn run(self, global: &Global) -> Result<ExitCode> {
+    pub(crate) fn run(self, global: &Global) -> Result<Status> {
         match self.command {
             Command::Make { name, permits, wait } => {
                 let (name, permits) = name.with(permits, "<PERMITS>", self::permits)?;
@@ -120,7 +118,7 @@ impl Semaphore {
             Command::Destroy { name, wait } => destroy(&name, &wait, global),
             Command::List => list(global),
             Command::Status { name } => status(&name, global),
-            Command::Run(run) => Ok(run.run(global)?.end()),
+            Command::Run(run) => run.run(global),
             Command::Acquire(permit) => {
                 let (_, events) = signals::listen()?;
                 let PermitArgs { name, hold } = &permit;
@@ -137,7 +135,7 @@ impl Semaphore {
     }
 }
 
-fn make(name: &str, permits: u32, wait: &WaitArgs, global: &Global) -> Result<ExitCode> {
+fn make(name: &str, permits: u32, wait: &WaitArgs, global: &Global) -> Result<Status> {
     let (_, events) = signals::listen()?;
     let session = global.session(None)?;
     let resizing = waiting!(session.semaphore(name).make(permits), wait).begin()?;
@@ -152,10 +150,10 @@ fn make(name: &str, permits: u32, wait: &WaitArgs, global: &Global) -> Result<Ex
             Some(before) => format!("{name}: {count}, {before} before"),
         })?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Status::SUCCESS)
 }
 
-fn destroy(name: &str, wait: &WaitArgs, global: &Global) -> Result<ExitCode> {
+fn destroy(name: &str, wait: &WaitArgs, global: &Global) -> Result<Status> {
     let (_, events) = signals::listen()?;
     let session = global.session(None)?;
     let resizing = waiting!(session.semaphore(name).destroy(), wait).begin()?;
@@ -165,10 +163,10 @@ fn destroy(name: &str, wait: &WaitArgs, global: &Global) -> Result<ExitCode> {
     } else {
         output::line(format_args!("{name}: destroyed"))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Status::SUCCESS)
 }
 
-fn list(global: &Global) -> Result<ExitCode> {
+fn list(global: &Global) -> Result<Status> {
     let session = global.session(None)?;
     let semaphores = session.semaphores()?;
     if semaphores.is_empty()
@@ -183,10 +181,10 @@ fn list(global: &Global) -> Result<ExitCode> {
             output::line(format_args!("{}{}", headline(&status), owners(&status)))?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Status::SUCCESS)
 }
 
-fn status(name: &str, global: &Global) -> Result<ExitCode> {
+fn status(name: &str, global: &Global) -> Result<Status> {
     let session = global.session(None)?;
     let Some(status) = session.semaphore(name).status()? else {
         let quarantine = output::quarantine(session.status(name)?.quarantine);
@@ -194,14 +192,14 @@ fn status(name: &str, global: &Global) -> Result<ExitCode> {
     };
     if global.json {
         output::print_json(&as_json(&status))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Status::SUCCESS);
     }
     output::line(headline(&status))?;
     for holder in &status.holders {
         let permit = holder.permit.unwrap_or_default();
         output::line(format_args!("  permit {permit}: {holder}; token {}", holder.token))?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Status::SUCCESS)
 }
 
 /// Returns the error of a semaphore that nobody has made, or that the store has just lost.
@@ -236,7 +234,7 @@ fn as_json(SemaphoreStatus { name, size, holders, quarantine, .. }: &SemaphoreSt
     json!({ "semaphore": name, "size": size, "held": holders.len(), "holders": holders, "quarantine": quarantine })
 }
 
-fn break_permit(name: &str, permit: u32, if_token: Option<u64>, global: &Global) -> Result<ExitCode> {
+fn break_permit(name: &str, permit: u32, if_token: Option<u64>, global: &Global) -> Result<Status> {
     let semaphore = global.session(None)?.semaphore(name);
     let broken = match if_token {
         Some(token) => semaphore.break_permit_if(permit, token)?,
