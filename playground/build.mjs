@@ -1,0 +1,106 @@
+// Builds the playground: one folder of static files.
+//
+//     node build.mjs [OUT]                  the page, in ../target/playground
+//     node build.mjs --for-node IN OUT      one module of src for Node, for tests
+
+import { createHash } from 'node:crypto';
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
+import { transpile, writeFiles } from '@bytecodealliance/jco-transpile';
+import { build } from 'esbuild';
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const GENERATED = join(HERE, 'generated');
+const COMPONENT = resolve(HERE, '../host/component/kvlock.wasm');
+
+// The text of a file, for `import text from './file.js?text'`.
+const TEXTS = {
+  name: 'texts',
+  /** @param {import('esbuild').PluginBuild} build */
+  setup(build) {
+    build.onResolve({ filter: /\?text$/ }, ({ path, resolveDir }) => ({
+      path: join(resolveDir, path.replace('?text', '')),
+      namespace: 'text',
+    }));
+    build.onLoad({ filter: /./, namespace: 'text' }, async ({ path }) => ({
+      // Without what only the type checker reads.
+      contents: (await readFile(path, 'utf8')).replaceAll(/^\/\*\* @type .*\n/gm, ''),
+      loader: /** @type {const} */ ('text'),
+    }));
+  },
+};
+
+// What jco logs when it is debugged is a tenth of its code. Nobody defines the function that it is logged with, so that
+// esbuild can leave the calls out.
+const SILENT = {
+  name: 'silent',
+  /** @param {import('esbuild').PluginBuild} build */
+  setup(build) {
+    build.onLoad({ filter: /generated.kvlock\.js$/ }, async ({ path }) => {
+      const text = await readFile(path, 'utf8');
+      return { contents: text.replace('const _debugLog =', 'const _logNothing ='), loader: 'js' };
+    });
+  },
+};
+
+/** @satisfies {import('esbuild').BuildOptions} */
+const COMMON = {
+  bundle: true,
+  target: 'es2022',
+  plugins: [TEXTS, SILENT],
+  pure: ['_debugLog'],
+  minifySyntax: true,
+  logLevel: /** @type {const} */ ('warning'),
+  // A run must not depend on when the engine collects garbage: nothing is dropped that the code does not drop.
+  define: { FinalizationRegistry: 'NeverCollected' },
+  inject: [join(HERE, 'src/never-collected.js')],
+};
+
+// Makes the JavaScript of the component, with its types, and the component as text, unless they are there.
+async function generate() {
+  const wasm = await readFile(COMPONENT);
+  const lock = await readFile(join(HERE, 'package-lock.json'));
+  const state = createHash('sha256').update(wasm).update(lock).digest('hex');
+  const mark = join(GENERATED, 'state');
+  if ((await readFile(mark, 'utf8').catch(() => '')) === state) return;
+  const { files } = await transpile(COMPONENT, { outDir: GENERATED, name: 'kvlock', instantiation: 'sync' });
+  await writeFiles(files);
+  const text = gzipSync(wasm, { level: 9 }).toString('base64');
+  await writeFile(join(GENERATED, 'component.js'), `export const COMPONENT =\n  '${text}';\n`);
+  await writeFile(join(GENERATED, 'component.d.ts'), 'export const COMPONENT: string;\n');
+  await writeFile(mark, state);
+}
+
+/** @param {string} out */
+async function page(out) {
+  await rm(out, { recursive: true, force: true });
+  await mkdir(out, { recursive: true });
+  await build({
+    ...COMMON,
+    entryPoints: [join(HERE, 'src/main.ts')],
+    outfile: join(out, 'playground.js'),
+    format: 'iife',
+    minify: true,
+  });
+  await build({
+    ...COMMON,
+    inject: [],
+    entryPoints: [join(HERE, 'src/style.css')],
+    outfile: join(out, 'playground.css'),
+    minify: true,
+  });
+  await cp(join(HERE, 'src/index.html'), join(out, 'index.html'));
+  await cp(COMPONENT, join(out, basename(COMPONENT)));
+}
+
+const [first, ...rest] = process.argv.slice(2);
+await generate();
+if (first === '--for-node') {
+  const [entry, outfile] = rest;
+  if (!entry || !outfile) throw new Error('usage: node build.mjs --for-node IN OUT');
+  await build({ ...COMMON, entryPoints: [entry], outfile, format: 'esm', platform: 'node' });
+} else {
+  await page(resolve(first ?? join(HERE, '../target/playground')));
+}

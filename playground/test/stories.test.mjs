@@ -1,0 +1,193 @@
+// The page in a headless Chromium, from a folder, without a server.
+
+import assert from 'node:assert/strict';
+import { resolve } from 'node:path';
+import { after, before, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { Chromium } from './chromium.mjs';
+
+const PAGE = pathToFileURL(resolve(process.env.PLAYGROUND ?? '../target/playground', 'index.html')).href;
+
+/** What each story comes to at its end: what fails on the left. On the right kvlock holds, always. */
+const STORIES = {
+  'get-then-set': { overlaps: true },
+  'no-owner': { overlaps: true },
+  'compare-then-delete': { overlaps: true },
+  touch: { overlaps: true },
+  fencing: { overlaps: false, stale: true, refused: true },
+  restart: { overlaps: true },
+  eviction: { overlaps: true },
+  'unfenced-resource': { overlaps: false, stale: true, refused: true },
+  'two-servers': { overlaps: true },
+  handover: {},
+  semaphore: {},
+  readers: {},
+  retry: {},
+};
+
+/** @type {Chromium} */
+let browser;
+
+before(async () => {
+  browser = await Chromium.start();
+  await browser.look(1280, 900, 'light');
+});
+
+after(() => browser.close());
+
+/** @param {string} fragment */
+const open = (fragment) => browser.open(PAGE + fragment);
+
+/** Lets the page run up to a time at once, by dragging the time there.
+ * @param {number} time */
+async function goTo(time) {
+  await browser.evaluate(`{ const time = document.getElementById('time');
+    time.max = '120000'; time.value = '${time}'; time.dispatchEvent(new Event('input')); }`);
+  await browser.until(`Number(document.body.dataset.time) === ${time}`);
+}
+
+/** @param {string} selector */
+const click = (selector) => browser.evaluate(`document.querySelector(${JSON.stringify(selector)}).click()`);
+
+/** What the worlds on the page count.
+ * @returns {Promise<{ overlaps: number, stale: number, refused: number, grants: number }[]>} */
+const counts = () =>
+  browser.evaluate(`[...document.querySelectorAll('.world')].map(({ dataset }) => ({
+    overlaps: Number(dataset.overlaps), stale: Number(dataset.stale),
+    refused: Number(dataset.refused), grants: Number(dataset.grants) }))`);
+
+test('each story comes out as it is told', async (context) => {
+  await open('');
+  const listed = await browser.evaluate(
+    "[...document.querySelectorAll('#stories button')].map((b) => b.dataset.story)",
+  );
+  assert.deepEqual(listed, Object.keys(STORIES));
+  for (const [id, told] of Object.entries(STORIES)) {
+    await context.test(id, async () => {
+      await click(`[data-story="${id}"]`);
+      await browser.until(`document.querySelector('[data-story="${id}"]').ariaCurrent === 'true'`);
+      assert.ok((await browser.evaluate("document.getElementById('question').textContent")).endsWith('?'));
+      // To its end, where it stops by itself and gives the answer.
+      await goTo(await browser.evaluate("Number(document.getElementById('time').max) - 30"));
+      await click('#play');
+      await browser.until("document.getElementById('answer').open");
+      assert.ok((await browser.evaluate("document.getElementById('answer-text').textContent.length")) > 60);
+      const worlds = await counts();
+      const kvlock = worlds.at(-1);
+      assert.ok(kvlock && kvlock.grants > 0);
+      assert.equal(kvlock.overlaps, 0, 'kvlock has two holders');
+      assert.equal(kvlock.stale, 0, 'kvlock lets a late write in');
+      if (worlds.length === 1) return;
+      const [left] = worlds;
+      assert.equal(left && left.overlaps > 0, 'overlaps' in told && told.overlaps);
+      if ('stale' in told) assert.ok(left && left.stale > 0, 'no late write is accepted');
+      if ('refused' in told) assert.ok(kvlock.refused > 0, 'no late write is refused');
+    });
+  }
+  assert.deepEqual(browser.errors, []);
+});
+
+test('a restart makes everybody wait, and the page says why', async () => {
+  await open('#story=restart');
+  await goTo(7000);
+  const words = await browser.evaluate("document.querySelectorAll('.world')[1].querySelector('.log').textContent");
+  assert.match(words, /forgets every lock/);
+  const [classic, kvlock] = await counts();
+  assert.ok(classic && kvlock && classic.grants > kvlock.grants, 'nobody waits');
+  await goTo(13_900);
+  assert.ok(((await counts())[1]?.grants ?? 0) > kvlock.grants, 'the quarantine never ends');
+});
+
+test('each fault can be clicked, is listed, and can be undone', async () => {
+  const faults = await browser.evaluate("[...document.querySelectorAll('[data-action]')].map((b) => b.dataset.action)");
+  assert.equal(faults.length, 15);
+  for (const fault of faults) {
+    await open('#story=get-then-set&left=unfenced');
+    await goTo(1500);
+    await click(`[data-action="${fault}"]`);
+    assert.equal(await browser.evaluate("document.querySelectorAll('#deeds li').length"), 1, fault);
+    assert.match(await browser.evaluate('location.hash'), new RegExp(`did=1501.${fault}`));
+    await goTo(9000);
+    await click('#deeds li button');
+    assert.equal(await browser.evaluate("document.querySelectorAll('#deeds li').length"), 0, fault);
+  }
+  assert.deepEqual(browser.errors, []);
+});
+
+test('a run is a function of its link, whichever way one came there', async () => {
+  const words = () => browser.evaluate("[...document.querySelectorAll('.log')].map((log) => log.textContent)");
+  await open('#story=touch&seed=5');
+  await goTo(2000);
+  await click('[data-action="freeze"]');
+  await goTo(4000);
+  await click('[data-action="restart"]');
+  await goTo(9000);
+  const [live, link] = [await words(), await browser.evaluate('location.hash')];
+  // What is done in the past that is shown makes another future, and undoing it the old one.
+  await goTo(3000);
+  await click('[data-action="flush"]');
+  await goTo(9000);
+  assert.notDeepEqual(await words(), live);
+  await click('#deeds button[aria-label*="Flush"]');
+  await goTo(9000);
+  assert.deepEqual(await words(), live, 'undone is not as if not done');
+  await open(link);
+  await goTo(9000);
+  assert.deepEqual(await words(), live, 'the link gives another run');
+});
+
+test('time goes back and forth, in steps and by dragging', async () => {
+  await open('#story=touch');
+  await goTo(10_000);
+  const [late] = await counts();
+  await goTo(3000);
+  const [early] = await counts();
+  assert.ok(late && early && late.grants > early.grants);
+  await click('#step');
+  await browser.until('Number(document.body.dataset.time) > 3000');
+  await click('#start-over');
+  await browser.until("document.body.dataset.time === '0'");
+  await click('#play');
+  await browser.until('Number(document.body.dataset.time) > 300');
+});
+
+test('settings change the world', async () => {
+  for (const kind of ['lock', 'handover', 'semaphore', 'readers', 'retry']) {
+    await open(
+      `#story=two-servers&left=none&kind=${kind}&clients=8&lease=4000&wait=3000&quarantine=2000&work=1600&seed=77`,
+    );
+    await goTo(12_000);
+    const [world] = await counts();
+    assert.ok(world && world.grants > 2, `${kind}: ${JSON.stringify(world)}`);
+    assert.equal(world.overlaps, 0, kind);
+  }
+  assert.deepEqual(browser.errors, []);
+});
+
+test('one sentence says what is pointed at, by mouse and by keyboard', async () => {
+  await open('#story=fencing');
+  await goTo(9000);
+  const inspector = () => browser.evaluate("document.querySelector('.world .inspector').textContent");
+  const hint = await inspector();
+  await browser.evaluate("document.querySelector('.world canvas').focus()");
+  for (const key of ['ArrowLeft', 'ArrowLeft', 'ArrowUp', 'Home', 'End']) {
+    await browser.send('Input.dispatchKeyEvent', { type: 'keyDown', key });
+    await browser.send('Input.dispatchKeyEvent', { type: 'keyUp', key });
+    assert.match(await inspector(), /^\d+\.\d+ s: .+\.$/);
+  }
+  assert.notEqual(await inspector(), hint);
+});
+
+test('the page fits a phone and the dark, and asks nobody for anything', async () => {
+  for (const scheme of /** @type {const} */ (['light', 'dark'])) {
+    await browser.look(390, 844, scheme);
+    await open('#story=restart');
+    await goTo(5000);
+    const [wide, seen] = await browser.evaluate('[document.documentElement.scrollWidth, innerWidth]');
+    assert.ok(wide <= seen, `${wide} px wide, and ${seen} are there`);
+  }
+  const folder = new URL('.', PAGE).href;
+  const elsewhere = browser.requests.filter((url) => !/^(about|blob|data):/.test(url) && !url.startsWith(folder));
+  assert.deepEqual(elsewhere, []);
+  assert.match(await browser.evaluate("document.getElementById('digest').textContent"), /^SHA-256 [0-9a-f]{64}$/);
+});
