@@ -1,4 +1,5 @@
-//! What a contributor of kvlock runs: `cargo xtask test`, `prove`, `lint`, `component`, `dist`, `bench` and `fuzz`.
+//! What a contributor of kvlock runs: `cargo xtask test`, `prove`, `lint`, `component`, `dist`,
+//! `playground`, `bench` and `fuzz`.
 
 mod component;
 mod components;
@@ -7,6 +8,7 @@ mod dist;
 mod fuzz;
 #[path = "../../host/build/guest.rs"]
 mod guest;
+mod playground;
 mod prerequisites;
 
 use std::path::Path;
@@ -50,6 +52,8 @@ enum Task {
         #[arg(long)]
         components: bool,
     },
+    /// Build the playground, a folder of static files, in target/playground.
+    Playground,
     /// Run the benchmarks beside their peers; install what they need (as root on Debian) or name it.
     Bench {
         /// Only draw the plot, from the results of the last run.
@@ -98,6 +102,7 @@ fn main() -> Result<()> {
         Task::Component { check: false } => component::refresh(workspace),
         Task::Component { check: true } => component::check(workspace),
         Task::Dist { components } => dist::make(workspace, components),
+        Task::Playground => playground::build(workspace),
         Task::Bench { plot: true, arguments, .. } => bench(workspace, "plot", &arguments),
         Task::Bench { page: true, arguments, .. } => bench(workspace, "page", &arguments),
         Task::Bench { arguments, .. } => bench(workspace, "run", &arguments),
@@ -112,8 +117,10 @@ fn test(workspace: &Path) -> Result<()> {
         let node_host = ["--test", "hosts", "--", "--ignored", "the_component_runs_in_a_node_host"];
         cargo(workspace, &[TEST, node_host.as_slice()].concat())?;
         cargo(workspace, &[TEST, &["--test", "node", "--", "--ignored"]].concat())?;
+        prerequisites::provide(prerequisites::BROWSER)?;
+        cargo(workspace, &[TEST, &["--test", "playground", "--", "--ignored"]].concat())?;
     } else {
-        eprintln!("not run: the components in Node, which need Node 20 or newer with npm");
+        eprintln!("not run: the components in Node and the playground, which need Node 20 or newer with npm");
     }
     cargo(workspace, &[&["test", "--locked"], PLATFORM].concat())?;
     cargo(workspace, &[TEST, &["--no-run"]].concat())?;

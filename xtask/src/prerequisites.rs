@@ -65,6 +65,14 @@ pub(crate) const TESTS: &[Need] = &[
     },
 ];
 
+/// What the playground is tested in.
+pub(crate) const BROWSER: &[Need] = &[Need {
+    what: "Chromium, in which the playground is tested",
+    packages: &["chromium"],
+    is_there: || runs("chromium", &["--version"]),
+    otherwise: "install Chromium as `chromium`",
+}];
+
 /// What the benchmarks need: the peers' servers, and what counts.
 pub(crate) const BENCHMARKS: &[Need] = &[
     MEMCACHED,
