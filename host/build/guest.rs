@@ -60,6 +60,8 @@ const RUSTFLAGS: &[&str] = &[
     "-Clink-arg=-zstack-size=65536",
     // Without a hidden import there is nothing to adapt; the adapter would only raise the versions of our imports.
     "-Clink-arg=--wasi-adapter=none",
+    // The linker leaves room for the longest address wherever there is one: a fifteenth of the code.
+    "-Clink-arg=--compress-relocations",
     "--cfg=sha2_backend=\"soft\"",
     "--cfg=sha2_backend_soft=\"compact\"",
 ];

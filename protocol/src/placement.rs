@@ -51,10 +51,9 @@ pub fn requests(servers: &[impl fmt::Display], keys: &[String]) -> Vec<(usize, V
 /// Returns the key of the lock that a wait list is for. The list stands on the lock's own server, so that one request
 /// reads both, and a slow server stalls nobody that waits for a lock on another one.
 fn beside_its_lock(key: &str) -> Cow<'_, str> {
-    match key.split_once(":line") {
-        Some((namespace, rest)) if !namespace.contains(':') && rest.starts_with([':', '#']) => {
-            format!("{namespace}:lock{rest}").into()
-        }
+    let parts = key.split_once(':').and_then(|(namespace, rest)| Some((namespace, rest.strip_prefix("line")?)));
+    match parts {
+        Some((namespace, rest)) if rest.starts_with([':', '#']) => format!("{namespace}:lock{rest}").into(),
         _ => key.into(),
     }
 }

@@ -97,14 +97,14 @@ impl StoreUrl {
     /// parameter.
     pub fn only_servers(self, kind: &str) -> Result<Vec<Address>, Error> {
         if self.login.is_some() {
-            return Err(invalid(&format!("{kind} takes no login: write the servers without `@`")));
+            return Err(Error::Invalid(format!("{kind} takes no login: write the servers without `@`")));
         }
         if !matches!(self.path.as_str(), "" | "/") {
             let path = shown(&self.path);
-            return Err(invalid(&format!("{kind} servers have no path: there is `{path}` behind them")));
+            return Err(Error::Invalid(format!("{kind} servers have no path: there is `{path}` behind them")));
         }
         if self.servers.is_empty() {
-            return Err(invalid(&format!("the list of {kind} servers is empty: give host:port[,host:port…]")));
+            return Err(Error::Invalid(format!("the list of {kind} servers is empty: give host:port[,host:port…]")));
         }
         self.parameters.finish()?;
         Ok(self.servers)
@@ -172,7 +172,7 @@ fn decoded(text: &str) -> Option<String> {
 
 /// Returns the error of a parameter that is not as it should be.
 pub fn wrong_parameter(name: &str, why: &str) -> Error {
-    invalid(&format!("the parameter `{}` of the store's URL: {why}", shown(name)))
+    Error::Invalid(format!("the parameter `{}` of the store's URL: {why}", shown(name)))
 }
 
 fn invalid(why: &str) -> Error {

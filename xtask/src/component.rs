@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use wasm_encoder::{Component, RawSection};
+use wasm_encoder::{Component, ComponentSectionId, Module, RawSection};
 use wasmparser::{Parser, Payload};
 
 use crate::guest::{self, Compiler, Guest};
@@ -31,7 +31,7 @@ pub(crate) const MEMCACHED: Guest = Guest {
     name: "kvlock-store-memcached",
     description: "A store of kvlock on memcached: kvlock:lock/kv-store over wasi:sockets",
     sources: &["wit/types.wit", "wit/kv-store.wit", "wit/deps", "protocol", "guest/memcached"],
-    max_bytes: 110_000,
+    max_bytes: 100_000,
     is_small: true,
 };
 
@@ -118,17 +118,23 @@ fn build(guest: &Guest, workspace: &Path) -> Result<(Compiler, Vec<u8>)> {
     Ok((compiler, component))
 }
 
-/// The component without the names of its inner parts, which only a debugger reads: the linker strips those of its
-/// code, and leaves these.
+/// The component without the names of its inner parts, which only a debugger reads, and without what tools have noted in
+/// the modules in it: the linker strips the names of its code, and leaves these.
 fn without_names(component: &[u8]) -> Result<Vec<u8>> {
     let mut stripped = Component::new();
     let mut depth = 0;
     for payload in Parser::new(0).parse_all(component) {
         let payload = payload?;
-        let names = matches!(&payload, Payload::CustomSection(custom) if custom.name() == "component-name");
-        if let (Some((id, range)), 0, false) = (payload.as_section(), depth, names) {
-            let data = &component[usize::try_from(range.start)?..usize::try_from(range.end)?];
-            stripped.section(&RawSection { id, data });
+        if depth == 0 {
+            if let Payload::ModuleSection { unchecked_range, .. } = &payload {
+                let module = &component[usize::try_from(unchecked_range.start)?..usize::try_from(unchecked_range.end)?];
+                stripped.section(&RawSection { id: ComponentSectionId::CoreModule.into(), data: &bare(module)? });
+            } else if let Some((id, range)) = payload.as_section()
+                && !matches!(&payload, Payload::CustomSection(custom) if custom.name() == "component-name")
+            {
+                let data = &component[usize::try_from(range.start)?..usize::try_from(range.end)?];
+                stripped.section(&RawSection { id, data });
+            }
         }
         match payload {
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
@@ -137,4 +143,17 @@ fn without_names(component: &[u8]) -> Result<Vec<u8>> {
         }
     }
     Ok(stripped.finish())
+}
+
+/// A module without its custom sections.
+fn bare(module: &[u8]) -> Result<Vec<u8>> {
+    let mut bare = Module::new();
+    for payload in Parser::new(0).parse_all(module) {
+        let payload = payload?;
+        if let (Some((id, range)), false) = (payload.as_section(), matches!(payload, Payload::CustomSection(_))) {
+            let data = &module[usize::try_from(range.start)?..usize::try_from(range.end)?];
+            bare.section(&RawSection { id, data });
+        }
+    }
+    Ok(bare.finish())
 }

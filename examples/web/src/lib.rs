@@ -12,7 +12,7 @@
 //!
 //! ```sh
 //! wac plug web.wasm --plug kvlock-memcached-0.1.0.wasm -o web-with-lock.wasm
-//! wasmtime serve -S inherit-network --env KVLOCK_STORE=memcached://10.0.0.5:11211 web-with-lock.wasm
+//! wasmtime serve -S cli,inherit-network --env KVLOCK_STORE=memcached://10.0.0.5:11211 web-with-lock.wasm
 //! ```
 //!
 //! On other targets than WebAssembly the crate compiles, so that it is linted, but its imports cannot be called.

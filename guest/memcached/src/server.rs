@@ -1,5 +1,6 @@
 //! One server: its connection, what is known of it, and what its failures mean to the caller.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
@@ -21,8 +22,9 @@ pub(crate) struct Server {
     address: Address,
     greeting: Option<Greeting>,
     timeouts: Timeouts,
-    /// The connection of an earlier call.
-    link: Option<Link>,
+    /// The connection of an earlier call. It goes from hand to hand, which is shorter code for an address than for all
+    /// that a link is.
+    link: Option<Box<Link>>,
     known: Option<Known<SocketAddr>>,
     /// The addresses that lead to the server known.
     alike: Vec<SocketAddr>,
@@ -86,7 +88,7 @@ impl Server {
     }
 
     /// Returns the connection of an earlier call, if it is good still, or a new one, and which of them it is.
-    fn link(&mut self) -> Result<(Link, bool), Error> {
+    fn link(&mut self) -> Result<(Box<Link>, bool), Error> {
         match self.link.take().filter(|link| link.socket.is_good()) {
             Some(link) => Ok((link, false)),
             // Nothing has been sent of what is to be done, whatever fails here.
@@ -97,7 +99,7 @@ impl Server {
         }
     }
 
-    fn keep(&mut self, link: Link) {
+    fn keep(&mut self, link: Box<Link>) {
         let epoch = *link.talk.epoch();
         if let Some(known) = &mut self.known {
             if known.epoch.identity != epoch.identity {
@@ -110,7 +112,7 @@ impl Server {
     }
 
     /// Opens a connection to whichever address answers first, and compares it with the others, as far as they are new.
-    fn open(&mut self) -> Result<Link, Failure> {
+    fn open(&mut self) -> Result<Box<Link>, Failure> {
         let network = instance_network();
         let addresses = addresses(&network, &self.address, self.timeouts.connect)?;
         let mut dialing = Dialing::begin(&network, &addresses, self.timeouts.connect);
@@ -118,7 +120,7 @@ impl Server {
             let Some(socket) = dialing.next(self.timeouts.answer) else { return Err(dialing.failure()) };
             let opened = self.greet(socket).and_then(|mut socket| {
                 let talk = finish(Talk::begin(&mut socket))?;
-                Ok(Link { socket, talk })
+                Ok(Box::new(Link { socket, talk }))
             });
             match opened {
                 Ok(link) => break link,

@@ -47,13 +47,12 @@ impl Settings {
     }
 
     fn parse(url: &str) -> Result<Settings, Error> {
-        let rest = match url.split_once("://") {
-            Some(("memcached", rest)) => rest,
-            Some(("memcacheds", _)) => {
-                return Err(unfit("no TLS: write memcached://host:port, or use the native host"));
-            }
-            // What it has instead may be a part of a password.
-            _ => return Err(unfit("memcached only: write memcached://host:port")),
+        let Some(rest) = url.strip_prefix("memcached://") else {
+            return Err(unfit(match url.starts_with("memcacheds://") {
+                true => "no TLS: write memcached://host:port, or use the native host",
+                // What it has instead may be a part of a password.
+                false => "memcached only: write memcached://host:port",
+            }));
         };
         let mut url = StoreUrl::parse(rest, DEFAULT_PORT)?;
         let timeouts = Timeouts {

@@ -1,7 +1,7 @@
 //! The bytes between the component and a server, over `wasi:sockets`.
 
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::future::{Future, ready};
 use core::net::SocketAddr;
@@ -174,7 +174,18 @@ impl Transport for Socket {
     }
 
     fn peer(&self) -> String {
-        self.address.to_string()
+        // The library's own way to write an address would be a fiftieth of the component.
+        let port = self.address.port();
+        match self.address {
+            SocketAddr::V4(v4) => {
+                let [a, b, c, d] = v4.ip().octets();
+                format!("{a}.{b}.{c}.{d}:{port}")
+            }
+            SocketAddr::V6(v6) => {
+                let [a, b, c, d, e, f, g, h] = v6.ip().segments();
+                format!("[{a:x}:{b:x}:{c:x}:{d:x}:{e:x}:{f:x}:{g:x}:{h:x}]:{port}")
+            }
+        }
     }
 
     fn now(&self) -> Duration {

@@ -1,7 +1,6 @@
 //! The store: a list of servers, each of which keeps a part of the keys.
 
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 
 use kvlock_protocol::{
@@ -46,7 +45,7 @@ impl Store {
 
     pub(crate) fn get_many(&mut self, keys: &[String]) -> Result<Vec<Option<Entry>>, Error> {
         keys.iter().try_for_each(|key| check_memcached_key(key))?;
-        let mut entries = vec![None; keys.len()];
+        let mut entries: Vec<Option<Entry>> = keys.iter().map(|_| None).collect();
         for (server, places) in requests(&self.servers, keys) {
             let Some(server) = self.servers.get_mut(server) else { continue };
             let keys: Vec<_> = places.iter().filter_map(|place| keys.get(*place)).map(String::as_str).collect();
