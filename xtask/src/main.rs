@@ -80,9 +80,6 @@ enum Task {
 /// features, and wasmtime would be compiled once more.
 const TEST: &[&str] = &["test", "--locked", "--workspace", "--exclude", "kvlock-bench"];
 
-/// The components on the platform of the wasmtime command. By itself: see the features of the crate.
-const PLATFORM: &[&str] = &["--package", "kvlock-platforms", "--features", "wasi"];
-
 /// Tests that take the processor for minutes. Most of the others wait for something, so these run beside them.
 const SEARCHES: &[&str] = &[
     "no_small_world_breaks_a_promise_and_each_shows_what_it_is_about",
@@ -122,7 +119,6 @@ fn test(workspace: &Path) -> Result<()> {
     } else {
         eprintln!("not run: the components in Node and the playground, which need Node 20 or newer with npm");
     }
-    cargo(workspace, &[&["test", "--locked"], PLATFORM].concat())?;
     cargo(workspace, &[TEST, &["--no-run"]].concat())?;
     let targets = ["--test", "model", "--test", "mutants", "--test", "component", "--"];
     let searches = [TEST, &targets, SEARCHES].concat();
@@ -183,8 +179,6 @@ const FEATURES: &[&str] = &[
 fn lint(workspace: &Path, each_feature: bool) -> Result<()> {
     cargo(workspace, &["fmt", "--all", "--check"])?;
     cargo(workspace, &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
-    let platform = ["clippy", "--locked", "--all-targets", "--package", "kvlock-platforms", "--features", "wasi"];
-    cargo(workspace, &[platform.as_slice(), &["--", "-D", "warnings"]].concat())?;
     for features in if each_feature { FEATURES } else { &[] } {
         let library = ["clippy", "--quiet", "--locked", "--package", "kvlock", "--no-default-features"];
         cargo(workspace, &[library.as_slice(), &["--features", features, "--", "-D", "warnings"]].concat())

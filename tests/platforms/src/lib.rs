@@ -1,13 +1,11 @@
 //! The components of kvlock on platforms that take components and no host code.
 //!
-//! With the feature `wasi` it has such a platform: the crate `wasmtime-wasi`, linked as the wasmtime command links it.
+//! It has such a platform: the crate `wasmtime-wasi`, linked as the wasmtime command links it.
 
 #[path = "../../../xtask/src/compose.rs"]
 mod compose;
-#[cfg(feature = "wasi")]
 mod platform;
 
-#[cfg(feature = "wasi")]
 pub use platform::{GuestStore, Platform};
 
 /// The store on memcached as a component.
