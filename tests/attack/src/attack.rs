@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use kvlock_platforms::GuestStore;
 
 use crate::adversary::Adversary;
 use crate::history::{self, Event, Nanos, What};
@@ -46,8 +47,13 @@ pub struct Report {
 pub fn attack(attack: &Attack) -> Result<Report> {
     let folder = tempfile::tempdir()?;
     let mut dice = fastrand::Rng::with_seed(attack.seed);
+    let compiled = folder.path().join("store.cwasm");
+    if attack.mix.guests {
+        std::fs::write(&compiled, GuestStore::compile().map_err(anyhow::Error::msg)?)?;
+    }
     let task = |number: u32| Task {
         url: String::new(),
+        guest: (attack.mix.guests && number.is_multiple_of(2)).then(|| compiled.clone()),
         folder: folder.path().to_owned(),
         owner: format!("w{number}"),
         incarnation: 0,

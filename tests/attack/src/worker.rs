@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use kvlock::{Client, Grant, LockGuard, Session, Validity, error::GrantError, renewal::AutoRenew};
+use kvlock_platforms::{GuestStore, Platform};
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Answer, Journal, Kind, Nanos, Op, What, now};
@@ -33,6 +34,8 @@ const ABANDONED: Duration = Duration::from_secs(120);
 pub struct Task {
     /// The store.
     pub url: String,
+    /// The component that is the store, compiled; none for a native client.
+    pub guest: Option<PathBuf>,
     /// Where histories and written grants go, and where the file `calm` tells that the faults are over.
     pub folder: PathBuf,
     /// The owner's name.
@@ -54,7 +57,7 @@ pub(crate) fn calm(folder: &Path) -> PathBuf {
 
 /// Works until the faults are over, and once more in peace.
 pub fn work(task: &Task) -> Result<()> {
-    let client = Client::connect(&task.url)?;
+    let client = connect(task)?;
     let quarantine = if task.habits.hasty { Duration::ZERO } else { LONGEST_LEASE };
     let session = client.session().owner(&task.owner).quarantine(quarantine).open()?;
     let journal = Journal::create(&task.folder, &format!("{}.{}", task.owner, task.incarnation))?;
@@ -65,6 +68,12 @@ pub fn work(task: &Task) -> Result<()> {
         worker.turn()?;
     }
     worker.last_turns()
+}
+
+fn connect(task: &Task) -> Result<Client> {
+    let Some(compiled) = &task.guest else { return Ok(Client::connect(&task.url)?) };
+    let store = GuestStore::from_compiled(compiled, &Platform::with_store(&task.url));
+    Ok(Client::with_store(store.map_err(anyhow::Error::msg)?))
 }
 
 struct Worker<'t> {

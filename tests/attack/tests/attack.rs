@@ -114,6 +114,15 @@ fn every_promise_is_kept_while_standbys_of_postgresql_take_the_place_of_primarie
     assert_told(assert_kept("postgres-failover"), "which Crashes");
 }
 
+/// Three of the five clients have the store as a component, on the platform of the wasmtime command.
+#[test]
+fn every_promise_is_kept_while_guests_and_natives_share_a_memcached_that_is_killed_flushed_frozen_and_cut_off() {
+    let report = assert_kept("guests");
+    for what in ["the server is killed", "the server is stopped", "is stopped"] {
+        assert_told(report, what);
+    }
+}
+
 /// Two holders there may be, as the page on stores says, and nothing worse: who is told of a success had it there.
 #[track_caller]
 fn assert_weak(mix: &str) {

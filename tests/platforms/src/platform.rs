@@ -1,5 +1,6 @@
 //! A platform made of `wasmtime-wasi`, and a store that is a component on it.
 
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -111,8 +112,30 @@ impl GuestStore {
     pub fn new(platform: &Platform) -> Result<GuestStore> {
         static COMPONENT: LazyLock<Component> =
             LazyLock::new(|| Component::new(&ENGINE, ADAPTER).expect("what is checked in compiles"));
+        GuestStore::of(&COMPONENT, platform)
+    }
+
+    /// Returns the compiled component, for processes that need not compile it once more.
+    ///
+    /// # Errors
+    /// Why it cannot be compiled.
+    pub fn compile() -> Result<Vec<u8>> {
+        ENGINE.precompile_component(ADAPTER)
+    }
+
+    /// Makes an instance of what [`compile`](Self::compile) returned and a test has written to a file.
+    ///
+    /// # Errors
+    /// Why it cannot be made.
+    pub fn from_compiled(file: &Path, platform: &Platform) -> Result<GuestStore> {
+        // SAFETY: the file is of this very program, in a folder that is its own.
+        let component = unsafe { Component::deserialize_file(&ENGINE, file) }?;
+        GuestStore::of(&component, platform)
+    }
+
+    fn of(component: &Component, platform: &Platform) -> Result<GuestStore> {
         let mut store = platform.reach(MemoryOutputPipe::new(0));
-        let instance = bindings::Store::instantiate(&mut store, &COMPONENT, &linker()?)?;
+        let instance = bindings::Store::instantiate(&mut store, component, &linker()?)?;
         Ok(GuestStore(Mutex::new((store, instance))))
     }
 
