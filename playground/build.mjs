@@ -32,45 +32,56 @@ const TEXTS = {
   },
 };
 
-// What jco logs when it is debugged is a tenth of its code. Nobody defines the function that it is logged with, so that
-// esbuild can leave the calls out.
-const SILENT = {
-  name: 'silent',
-  /** @param {import('esbuild').PluginBuild} build */
-  setup(build) {
-    build.onLoad({ filter: /generated.kvlock\.js$/ }, async ({ path }) => {
-      const text = await readFile(path, 'utf8');
-      return { contents: text.replace('const _debugLog =', 'const _logNothing ='), loader: 'js' };
-    });
-  },
-};
-
 /** @satisfies {import('esbuild').BuildOptions} */
 const COMMON = {
   bundle: true,
   target: 'es2022',
-  plugins: [TEXTS, SILENT],
-  pure: ['_debugLog'],
-  minifySyntax: true,
+  plugins: [TEXTS],
   logLevel: /** @type {const} */ ('warning'),
-  // A run must not depend on when the engine collects garbage: nothing is dropped that the code does not drop.
-  define: { FinalizationRegistry: 'NeverCollected' },
-  inject: [join(HERE, 'src/never-collected.js')],
 };
 
-// Makes the JavaScript of the component, with its types, and the component as text, unless they are there.
+// Makes the JavaScript of the component, with its types, and both compressed as text, unless they are there.
 async function generate() {
-  const wasm = await readFile(COMPONENT);
-  const lock = await readFile(join(HERE, 'package-lock.json'));
-  const state = createHash('sha256').update(wasm).update(lock).digest('hex');
+  const sources = [COMPONENT, join(HERE, 'package-lock.json'), fileURLToPath(import.meta.url)];
+  const hash = createHash('sha256');
+  for (const source of sources) hash.update(await readFile(source));
+  const state = hash.digest('hex');
   const mark = join(GENERATED, 'state');
   if ((await readFile(mark, 'utf8').catch(() => '')) === state) return;
   const { files } = await transpile(COMPONENT, { outDir: GENERATED, name: 'kvlock', instantiation: 'sync' });
   await writeFiles(files);
-  const text = gzipSync(wasm, { level: 9 }).toString('base64');
-  await writeFile(join(GENERATED, 'component.js'), `export const COMPONENT =\n  '${text}';\n`);
-  await writeFile(join(GENERATED, 'component.d.ts'), 'export const COMPONENT: string;\n');
+  const texts = { COMPONENT: await readFile(COMPONENT), GLUE: await glue() };
+  const lines = Object.entries(texts).map(([name, bytes]) => `export const ${name} =\n  '${packed(bytes)}';\n`);
+  await writeFile(join(GENERATED, 'packed.js'), lines.join(''));
+  await writeFile(join(GENERATED, 'packed.d.ts'), 'export const COMPONENT: string;\nexport const GLUE: string;\n');
   await writeFile(mark, state);
+}
+
+// Makes what jco generates small.
+async function glue() {
+  // What jco logs when it is debugged is a tenth of its code. Nobody defines the function that it is logged with, so
+  // that esbuild can leave the calls out.
+  const text = (await readFile(join(GENERATED, 'kvlock.js'), 'utf8')).replace(
+    'const _debugLog =',
+    'const _logNothing =',
+  );
+  const { outputFiles } = await build({
+    ...COMMON,
+    stdin: { contents: text, loader: 'js' },
+    pure: ['_debugLog'],
+    // A run must not depend on when the engine collects garbage: nothing is dropped that the code does not drop.
+    define: { FinalizationRegistry: 'NeverCollected' },
+    inject: [join(HERE, 'src/never-collected.js')],
+    format: 'esm',
+    minify: true,
+    write: false,
+  });
+  return /** @type {import('esbuild').OutputFile} */ (outputFiles[0]).contents;
+}
+
+/** @param {Uint8Array} bytes */
+function packed(bytes) {
+  return gzipSync(bytes, { level: 9 }).toString('base64');
 }
 
 /** @param {string} out */
@@ -86,7 +97,6 @@ async function page(out) {
   });
   await build({
     ...COMMON,
-    inject: [],
     entryPoints: [join(HERE, 'src/style.css')],
     outfile: join(out, 'playground.css'),
     minify: true,

@@ -1,23 +1,33 @@
-// The shipped component, byte for byte, and the core modules in it. The page carries the component compressed, as text,
-// so that it also opens from a folder: a browser lets no page read the files beside it there.
+// The shipped component, byte for byte, the core modules in it, and what jco made to call them. The page carries all of
+// it compressed, as text: so it is small, and it opens from a folder too, where a browser lets no page read the files
+// beside it.
 
-import { COMPONENT } from '../generated/component.js';
-import type { CoreModules } from './sim/component.ts';
+import type { instantiate } from '../generated/kvlock.js';
+import { COMPONENT, GLUE } from '../generated/packed.js';
+import { type CoreModules, Instances } from './sim/component.ts';
 
 /** The section of a component that has a core module. */
 const CORE_MODULE = 1;
 const PREAMBLE = 8;
 
-/** The component, and what runs of it. */
-export type Embedded = { bytes: Uint8Array<ArrayBuffer>; digest: string; modules: CoreModules };
+/** The component, and what makes instances of it. */
+export type Embedded = { bytes: Uint8Array<ArrayBuffer>; digest: string; instances: Instances };
 
 /** Unpacks the component, and compiles its core modules. */
 export async function unpack(): Promise<Embedded> {
-  const packed = Uint8Array.from(atob(COMPONENT), (character) => character.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
-  const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  const [bytes, glue] = await Promise.all([COMPONENT, GLUE].map(inflate));
+  if (!bytes || !glue) throw new Error('INVARIANT: there is an answer for each text');
   const compiled = await Promise.all(coreModules(bytes).map((module) => WebAssembly.compile(module)));
-  return { bytes, digest: await digestOf(bytes), modules: (path) => at(compiled, path) };
+  const modules: CoreModules = (path) => at(compiled, path);
+  const address = `data:text/javascript,${encodeURIComponent(new TextDecoder().decode(glue))}`;
+  const made: { instantiate: typeof instantiate } = await import(address);
+  return { bytes, digest: await digestOf(bytes), instances: new Instances(modules, made.instantiate) };
+}
+
+async function inflate(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  const packed = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
 /** Returns the core modules that a component consists of, in their order. */

@@ -1,9 +1,10 @@
 // The page: which run it shows, and up to which time.
 
 import { unpack } from './embedded.ts';
+import { excuse } from './excuse.ts';
 import { begin, format, isUnchanged, LIMITS, parse, type Run } from './link.ts';
 import { SETUPS } from './setups.ts';
-import { Instances } from './sim/component.ts';
+import type { Instances } from './sim/component.ts';
 import type { Deed } from './sim/settings.ts';
 import { World } from './sim/world.ts';
 import { GROUPS, STORIES, type Story } from './stories.ts';
@@ -69,8 +70,12 @@ class Page {
     const shown = [...(left && isComparable ? [left] : []), story.right];
     this.#panels = shown.map((id) => {
       const world = new World(SETUPS[id].setup, settings, seed, deeds, this.#instances);
-      return new Panel(SETUPS[id], world, (client) => {
-        this.#client.value = String(client);
+      return new Panel(SETUPS[id], world, {
+        choose: (client) => {
+          this.#client.value = String(client);
+        },
+        drag: (pixels) => this.#drag(pixels),
+        excuse: (time) => excuse(SETUPS[id].setup, this.#run, time),
       });
     });
     find('worlds').replaceChildren(...this.#panels.map((panel) => panel.element));
@@ -82,6 +87,7 @@ class Page {
 
   #tellStory(): void {
     const { story } = this.#run;
+    find('story').dataset.until = String(story.until);
     say(find('question'), story.question);
     say(find('intro'), story.intro);
     say(find('answer-text'), story.answer);
@@ -157,7 +163,7 @@ class Page {
 
   #show(): void {
     const time = Math.min(this.#run.time, ...this.#panels.map((panel) => Math.max(panel.world.now(), 0) + 1));
-    const view = { time, pixelsPerSecond: ZOOMS[this.#zoom] ?? 90, theme: this.#theme };
+    const view = { time, pixelsPerSecond: this.#pixels(), theme: this.#theme, client: Number(this.#client.value) };
     for (const panel of this.#panels) panel.show(view);
     const far = Math.max(this.#run.story.until, this.#run.time, ...this.#panels.map((panel) => panel.world.now()));
     this.#scrub.max = String(Math.ceil(far));
@@ -217,6 +223,15 @@ class Page {
     this.#remember();
   }
 
+  #drag(pixels: number): void {
+    this.#play(false);
+    this.#goTo(this.#run.time + (pixels / this.#pixels()) * 1000);
+  }
+
+  #pixels(): number {
+    return ZOOMS[this.#zoom] ?? 0;
+  }
+
   #zoomBy(by: number): void {
     this.#zoom = Math.min(ZOOMS.length - 1, Math.max(0, this.#zoom + by));
   }
@@ -246,10 +261,10 @@ class Page {
 }
 
 async function start(): Promise<void> {
-  const { digest, modules } = await unpack();
+  const { digest, instances } = await unpack();
   say(find('digest'), digest === '' ? 'open this page over HTTPS to see its SHA-256' : `SHA-256 ${digest}`);
   document.body.dataset.digest = digest;
-  new Page(new Instances(modules));
+  new Page(instances);
   document.body.dataset.ready = 'true';
 }
 

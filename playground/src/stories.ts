@@ -220,7 +220,7 @@ export const STORIES: Story[] = [
     id: 'retry',
     group: 'more',
     title: 'Conflict retry',
-    question: 'Cleo uses no lock, and her write gets in Ada’s way. Who goes next?',
+    question: 'Cleo uses no lock, and her write gets in the way of another’s. Who goes next?',
     intro: 'The resource refuses a write whose reader is out of date. Ada and Ben lock; Cleo does not.',
     answer:
       'Whoever met the conflict: its lock stays reserved for its next try, so that it runs into nobody else who locks.',

@@ -6,7 +6,6 @@
 import assert from 'node:assert/strict';
 import { unpack } from '../src/embedded.ts';
 import { SETUPS, type SetupId } from '../src/setups.ts';
-import { Instances } from '../src/sim/component.ts';
 import { Random } from '../src/sim/random.ts';
 import {
   type ClientAction,
@@ -37,7 +36,7 @@ const OF_CLIENT: ClientAction[] = [
   'clock',
 ];
 
-const instances = new Instances((await unpack()).modules);
+const { instances } = await unpack();
 
 function pick<T>(random: Random, from: T[]): T {
   return from[random.between(0, from.length - 1)] as T;

@@ -33,7 +33,10 @@ fn the_page_is_under_a_megabyte_and_has_the_shipped_component_byte_for_byte() {
     let files: Vec<_> = fs::read_dir(&*PAGE).unwrap().map(|file| file.unwrap()).collect();
     let size: u64 = files.iter().map(|file| file.metadata().unwrap().len()).sum();
     assert!(size < LARGEST, "{size} bytes in {files:?}");
-    assert!(fs::read(PAGE.join("kvlock.wasm")).unwrap() == kvlock::COMPONENT, "another component than the shipped one");
+    let component = PAGE.join("kvlock.wasm");
+    assert!(fs::read(&component).unwrap() == kvlock::COMPONENT, "another component than the shipped one");
+    // So is what the script carries, and what runs of it.
+    run(node(&folder()).arg(script("component")).arg(component).arg(folder().join("generated")));
 }
 
 #[test]

@@ -126,7 +126,10 @@ export class ClassicLock implements Lock {
     for (;;) {
       const mine = yield* attempt(this.#algorithm.acquire(this.#cache, this.#me) as Task<Mine | undefined>, undefined);
       if (mine) return this.#held(mine);
-      if (client.now() >= end) return undefined;
+      if (client.now() >= end) {
+        client.mark('told', 'gave up', `${client.name} gives up: the wait is over.`);
+        return undefined;
+      }
       client.waits('taken', `${client.name} did not get the lock, and asks again and again.`);
       yield* client.sleep(this.#random.between(200, 320));
     }

@@ -15,8 +15,7 @@
 // question too, and its end the answer. Between calls the stack is empty, so the memory is all it has. What jco keeps beside it are handles: the ones that a
 // discarded try made are never used.
 
-import type { ImportObject, Root } from '../../generated/kvlock.js';
-import { instantiate } from '../../generated/kvlock.js';
+import type { ImportObject, instantiate, Root } from '../../generated/kvlock.js';
 import type {
   Answer,
   DeleteOutcome,
@@ -104,14 +103,16 @@ type Instance = { exports: Root; memory: WebAssembly.Memory; pristine: Uint8Arra
 /** Instances of the component, used again. */
 export class Instances {
   readonly #modules: CoreModules;
+  readonly #instantiate: typeof instantiate;
   readonly #idle: Instance[] = [];
 
-  constructor(modules: CoreModules) {
+  constructor(modules: CoreModules, instantiate_: typeof instantiate) {
     this.#modules = modules;
+    this.#instantiate = instantiate_;
   }
 
   take(): Instance {
-    return this.#idle.pop() ?? makeInstance(this.#modules);
+    return this.#idle.pop() ?? makeInstance(this.#modules, this.#instantiate);
   }
 
   giveBack(instance: Instance): void {
@@ -171,11 +172,11 @@ export class Component {
   }
 }
 
-function makeInstance(modules: CoreModules): Instance {
+function makeInstance(modules: CoreModules, make: typeof instantiate): Instance {
   const user = { host: undefined as unknown as Host, turn: new Try(new Seen()) };
   let memory: WebAssembly.Memory | undefined;
   const instance: Partial<Instance> = {};
-  const exports = instantiate(
+  const exports = make(
     modules,
     imports(() => (instance as Instance).user),
     (module, imports) => {

@@ -166,12 +166,8 @@ function* renew(session: KvlockSession, grant: Grant): Task<boolean | undefined>
     return false;
   }
   const holder = renewed.error.tag === 'lost' ? renewed.error.val?.owner : undefined;
-  const whose = holder === undefined ? 'nobody that is known' : holder;
-  client.mark(
-    'lost',
-    'lost',
-    `${client.name} renews and learns that the lock is lost; ${whose} has it now. It stops at once.`,
-  );
+  const found = holder === undefined ? 'its record is gone' : `the record of ${holder} stands there`;
+  client.mark('lost', 'lost', `${client.name} renews and learns that the lock is lost: ${found}. It stops at once.`);
   return undefined;
 }
 
@@ -225,6 +221,7 @@ export function patience(wait: number | undefined) {
 }
 
 function failed(client: Client, error: AcquireError): undefined {
-  if (error.tag !== 'busy') client.mark('told', error.tag, `${client.name} is told: ${error.tag}.`);
+  const why = error.tag === 'busy' ? 'gives up: the wait is over' : `does not get the lock: ${error.tag}`;
+  client.mark('told', error.tag, `${client.name} ${why}.`);
   return undefined;
 }

@@ -101,6 +101,7 @@ export class Network {
     const isQuiet = !isLost && !isDelayed;
     const request = { from, to, left, arrives, fate, isReply: false, isDelayed, isQuiet, client, label } as const;
     const sent = this.#trace.message({ ...request, text: text + how });
+    if (isLost) this.#tell(from, client, sent.text);
     schedule.at(left + TIMEOUT, () => settle({ error: 'unknown-outcome' }));
     if (isLost) return;
     schedule.at(arrives, () => {
@@ -124,6 +125,8 @@ export class Network {
       }
       sent.isQuiet &&= reply.isQuiet;
       const isLost = fault === 'lose-reply';
+      if (isLost) this.#tell(to, client, `${text} ${reply.text} But this reply is lost.`);
+      if (isDelayed) this.#tell(to, client, `What was held back arrives now: ${text} ${reply.text}`);
       const isTooLate = isSettled || now + back > left + TIMEOUT;
       const how = isLost ? ' This reply is lost.' : isTooLate ? ' Nobody waits for this reply any more.' : '';
       const fate = isLost ? 'lost' : isTooLate ? 'ignored' : 'arrives';
@@ -131,5 +134,10 @@ export class Network {
       this.#trace.message({ ...home, isQuiet, fate, label: reply.label, text: reply.text + how });
       if (fate === 'arrives') schedule.at(now + back, () => settle({ ok: reply.answer }));
     });
+  }
+
+  /** Says what the network has done. */
+  #tell(lane: number, client: number, text: string): void {
+    this.#trace.mark({ lane, kind: 'fault', time: this.#schedule.now(), label: '', text, client });
   }
 }

@@ -3,7 +3,7 @@
 import { type Answer, Contents, millis, nanos, type Request, type StoreError } from './contents.ts';
 import type { Schedule } from './schedule.ts';
 import type { Span, Trace } from './trace.ts';
-import { readRecord, tokenOf } from './words.ts';
+import { isDrawn, readRecord, tokenOf } from './words.ts';
 
 /** How long a server that is restarted is away. */
 const RESTART = 700;
@@ -36,7 +36,7 @@ export class Server {
   execute(request: Request): { ok: Answer } | { error: StoreError } | undefined {
     if (!this.#isUp) return undefined;
     const answered = this.#contents.execute(request, this.#now());
-    if (request.op !== 'get-many') this.#record(request.key);
+    if (request.op !== 'get-many' && isDrawn(request.key)) this.#record(request.key);
     return answered;
   }
 
@@ -133,7 +133,12 @@ export class Server {
     if (present) present.span.to = Math.min(present.span.to, now);
     this.#records.delete(key);
     if (!entry || version === undefined) return;
-    const span = this.#trace.span({ lane: this.lane, from: now, to: now + left, ...readRecord(key, entry) });
+    const span = this.#trace.span({
+      lane: this.lane,
+      from: now,
+      to: now + left,
+      ...readRecord(key, entry, this.#trace.waiters),
+    });
     this.#records.set(key, { span, version });
   }
 }

@@ -9,7 +9,7 @@ import type { Outcome } from './network.ts';
 import type { Task } from './process.ts';
 import { Random } from './random.ts';
 import type { Server } from './server.ts';
-import { sayAnswer, sayRequest } from './words.ts';
+import { noteWaiters, sayAnswer, sayRequest } from './words.ts';
 
 /** Where the component's clocks stand when the run begins. */
 const MONOTONIC = nanos(3_600_000);
@@ -78,8 +78,9 @@ export class KvlockSession {
       ...sayRequest(name, request),
       faults: ['lose-request', 'lose-reply', 'delay-request'],
       execute: () => {
+        noteWaiters(name, request, world.trace.waiters);
         const answer = this.#server.execute(request);
-        return answer && { answer, ...sayAnswer(request, answer) };
+        return answer && { answer, ...sayAnswer(request, answer, world.trace.waiters) };
       },
     });
     return 'ok' in outcome ? outcome.ok : { error: TROUBLE[outcome.error] };

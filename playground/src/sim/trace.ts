@@ -74,6 +74,8 @@ export class Trace {
   readonly messages: Message[] = [];
   readonly marks: Mark[] = [];
   readonly overlaps: Overlap[] = [];
+  /** Who joined a wait list under which word. */
+  readonly waiters = new Map<string, string>();
 
   lane(lane: Lane): number {
     return this.lanes.push(lane) - 1;

@@ -15,6 +15,11 @@ function partOf(key: string): Part {
   return key.includes(':semaphore') ? 'semaphore' : 'lock';
 }
 
+/** Whether an entry is drawn: of a semaphore its permits are. */
+export function isDrawn(key: string): boolean {
+  return !['semaphore', 'list'].includes(partOf(key));
+}
+
 const PARTS: Record<Part, string> = {
   lock: 'the lock',
   line: 'the wait list',
@@ -64,23 +69,27 @@ export function sayRequest(name: string, request: Request): { label: string; tex
 }
 
 /** What the store answers. */
-export function sayAnswer(request: Request, answered: Answered): { label: string; text: string; isQuiet: boolean } {
+export function sayAnswer(
+  request: Request,
+  answered: Answered,
+  waiters: Waiters = new Map(),
+): { label: string; text: string; isQuiet: boolean } {
   const changes = 'ok' in answered && 'tag' in answered.ok && ['written', 'deleted'].includes(answered.ok.tag);
-  return { ...sayWhat(request, answered), isQuiet: !changes || partOf(keyOf(request)) === 'line' };
+  return { ...sayWhat(request, answered, waiters), isQuiet: !changes || partOf(keyOf(request)) === 'line' };
 }
 
 function keyOf(request: Request): string {
   return request.op === 'get-many' ? (request.keys[0] ?? '') : request.key;
 }
 
-function sayWhat(request: Request, answered: Answered): { label: string; text: string } {
+function sayWhat(request: Request, answered: Answered, waiters: Waiters): { label: string; text: string } {
   if ('error' in answered) return { label: 'error', text: `The store refuses: ${answered.error.val}.` };
   const answer = answered.ok;
   if (Array.isArray(answer)) {
     const first = answer[0];
     if (!first) return { label: 'nothing', text: 'The store has nothing there.' };
     const key = keyOf(request);
-    return { label: 'found', text: `The store has it: ${readRecord(key, first).text}` };
+    return { label: 'found', text: `The store has it: ${readRecord(key, first, waiters).text}` };
   }
   if ('id' in answer) {
     const isOld = answer.losslessFor > 10n ** 15n;
@@ -102,19 +111,34 @@ function sayWhat(request: Request, answered: Answered): { label: string; text: s
   }
 }
 
+/** Who joined a wait list under which word. */
+type Waiters = ReadonlyMap<string, string>;
+
 type Record_ = { kind: SpanKind; label: string; text: string; client?: number; row: number };
 
+/** Notes who joins a wait list: whoever writes a word there first. */
+export function noteWaiters(name: string, request: Request, waiters: Map<string, string>): void {
+  if (!('value' in request) || partOf(request.key) !== 'line') return;
+  for (const word of waitersIn(new TextDecoder().decode(request.value))) {
+    if (!waiters.has(word)) waiters.set(word, name);
+  }
+}
+
+/** The words in a wait list, in order, without the marks of those that were passed over. */
+function waitersIn(value: string): string[] {
+  const words = (/^waiting: (.*)$/m.exec(value)?.[1] ?? '').split(' ');
+  return words.map((word) => word.replaceAll('~', '')).filter((word) => word !== '');
+}
+
 /** What an entry says about who has the lock. */
-export function readRecord(key: string, entry: Entry): Record_ {
+export function readRecord(key: string, entry: Entry, waiters: Waiters): Record_ {
   const value = new TextDecoder().decode(entry.value);
   const part = partOf(key);
   if (part === 'line') {
-    const waiting = (/^waiting: (.*)$/m.exec(value)?.[1] ?? '').split(' ').filter((word) => word !== '');
-    const text = waiting.length === 0 ? 'Nobody is in the wait list.' : `${waiting.length} in the wait list, in order.`;
-    return { kind: 'line', label: `queue ${waiting.length}`, text, row: 1 };
+    const names = waitersIn(value).map((word) => waiters.get(word) ?? 'somebody');
+    const text = names.length === 0 ? 'Nobody is in the wait list.' : `The wait list, in order: ${names.join(', ')}.`;
+    return { kind: 'line', label: names.length === 0 ? '' : `queue: ${names.join(', ')}`, text, row: 1 };
   }
-  if (part === 'semaphore' || part === 'list')
-    return { kind: 'line', label: 'semaphore', text: 'The semaphore is defined here.', row: 1 };
   const token = tokenOf(entry.version);
   const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(value)?.[1];
   const owner = field('owner') ?? ownerOf(value);

@@ -39,11 +39,7 @@ export function* worker(client: Client, lock: Lock): Task<void> {
   for (;;) {
     const held = yield* lock.acquire();
     client.waitsNoMore();
-    if (!held) {
-      client.mark('told', 'gave up', `${client.name} gives up: the wait is over.`);
-    } else {
-      yield* stint(client, held);
-    }
+    if (held) yield* stint(client, held);
     yield* client.sleep(random.between(REST / 3, REST));
   }
 }
@@ -79,8 +75,11 @@ function* work(client: Client, stint: Stint, steps: number): Task<void> {
     const order = held.sharing === 'permit' ? undefined : hold.order;
     const outcome = yield* client.write({ token: held.token, order });
     if ('ok' in outcome && outcome.ok.kind === 'refused') {
-      client.mark('lost', 'refused', `${client.name} learns from the refusal that the lock is lost, and stops.`);
-      stint.isLost = true;
+      client.mark(
+        'lost',
+        'refused',
+        `${client.name} learns from the refusal that somebody else has the lock, and stops.`,
+      );
       return;
     }
   }

@@ -15,7 +15,15 @@ import { outsider, retryWorker } from './retry.ts';
 import { Schedule } from './schedule.ts';
 import { Server } from './server.ts';
 import { KvlockSession } from './session.ts';
-import { type ClientAction, type Deed, NAMES, type ServerAction, type Settings, type Setup } from './settings.ts';
+import {
+  type ClientAction,
+  type Deed,
+  type Kind,
+  NAMES,
+  type ServerAction,
+  type Settings,
+  type Setup,
+} from './settings.ts';
 import { type Span, Trace } from './trace.ts';
 import { worker } from './worker.ts';
 
@@ -33,6 +41,7 @@ type House = { process: Process; line: Line | undefined; clients: Client[]; live
 
 export class World {
   readonly trace = new Trace();
+  readonly kind: Kind;
   readonly #schedule = new Schedule();
   readonly #shared: Shared;
   readonly #setup: Setup;
@@ -45,6 +54,7 @@ export class World {
   #operator: Client | undefined;
 
   constructor(setup: Setup, settings: Settings, seed: number, deeds: Deed[], instances: Instances) {
+    this.kind = settings.kind;
     this.#setup = setup;
     this.#instances = instances;
     const [schedule, trace] = [this.#schedule, this.trace];
@@ -256,6 +266,7 @@ export class World {
     for (const { lane, name, index } of house.clients) {
       const span = { lane, kind, from, to: Number.POSITIVE_INFINITY, label, text: `${name} ${text}`, client: index };
       this.#covers.push([house, this.trace.span(span)]);
+      this.trace.mark({ lane, kind: 'fault', time: from, label, text: span.text, client: index });
     }
   }
 

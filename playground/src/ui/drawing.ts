@@ -8,6 +8,9 @@ import type { Theme } from './theme.ts';
 /** What is told of a lane beside its name; the first that there is. */
 const STATES: SpanKind[] = ['dead', 'frozen', 'hold', 'wait', 'down', 'quarantine'];
 
+/** What is drawn: up to which time, how wide, and which client is marked. */
+export type View = { time: number; pixelsPerSecond: number; theme: Theme; client: number };
+
 export class Drawing {
   readonly canvas: HTMLCanvasElement;
   items: Item[] = [];
@@ -20,7 +23,7 @@ export class Drawing {
     this.#context = canvas.getContext('2d') as CanvasRenderingContext2D;
   }
 
-  draw(trace: Trace, time: number, pixelsPerSecond: number, theme: Theme, chosen: Item | undefined): void {
+  draw(trace: Trace, { time, pixelsPerSecond, theme, client }: View, chosen: Item | undefined): void {
     const width = this.canvas.clientWidth;
     if (width === 0) return;
     const layout = new Layout(trace, width);
@@ -55,7 +58,7 @@ export class Drawing {
     if (chosen) this.#ring(chosen, layout, scale, theme);
     context.restore();
     const present = spans.filter((span) => span.from <= time && time < span.to);
-    for (const row of layout.rows) this.#label(row, trace, present, theme);
+    for (const row of layout.rows) this.#label(row, trace, present, theme, client);
   }
 
   /** What is drawn at a place: the smallest that is near. */
@@ -149,7 +152,7 @@ export class Drawing {
     context.strokeRect(left - 3, same.y - 3, Math.max(6, right - left + 6), same.height + 6);
   }
 
-  #label(row: Row, trace: Trace, present: Span[], theme: Theme): void {
+  #label(row: Row, trace: Trace, present: Span[], theme: Theme, chosen: number): void {
     const context = this.#context;
     const { lane } = row;
     const client = lane.client;
@@ -158,7 +161,7 @@ export class Drawing {
     context.fillRect(0, row.top + 1, width + 10, row.height - 1);
     if (client !== undefined) {
       context.fillStyle = theme.clients[client] ?? theme.text;
-      context.fillRect(0, row.top + 1, 4, row.height - 1);
+      context.fillRect(0, row.top + 1, client === chosen ? 7 : 3, row.height - 1);
     }
     const here = present.filter((span) => span.lane === row.index);
     const state = STATES.map((kind) => here.find((span) => span.kind === kind)).find((span) => span !== undefined);
@@ -166,11 +169,11 @@ export class Drawing {
     context.fillStyle = theme.text;
     context.font = `600 12px ${theme.font}`;
     const house = lane.process !== undefined && sharesProcess(trace, row.index) ? ` · P${lane.process + 1}` : '';
-    context.fillText(lane.name + house, 10, word ? row.middle - 7 : row.middle, width);
+    context.fillText(lane.name + house, 12, word ? row.middle - 7 : row.middle, width);
     context.font = `11px ${theme.font}`;
     if (!word) return;
     context.fillStyle = theme.muted;
-    context.fillText(word, 10, row.middle + 8, width);
+    context.fillText(word, 12, row.middle + 8, width);
   }
 }
 

@@ -1,12 +1,12 @@
 // A world on the page: its drawing, its counters, and in words what happens.
 
 import type { Described } from '../setups.ts';
+import type { Kind } from '../sim/settings.ts';
 import { type Mark, type MarkKind, type Score, score, type Trace } from '../sim/trace.ts';
 import type { World } from '../sim/world.ts';
 import { make, say } from './dom.ts';
-import { Drawing, isSame } from './drawing.ts';
+import { Drawing, isSame, type View } from './drawing.ts';
 import type { Item } from './layout.ts';
-import type { Theme } from './theme.ts';
 
 const HINT = 'Nothing has happened yet.';
 
@@ -27,7 +27,14 @@ const NEWS: MarkKind[] = [
 /** How many sentences the list shows at most. */
 const LOG = 60;
 
-export type View = { time: number; pixelsPerSecond: number; theme: Theme };
+/** What a world does on the page. */
+export type Hands = {
+  choose: (client: number) => void;
+  /** The visitor drags time, by so many pixels. */
+  drag: (pixels: number) => void;
+  /** Why this world may fail although kvlock holds; nothing if it may not. */
+  excuse: (time: number) => string | undefined;
+};
 
 /** What the visitor has unfolded: it stays so in the next run. */
 const unfolded: Record<string, boolean> = { words: innerWidth >= 900, code: false };
@@ -54,11 +61,14 @@ export class Panel {
   readonly #inspector = make('p', { class: 'inspector', 'aria-live': 'off' }, HINT);
   readonly #tip = make('div', { class: 'tip', hidden: '' });
   readonly #log = make('ol', { class: 'log' });
+  readonly #hands: Hands;
+  readonly #excuse = make('p', { class: 'excuse', hidden: '' });
   #chosen: Item | undefined;
   #logged = '';
 
-  constructor(described: Described, world: World, choose: (client: number) => void) {
+  constructor(described: Described, world: World, hands: Hands) {
     this.world = world;
+    this.#hands = hands;
     const name = described.name;
     const canvas = make('canvas', {
       tabindex: '0',
@@ -71,6 +81,7 @@ export class Panel {
       { class: 'world', 'data-setup': name },
       make('header', {}, make('h3', {}, name), make('p', { class: 'note' }, described.note)),
       this.#verdict,
+      this.#excuse,
       this.#counters(),
       make('div', { class: 'stage' }, canvas, this.#tip),
       this.#inspector,
@@ -81,12 +92,13 @@ export class Panel {
       const code = make('pre', {}, make('code', {}, described.code));
       this.element.append(unfolding('code', 'The code of this lock', code));
     }
-    this.#listen(canvas, choose);
+    this.#listen(canvas);
   }
 
-  show({ time, pixelsPerSecond, theme }: View): void {
+  show(view: View): void {
+    const { time } = view;
     const { trace } = this.world;
-    this.#drawing.draw(trace, time, pixelsPerSecond, theme, this.#chosen);
+    this.#drawing.draw(trace, view, this.#chosen);
     const counted = score(trace, time);
     this.#count(counted, trace, time);
     this.#tell(trace, time);
@@ -120,7 +132,7 @@ export class Panel {
   #count(counted: Score, trace: Trace, time: number): void {
     const { overlaps, overlapTime, stale, refused, grants, holders } = counted;
     const seconds = (overlapTime / 1000).toFixed(1);
-    say(this.#overlaps, overlaps === 0 ? '0' : `${overlaps} · ${seconds} s`);
+    say(this.#overlaps, overlaps === 0 ? '0' : `${overlaps} (${seconds} s)`);
     say(this.#stale, String(stale));
     say(this.#refused, String(refused));
     say(this.#grants, String(grants));
@@ -132,7 +144,10 @@ export class Panel {
     this.element.dataset.stale = String(stale);
     this.element.dataset.refused = String(refused);
     this.element.dataset.grants = String(grants);
-    say(this.#verdict, sayVerdict(counted));
+    say(this.#verdict, sayVerdict(counted, this.world.kind));
+    const excuse = isBad ? this.#hands.excuse(time) : undefined;
+    this.#excuse.hidden = excuse === undefined;
+    say(this.#excuse, excuse ?? '');
     const names = holders.map((client) => trace.lanes.find((lane) => lane.client === client)?.name ?? '?');
     const who =
       names.length === 0
@@ -162,7 +177,8 @@ export class Panel {
     this.#inspector.setAttribute('aria-live', item ? 'polite' : 'off');
   }
 
-  #listen(canvas: HTMLCanvasElement, choose: (client: number) => void): void {
+  #listen(canvas: HTMLCanvasElement): void {
+    this.#listenToDrags(canvas);
     canvas.addEventListener('pointermove', (event) => {
       const item = this.#drawing.at(event.offsetX, event.offsetY);
       this.#showTip(item, event.offsetX, event.offsetY);
@@ -175,7 +191,7 @@ export class Panel {
     canvas.addEventListener('click', (event) => {
       this.#choose(this.#drawing.at(event.offsetX, event.offsetY));
       const client = this.#drawing.laneAt(event.offsetY)?.lane.client;
-      if (client !== undefined) choose(client);
+      if (client !== undefined) this.#hands.choose(client);
     });
     canvas.addEventListener('keydown', (event) => {
       const next = this.#next(event.key);
@@ -185,6 +201,24 @@ export class Panel {
       this.#choose(next);
     });
     canvas.addEventListener('blur', () => this.#choose(undefined));
+  }
+
+  #listenToDrags(canvas: HTMLCanvasElement): void {
+    let last: number | undefined;
+    canvas.addEventListener('pointerdown', (event) => {
+      last = event.clientX;
+      canvas.setPointerCapture(event.pointerId);
+    });
+    canvas.addEventListener('pointermove', (event) => {
+      if (last === undefined || event.buttons === 0) return;
+      this.#hands.drag(last - event.clientX);
+      last = event.clientX;
+    });
+    for (const end of ['pointerup', 'pointercancel']) {
+      canvas.addEventListener(end, () => {
+        last = undefined;
+      });
+    }
   }
 
   #showTip(item: Item | undefined, x: number, y: number): void {
@@ -231,11 +265,19 @@ export class Panel {
   }
 }
 
-function sayVerdict({ overlaps, overlapTime, stale, refused }: Score): string {
+/** What is right: how many may hold at once. */
+const RIGHT: Record<Kind, string> = {
+  lock: 'One holder at a time',
+  handover: 'One holder at a time',
+  semaphore: 'Never more holders than permits',
+  readers: 'Readers together, or the writer alone',
+  retry: 'One holder at a time',
+};
+
+function sayVerdict({ overlaps, overlapTime, stale, refused }: Score, kind: Kind): string {
   const seconds = (overlapTime / 1000).toFixed(1);
   if (overlaps > 0 && stale > 0) return `✗ Too many holders for ${seconds} s, and newer data overwritten`;
   if (overlaps > 0) return `✗ Too many holders at once, for ${seconds} s`;
   if (stale > 0) return '✗ A late write has overwritten newer data';
-  if (refused > 0) return '✓ One holder at a time, and a late write refused';
-  return '✓ One holder at a time';
+  return `✓ ${RIGHT[kind]}${refused > 0 ? ', and a late write refused' : ''}`;
 }
