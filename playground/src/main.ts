@@ -131,12 +131,23 @@ class Page {
   }
 
   #frame(now: number): void {
+    try {
+      this.#goOn(now);
+    } catch (error) {
+      this.#panels = [];
+      const text = `The simulation has stopped, which is a fault of the playground (${error}). The link repeats it.`;
+      find('worlds').replaceChildren(make('p', { class: 'loading' }, text));
+      throw error;
+    }
+    requestAnimationFrame((time) => this.#frame(time));
+  }
+
+  #goOn(now: number): void {
     const passed = Math.min(100, now - this.#lastFrame);
     this.#lastFrame = now;
     const isReady = this.#simulate();
     if (this.#isPlaying && isReady) this.#advance(passed * Number(find<HTMLSelectElement>('speed').value));
     this.#show();
-    requestAnimationFrame((time) => this.#frame(time));
   }
 
   /** Lets the worlds run up to the time that is shown, as far as a frame allows. */

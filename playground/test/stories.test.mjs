@@ -145,6 +145,17 @@ test('time goes back and forth, in steps and by dragging', async () => {
   await goTo(3000);
   const [early] = await counts();
   assert.ok(late && early && late.grants > early.grants);
+  // Dragging the lanes to the right is going back.
+  const { x, y } = await browser.evaluate(
+    "(({ x, y }) => ({ x, y }))(document.querySelector('canvas').getBoundingClientRect())",
+  );
+  const mouse = (/** @type {string} */ type, /** @type {number} */ dx) =>
+    browser.send('Input.dispatchMouseEvent', { type, x: x + 200 + dx, y: y + 60, button: 'left', buttons: 1 });
+  await mouse('mousePressed', 0);
+  await mouse('mouseMoved', 75);
+  await mouse('mouseReleased', 75);
+  await browser.until('Number(document.body.dataset.time) === 2000');
+  await goTo(3000);
   await click('#step');
   await browser.until('Number(document.body.dataset.time) > 3000');
   await click('#start-over');
@@ -178,6 +189,17 @@ test('one sentence says what is pointed at, by mouse and by keyboard', async () 
     assert.match(await inspector(), /^\d+\.\d+ s: .+\.$/);
   }
   assert.notEqual(await inspector(), hint);
+  const { x, y, width, height } = await browser.evaluate(
+    "(({ x, y, width, height }) => ({ x, y, width, height }))(document.querySelector('canvas').getBoundingClientRect())",
+  );
+  const told = new Set();
+  for (let down = 30; down < height; down += 12) {
+    await browser.send('Input.dispatchMouseEvent', { type: 'mouseMoved', x: x + width * 0.6, y: y + down });
+    told.add(await browser.evaluate("document.querySelector('.tip:not([hidden])')?.textContent"));
+  }
+  told.delete(undefined);
+  assert.ok(told.size > 3, [...told].join('\n'));
+  for (const sentence of told) assert.match(sentence, /\.$/);
 });
 
 test('the page fits a phone and the dark, and asks nobody for anything', async () => {

@@ -50,7 +50,7 @@ fn its_code_is_typed_linted_and_formatted() {
 #[test]
 #[ignore = "needs Node 20, npm and Chromium"]
 fn in_a_browser_each_story_comes_out_as_told_and_each_fault_and_link_works() {
-    run(node(&folder()).args(["--test", "test/"]).env("PLAYGROUND", &*PAGE));
+    run(node(&folder()).args(["--test", "test/stories.test.mjs"]).env("PLAYGROUND", &*PAGE));
 }
 
 #[test]
