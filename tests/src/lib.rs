@@ -5,6 +5,7 @@ pub mod calls;
 pub mod certificates;
 pub mod faults;
 pub mod kvlock;
+pub mod npm;
 pub mod proxy;
 pub mod python;
 pub mod standing_clock;

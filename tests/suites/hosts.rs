@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use kvlock_testkit::{MemcachedServer, process};
+use kvlock_tests::npm;
 use kvlock_tests::python::{self, run};
 use kvlock_tests::tree::workspace;
 
@@ -125,21 +126,14 @@ fn python(folder: &Path) -> PathBuf {
     python::with(Path::new(env!("CARGO_TARGET_TMPDIR")), "python", &folder.join("requirements.txt"))
 }
 
-/// A copy of the example with its modules beside it: Node looks for them there. They are kept like those of Python.
+/// A copy of the example with its modules beside it: Node looks for them there.
 fn node_host(folder: &Path) -> PathBuf {
     let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("node");
     fs::create_dir_all(&copy).unwrap();
-    for file in ["kv-store.js", "component.js", "host.js", "package.json"] {
+    for file in ["kv-store.js", "component.js", "host.js"] {
         fs::copy(folder.join(file), copy.join(file)).unwrap();
     }
-    let package = fs::read_to_string(folder.join("package.json")).unwrap();
-    let installed = copy.join("installed.json");
-    if !fs::read_to_string(&installed).is_ok_and(|installed| installed == package) {
-        let help = "the Node host needs npm and a registry that it reaches: apt-get install nodejs npm";
-        let install = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"];
-        run(process::tool("npm").args(install).current_dir(&copy), help);
-        fs::write(installed, package).unwrap();
-    }
+    npm::install(&fs::read_to_string(folder.join("package.json")).unwrap(), &copy);
     copy.join("host.js")
 }
 

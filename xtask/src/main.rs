@@ -113,7 +113,7 @@ fn test(workspace: &Path) -> Result<()> {
     if prerequisites::has_node() {
         let node_host = ["--test", "hosts", "--", "--ignored", "the_component_runs_in_a_node_host"];
         cargo(workspace, &[TEST, node_host.as_slice()].concat())?;
-        cargo(workspace, &[TEST, &["--test", "node", "--", "--ignored"]].concat())?;
+        cargo(workspace, &[TEST, &["--test", "node", "--test", "guests", "--", "--ignored"]].concat())?;
         prerequisites::provide(prerequisites::BROWSER)?;
         cargo(workspace, &[TEST, &["--test", "playground", "--", "--ignored"]].concat())?;
     } else {

@@ -12,23 +12,14 @@ use kvlock::Client;
 use kvlock::error::AcquireError;
 use kvlock_platforms::{JOB, WEB, composed_with};
 use kvlock_testkit::{MemcachedServer, free_port, process};
+use kvlock_tests::npm;
 
 const PACKAGE: &str = r#"{ "private": true, "dependencies": { "@bytecodealliance/jco": "1.35.0" } }"#;
 
-/// Returns the tool, which is installed once and kept beside the other results of the build.
+/// Returns the tool.
 fn jco() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("jco");
-    fs::create_dir_all(&folder).unwrap();
-    let lock = fs::File::create(folder.join("lock")).unwrap();
-    lock.lock().unwrap();
-    let installed = folder.join("installed.json");
-    if !fs::read_to_string(&installed).is_ok_and(|installed| installed == PACKAGE) {
-        fs::write(folder.join("package.json"), PACKAGE).unwrap();
-        let install = ["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"];
-        let status = process::tool("npm").args(install).current_dir(&folder).status();
-        assert!(status.expect("apt-get install nodejs npm").success(), "jco needs a registry that npm reaches");
-        fs::write(installed, PACKAGE).unwrap();
-    }
+    npm::install(PACKAGE, &folder);
     folder.join("node_modules/.bin/jco")
 }
 
