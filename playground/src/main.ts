@@ -20,8 +20,8 @@ const BUDGET = 9;
 /** How far the simulation goes between two looks at that, in virtual milliseconds. */
 const STRIDE = 20;
 
-/** Pixels for a second. */
-const ZOOMS = [20, 32, 50, 75, 110, 160, 240, 360, 540];
+/** How many pixels a second has, at least and at most; a story begins between the two in the middle. */
+const ZOOM = { least: 15, most: 900, story: [45, 110], step: 1.5 } as const;
 
 class Page {
   readonly #instances: Instances;
@@ -33,7 +33,7 @@ class Page {
   #theme = readTheme();
   #isPlaying = false;
   #lastFrame = 0;
-  #zoom = 3;
+  #zoom: number = ZOOM.story[1];
 
   constructor(instances: Instances) {
     this.#instances = instances;
@@ -58,6 +58,7 @@ class Page {
   #open(run: Run, plays: boolean): void {
     this.#run = run;
     this.#rebuild();
+    this.#fit();
     this.#tellStory();
     this.#play(plays);
   }
@@ -93,8 +94,13 @@ class Page {
     say(find('answer-text'), story.answer);
     find<HTMLDetailsElement>('answer').open = false;
     for (const entry of document.querySelectorAll<HTMLElement>('#stories button')) {
-      if (entry.dataset.story === story.id) entry.setAttribute('aria-current', 'true');
-      else entry.removeAttribute('aria-current');
+      if (entry.dataset.story !== story.id) {
+        entry.removeAttribute('aria-current');
+        continue;
+      }
+      entry.setAttribute('aria-current', 'true');
+      // On a phone the stories are a row that is longer than the screen.
+      find('stories').scrollLeft = entry.offsetLeft - 40;
     }
   }
 
@@ -174,7 +180,7 @@ class Page {
 
   #show(): void {
     const time = Math.min(this.#run.time, ...this.#panels.map((panel) => Math.max(panel.world.now(), 0) + 1));
-    const view = { time, pixelsPerSecond: this.#pixels(), theme: this.#theme, client: Number(this.#client.value) };
+    const view = { time, pixelsPerSecond: this.#zoom, theme: this.#theme, client: Number(this.#client.value) };
     for (const panel of this.#panels) panel.show(view);
     const far = Math.max(this.#run.story.until, this.#run.time, ...this.#panels.map((panel) => panel.world.now()));
     this.#scrub.max = String(Math.ceil(far));
@@ -236,15 +242,18 @@ class Page {
 
   #drag(pixels: number): void {
     this.#play(false);
-    this.#goTo(this.#run.time + (pixels / this.#pixels()) * 1000);
+    this.#goTo(this.#run.time + (pixels / this.#zoom) * 1000);
   }
 
-  #pixels(): number {
-    return ZOOMS[this.#zoom] ?? 0;
+  /** Shows all of a story at its end, if there is room. */
+  #fit(): void {
+    const [least, most] = ZOOM.story;
+    const room = Math.min(...this.#panels.map((panel) => panel.room()));
+    this.#zoom = Math.min(most, Math.max(least, (room / this.#run.story.until) * 1000));
   }
 
   #zoomBy(by: number): void {
-    this.#zoom = Math.min(ZOOMS.length - 1, Math.max(0, this.#zoom + by));
+    this.#zoom = Math.min(ZOOM.most, Math.max(ZOOM.least, this.#zoom * ZOOM.step ** by));
   }
 
   async #copy(): Promise<void> {

@@ -14,6 +14,9 @@ const SERVER_ROW = 20;
 const RESOURCE = 40;
 const AXIS = 20;
 
+/** What is left free behind the present time. */
+const MARGIN = 28;
+
 /** Many clients have narrower lanes. */
 const MANY = 4;
 
@@ -27,7 +30,7 @@ export class Layout {
     const { lanes } = trace;
     const many = lanes.filter((lane) => lane.kind === 'client').length > MANY;
     const extra = Math.max(0, ...trace.spans.map((span) => span.row ?? 0));
-    this.labels = width < 480 ? 64 : 84;
+    this.labels = labelsOf(width);
     let top = AXIS;
     this.rows = lanes.map((lane, index) => {
       const height = heightOf(lane, many, extra);
@@ -41,6 +44,16 @@ export class Layout {
   row(lane: number): Row {
     return this.rows[lane] as Row;
   }
+}
+
+/** How wide the names of lanes are. */
+function labelsOf(width: number): number {
+  return width < 480 ? 64 : 84;
+}
+
+/** Returns how many pixels there are for time in a drawing of a width. */
+export function roomFor(width: number): number {
+  return width - labelsOf(width) - MARGIN;
 }
 
 function heightOf(lane: Lane, many: boolean, extra: number): number {
@@ -66,7 +79,7 @@ export class Scale {
     this.perMillisecond = pixelsPerSecond / 1000;
     this.left = left;
     this.right = right;
-    const visible = (right - left - 28) / this.perMillisecond;
+    const visible = (right - left - MARGIN) / this.perMillisecond;
     this.start = Math.max(0, time - visible);
   }
 

@@ -6,7 +6,7 @@ import { type Mark, type MarkKind, type Score, score, type Trace } from '../sim/
 import type { World } from '../sim/world.ts';
 import { make, say } from './dom.ts';
 import { Drawing, isSame, type View } from './drawing.ts';
-import type { Item } from './layout.ts';
+import { type Item, roomFor } from './layout.ts';
 
 const HINT = 'Nothing has happened yet.';
 
@@ -93,6 +93,11 @@ export class Panel {
       this.element.append(unfolding('code', 'The code of this lock', code));
     }
     this.#listen(canvas);
+  }
+
+  /** Returns how many pixels there are for time. */
+  room(): number {
+    return roomFor(this.#drawing.canvas.clientWidth);
   }
 
   show(view: View): void {
