@@ -9,6 +9,7 @@ than the work, or call `grant.renew()` between two steps of it.
 """
 
 from contextlib import contextmanager
+from dataclasses import fields
 from re import sub
 from time import time_ns
 
@@ -34,8 +35,13 @@ class Session:
     def __init__(self, owner, *, label="", namespace="kvlock", quarantine=None):
         """`quarantine` is the longest lease in use: after a restart of the store nothing is granted for so long.
         None means 30 seconds, or the lease if that is longer."""
-        options = mutex.SessionOptions(
-            owner=owner, label=label, namespace=namespace, quarantine=_nanos(quarantine), unix_time=time_ns()
+        options = _options(
+            mutex.SessionOptions,
+            owner=owner,
+            label=label,
+            namespace=namespace,
+            quarantine=_nanos(quarantine),
+            unix_time=time_ns(),
         )
         self._session = _told("the session", mutex.Session.open, options)
 
@@ -45,7 +51,8 @@ class Session:
 
         If the block ends and the lock was lost meanwhile, this raises Lost. If the block raises, that goes on.
         """
-        options = mutex.LockOptions(
+        options = _options(
+            mutex.LockOptions,
             mode=mode,
             lease=_lease(lease),
             wait=_nanos(wait),
@@ -84,6 +91,11 @@ class Grant:
             self.release()
         except LockError:
             pass
+
+
+def _options(kind, **given):
+    """Makes a record of the WIT. An option that is not given is none."""
+    return kind(**{field.name: None for field in fields(kind)} | given)
 
 
 def _nanos(seconds):
