@@ -37,7 +37,7 @@ class Locks {
   }
 
   /** Waits for the lock of a key. Where the engine has `using`, the grant is released at the end of its block. */
-  acquire(key, { lease = 30, wait = null, interval = 0.05, atLeast = 0, mode = 'plain' } = {}) {
+  acquire(key, { lease = 30, wait = null, interval = 0.05, atLeast = 0, mode = 'plain', note } = {}) {
     const options = {
       mode,
       lease: after(lease),
@@ -45,6 +45,7 @@ class Locks {
       interval: nanos(interval),
       adopt: false,
       atLeast: nanos(atLeast),
+      note,
     };
     return new Grant(key, told(key, () => this.#session.lock(key, options).block()));
   }

@@ -46,8 +46,8 @@ class Session:
         self._session = _told("the session", mutex.Session.open, options)
 
     @contextmanager
-    def lock(self, key, *, lease=30, wait=None, interval=0.05, at_least=0, mode=mutex.Mode.PLAIN):
-        """Holds the lock of a key for the length of a `with` block.
+    def lock(self, key, *, lease=30, wait=None, interval=0.05, at_least=0, mode=mutex.Mode.PLAIN, note=None):
+        """Holds the lock of a key for the length of a `with` block. `note` says what for, to people who look.
 
         If the block ends and the lock was lost meanwhile, this raises Lost. If the block raises, that goes on.
         """
@@ -59,6 +59,7 @@ class Session:
             interval=_nanos(interval),
             adopt=False,
             at_least=_nanos(at_least),
+            note=note,
         )
         acquisition = _told(key, self._session.lock, key, options)
         grant = Grant(key, _told(key, acquisition.block))

@@ -177,7 +177,7 @@ impl Grant {
     }
 
     /// Returns the holder that its waiters are told of.
-    pub(crate) fn as_holder(&self, lease: Ttl) -> Holder {
+    pub(crate) fn as_holder(&self, lease: Ttl, note: Option<&str>) -> Holder {
         let since = SystemTime::now();
         let until = match lease {
             Ttl::After(length) => since.checked_add(length),
@@ -187,6 +187,7 @@ impl Grant {
             key: self.key().to_string(),
             owner: self.owner().to_string(),
             label: self.handle().owner.label().to_string(),
+            note: note.map(String::from),
             since: Some(since),
             lease,
             depth: 1,

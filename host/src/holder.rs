@@ -16,6 +16,8 @@ pub struct Holder {
     pub owner: String,
     /// Its host and process, as it told them.
     pub label: String,
+    /// What it holds it for, as it told: see [`Lock::note`](crate::Lock::note).
+    pub note: Option<String>,
     /// When the lock was granted, by the holder's clock, if it had one.
     pub since: Option<SystemTime>,
     /// The lease asked for.
@@ -41,7 +43,7 @@ pub struct Holder {
 const WHOLE_SECONDS: Duration = Duration::from_secs(2);
 
 impl Holder {
-    /// Returns who holds it, where, and since when, as a text for people.
+    /// Returns who holds it, where, and since when, and what for, as a text for people.
     pub fn who(&self) -> String {
         let owner = shown(&self.owner);
         let mut text = match self.depth {
@@ -58,6 +60,9 @@ impl Holder {
         }
         if let Some(since) = self.since {
             text += &format!(" since {}", humantime::format_rfc3339_seconds(since));
+        }
+        if let Some(note) = &self.note {
+            text += &format!(" for \"{}\"", shown(note));
         }
         text
     }

@@ -40,6 +40,21 @@ impl Lock {
         wait
         /// Sets the longest pause between two tries: 1 ms to an hour.
         interval
+        /// Sets what the lock is held for, for people who look: one line of 1 to 255 bytes without control characters.
+        /// Everybody that reads the store can read it. It stays until the last release: a nested acquire does not change
+        /// it, a hand-over does.
+        ///
+        /// ```
+        /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+        /// let client = kvlock::Client::connect("memory:")?;
+        /// let grant = client.lock("report").note("the yearly report, asked for by Ada").acquire()?;
+        /// let status = client.session().open()?.status("report")?;
+        /// assert_eq!(status.state.holder().unwrap().note.as_deref(), Some("the yearly report, asked for by Ada"));
+        /// # grant.release()?;
+        /// # Ok(())
+        /// # }
+        /// ```
+        note
         /// Sets how long to ride out an outage of the store while waiting; zero: not at all. Without this, an outage is
         /// ridden out as long as the wait lasts, from the first try on.
         ride_out
@@ -114,7 +129,7 @@ impl Lock {
 
     /// Begins to wait as the options say.
     pub(crate) fn waiting(&self) -> Acquiring {
-        self.waiting_as(self.options)
+        self.waiting_as(self.options.clone())
     }
 
     /// Begins to try once.

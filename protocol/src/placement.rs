@@ -48,14 +48,16 @@ pub fn requests(servers: &[impl fmt::Display], keys: &[String]) -> Vec<(usize, V
     requests
 }
 
-/// Returns the key of the lock that a wait list is for. The list stands on the lock's own server, so that one request
-/// reads both, and a slow server stalls nobody that waits for a lock on another one.
+/// Returns the key of the lock or permit that an entry stands beside: a wait list, or an ask. It stands on the same
+/// server, so that one request reads both, and a slow server stalls nobody that waits for a lock on another one.
 fn beside_its_lock(key: &str) -> Cow<'_, str> {
-    let parts = key.split_once(':').and_then(|(namespace, rest)| Some((namespace, rest.strip_prefix("line")?)));
-    match parts {
-        Some((namespace, rest)) if rest.starts_with([':', '#']) => format!("{namespace}:lock{rest}").into(),
-        _ => key.into(),
+    let Some((namespace, entry)) = key.split_once(':') else { return key.into() };
+    for (kind, beside) in [("line", "lock"), ("ask", "lock"), ("permit-ask", "permit")] {
+        if let Some(rest) = entry.strip_prefix(kind).filter(|rest| rest.starts_with([':', '#'])) {
+            return format!("{namespace}:{beside}{rest}").into();
+        }
     }
+    key.into()
 }
 
 fn weight(server: &str, key: &str) -> [u8; 32] {
@@ -68,10 +70,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_list_stands_on_the_server_of_its_lock_and_nothing_else_is_moved() {
+    fn a_wait_list_and_an_ask_stand_on_the_server_of_their_lock_and_nothing_else_is_moved() {
         for (key, kept_like) in [
             ("n:line:k", "n:lock:k"),
             ("n:line#0f", "n:lock#0f"),
+            ("n:ask:k", "n:lock:k"),
+            ("n:ask#0f", "n:lock#0f"),
+            ("n:permit-ask:3:pool", "n:permit:3:pool"),
+            ("n:asking:k", "n:asking:k"),
             ("n:lock:a:line:b", "n:lock:a:line:b"),
             ("n:linear:k", "n:linear:k"),
             ("n:permit:1:k", "n:permit:1:k"),

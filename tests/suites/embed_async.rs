@@ -83,10 +83,11 @@ impl Guest {
             interval: 50_000_000,
             adopt: false,
             at_least: 0,
+            note: None,
         };
         let (session, acquisition) =
             (self.exports.kvlock_lock_mutex().session(), self.exports.kvlock_lock_mutex().acquisition());
-        let begun = session.call_lock(&mut self.store, self.session, "k", options).await.unwrap().unwrap();
+        let begun = session.call_lock(&mut self.store, self.session, "k", &options).await.unwrap().unwrap();
         let waited = acquisition.call_block(&mut self.store, begun).await.unwrap();
         waited.map_err(|error| format!("{error:?}"))
     }

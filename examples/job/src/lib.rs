@@ -77,8 +77,9 @@ fn lock() -> Result<Grant, String> {
         interval: SECOND / 20,
         adopt: false,
         at_least: 0,
+        note: None,
     };
-    let acquisition = session.lock("report", options);
+    let acquisition = session.lock("report", &options);
     let granted = acquisition.and_then(|acquisition| acquisition.block());
     granted.map_err(|error| format!("no lock: {error:?}"))
 }

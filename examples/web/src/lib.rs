@@ -91,9 +91,10 @@ fn acquire(key: &str) -> Result<String, Answer> {
         interval: SECOND / 20,
         adopt: false,
         at_least: 0,
+        note: None,
     };
     let session = session()?;
-    let granted = session.lock(key, options).and_then(|acquisition| acquisition.block());
+    let granted = session.lock(key, &options).and_then(|acquisition| acquisition.block());
     let grant = granted.map_err(|error| match error {
         AcquireError::Busy(_) => (409, "somebody else has the lock".to_string()),
         error => (503, format!("{error:?}")),

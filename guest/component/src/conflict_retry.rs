@@ -165,7 +165,8 @@ fn retry_options(options: wit::RetryOptions) -> Result<RetryOptions, Invalid> {
         .interval(Duration::from_nanos(options.interval))?
         .tries(options.tries)?
         .reserve(Duration::from_nanos(options.reserve))?
-        .reservation(options.reservation.as_deref())
+        .reservation(options.reservation.as_deref())?
+        .note(options.note.as_deref())
 }
 
 fn outcome_in(outcome: wit::WorkOutcome) -> WorkOutcome {

@@ -49,6 +49,11 @@ same_cases! {
         Kept(left => nanos(left)),
         HandedOver(handed => handed_out(handed)),
     }
+    ask_state: machine::AskState => wit::AskState {
+        Unheard(asked => holder(asked)),
+        Heard(asked => holder(asked)),
+        Released(present => present.map(holder)),
+    }
     key_state: machine::KeyState => wit::KeyState {
         Free,
         Held(held => holder(held)),
@@ -96,14 +101,15 @@ pub(crate) fn lock_options(options: wit::LockOptions) -> Result<machine::LockOpt
         .adopt(options.adopt)
         .wait(options.wait.map(Duration::from_nanos))?
         .interval(Duration::from_nanos(options.interval))?
-        .at_least(Duration::from_nanos(options.at_least))
+        .at_least(Duration::from_nanos(options.at_least))?
+        .note(options.note.as_deref())
 }
 
 pub(crate) fn holder(holder: machine::Holder) -> wit::Holder {
-    let machine::Holder { key, owner, label, since, lease, depth, token, readers, time_left, permit, reserved } =
+    let machine::Holder { key, owner, label, note, since, lease, depth, token, readers, time_left, permit, reserved } =
         holder;
     let (lease, time_left) = (ttl_out(lease), time_left.map(ttl_out));
-    wit::Holder { key, owner, label, since, lease, depth, token, readers, time_left, permit, reserved }
+    wit::Holder { key, owner, label, note, since, lease, depth, token, readers, time_left, permit, reserved }
 }
 
 fn boxed_holder(boxed: Option<Box<machine::Holder>>) -> Option<wit::Holder> {
@@ -174,6 +180,25 @@ pub(crate) fn key_error(error: machine::KeyError) -> wit::KeyError {
 pub(crate) fn key_status(status: machine::KeyStatus) -> wit::KeyStatus {
     let machine::KeyStatus { state, quarantine, waiters } = status;
     wit::KeyStatus { state: key_state(state), quarantine: quarantine.map(nanos), waiters }
+}
+
+pub(crate) fn ask(ask: machine::Ask) -> wit::Ask {
+    let machine::Ask { id, owner, label, note, since } = ask;
+    wit::Ask { id, owner, label, note, since }
+}
+
+/// Checks the note of an ask.
+pub(crate) fn note(note: Option<String>) -> Result<Option<machine::Text>, wit::KeyError> {
+    note.map(|note| machine::Text::note(&note)).transpose().map_err(invalid_key)
+}
+
+pub(crate) fn standing(standing: machine::Standing) -> wit::Standing {
+    match standing {
+        machine::Standing::Lock(status) => wit::Standing::Lock(key_status(status)),
+        machine::Standing::Permit(held) => wit::Standing::Permit(holder(held)),
+        machine::Standing::Semaphore { name, size } => wit::Standing::Semaphore(wit::StandingSemaphore { name, size }),
+        machine::Standing::Corrupt(excerpt) => wit::Standing::Corrupt(excerpt),
+    }
 }
 
 pub(crate) fn semaphore_status(status: machine::SemaphoreStatus) -> semaphore::SemaphoreStatus {

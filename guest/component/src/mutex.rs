@@ -8,8 +8,9 @@ use core::cell::{Cell, Ref, RefCell, RefMut};
 use core::ops::ControlFlow;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, AcquireShared, Break, Claim, Discard, Downgrade, Event, HandedOver, Key,
-    Lease, Machine, Nonce, Nonces, Release, Renew, Status, Step, Time, WaitingFor,
+    Acquire, AcquireError, AcquirePermit, AcquireShared, AskFor, Break, Claim, Discard, Downgrade, Event, FollowAsk,
+    HandedOver, Hear, Inspect, Key, Lease, Machine, Nonce, Nonces, PlacedAsk, Release, Renew, Status, Step, Time,
+    WaitingFor,
 };
 
 use crate::bindings::exports::kvlock::lock::mutex as wit;
@@ -23,6 +24,7 @@ impl wit::Guest for Component {
     type Session = Session;
     type Acquisition = Acquisition;
     type Grant = Grant;
+    type Asking = Asking;
 }
 
 /// A session of the machines, and the source of its nonces.
@@ -109,6 +111,12 @@ impl Machine for Acquiring {
     }
 }
 
+/// The resource `asking`.
+pub(crate) struct Asking {
+    session: Shared,
+    ask: PlacedAsk,
+}
+
 /// The resource `grant`.
 pub(crate) struct Grant {
     session: Shared,
@@ -180,11 +188,46 @@ impl wit::GuestSession for Session {
         Ok(statuses.into_iter().map(convert::key_status).collect())
     }
 
+    fn inspect(&self, store_keys: Vec<String>) -> Result<Vec<Option<wit::Standing>>, wit::KeyError> {
+        let mut session = self.0.borrow_mut();
+        let machine = Inspect::new(&session, &store_keys);
+        let found = driver::run(machine, &mut session).map_err(convert::key_error)?;
+        Ok(found.into_iter().map(|standing| standing.map(convert::standing)).collect())
+    }
+
+    fn ask(&self, key: String, note: Option<String>) -> Result<wit::Asked, wit::KeyError> {
+        let key = Key::new(&key).map_err(convert::invalid_key)?;
+        let (note, nonce) = (convert::note(note)?, self.0.nonce(driver::now()));
+        let machine = AskFor::lock(&self.0.borrow(), &key, note, nonce);
+        ask(&self.0, machine)
+    }
+
     fn break_(&self, key: String, if_token: Option<u64>) -> Result<wit::Broken, wit::KeyError> {
         let key = Key::new(&key).map_err(convert::invalid_key)?;
         let mut session = self.0.borrow_mut();
         let machine = Break::new(&session, &key).if_token(if_token);
         driver::run(machine, &mut session).map(convert::broken).map_err(convert::key_error)
+    }
+}
+
+/// Asks for a lock or a permit.
+pub(crate) fn ask(session: &Shared, machine: AskFor) -> Result<wit::Asked, wit::KeyError> {
+    let asked = driver::run(machine, &mut session.borrow_mut()).map_err(convert::key_error)?;
+    Ok(match asked {
+        kvlock_machine::Asked::Free => wit::Asked::Free,
+        kvlock_machine::Asked::Reserved(holder) => wit::Asked::Reserved(convert::holder(holder)),
+        kvlock_machine::Asked::Kept(holder) => wit::Asked::Kept(convert::holder(holder)),
+        kvlock_machine::Asked::Placed(ask, holder) => {
+            let asking = wit::Asking::new(Asking { session: session.clone(), ask: *ask });
+            wit::Asked::Placed(wit::PlacedAsk { asking, holder: convert::holder(holder) })
+        }
+    })
+}
+
+impl wit::GuestAsking for Asking {
+    fn look(&self) -> Result<wit::AskState, wit::KeyError> {
+        let machine = FollowAsk::new(self.ask.clone());
+        driver::run(machine, &mut self.session.borrow_mut()).map(convert::ask_state).map_err(convert::key_error)
     }
 }
 
@@ -344,6 +387,12 @@ impl wit::GuestGrant for Grant {
         let lease = lease.map(|ttl| Lease::new(convert::ttl_in(ttl))).transpose();
         let lease = lease.map_err(|invalid| wit::GrantError::Invalid(convert::invalid(invalid)))?;
         driver::run(Renew::new(grant, lease), &mut self.session.borrow_mut()).map_err(convert::grant_error)
+    }
+
+    fn wanted(&self) -> Result<Option<wit::Ask>, wit::GrantError> {
+        let machine = Hear::new(self.unreleased()?);
+        let asked = driver::run(machine, &mut self.session.borrow_mut()).map_err(convert::grant_error)?;
+        Ok(asked.map(convert::ask))
     }
 
     fn release(&self) -> Result<wit::Released, wit::GrantError> {

@@ -6,9 +6,9 @@ use core::cell::RefCell;
 use core::ops::ControlFlow;
 use core::time::Duration;
 
-use kvlock_machine::{AcquirePermit, Break, Invalid, Key, Lease, List, LockOptions, Resize, Size, Ttl};
+use kvlock_machine::{AcquirePermit, AskFor, Break, Invalid, Key, Lease, List, LockOptions, Resize, Size, Ttl};
 
-use crate::bindings::exports::kvlock::lock::mutex::{Acquisition, Broken, SessionBorrow};
+use crate::bindings::exports::kvlock::lock::mutex::{Acquisition, Asked, Broken, SessionBorrow};
 use crate::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::convert;
 use crate::driver::{self, Polled};
@@ -51,6 +51,19 @@ impl wit::Guest for Component {
         list(session, List::all())
     }
 
+    fn ask_permit(
+        session: SessionBorrow<'_>,
+        name: String,
+        permit: u32,
+        note: Option<String>,
+    ) -> Result<Asked, wit::KeyError> {
+        let name = Key::semaphore(&name).map_err(convert::invalid_key)?;
+        let session = session.get::<Session>().shared();
+        let (note, nonce) = (convert::note(note)?, session.nonce(driver::now()));
+        let machine = AskFor::permit(&session.borrow(), &name, permit, note, nonce);
+        mutex::ask(&session, machine)
+    }
+
     fn break_permit(
         session: SessionBorrow<'_>,
         name: String,
@@ -86,7 +99,8 @@ fn resize(
 
 fn permit(session: &Shared, name: &str, options: wit::PermitOptions) -> Result<AcquirePermit, Invalid> {
     let lease = Lease::new(convert::ttl_in(options.lease))?;
-    let options = lock_options(lease, options.wait, options.interval)?;
+    let wit::PermitOptions { wait, interval, note, .. } = options;
+    let options = lock_options(lease, wait, interval)?.note(note.as_deref())?;
     Ok(AcquirePermit::new(Key::semaphore(name)?, options, session.nonce(driver::now())))
 }
 

@@ -18,7 +18,9 @@
 //!   how semaphores stand. The grant of a permit is renewed and released like that of a lock.
 //! - A [`Retry`] is work that may conflict. [`Retry::begin`] makes it a [`Try`] that runs under the lock, and
 //!   [`Try::report`] makes it a `Retry` again, or ends it.
-//! - [`Status`] tells how keys stand, [`Break`] ends somebody's grant by force.
+//! - [`AskFor`] asks a holder to give a lock back, who learns it by [`Hear`]; [`FollowAsk`] tells what became of that.
+//! - [`Status`] tells how keys stand, [`Break`] ends somebody's grant by force. [`Inspect`] tells what stands under keys
+//!   of the store.
 //!
 //! # The rooms
 //!
@@ -27,8 +29,9 @@
 //! ```text
 //! conflict_retry   semaphore   shared              machines that are made of machines
 //! acquire   discard                                a lock is waited for, a dropped grant given back
-//! release   renew   break_grant   status           one operation each
-//! write   leave   turn                             conditional writes; the wait list; when a waiter tries
+//! release   renew   break_grant   inspect          one operation each
+//! ask   hear                                       the same: asking for a lock, and being asked
+//! write   leave   turn   status                    conditional writes; the wait list; when a waiter tries; who has a key
 //! machine                                          Machine, Step, Event
 //! session                                          an owner and what it holds
 //! error   wait                                     errors; limited waits and their pauses
@@ -63,10 +66,13 @@
 extern crate alloc;
 
 mod acquire;
+mod ask;
 mod break_grant;
 mod conflict_retry;
 mod discard;
 mod error;
+mod hear;
+mod inspect;
 mod leave;
 mod machine;
 mod records;
@@ -82,14 +88,18 @@ mod wait;
 mod write;
 
 pub use acquire::Acquire;
+pub use ask::{AskFor, AskState, Asked, FollowAsk, PlacedAsk};
 pub use break_grant::{Break, Broken};
 pub use conflict_retry::{
     BeginTry, MAX_RESERVE, MAX_TRIES, NextTry, Report, Retry, RetryOptions, Try, Unreported, WorkOutcome,
 };
 pub use discard::Discard;
 pub use error::{AcquireError, GrantError, KeyError, WaitingFor};
+pub use hear::Hear;
+pub use inspect::{Inspect, Standing};
 pub use leave::Leave;
 pub use machine::{Event, Machine, Step};
+pub use records::ask::Ask;
 pub use records::holder::Holder;
 pub use records::permit_set::MAX_PERMITS;
 pub use records::readers::MAX_READERS;

@@ -121,18 +121,27 @@ impl Machine for Status {
 }
 
 fn status(place: &RecordKey, entry: Option<Entry>, list: Option<Entry>) -> KeyStatus {
-    let mut waiting = list.map(|list| WaitList::decode(&place.key, &list.value)).unwrap_or_default();
-    let state = match entry.map(|entry| (LockRecord::decode_for(place, &entry.value), entry)) {
-        None => KeyState::Free,
-        Some((Err(excerpt), _)) => KeyState::Corrupt(excerpt),
-        Some((Ok(LockRecord::Shared(readers)), entry)) => {
-            readers.iter().for_each(|reader| waiting.serve(Ticket::of(reader.nonce)));
-            readers.holder(&entry).map_or(KeyState::Free, KeyState::Held)
+    let list = list.map(|list| WaitList::decode(&place.key, &list.value)).unwrap_or_default();
+    match entry.map(|entry| (LockRecord::decode_for(place, &entry.value), entry)) {
+        None => KeyStatus { state: KeyState::Free, quarantine: None, waiters: list.waiters() },
+        Some((Err(excerpt), _)) => {
+            KeyStatus { state: KeyState::Corrupt(excerpt), quarantine: None, waiters: list.waiters() }
         }
-        Some((Ok(LockRecord::Exclusive(record)), entry)) => {
+        Some((Ok(record), entry)) => status_of(record, &entry, list),
+    }
+}
+
+/// Returns the status of a key that has this record, beside this wait list.
+pub(crate) fn status_of(record: LockRecord, entry: &Entry, mut waiting: WaitList) -> KeyStatus {
+    let state = match record {
+        LockRecord::Shared(readers) => {
+            readers.iter().for_each(|reader| waiting.serve(Ticket::of(reader.nonce)));
+            readers.holder(entry).map_or(KeyState::Free, KeyState::Held)
+        }
+        LockRecord::Exclusive(record) => {
             // The next writer of the list takes out the one that was served last.
             waiting.serve(Ticket::of(record.nonce));
-            match Holder::new(record, &entry) {
+            match Holder::new(record, entry) {
                 holder if holder.reserved => KeyState::Reserved(holder),
                 holder if holder.depth == 0 => KeyState::Kept(holder),
                 holder => KeyState::Held(holder),

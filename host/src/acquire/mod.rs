@@ -47,9 +47,9 @@ pub(crate) struct Acquiring {
 impl Acquiring {
     pub(crate) fn new(owner: Owner, key: Arc<str>, options: WaitOptions, what: What) -> Self {
         let owner = if owner.is_own_process() { owner } else { owner.here().clone() };
-        let WaitOptions { lease, wait, interval, ride_out } = options;
+        let WaitOptions { lease, wait, interval, ride_out, note } = options;
         let wait_events = events::Wait::new(kind_of(&what));
-        let target = Target { lease, wait, interval, what };
+        let target = Target { lease, wait, interval, note, what };
         let lease = if let Ttl::After(lease) = lease { Some(lease) } else { None };
         let terms = PollTerms { interval, lease, at_least: target.at_least(), quarantine: owner.quarantine() };
         let entry = Entry::new(terms, wait, target.takes_over());

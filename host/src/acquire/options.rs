@@ -1,5 +1,6 @@
 //! The options that all waits have, and their setters.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::ride_out::RideOut;
@@ -11,26 +12,28 @@ pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 pub const DEFAULT_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long to wait, and how long to hold what was waited for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct WaitOptions {
     pub(crate) lease: Ttl,
     /// None: for ever.
     pub(crate) wait: Option<Duration>,
     pub(crate) interval: Duration,
     pub(crate) ride_out: RideOut,
+    /// What it is held for.
+    pub(crate) note: Option<Arc<str>>,
 }
 
 impl Default for WaitOptions {
     fn default() -> Self {
         let (lease, ride_out) = (Ttl::After(DEFAULT_LEASE), RideOut::default());
-        WaitOptions { lease, wait: None, interval: DEFAULT_INTERVAL, ride_out }
+        WaitOptions { lease, wait: None, interval: DEFAULT_INTERVAL, ride_out, note: None }
     }
 }
 
 impl WaitOptions {
     /// Returns the same, but for one try.
-    pub(crate) fn once(self) -> Self {
-        WaitOptions { wait: Some(Duration::ZERO), ..self }
+    pub(crate) fn once(&self) -> Self {
+        WaitOptions { wait: Some(Duration::ZERO), ..self.clone() }
     }
 }
 
@@ -58,6 +61,15 @@ macro_rules! wait_setters {
         $(#[$doc])*
         pub fn interval(mut self, interval: std::time::Duration) -> Self {
             self.options.interval = interval;
+            self
+        }
+
+        crate::acquire::options::wait_setters! { $($rest)* }
+    };
+    ($(#[$doc:meta])* note $($rest:tt)*) => {
+        $(#[$doc])*
+        pub fn note(mut self, note: impl Into<String>) -> Self {
+            self.options.note = Some(note.into().into());
             self
         }
 

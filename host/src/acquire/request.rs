@@ -117,7 +117,7 @@ impl Request {
     pub(super) fn answer_to_others(&self, grant: &Grant) -> Option<WaitingFor> {
         match self.target.what {
             What::Lock(terms) if terms.mode != LockMode::Shared => {
-                Some(WaitingFor::Holder(Box::new(grant.as_holder(self.target.lease))))
+                Some(WaitingFor::Holder(Box::new(grant.as_holder(self.target.lease, self.target.note.as_deref()))))
             }
             // The next may be a reader, too; and there may be more permits where this one came from. And nobody hands the lock over to work that may
             // conflict: the next try waits in the store's wait list while the lock is held.

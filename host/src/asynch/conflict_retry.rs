@@ -63,6 +63,7 @@ impl ConflictRetry {
         lease(lease: impl Into<Ttl>)
         wait(wait: Duration)
         interval(interval: Duration)
+        note(note: impl Into<String>)
         ride_out(longest: Duration)
         ride_out_first(longest: Duration)
         tries(tries: u32)

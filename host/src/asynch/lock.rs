@@ -43,6 +43,7 @@ impl Lock {
         lease(lease: impl Into<Ttl>)
         wait(wait: Duration)
         interval(interval: Duration)
+        note(note: impl Into<String>)
         ride_out(longest: Duration)
         ride_out_first(longest: Duration)
         reentrant()

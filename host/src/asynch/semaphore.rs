@@ -118,6 +118,7 @@ impl PermitRequest {
         lease(lease: impl Into<Ttl>)
         wait(wait: Duration)
         interval(interval: Duration)
+        note(note: impl Into<String>)
         ride_out(longest: Duration)
         ride_out_first(longest: Duration)
     }

@@ -7,6 +7,7 @@ use super::bindings::kvlock::lock::{kv_store as wit, types};
 use super::values::{Granted, HandedOver, Pending, Release, Target, Tried};
 use crate::error::{AcquireError, CallError, GrantError, ResizeError, StatusError};
 use crate::holder::{Holder, WaitingFor};
+use crate::listing::Standing;
 use crate::outcome::{NextTry, Validity};
 use crate::status::{Broken, KeyState, KeyStatus, SemaphoreStatus};
 use crate::store;
@@ -110,7 +111,7 @@ pub(super) fn era(era: store::EraInfo) -> wit::EraInfo {
 
 impl From<mutex::Holder> for Holder {
     fn from(holder: mutex::Holder) -> Self {
-        let mutex::Holder { key, owner, label, since, lease, depth, token, readers, time_left, permit, reserved } =
+        let mutex::Holder { key, owner, label, note, since, lease, depth, token, readers, time_left, permit, reserved } =
             holder;
         let time_left = time_left.map(ttl);
         let until = match time_left {
@@ -122,6 +123,7 @@ impl From<mutex::Holder> for Holder {
             key,
             owner,
             label,
+            note,
             since,
             lease: ttl(lease),
             depth,
@@ -157,6 +159,17 @@ impl From<mutex::KeyStatus> for KeyStatus {
     fn from(status: mutex::KeyStatus) -> Self {
         let mutex::KeyStatus { state, quarantine, waiters } = status;
         KeyStatus { state: state.into(), quarantine: quarantine.map(Duration::from_nanos), waiters }
+    }
+}
+
+impl From<mutex::Standing> for Standing {
+    fn from(standing: mutex::Standing) -> Self {
+        match standing {
+            mutex::Standing::Lock(status) => Standing::Lock(status.into()),
+            mutex::Standing::Permit(holder) => Standing::Permit(holder.into()),
+            mutex::Standing::Semaphore(mutex::StandingSemaphore { name, size }) => Standing::Semaphore { name, size },
+            mutex::Standing::Corrupt(excerpt) => Standing::Corrupt(excerpt),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the component takes and gives, as values of the library.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use wasmtime::component::ResourceAny;
@@ -17,6 +18,8 @@ pub(crate) struct Target {
     /// How long to wait in all; none: for ever.
     pub(crate) wait: Option<Duration>,
     pub(crate) interval: Duration,
+    /// What it is held for.
+    pub(crate) note: Option<Arc<str>>,
     pub(crate) what: What,
 }
 
@@ -61,6 +64,11 @@ impl Target {
             What::Try(work) => work.reservation.is_some(),
             What::Permit => false,
         }
+    }
+
+    /// Returns what it is held for, as the WIT has it.
+    pub(super) fn note(&self) -> Option<String> {
+        self.note.as_deref().map(String::from)
     }
 
     /// Returns how long the key is to stay taken at least.

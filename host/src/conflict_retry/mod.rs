@@ -135,6 +135,8 @@ impl ConflictRetry {
         /// Sets the longest pause between two looks at a lock that is busy: 1 ms to an hour. For work that takes
         /// milliseconds choose a few of them.
         interval
+        /// Sets what the work is: see [`Lock::note`](crate::Lock::note).
+        note
         /// Sets how long to ride out an outage of the store: see [`Lock::ride_out`](crate::Lock::ride_out).
         ride_out
     }
@@ -196,7 +198,7 @@ impl ConflictRetry {
     /// Begins to try step by step. Nothing is sent until it is polled.
     pub fn begin(&self) -> Result<RetrySteps, AcquireError> {
         let what = What::Try(self.terms.clone());
-        let waiting = Acquiring::new(self.owner.clone(), self.key.clone(), self.options, what);
+        let waiting = Acquiring::new(self.owner.clone(), self.key.clone(), self.options.clone(), what);
         waiting.check()?;
         Ok(RetrySteps { granted: None, reserved: false, waiting })
     }

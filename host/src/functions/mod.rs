@@ -100,6 +100,8 @@ impl FnLocks {
         wait
         /// Sets the longest pause between two tries: see [`Lock::interval`].
         interval
+        /// Sets what the locks are held for: see [`Lock::note`].
+        note
     }
 
     /// Sets how long a key stays taken at least: see [`Lock::at_least`]. Conflict retry does without.
@@ -180,7 +182,7 @@ impl FnLocks {
 
     /// Returns a lock of the calling thread.
     fn get(&self, key: String, reentrant: bool) -> Result<Lock, SessionError> {
-        Ok(self.sessions.of_this_thread()?.lock(key).with(self.options).at_least(self.at_least).mode(reentrant))
+        Ok(self.sessions.of_this_thread()?.lock(key).with(self.options.clone()).at_least(self.at_least).mode(reentrant))
     }
 
     fn run<R>(&self, lock: Lock, work: impl FnOnce(&SoftGuard) -> R) -> Result<R, WithLockError<R>> {

@@ -115,7 +115,7 @@ impl<G, F> RetriedFn<G, F> {
     }
 
     fn options(&self, retry: ConflictRetry) -> ConflictRetry {
-        let mut retry = retry.with(self.locks.options);
+        let mut retry = retry.with(self.locks.options.clone());
         if let Some(tries) = self.tries {
             retry = retry.tries(tries);
         }

@@ -36,6 +36,8 @@ impl PermitRequest {
         wait
         /// Sets the longest pause between two tries: 1 ms to an hour.
         interval
+        /// Sets what the permit is held for: see [`Lock::note`](crate::Lock::note).
+        note
         /// Sets how long to ride out an outage of the store: see [`Lock::ride_out`](crate::Lock::ride_out).
         ride_out
     }
@@ -57,7 +59,7 @@ impl PermitRequest {
 
     /// Begins to wait as the options say.
     pub(crate) fn waiting(&self) -> Acquiring {
-        self.waiting_as(self.options)
+        self.waiting_as(self.options.clone())
     }
 
     /// Begins to try once.

@@ -131,7 +131,7 @@ class Session:
             self.instance = host.linker.instantiate(self.store, host.component)
         self.session = self._resource(self.call("[static]session.open", options))
 
-    def lock(self, key, lease=30 * SECOND, wait=None, reentrant=False):
+    def lock(self, key, lease=30 * SECOND, wait=None, reentrant=False, note=None):
         """Acquires the lock, waiting as long as `wait` allows: `with session.lock("key"):` holds it in its block."""
         options = record(
             mode="reentrant" if reentrant else "plain",
@@ -140,6 +140,7 @@ class Session:
             interval=50_000_000,
             adopt=False,
             at_least=0,
+            note=note,
         )
         return self._acquired(self.call("[method]session.lock", self.session, key, options))
 
@@ -154,7 +155,7 @@ class Session:
 
     def permit(self, name, lease=30 * SECOND, wait=None):
         """Acquires a permit of a semaphore, waiting as long as `wait` allows."""
-        options = record(lease=lease, wait=wait, interval=50_000_000)
+        options = record(lease=lease, wait=wait, interval=50_000_000, note=None)
         return self._acquired(self._resource(self.call("acquire", self.session, name, options, of="semaphore")))
 
     def semaphores(self):
@@ -163,7 +164,15 @@ class Session:
 
     def retry(self, key, name=None, tries=4, reserve=SECOND, lease=30 * SECOND, wait=None):
         """Begins work that is tried under the lock until it commits. `name`: see `reservation` in the WIT."""
-        options = record(lease=lease, wait=wait, interval=50_000_000, tries=tries, reserve=reserve, reservation=name)
+        options = record(
+            lease=lease,
+            wait=wait,
+            interval=50_000_000,
+            tries=tries,
+            reserve=reserve,
+            reservation=name,
+            note=None,
+        )
         return Retry(self, self._resource(self.call("begin", self.session, key, options, of="conflict-retry")))
 
     def conflict_retry(self, key, work, tries=3):

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use kvlock_machine::{AcquireError, Broken, Grant, GrantError, KeyError, Released, Request, StoreError, Ttl};
+use kvlock_machine::{
+    AcquireError, Ask, AskState, Asked, Broken, Grant, GrantError, KeyError, Released, Request, StoreError, Ttl,
+};
 use kvlock_store_model::{DRIFT, surely};
 
+use crate::ask::{half, is_ask};
 use crate::line::is_line;
 use crate::news::News;
 use crate::owner::{End, Op, Owner};
@@ -102,6 +105,9 @@ impl<'w> Judge<'w> {
             End::Renewed(outcome) => self.renewed(outcome),
             End::Released(outcome) => self.released(outcome),
             End::Broke(outcome) => self.broke(outcome),
+            End::Asked(outcome) => self.asked(outcome),
+            End::Followed(outcome) => self.followed(outcome),
+            End::Heard(outcome) => self.heard(outcome),
         }
     }
 
@@ -231,7 +237,8 @@ impl<'w> Judge<'w> {
         let own = |flight: &&Flight| flight.source.owner == owner && flight.source.op == op;
         let counts = |flight: &Flight| {
             let withdraws = acquires && matches!(flight.request, Request::Delete { .. });
-            !withdraws && !is_line(key_of_request(&flight.request))
+            let key = key_of_request(&flight.request);
+            !withdraws && !is_line(key) && !is_ask(key)
         };
         if self.world.late.iter().filter(own).any(counts) {
             return true;
@@ -242,6 +249,8 @@ impl<'w> Judge<'w> {
             Doing::Renewing => self.op.rewrote,
             Doing::Releasing => holds.iter().any(|hold| hold.nonce == nonce && hold.ended_by == Some(owner)),
             Doing::Breaking => !self.op.broke.is_empty(),
+            // An ask is no matter of the lock's.
+            Doing::Asking | Doing::Hearing => false,
         };
         self.op.doubtful && happened
     }
@@ -320,6 +329,57 @@ impl<'w> Judge<'w> {
         holds(Promise::MinimumKept, keep.is_some())
     }
 
+    fn asked(&mut self, outcome: Result<Asked, KeyError>) -> Verdict {
+        match outcome {
+            Ok(Asked::Placed(ask, _)) => {
+                let id = half(self.op.source.nonce);
+                self.world.owners[self.o].edit().asked = Some(*ask);
+                holds(Promise::AsksAreTrue, self.world.truth.asks.contains_key(&id))
+            }
+            Ok(Asked::Free | Asked::Kept(_)) => Ok(()),
+            Ok(Asked::Reserved(_)) => Err(Promise::NoNonsense),
+            Err(error) => self.key_failed(error),
+        }
+    }
+
+    fn followed(&mut self, outcome: Result<AskState, KeyError>) -> Verdict {
+        let id = self.before.asked.as_ref().map_or(0, |ask| ask.id());
+        match outcome {
+            Ok(AskState::Heard(_)) => {
+                self.note(News::HEARD);
+                holds(Promise::AsksAreTrue, self.world.asked_one_has_heard(id))
+            }
+            Ok(AskState::Released(_)) => {
+                self.note(News::GIVEN_BACK);
+                holds(Promise::AsksAreTrue, !self.op.asked_one_stood)
+            }
+            Ok(AskState::Unheard(_)) => Ok(()),
+            Err(error) => self.key_failed(error),
+        }
+    }
+
+    fn heard(&mut self, outcome: Result<Option<Ask>, GrantError>) -> Verdict {
+        let Some(grant) = self.op.work.grant().cloned() else { return Ok(()) };
+        match outcome {
+            Ok(None) => Ok(()),
+            Ok(Some(ask)) => {
+                self.note(News::ASKED);
+                holds(Promise::AsksAreTrue, self.world.was_asked(ask.id, self.op.source.nonce))
+            }
+            Err(error) => {
+                let could_be_sure = self.before.valid_until(&grant, self.now);
+                self.grant_failed(&grant, error, could_be_sure)
+            }
+        }
+    }
+
+    fn key_failed(&mut self, error: KeyError) -> Verdict {
+        match error {
+            KeyError::Store(error) => self.failed(error),
+            KeyError::Corrupt(_) | KeyError::Invalid(_) | KeyError::OutOfOrder => Err(Promise::NoNonsense),
+        }
+    }
+
     fn broke(&mut self, outcome: Result<Broken, KeyError>) -> Verdict {
         match outcome {
             Ok(Broken::Ended(holder)) => {
@@ -330,8 +390,7 @@ impl<'w> Judge<'w> {
                 holds(Promise::SuccessIsTrue, !self.world.truth.stands(holder.token))
             }
             Ok(Broken::Free | Broken::Other(_)) => holds(Promise::SuccessIsTrue, self.op.broke.is_empty()),
-            Err(KeyError::Store(error)) => self.failed(error),
-            Err(KeyError::Corrupt(_) | KeyError::Invalid(_) | KeyError::OutOfOrder) => Err(Promise::NoNonsense),
+            Err(error) => self.key_failed(error),
         }
     }
 }

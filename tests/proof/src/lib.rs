@@ -11,6 +11,7 @@
 //! ticks.
 
 mod act;
+mod ask;
 #[cfg(feature = "component")]
 pub mod component;
 pub mod crowd;

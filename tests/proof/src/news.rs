@@ -42,6 +42,9 @@ news! {
     PASSED = 23 "somebody is granted the lock before the first of the line",
     HANDED_OVER = 24 "a lock is handed over to who waits for it",
     TAKEN = 25 "who is handed over a lock has it",
+    ASKED = 26 "a holder is asked for its lock",
+    HEARD = 27 "who asks is told that it was heard",
+    GIVEN_BACK = 28 "who asks is told that the lock was given back",
 }
 
 impl News {

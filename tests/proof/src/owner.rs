@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, AcquireError, Break, Broken, Claim, Event, Grant, GrantError, HandedOver, KeyError, Machine, Release,
-    Released, Renew, Reply, Request, Session, Step, Time, Validity, WaitingFor,
+    Acquire, AcquireError, Ask, AskFor, AskState, Asked, Break, Broken, Claim, Event, FollowAsk, Grant, GrantError,
+    HandedOver, Hear, KeyError, Machine, PlacedAsk, Release, Released, Renew, Reply, Request, Session, Step, Time,
+    Validity, WaitingFor,
 };
 
 use crate::truth::Source;
@@ -23,6 +24,8 @@ pub(crate) struct Owner {
     pub begun: u32,
     /// How often it has crashed.
     pub crashes: u8,
+    /// Its last ask.
+    pub asked: Option<PlacedAsk>,
 }
 
 /// A script and its machine under way.
@@ -75,6 +78,8 @@ pub(crate) struct Op {
     pub saw_own: bool,
     /// A write of it was not answered.
     pub doubtful: bool,
+    /// Whether somebody that its owner has asked had the lock when it read the store last.
+    pub asked_one_stood: bool,
     /// The tokens of the holds that it broke.
     pub broke: VecDeque<u64>,
 }
@@ -90,6 +95,12 @@ pub(crate) enum Work {
     Release(Box<Release>, Grant),
     /// A break.
     Break(Box<Break>),
+    /// An ask.
+    Ask(Box<AskFor>),
+    /// A look at what became of one.
+    Follow(Box<FollowAsk>),
+    /// A look whether somebody asks for a grant.
+    Hear(Box<Hear>, Grant),
 }
 
 /// Where a machine stands.
@@ -116,6 +127,12 @@ pub(crate) enum End {
     Released(Result<Released, GrantError>),
     /// A break.
     Broke(Result<Broken, KeyError>),
+    /// An ask.
+    Asked(Result<Asked, KeyError>),
+    /// A look at what became of one.
+    Followed(Result<AskState, KeyError>),
+    /// A look whether somebody asks.
+    Heard(Result<Option<Ask>, GrantError>),
 }
 
 impl Op {
@@ -132,14 +149,17 @@ impl Work {
             Work::Renew(machine, _) => step(&mut **machine, session, now, event, End::Renewed),
             Work::Release(machine, _) => step(&mut **machine, session, now, event, End::Released),
             Work::Break(machine) => step(&mut **machine, session, now, event, End::Broke),
+            Work::Ask(machine) => step(&mut **machine, session, now, event, End::Asked),
+            Work::Follow(machine) => step(&mut **machine, session, now, event, End::Followed),
+            Work::Hear(machine, _) => step(&mut **machine, session, now, event, End::Heard),
         }
     }
 
     /// The grant that it is about.
     pub(crate) fn grant(&self) -> Option<&Grant> {
         match self {
-            Work::Renew(_, grant) | Work::Release(_, grant) => Some(grant),
-            Work::Acquire(_) | Work::Break(_) => None,
+            Work::Renew(_, grant) | Work::Release(_, grant) | Work::Hear(_, grant) => Some(grant),
+            Work::Acquire(_) | Work::Break(_) | Work::Ask(_) | Work::Follow(_) => None,
         }
     }
 

@@ -55,6 +55,12 @@ pub enum Deed {
     ReleaseTo(&'static str),
     /// Breaks whatever grant there is of the key.
     Break(&'static str),
+    /// Asks whoever has the key to give it back.
+    Ask(&'static str),
+    /// Looks at what became of its last ask.
+    Follow(&'static str),
+    /// Looks whether somebody asks for what it last got of the key.
+    Hear(&'static str),
     /// Writes out what it got of the key, for somebody else to take up, and has it no more.
     HandOver(&'static str),
     /// Writes out what it got of the key, and goes on with it.

@@ -70,6 +70,9 @@ promises! {
     /// Whoever is told that it holds the lock cannot be sure of it and did not see its record, or whoever is told that no
     /// permit is free saw one.
     RefusedForCause = "already-held and exhausted are true",
+    /// Somebody is told that it was asked, or heard, or that the lock was given back, and it was not; or says that another
+    /// has heard.
+    AsksAreTrue = "what is told of an ask is true",
     /// An outcome that no legal use may have.
     NoNonsense = "no legal use ends with out-of-order, invalid or corrupt",
 }

@@ -4,6 +4,7 @@
 //! A tick is chosen so that a lease, less what two clocks may run apart, is a whole number of ticks: at the very tick
 //! at which a grant ends, the store may give the key away.
 
+mod asks;
 mod line;
 mod written;
 
@@ -91,6 +92,7 @@ pub fn small() -> Vec<Scenario> {
     .into_iter()
     .chain(written::all_of_them())
     .chain(line::all_of_them())
+    .chain(asks::all_of_them())
     .collect()
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use kvlock_machine::{
-    Acquire, Break, Event, Key, Namespace, Nonce, Release, Renew, Session, SessionOptions, Step, Text,
+    Acquire, AskFor, Break, Event, FollowAsk, Hear, Key, Namespace, Nonce, Release, Renew, Session, SessionOptions,
+    Step, Text,
 };
 use kvlock_store_model::Store;
 
@@ -36,6 +37,19 @@ impl Op {
                 let key = Key::new(key).expect("a legal key");
                 (Work::Break(Box::new(Break::new(&owner.session, &key))), Doing::Breaking)
             }
+            Deed::Ask(key) => {
+                let key = Key::new(key).expect("a legal key");
+                let machine = AskFor::lock(&owner.session, &key, None, Nonce(own_nonce));
+                (Work::Ask(Box::new(machine)), Doing::Asking)
+            }
+            Deed::Follow(_) => {
+                let asked = owner.asked.clone().expect("it has asked");
+                (Work::Follow(Box::new(FollowAsk::new(asked))), Doing::Asking)
+            }
+            Deed::Hear(_) => {
+                let grant = grant_at(owner).map(|index| owner.grants[index].clone()).expect("it has one");
+                (Work::Hear(Box::new(Hear::new(grant.clone())), grant), Doing::Hearing)
+            }
             Deed::HandOver(_) | Deed::WriteOut(_) | Deed::TakeUp => unreachable!("no machine does that"),
         };
         let want: Option<&Want> = if let Deed::Acquire(want) = deed { Some(want) } else { None };
@@ -63,6 +77,7 @@ impl Op {
             rewrote: false,
             saw_own: false,
             doubtful: false,
+            asked_one_stood: false,
             broke: Default::default(),
         }
     }
@@ -78,8 +93,11 @@ pub(crate) fn next_deed(scenario: &Scenario, owner: &mut Owner, o: usize, l: usi
     let script = script(&scenario.owners[o], owner.crashes, l);
     let next = owner.lanes[l].next;
     let found = script[next..].iter().enumerate().find(|(_, deed)| match deed {
-        Deed::Acquire(_) | Deed::Break(_) => true,
-        Deed::Renew(key, _) | Deed::Release(key) | Deed::ReleaseTo(key) => owner.latest(key).is_some(),
+        Deed::Acquire(_) | Deed::Break(_) | Deed::Ask(_) => true,
+        Deed::Follow(_) => owner.asked.is_some(),
+        Deed::Renew(key, _) | Deed::Release(key) | Deed::ReleaseTo(key) | Deed::Hear(key) => {
+            owner.latest(key).is_some()
+        }
         Deed::HandOver(key) | Deed::WriteOut(key) => owner.latest(key).is_some(),
         Deed::TakeUp => written,
     });
@@ -148,11 +166,17 @@ pub(crate) fn line_key(key: &str) -> String {
     format!("n:line:{key}")
 }
 
+/// What the store calls the ask for a key.
+pub(crate) fn ask_key(key: &str) -> String {
+    format!("n:ask:{key}")
+}
+
 fn key_of(deed: &Deed) -> &'static str {
     match deed {
         Deed::Acquire(want) => want.key,
         Deed::Renew(key, _) | Deed::Release(key) | Deed::ReleaseTo(key) => key,
         Deed::Break(key) | Deed::HandOver(key) | Deed::WriteOut(key) => key,
+        Deed::Ask(key) | Deed::Follow(key) | Deed::Hear(key) => key,
         Deed::TakeUp => "",
     }
 }

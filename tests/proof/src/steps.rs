@@ -8,6 +8,7 @@ use kvlock_machine::{
 };
 use kvlock_store_model::failed;
 
+use crate::ask::is_ask;
 use crate::judge;
 use crate::line::is_line;
 use crate::news::News;
@@ -138,7 +139,7 @@ impl World {
         }
         let key = key_of_request(request);
         let before = self.mark(key);
-        let line = self.line(key);
+        let (line, ask) = (self.line(key), self.ask_text(key));
         let reply = self.store.edit().execute(request, now);
         story.executed(&reply);
         let written =
@@ -148,6 +149,10 @@ impl World {
         }
         if is_line(key) {
             self.lined_up(source, &line, key);
+            return reply;
+        }
+        if is_ask(key) {
+            self.asked(source, ask.as_ref(), key);
             return reply;
         }
         let after = self.mark(key);
@@ -167,6 +172,11 @@ impl World {
 
     /// Whether a machine reads the record of a hold of its own owner.
     fn note_read(&mut self, source: &Source, request: &Request) {
+        if source.doing == Doing::Asking {
+            let stands = self.owners[source.owner].asked.as_ref().is_some_and(|ask| self.asked_one_stands(ask.id()));
+            let ops = self.owners[source.owner].edit().lanes.iter_mut().filter_map(|lane| lane.op.as_mut());
+            ops.filter(|op| op.source.op == source.op).for_each(|op| op.asked_one_stood = stands);
+        }
         let mut keys = match request {
             Request::GetMany { keys } => keys.iter(),
             Request::Get { key } => std::slice::from_ref(key).iter(),
@@ -203,7 +213,8 @@ impl World {
         // What an acquisition takes back it would not have held.
         let withdraws = matches!((op.source.doing, request), (Doing::Acquiring { .. }, Request::Delete { .. }));
         // Nor does the line say who holds anything.
-        op.doubtful |= is_write(request) && !withdraws && !is_line(key_of_request(request));
+        let is_beside = |key: &str| is_line(key) || is_ask(key);
+        op.doubtful |= is_write(request) && !withdraws && !is_beside(key_of_request(request));
         if under_way && is_write(request) {
             self.late.push(Flight { source: op.source.clone(), request: request.clone() });
         }

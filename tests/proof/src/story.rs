@@ -2,10 +2,12 @@
 //! each owner believes then.
 
 use kvlock_machine::{
-    AcquireError, Broken, DeleteOutcome, GrantError, Released, Reply, Request, Ttl, Version, WriteOutcome,
+    AcquireError, AskState, Asked, Broken, DeleteOutcome, GrantError, Released, Reply, Request, Ttl, Version,
+    WriteOutcome,
 };
 
 use crate::act::Act;
+use crate::ask::AskText;
 use crate::line::{is_line, tickets};
 use crate::owner::End;
 use crate::plan::{Deed, Scenario};
@@ -110,6 +112,9 @@ impl Story {
             Deed::Release(key) => format!("releases {key}"),
             Deed::ReleaseTo(key) => format!("releases {key} to whoever waits for it"),
             Deed::Break(key) => format!("breaks {key}"),
+            Deed::Ask(key) => format!("asks for {key}"),
+            Deed::Follow(key) => format!("looks at what became of its ask for {key}"),
+            Deed::Hear(key) => format!("looks whether somebody asks for {key}"),
             Deed::HandOver(_) | Deed::WriteOut(_) | Deed::TakeUp => format!("{deed:?}"),
         });
     }
@@ -145,6 +150,9 @@ fn version(version: &Version) -> String {
 fn record(value: &[u8], at: Version) -> String {
     if let Some(tickets) = tickets(value) {
         return format!("the line of {}", tickets.join(", "));
+    }
+    if let Some(ask) = AskText::read(value) {
+        return format!("an ask of {:?}, heard by {:?}", ask.of, ask.heard);
     }
     match Mark::read(value, at) {
         Some(mark) => format!("{}'s record {}, depth {}", mark.owner, mark.nonce as u64, mark.depth),
@@ -224,5 +232,11 @@ pub(crate) fn end(end: &End) -> String {
         End::Broke(Ok(Broken::Other(holder))) => format!("is told {} has it by now", holder.owner),
         End::Broke(Ok(Broken::Free)) => "is told nobody had it".into(),
         End::Broke(Err(error)) => format!("is told of its break: {error}"),
+        End::Asked(Ok(Asked::Placed(_, holder))) => format!("is told it asks {}", holder.owner),
+        End::Followed(Ok(AskState::Heard(holder))) => format!("is told {} has heard it", holder.owner),
+        End::Heard(Ok(Some(ask))) => format!("is told {} asks for it", ask.owner),
+        End::Asked(outcome) => format!("is told of its ask: {outcome:?}"),
+        End::Followed(outcome) => format!("is told of its ask: {outcome:?}"),
+        End::Heard(outcome) => format!("is told of asks: {outcome:?}"),
     }
 }

@@ -1,6 +1,6 @@
 //! What really happened, kept beside the machines and never shown to them: every hold that was written, and its fate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kvlock_machine::Version;
@@ -95,6 +95,10 @@ pub(crate) enum Doing {
     Releasing,
     /// A break.
     Breaking,
+    /// An ask, and a look at what became of it.
+    Asking,
+    /// A look whether somebody asks.
+    Hearing,
 }
 
 /// Who sent a request, and for what.
@@ -121,6 +125,10 @@ pub(crate) struct Truth {
     pub holds: Vec<Hold>,
     /// The largest token that was reported for a store key.
     pub highest: BTreeMap<String, u64>,
+    /// Whom asks that were written asked, by the halves of nonces: for each ask.
+    pub asks: BTreeMap<u64, Vec<u64>>,
+    /// Who wrote that it has heard one.
+    pub heard: BTreeSet<u64>,
 }
 
 /// What a write did, for the machine that sent it.
@@ -200,6 +208,7 @@ impl Truth {
         let its = own && hold.is_some_and(|hold| hold.nonce == source.nonce);
         let allowed = match source.doing {
             Doing::Breaking => after.is_none(),
+            Doing::Asking | Doing::Hearing => false,
             Doing::Renewing => its && after.is_some_and(|after| after.depth > 0 && after.token == before.token),
             Doing::Releasing => {
                 let heir = source.heir.map(|(_, nonce)| nonce);
@@ -243,6 +252,8 @@ impl Truth {
                 self.end(before.token, Fate::Withdrawn);
                 Effect::None
             }
+            // Neither may: it is broken already.
+            Doing::Asking | Doing::Hearing => Effect::None,
             Doing::Renewing | Doing::Releasing => {
                 self.give_back(before.token, source.owner);
                 Effect::None

@@ -92,6 +92,7 @@ impl World {
             lanes: vec![Lane::default(); plan.lanes.len()],
             begun: 0,
             crashes: 0,
+            asked: None,
         });
         World {
             now: 0,

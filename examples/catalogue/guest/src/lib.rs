@@ -67,8 +67,9 @@ fn lock(catalogue: &str) -> Result<Grant, String> {
         interval: SECOND / 100,
         adopt: false,
         at_least: 0,
+        note: None,
     };
-    let acquisition = session.lock(catalogue, options);
+    let acquisition = session.lock(catalogue, &options);
     let granted = acquisition.and_then(|acquisition| acquisition.block());
     granted.map_err(|error| format!("no lock of `{catalogue}`: {error:?}"))
 }

@@ -54,6 +54,12 @@ impl RetryOptions {
         Ok(self)
     }
 
+    /// Sets what people read beside the holder: what the work is.
+    pub fn note(mut self, note: Option<&str>) -> Result<Self, Invalid> {
+        self.lock = self.lock.note(note)?;
+        Ok(self)
+    }
+
     /// Sets how many tries there are in all, 1 to a million.
     pub fn tries(mut self, tries: u32) -> Result<Self, Invalid> {
         if !(1..=MAX_TRIES).contains(&tries) {

@@ -14,6 +14,8 @@ pub struct Holder {
     pub owner: String,
     /// Where it runs, in its own words.
     pub label: String,
+    /// What it holds it for, in its own words.
+    pub note: Option<String>,
     /// Unix nanoseconds of the grant by the holder's clock, if it had one.
     pub since: Option<u64>,
     /// The lease asked for.
@@ -40,6 +42,7 @@ impl Holder {
             key: record.place.key.as_str().into(),
             owner: record.owner.as_str().into(),
             label: record.label.as_str().into(),
+            note: record.note.as_ref().map(|note| note.as_str().into()),
             since: record.since,
             lease: record.lease.ttl(),
             depth: record.depth,

@@ -1,5 +1,6 @@
 //! What stands in the store, as text that a person at a terminal understands.
 
+pub(crate) mod ask;
 pub(crate) mod holder;
 pub(crate) mod permit_set;
 pub(crate) mod portable_grant;
@@ -9,6 +10,7 @@ pub(crate) mod semaphore_definition;
 pub(crate) mod semaphore_list;
 pub(crate) mod wait_list;
 
+pub(crate) use ask::{Ask, AskRecord, kept_for as asks_kept_for};
 pub(crate) use holder::Holder;
 pub(crate) use permit_set::PermitSet;
 pub(crate) use portable_grant::{Minimum, PortableGrant};

@@ -25,7 +25,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::records::Holder;
-use crate::records::record::{Nonce, Record, decode_place, push_ttl};
+use crate::records::record::{Nonce, Record, decode_place, push_note, push_ttl};
 use crate::records::wait_list::Ticket;
 use crate::values::text::{Lines, push_escaped, push_hex};
 use crate::values::{Entry, Key, RecordKey, Time, Ttl, calendar};
@@ -66,11 +66,27 @@ impl LockRecord {
         }
     }
 
+    /// Reads the record of any lock or permit.
+    pub(crate) fn decode(value: &[u8]) -> Result<LockRecord, String> {
+        match Readers::parse(value) {
+            Some(readers) => Ok(LockRecord::Shared(readers)),
+            None => Record::decode_alone(value).map(LockRecord::Exclusive),
+        }
+    }
+
+    /// Returns what it is the record of.
+    pub(crate) fn place(&self) -> &RecordKey {
+        match self {
+            LockRecord::Exclusive(record) => &record.place,
+            LockRecord::Shared(readers) => &readers.place,
+        }
+    }
+
     /// Returns the holder that a record names, whatever its key.
     pub(crate) fn holder_of(entry: &Entry) -> Option<Holder> {
-        match Readers::parse(&entry.value) {
-            Some(readers) => readers.holder(entry),
-            None => Some(Holder::new(Record::decode(&entry.value).ok()?, entry)),
+        match LockRecord::decode(&entry.value).ok()? {
+            LockRecord::Exclusive(record) => Some(Holder::new(record, entry)),
+            LockRecord::Shared(readers) => readers.holder(entry),
         }
     }
 }
@@ -143,6 +159,7 @@ impl Readers {
             reader.owner.push_to(&mut text);
             text.extend_from_slice(b"\nhost: ");
             reader.label.push_to(&mut text);
+            push_note(&mut text, reader.note.as_ref());
             if let Some(since) = reader.since {
                 text.extend_from_slice(b"\nsince: ");
                 text.extend_from_slice(&calendar::unix(since));
@@ -238,7 +255,8 @@ mod tests {
 
     fn sample() -> Readers {
         let mut readers = Readers::of(reader(1 << 64));
-        readers.put(Record { since: Some(1_795_230_245_678_901_000), ..reader(2 << 64) });
+        let note = Some(Text::note("nightly").unwrap());
+        readers.put(Record { since: Some(1_795_230_245_678_901_000), note, ..reader(2 << 64) });
         readers
     }
 
@@ -249,7 +267,7 @@ mod tests {
             String::from_utf8(marked.encode()).unwrap(),
             "kvlock/1 shared\nkey: report\n\
              reader: 00000000000000010000000000000000\nowner: me\nhost: \nlease: 30s\n\
-             reader: 00000000000000020000000000000000\nowner: me\nhost: \nsince: 2026-11-21T03:04:05.678901Z\nlease: 30s\n\
+             reader: 00000000000000020000000000000000\nowner: me\nhost: \nnote: nightly\nsince: 2026-11-21T03:04:05.678901Z\nlease: 30s\n\
              writer: 00000000000000000000000000000003\n"
         );
     }
@@ -273,6 +291,7 @@ mod tests {
         while readers.put(Record {
             owner: name.clone(),
             label: name.clone(),
+            note: Some(name.clone()),
             ..reader((readers.len() as u128 + 9) << 64)
         }) {}
         assert_eq!(readers.len(), MAX_READERS);

@@ -17,6 +17,8 @@
 //! A lock that is reserved for the next try of a conflict retry has one or two more lines after its lease. `reserved:
 //! 1s` is the time for which it is reserved, and `for: request 4711` is the name of the work, if it has one.
 //!
+//! `note` stands after `host`, if the holder gave one: `note: the yearly backup`.
+//!
 //! `since` is missing if the holder had no wall clock. `turn` is the time from one grant to the next, as the holder
 //! measured it; it is missing if the holder did not have to wait. `token` is missing until the record is written a
 //! second time: before that it is the version of the entry itself.
@@ -77,6 +79,8 @@ pub struct Record {
     pub(crate) place: RecordKey,
     pub(crate) owner: Text,
     pub(crate) label: Text,
+    /// What it is held for.
+    pub(crate) note: Option<Text>,
     pub(crate) nonce: Nonce,
     pub(crate) mode: Mode,
     /// How many times it is held; 0 if it was released and is only kept for its minimum hold.
@@ -101,7 +105,8 @@ pub(crate) struct Reserved {
 impl Record {
     /// Returns the record as text.
     pub fn encode(&self) -> Vec<u8> {
-        let names = [self.place.key.as_str(), self.owner.as_str(), self.label.as_str()];
+        let note = self.note.as_ref().map_or("", Text::as_str);
+        let names = [self.place.key.as_str(), self.owner.as_str(), self.label.as_str(), note];
         let room = names.iter().fold(ROOM, |room, name| room.saturating_add(name.len()));
         let mut text = Vec::with_capacity(room);
         text.extend_from_slice(if self.place.permit.is_some() { PERMIT } else { LOCK }.as_bytes());
@@ -115,6 +120,7 @@ impl Record {
         self.owner.push_to(&mut text);
         text.extend_from_slice(b"\nhost: ");
         self.label.push_to(&mut text);
+        push_note(&mut text, self.note.as_ref());
         text.extend_from_slice(b"\nnonce: ");
         push_hex(&mut text, self.nonce.0.to_be_bytes());
         text.extend_from_slice(match self.mode {
@@ -156,8 +162,14 @@ impl Record {
 
     /// Reads the record of this key. The record of another one is no better than a foreign value.
     pub(crate) fn decode_for(place: &RecordKey, value: &[u8]) -> Result<Record, String> {
-        let record = Record::decode(value)?;
+        let record = Record::decode_alone(value)?;
         decode_place(place, &record.place)?;
+        Ok(record)
+    }
+
+    /// Reads the record of any key, of a holder that has it alone.
+    pub(crate) fn decode_alone(value: &[u8]) -> Result<Record, String> {
+        let record = Record::decode(value)?;
         // A reader's record is written out like this, and never stands alone in a store.
         if record.mode == Mode::Shared { Err(excerpt(value)) } else { Ok(record) }
     }
@@ -168,6 +180,7 @@ impl Record {
             place: place.clone(),
             owner: Text::owner(&lines.unescaped("owner")?).ok()?,
             label: Text::label(&lines.unescaped("host")?).ok()?,
+            note: parse_note(lines)?,
             nonce,
             mode: Mode::Shared,
             depth: 1,
@@ -199,6 +212,7 @@ impl Record {
             place: RecordKey::lock(&Key::new(key).unwrap()),
             owner: Text::owner("me").unwrap(),
             label: Text::label("").unwrap(),
+            note: None,
             nonce: Nonce(1),
             mode: Mode::Plain,
             depth: 1,
@@ -227,6 +241,7 @@ fn parse(value: &[u8]) -> Option<Record> {
         },
         owner: Text::owner(&lines.unescaped("owner")?).ok()?,
         label: Text::label(&lines.unescaped("host")?).ok()?,
+        note: parse_note(&mut lines)?,
         nonce: Nonce::parse(lines.value("nonce")?)?,
         mode: match lines.value("mode")? {
             "plain" => Mode::Plain,
@@ -259,6 +274,22 @@ fn parse(value: &[u8]) -> Option<Record> {
         },
     };
     (record.encode() == value).then_some(record)
+}
+
+/// Writes the line of a note, if there is one.
+pub(crate) fn push_note(text: &mut Vec<u8>, note: Option<&Text>) {
+    if let Some(note) = note {
+        text.extend_from_slice(b"\nnote: ");
+        note.push_to(text);
+    }
+}
+
+/// Reads it; none outside: the line is not one of ours.
+pub(crate) fn parse_note(lines: &mut Lines<'_>) -> Option<Option<Text>> {
+    match lines.value("note") {
+        Some(text) => Text::note(&unescape(text)?).ok().map(Some),
+        None => Some(None),
+    }
 }
 
 pub(crate) fn push_ttl(text: &mut Vec<u8>, ttl: Ttl) {
@@ -314,6 +345,16 @@ mod tests {
     }
 
     #[test]
+    fn a_note_stands_on_a_line_of_its_own_and_a_record_without_one_is_as_it_was() {
+        let noted = Record { note: Some(Text::note("the yearly backup: 7\\8").unwrap()), ..sample() };
+        let text = String::from_utf8(noted.encode()).unwrap();
+        assert!(text.contains("\nhost: web-1 pid 4711\nnote: the yearly backup: 7\\\\8\nnonce: "), "{text}");
+        assert_eq!(Record::decode(text.as_bytes()), Ok(noted));
+        assert!(Record::decode(text.replace("note: the", "note: \\u{1b}the").as_bytes()).is_err());
+        assert!(!String::from_utf8(sample().encode()).unwrap().contains("note"));
+    }
+
+    #[test]
     fn a_foreign_value_is_named_by_its_beginning() {
         assert_eq!(Record::decode(b"42"), Err("\"42\"".into()));
         assert_eq!(Record::decode(b"a\nb\xff"), Err("\"a\\nb\u{fffd}\"".into()));
@@ -331,11 +372,13 @@ mod tests {
             since in proptest::option::of(0u64..4_000_000_000_000_000), lease in 1_000_000u64..40_000_000_000_000,
             turn: Option<u32>, token: Option<u64>, reentrant: bool, permit: Option<u32>,
             reserved in proptest::option::of(proptest::option::of("(?s).{1,50}")),
+            note in proptest::option::of("[^\\p{Cc}]{1,50}"),
         ) {
             let record = Record {
                 place: RecordKey { key: Key::new(&key).unwrap(), permit },
                 owner: Text::owner(&owner).unwrap(),
                 label: Text::label(&label).unwrap(),
+                note: note.map(|note| Text::note(&note).unwrap()),
                 nonce: Nonce(nonce),
                 mode: if reentrant { Mode::Reentrant } else { Mode::Plain },
                 depth,

@@ -20,7 +20,7 @@ const HEADING: &str = "kvlock/1 semaphore";
 /// A semaphore's size, and which permits it has.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Definition {
-    name: Key,
+    pub(crate) name: Key,
     /// How many permits may be held; 0 while it is being destroyed.
     pub(crate) permits: u32,
     /// The numbers that may be held; more than `permits` while it shrinks, never fewer.
@@ -84,6 +84,12 @@ impl Definition {
 }
 
 impl VersionedDefinition {
+    /// Reads the definition of any semaphore. Fails with the beginning of a value that is not one.
+    pub(crate) fn decode(entry: &Entry) -> Result<Self, String> {
+        let definition = Definition::decode(&entry.value).ok_or_else(|| excerpt(&entry.value))?;
+        Ok(VersionedDefinition { definition, version: entry.version })
+    }
+
     /// Reads the definition of this semaphore. Fails with the beginning of a value that is not one.
     pub(crate) fn read(name: &Key, entry: &Entry) -> Result<Self, String> {
         let definition = Definition::decode(&entry.value).filter(|definition| definition.name == *name);

@@ -83,13 +83,13 @@ enum WithdrawReason {
 }
 
 impl AcquirePermit {
-    /// Waits for a permit of the semaphore `name`. Of the options the lease, the wait and the interval are used. The
-    /// nonce must be 128 bits from a secure generator, new for each acquisition.
+    /// Waits for a permit of the semaphore `name`. Of the options the lease, the wait, the interval and the note are
+    /// used. The nonce must be 128 bits from a secure generator, new for each acquisition.
     pub fn new(name: Key, options: LockOptions, nonce: Nonce) -> Self {
         AcquirePermit {
             name,
             waiting: Waiting::new(&options, nonce),
-            options: LockOptions { wait: Some(Duration::ZERO), ..LockOptions::new(options.lease) },
+            options: LockOptions { wait: Some(Duration::ZERO), note: options.note, ..LockOptions::new(options.lease) },
             nonce,
             last_known: None,
             from_memory: false,

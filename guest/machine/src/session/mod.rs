@@ -20,7 +20,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use crate::error::GrantError;
-use crate::records::{Minimum, Nonce, PortableGrant, Record};
+use crate::records::{AskRecord, Minimum, Nonce, PortableGrant, Record, Ticket};
 use crate::values::calendar::NANOS_PER_MICRO;
 use crate::values::{
     DEFAULT_QUARANTINE, EraInfo, Invalid, Key, LockOptions, MAX_LEASE, Mode, Namespace, RecordKey, Text, Time, Ttl,
@@ -199,16 +199,35 @@ impl Session {
             place: place.clone(),
             owner: self.options.owner.clone(),
             label: self.options.label.clone(),
+            note: options.note.clone(),
             nonce,
             mode: options.mode,
             depth: 1,
-            // Records carry microseconds.
-            since: self.unix_time(now).map(|nanos| nanos / NANOS_PER_MICRO * NANOS_PER_MICRO),
+            since: self.record_time(now),
             lease: options.lease,
             reserved: None,
             turn: None,
             token: None,
         }
+    }
+
+    /// Returns the record by which this session asks those who have these tickets.
+    pub(crate) fn ask_record(
+        &self,
+        place: &RecordKey,
+        nonce: Nonce,
+        note: Option<Text>,
+        of: &[Ticket],
+        now: Time,
+    ) -> AskRecord {
+        let (owner, label) = (self.options.owner.clone(), self.options.label.clone());
+        let (since, of) = (self.record_time(now), of.to_vec());
+        AskRecord { place: place.clone(), nonce, owner, label, note, since, of, heard: Vec::new() }
+    }
+
+    /// Returns the time as records have it, in whole microseconds.
+    fn record_time(&self, now: Time) -> Option<u64> {
+        self.unix_time(now).map(|nanos| nanos / NANOS_PER_MICRO * NANOS_PER_MICRO)
     }
 
     /// Enters a lock that was just written. Its token is that of the first write.

@@ -10,7 +10,7 @@ pub(crate) mod time;
 
 pub(crate) use invalid::Invalid;
 pub(crate) use kv::{DeleteOutcome, Entry, EraInfo, Reply, Request, StoreError, Ttl, Version, WriteOutcome};
-pub(crate) use name::{Key, Namespace, RecordKey, Text};
+pub(crate) use name::{EntryKind, Key, Namespace, RecordKey, Text};
 pub(crate) use options::{
     DEFAULT_QUARANTINE, Lease, LockOptions, MAX_INTERVAL, MAX_LEASE, MIN_DURATION, Mode, to_trust, within,
 };

@@ -109,6 +109,19 @@ impl Text {
         Self::label(name)
     }
 
+    /// Checks a note, which says in one line what somebody holds a lock for.
+    pub fn note(note: &str) -> Result<Self, Invalid> {
+        if note.is_empty() || note.len() > MAX_TEXT_BYTES {
+            let length = note.len();
+            return Err(Invalid::new(format!("the note has {length} bytes; 1 to 255 are possible")));
+        }
+        if let Some(control) = note.chars().find(|character| character.is_control()) {
+            let control = control.escape_default();
+            return Err(Invalid::new(format!("the note has the control character `{control}`; give one line of text")));
+        }
+        Self::label(note)
+    }
+
     /// Checks a label, which may be empty.
     pub fn label(label: &str) -> Result<Self, Invalid> {
         if label.len() > MAX_TEXT_BYTES {
@@ -179,6 +192,14 @@ impl Namespace {
         self.named(":line", key)
     }
 
+    /// Returns the store's name for the ask for a lock, or for a permit: `<namespace>:permit-ask:<number>:<semaphore>`.
+    pub(crate) fn ask(&self, place: &RecordKey) -> Arc<str> {
+        match place.permit {
+            None => self.named(":ask", &place.key),
+            Some(number) => self.named(&format!(":permit-ask:{number}"), &place.key),
+        }
+    }
+
     /// Returns the store's name for the definition of a semaphore.
     pub(crate) fn semaphore(&self, name: &Key) -> Arc<str> {
         self.named(":semaphore", name)
@@ -187,6 +208,19 @@ impl Namespace {
     /// Returns the store's name for the list of all semaphores.
     pub(crate) fn semaphores(&self) -> Arc<str> {
         [&*self.0, ":semaphores"].concat().into()
+    }
+
+    /// Returns what an entry of this store key is; none if it is not of this namespace, or of no kind that tells of
+    /// holders.
+    pub(crate) fn kind_of(&self, store_key: &str) -> Option<EntryKind> {
+        let rest = store_key.strip_prefix(&*self.0)?.strip_prefix(':')?;
+        let (kind, named) = rest.split_at(rest.find([':', '#'])?);
+        Some(match kind {
+            "lock" => EntryKind::Lock { wait_list: [&*self.0, ":line", named].concat().into() },
+            "permit" => EntryKind::Permit,
+            "semaphore" => EntryKind::Semaphore,
+            _ => return None,
+        })
     }
 
     /// Builds a name on the stack, so that it is allocated once.
@@ -209,6 +243,18 @@ impl Namespace {
     }
 }
 
+/// What an entry of the store is, by its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EntryKind {
+    /// The record of a lock, beside which this list stands.
+    Lock {
+        wait_list: Arc<str>,
+    },
+    Permit,
+    /// The definition of a semaphore.
+    Semaphore,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,8 +273,28 @@ mod tests {
         assert!(Key::new(&"k".repeat(MAX_KEY_BYTES + 1)).is_err());
         assert!(Text::owner("").is_err());
         assert!(Text::label(&"x".repeat(256)).is_err());
+        for bad in ["", "a\nb", "\u{1b}[2J", "\u{9b}2J", &"x".repeat(256)] {
+            assert!(Text::note(bad).is_err(), "{bad:?}");
+        }
+        assert!(Text::note(&"x".repeat(255)).is_ok());
         for bad in ["", "a b", "a:b", "a#b", "ä", &"n".repeat(65)] {
             assert!(Namespace::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_wait_list_of_a_lock_is_found_by_the_locks_own_name() {
+        let namespace = Namespace::new("n").unwrap();
+        for key in ["k", "a:b", "with a space", &"long".repeat(99)] {
+            let key = Key::new(key).unwrap();
+            let wait_list = namespace.wait_list(&key);
+            assert_eq!(namespace.kind_of(&namespace.store_key(&key)), Some(EntryKind::Lock { wait_list }));
+            assert_eq!(namespace.kind_of(&namespace.wait_list(&key)), None);
+            assert_eq!(namespace.kind_of(&namespace.place(&RecordKey::permit(&key, 3))), Some(EntryKind::Permit));
+            assert_eq!(namespace.kind_of(&namespace.semaphore(&key)), Some(EntryKind::Semaphore));
+        }
+        for other in ["n", "n:", "n:lock", "m:lock:k", "nn:lock:k", "n:semaphores", "kvlock:epoch"] {
+            assert_eq!(namespace.kind_of(other), None, "{other}");
         }
     }
 

@@ -83,6 +83,8 @@ pub struct LockOptions {
     pub(crate) joins_list: bool,
     /// The name of the conflict retry whose reservation it may take.
     pub(crate) unit: Option<Text>,
+    /// What the lock is held for, for people to read.
+    pub(crate) note: Option<Text>,
 }
 
 impl LockOptions {
@@ -99,6 +101,7 @@ impl LockOptions {
             at_least,
             joins_list: true,
             unit: None,
+            note: None,
         }
     }
 
@@ -149,6 +152,12 @@ impl LockOptions {
     pub fn joins_list(mut self, joins_list: bool) -> Self {
         self.joins_list = joins_list;
         self
+    }
+
+    /// Sets what people read beside the holder: what the lock is held for.
+    pub fn note(mut self, note: Option<&str>) -> Result<Self, Invalid> {
+        self.note = note.map(Text::note).transpose()?;
+        Ok(self)
     }
 
     /// Keeps the key taken for this long from the grant on, even if it is released sooner.

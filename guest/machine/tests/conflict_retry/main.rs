@@ -10,8 +10,8 @@ mod trying;
 use std::time::Duration;
 
 use kvlock_machine::{
-    AcquireError, BeginTry, GrantError, Key, KeyState, LockOptions, Mode, NextTry, Released, Retry, RetryOptions,
-    StoreError, Try, Ttl, Unreported, Validity, WaitingFor, WorkOutcome,
+    AcquireError, AskFor, AskState, Asked, BeginTry, FollowAsk, GrantError, Key, KeyState, LockOptions, Mode, NextTry,
+    Released, Retry, RetryOptions, StoreError, Try, Ttl, Unreported, Validity, WaitingFor, WorkOutcome,
 };
 use support::{Drive, Fault, Op, Owner, World, lease, millis, once, secs, waiting};
 

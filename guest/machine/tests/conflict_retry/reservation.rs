@@ -77,6 +77,22 @@ fn a_reservation_nobody_takes_up_ends_when_it_was_to_although_the_store_keeps_it
 }
 
 #[test]
+fn nobody_is_asked_for_a_lock_that_is_reserved_and_a_try_that_was_asked_has_given_it_back_by_then() {
+    let (mut world, owner, running, other) = running(options());
+    let ask = |world: &mut World| {
+        let nonce = world.nonce();
+        let machine = AskFor::lock(world.session(other), &Key::new("k").unwrap(), None, nonce);
+        world.drive(other, machine).unwrap()
+    };
+    let Asked::Placed(placed, holder) = ask(&mut world) else { panic!("a try runs") };
+    assert!(!holder.reserved);
+    let (_, _next) = conflict(&mut world, owner, running);
+    let state = world.drive(other, FollowAsk::new(*placed)).unwrap();
+    assert!(matches!(&state, AskState::Released(Some(holder)) if holder.reserved), "{state:?}");
+    assert!(matches!(ask(&mut world), Asked::Reserved(holder) if holder.owner == "a"));
+}
+
+#[test]
 fn of_many_that_wait_one_takes_over_a_reservation_that_is_over() {
     let (mut world, owner, running, other) = running(options());
     world.servers.slack = secs(2);

@@ -133,6 +133,9 @@ pub(crate) struct HoldArgs {
     /// Your name, shown to waiters [default: host, process and thread]
     #[arg(long, env = "KVLOCK_OWNER", value_name = "NAME")]
     pub(crate) owner: Option<String>,
+    /// What it is for: one line, shown by `status`, `list` and to waiters
+    #[arg(long, env = "KVLOCK_NOTE", value_name = "TEXT")]
+    pub(crate) note: Option<String>,
     /// Exit with this code instead of 75 if it is busy
     #[arg(short = 'E', long, env = "KVLOCK_CONFLICT_EXIT_CODE", value_name = "CODE", default_value_t = exit::BUSY)]
     pub(crate) conflict_exit_code: u8,
@@ -186,9 +189,21 @@ macro_rules! waiting {
 }
 pub(crate) use waiting;
 
+/// Has a request of the library bear the note of `HoldArgs`.
+macro_rules! noted {
+    ($request:expr, $hold:expr) => {
+        match &$hold.note {
+            Some(note) => $request.note(note),
+            None => $request,
+        }
+    };
+}
+pub(crate) use noted;
+
 impl LockArgs {
     pub(crate) fn apply(&self, lock: Lock) -> Lock {
         let lock = waiting!(lock.lease(self.hold.lease).at_least(self.at_least.0), self.hold.wait);
+        let lock = noted!(lock, self.hold);
         match self {
             LockArgs { adopt: true, .. } => lock.adopt(),
             LockArgs { shared: true, exclusive: false, .. } => lock.shared(),
@@ -199,7 +214,7 @@ impl LockArgs {
 
 impl PermitArgs {
     pub(crate) fn apply(&self, permit: PermitRequest) -> PermitRequest {
-        waiting!(permit.lease(self.hold.lease), self.hold.wait)
+        noted!(waiting!(permit.lease(self.hold.lease), self.hold.wait), self.hold)
     }
 }
 

@@ -86,8 +86,17 @@ pub(crate) fn short(name: &str) -> String {
 
 /// Escapes control characters. Keys and names may come from anyone, and must not control our terminal.
 pub(crate) fn one_line(text: impl Display) -> String {
-    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    let escape = |c: char| match c {
+        c if c.is_control() || turns_text_round(c) => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
     text.to_string().chars().map(escape).collect()
+}
+
+/// Returns true for a character that changes the direction in which others are shown: a name that has one could seem to
+/// be another.
+fn turns_text_round(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The holder of a key.
@@ -95,6 +104,9 @@ pub(crate) fn one_line(text: impl Display) -> String {
 pub(crate) struct HolderJson<'a> {
     owner: &'a str,
     host: &'a str,
+    /// Left out if it gave none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'a str>,
     since: Option<String>,
     until: Option<String>,
     /// Seconds; null if it has no end.
@@ -118,6 +130,7 @@ impl<'a> From<&'a Holder> for HolderJson<'a> {
         HolderJson {
             owner: &holder.owner,
             host: &holder.label,
+            note: holder.note.as_deref(),
             since: holder.since.map(moment),
             until: holder.until.map(moment),
             lease,

@@ -24,6 +24,7 @@ impl Guest {
             tries: terms.tries,
             reserve: nanos(terms.reserve),
             reservation: terms.reservation.clone(),
+            note: target.note(),
         };
         let exports = self.exports.kvlock_lock_conflict_retry();
         let begun = call(&mut self.store, exports.func_begin(), (self.session, key, &options)).await;

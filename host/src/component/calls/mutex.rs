@@ -10,6 +10,7 @@ use crate::component::values::{
     What,
 };
 use crate::error::{AcquireError, CallError, GrantError, SessionError, StatusError};
+use crate::listing::Standing;
 use crate::outcome::Validity;
 use crate::status::{Broken, KeyStatus};
 use crate::store::Ttl;
@@ -22,6 +23,14 @@ impl Guest {
         let about = if let [key] = keys { key } else { "" };
         let statuses: Vec<_> = self.answer(about, told)?;
         Ok(statuses.into_iter().map(wit::KeyStatus::into).collect())
+    }
+
+    /// Tells what stands under keys of the store, in their order.
+    pub(crate) async fn inspect(&mut self, store_keys: &[String]) -> Result<Vec<Option<Standing>>, StatusError> {
+        let exports = self.exports.kvlock_lock_mutex().session();
+        let told = call(&mut self.store, exports.func_inspect(), (self.session, store_keys)).await;
+        let found: Vec<_> = self.answer("", told)?;
+        Ok(found.into_iter().map(|standing: Option<wit::Standing>| standing.map(wit::Standing::into)).collect())
     }
 
     pub(crate) async fn break_key(&mut self, key: &str, if_token: Option<u64>) -> Result<Broken, StatusError> {
@@ -47,7 +56,7 @@ impl Guest {
             What::Lock(lock) => {
                 let exports = self.exports.kvlock_lock_mutex().session();
                 let options = lock_options(target, lock, waited);
-                let begun = call(&mut self.store, exports.func_lock(), (self.session, key, options)).await;
+                let begun = call(&mut self.store, exports.func_lock(), (self.session, key, &options)).await;
                 self.answer(key, begun)
             }
             What::Permit => self.begin_permit(key, target, waited).await,
@@ -64,9 +73,8 @@ impl Guest {
         waited: Duration,
     ) -> Result<Tried, AcquireError> {
         let exports = self.exports.kvlock_lock_mutex().session();
-        let tried =
-            call(&mut self.store, exports.func_try_lock(), (self.session, key, lock_options(target, lock, waited)))
-                .await;
+        let options = lock_options(target, lock, waited);
+        let tried = call(&mut self.store, exports.func_try_lock(), (self.session, key, &options)).await;
         self.answer(key, tried)
     }
 
@@ -218,5 +226,6 @@ fn lock_options(target: &Target, lock: &LockTerms, waited: Duration) -> wit::Loc
         interval: nanos(target.interval),
         adopt: lock.adopt,
         at_least: nanos(lock.at_least),
+        note: target.note(),
     }
 }

@@ -47,9 +47,10 @@ impl Guest {
         waited: Duration,
     ) -> Result<WaitId, AcquireError> {
         let wait = wait_left(target, waited);
-        let options = wit::PermitOptions { lease: ttl_out(target.lease), wait, interval: nanos(target.interval) };
+        let (lease, interval, note) = (ttl_out(target.lease), nanos(target.interval), target.note());
+        let options = wit::PermitOptions { lease, wait, interval, note };
         let begun =
-            call(&mut self.store, self.exports.kvlock_lock_semaphore().func_acquire(), (self.session, name, options))
+            call(&mut self.store, self.exports.kvlock_lock_semaphore().func_acquire(), (self.session, name, &options))
                 .await;
         self.answer(name, begun)
     }

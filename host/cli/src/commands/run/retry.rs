@@ -6,7 +6,7 @@ use kvlock::{
     conflict_retry::{NextTry, WorkOutcome},
 };
 
-use crate::options::args::{LockArgs, waiting};
+use crate::options::args::{LockArgs, noted, waiting};
 use crate::options::duration::HumanDuration;
 use crate::report::exit::Status;
 use crate::supervise::runner::Runner;
@@ -41,7 +41,7 @@ impl RetryArgs {
     ) -> Result<Status> {
         let work = session.conflict_retry(&*lock.key).lease(lock.hold.lease);
         let work = work.tries(self.retries + 1).reserve(self.reserve.0);
-        let mut retrying = waiting!(work, lock.hold.wait).begin()?;
+        let mut retrying = noted!(waiting!(work, lock.hold.wait), lock.hold).begin()?;
         loop {
             let grant = wait.acquire(|| retrying.poll(), &lock.hold)?;
             let number = retrying.tries();
