@@ -7,7 +7,8 @@ use crate::clock::Clock;
 use crate::conflict_retry::ConflictRetry;
 use crate::debug::debug_fields;
 use crate::environment::Environment;
-use crate::error::ConnectError;
+use crate::error::{ConnectError, StatusError};
+use crate::listing::{ListFilter, Listing};
 use crate::lock::Lock;
 use crate::owner::ClientCore;
 use crate::semaphore::Semaphore;
@@ -136,6 +137,15 @@ impl Client {
     /// Begins to try work that may run into a conflict, for the calling thread: see [`lock`](Self::lock).
     pub fn conflict_retry(&self, key: impl AsRef<str>) -> ConflictRetry {
         self.of_this_thread().conflict_retry(key)
+    }
+
+    /// Lists what is taken in the usual namespace: see [`Session::list`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::list`].
+    pub fn list(&self, filter: &ListFilter) -> Result<Listing, StatusError> {
+        self.of_this_thread().list(filter)
     }
 
     fn of_this_thread(&self) -> Session {

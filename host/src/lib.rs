@@ -32,6 +32,7 @@
 //! | [`LockGuard`] | a lock that is held and renewed in the background: see [`renewal`] |
 //! | [`Semaphore`] | at most n holders: see [`semaphore`] |
 //! | [`ConflictRetry`] | work that is tried until it commits: see [`conflict_retry`] |
+//! | [`Listing`](listing::Listing) | who holds what: see [`listing`] |
 //! | [`FnLocks`] | functions behind a lock: see [`functions`] |
 //! | [`asynch::Client`] | the same for async code: see [`asynch`] |
 //!
@@ -106,6 +107,7 @@ pub mod conflict_retry;
 pub mod embed;
 pub mod error;
 pub mod functions;
+pub mod listing;
 pub mod lock;
 pub mod renewal;
 pub mod semaphore;

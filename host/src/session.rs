@@ -6,6 +6,7 @@ use crate::conflict_retry::ConflictRetry;
 use crate::debug::debug_fields;
 use crate::error::{SessionError, StatusError};
 use crate::grant::Grant;
+use crate::listing::{ListFilter, Listing};
 use crate::lock::Lock;
 use crate::now::now;
 use crate::owner::{ClientCore, Owner, OwnerOptions};
@@ -133,6 +134,16 @@ impl Session {
     /// Tells how several keys stand, in their order. One call of the store reads them all.
     pub fn statuses(&self, keys: &[&str]) -> Result<Vec<KeyStatus>, StatusError> {
         now(self.owner.here().statuses(keys))
+    }
+
+    /// Lists what is taken in the session's namespace: locks, semaphores and their permits, reservations. The store lists
+    /// its keys, and a few calls for each hundred of them read what stands there.
+    ///
+    /// # Errors
+    ///
+    /// [`StatusError::Store`] if the store cannot list, or does not answer.
+    pub fn list(&self, filter: &ListFilter) -> Result<Listing, StatusError> {
+        now(self.owner.here().list(filter))
     }
 
     /// Ends the present holder's grant by force, and tells whose it was. The holder learns that it lost the lock at its

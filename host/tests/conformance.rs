@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use kvlock::clock::{Clock, VirtualClock};
 use kvlock::store::conformance::{self, Subject};
-use kvlock::store::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, Memory, StoreError, Ttl, Version, WriteOutcome};
+use kvlock::store::{
+    DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, Memory, StoreError, Ttl, Version, WriteOutcome,
+};
 
 #[test]
 fn the_memory_store_conforms() {
@@ -76,6 +78,8 @@ enum Defect {
     AnyKey,
     LargeCutShort,
     LargeDropsOld,
+    ListsOthers,
+    ListsHalf,
     ReadThenAdd,
     ReadThenReplace,
     ReadThenDelete,
@@ -108,6 +112,8 @@ const CONTROLS: &[(Defect, &str)] = &[
     (Defect::AnyKey, "illegal keys are invalid and change nothing"),
     (Defect::LargeCutShort, "too large a value is refused and changes nothing"),
     (Defect::LargeDropsOld, "too large a value is refused and changes nothing"),
+    (Defect::ListsOthers, "keys are listed by their beginning, if at all"),
+    (Defect::ListsHalf, "keys are listed by their beginning, if at all"),
     (Defect::ReadThenAdd, "one of many adds wins"),
     (Defect::ReadThenReplace, "one of many replaces wins"),
     (Defect::ReadThenDelete, "one of many deletes wins"),
@@ -285,6 +291,14 @@ impl KvStore for Broken {
             Defect::LossNotTold => Ok(EraInfo { lossless_for: Duration::MAX, ..info }),
             _ => Ok(info),
         }
+    }
+
+    fn keys(&self, prefix: &str) -> Result<Keys, StoreError> {
+        let mut listed = self.memory.keys(if self.is(Defect::ListsOthers) { "" } else { prefix })?;
+        if self.is(Defect::ListsHalf) {
+            listed.keys.truncate(listed.keys.len() / 2);
+        }
+        Ok(listed)
     }
 
     fn diagnose(&self) -> Vec<Finding> {

@@ -18,7 +18,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use crate::commands::{acquire, break_lock, component, doctor, man, migrate, release, renew, run, semaphore, status};
+use crate::commands::{
+    acquire, break_lock, component, doctor, list, man, migrate, release, renew, run, semaphore, status,
+};
 use crate::options::global::Global;
 use crate::options::{args, duration, tips, variables};
 use crate::report::exit::Status;
@@ -44,8 +46,9 @@ Examples:
     trap 'exit 1' HUP INT TERM
     ./deploy.sh
 
-  Who has the lock, and is the server fit for locks?
+  Who has the lock, who has what else, and is the server fit for locks?
     kvlock status backup
+    kvlock list
     kvlock --store memcached://cache1:11211 doctor
 
 Exit codes: the command's own, 128+n if it died of signal n, and those of kvlock:
@@ -70,6 +73,7 @@ enum Command {
     Release(release::Release),
     Renew(renew::Renew),
     Status(status::Status),
+    List(list::List),
     Break(break_lock::Break),
     Semaphore(semaphore::Semaphore),
     /// Check if a store is fit for locks
@@ -176,6 +180,7 @@ impl Cli {
             Command::Release(release) => release.run(global),
             Command::Renew(renew) => renew.run(global),
             Command::Status(status) => status.run(global),
+            Command::List(list) => list.run(global),
             Command::Break(break_lock) => break_lock.run(global),
             Command::Semaphore(semaphore) => semaphore.run(global),
             Command::Doctor => doctor::run(global),

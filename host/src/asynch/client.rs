@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::debug::debug_fields;
 use crate::environment::Environment;
-use crate::error::ConnectError;
+use crate::error::{ConnectError, StatusError};
+use crate::listing::{ListFilter, Listing};
 use crate::owner::{ClientCore, Owner, OwnerOptions, Tasks};
 use crate::runner::Runner;
 use crate::store::KvStore;
@@ -84,6 +85,16 @@ impl Client {
     /// Begins to open a session: an owner of its own, with a name, a namespace and a quarantine.
     pub fn session(&self) -> SessionBuilder {
         SessionBuilder(crate::SessionBuilder::new(self.core.clone()), self.tasks.clone())
+    }
+
+    /// Lists what is taken in the namespace: see [`crate::Session::list`].
+    ///
+    /// # Errors
+    ///
+    /// As the blocking call.
+    pub async fn list(&self, filter: &ListFilter) -> Result<Listing, StatusError> {
+        let (owner, filter) = (self.any_owner(), filter.clone());
+        self.tasks.runner().run(async move { owner.list(&filter).await }).await
     }
 
     pub(super) fn of(mut core: ClientCore, tasks: Tasks) -> Self {

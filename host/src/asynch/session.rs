@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::debug::debug_fields;
 use crate::error::{SessionError, StatusError};
+use crate::listing::{ListFilter, Listing};
 use crate::owner::{Owner, Tasks};
 use crate::status::{Broken, KeyStatus, SemaphoreStatus};
 
@@ -104,6 +105,16 @@ impl Session {
         let owner = self.owner();
         let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
         self.tasks.runner().run(async move { owner.statuses(&keys).await }).await
+    }
+
+    /// Lists what is taken in the session's namespace: see [`crate::Session::list`].
+    ///
+    /// # Errors
+    ///
+    /// As the blocking call.
+    pub async fn list(&self, filter: &ListFilter) -> Result<Listing, StatusError> {
+        let (owner, filter) = (self.owner(), filter.clone());
+        self.tasks.runner().run(async move { owner.list(&filter).await }).await
     }
 
     /// Ends the present holder's grant by force: see [`crate::Session::break_lock`].

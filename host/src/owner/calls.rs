@@ -2,7 +2,13 @@
 
 use super::{Owner, Tasks};
 use crate::error::{CallError, ComponentError, StatusError};
+use crate::listing::{Collecting, ListFilter, Listing};
 use crate::status::{Broken, KeyStatus, SemaphoreStatus};
+use crate::store::Keys;
+
+/// How many keys are looked at by one call of the component: locks come with their wait lists, and a request stays far
+/// below what a socket buffers.
+const KEYS_PER_LOOK: usize = 128;
 
 impl Owner {
     /// Runs work for a task. An owner that is of a single wait, and has its instance, works where that is awaited: two
@@ -30,6 +36,26 @@ impl Owner {
     pub(crate) async fn statuses(&self, keys: &[impl AsRef<str>]) -> Result<Vec<KeyStatus>, StatusError> {
         let keys: Vec<String> = keys.iter().map(|key| key.as_ref().to_string()).collect();
         self.enter::<StatusError>("").await?.status(&keys).await
+    }
+
+    /// Lists what is taken in the namespace.
+    pub(crate) async fn list(&self, filter: &ListFilter) -> Result<Listing, StatusError> {
+        let prefix = format!("{}:", self.namespace());
+        let keys = match &self.environment().awaited {
+            None => self.environment().store.keys(&prefix),
+            Some(store) => store.keys(prefix).await,
+        };
+        let Keys { mut keys, is_exact } = keys.map_err(|error| StatusError::Store { key: String::new(), error })?;
+        keys.retain(|key| filter.may_want(self.namespace(), key));
+        let mut collecting = Collecting::new(filter);
+        for some in keys.chunks(KEYS_PER_LOOK) {
+            // The session is free for its locks in between.
+            let found = self.enter::<StatusError>("").await?.inspect(some).await?;
+            for (key, standing) in some.iter().zip(found) {
+                standing.into_iter().for_each(|standing| collecting.take(key, standing));
+            }
+        }
+        Ok(collecting.finish(is_exact))
     }
 
     /// Ends the present holder's grant by force: of any, or the one with this token.

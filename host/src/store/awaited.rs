@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use super::{DeleteOutcome, Entry, EraInfo, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome};
+use super::{DeleteOutcome, Entry, EraInfo, Keys, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome};
 
 /// What becomes of a call.
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -24,6 +24,9 @@ pub(crate) trait AwaitedStore: Send + Sync + 'static {
 
     /// See [`KvStore::era`](super::KvStore::era).
     fn era(&self, key: String) -> Answer<'_, EraInfo>;
+
+    /// See [`KvStore::keys`](super::KvStore::keys).
+    fn keys(&self, prefix: String) -> Answer<'_, Keys>;
 
     /// See [`KvStore::watch`](super::KvStore::watch).
     fn watch(&self, key: String, on_gone: OnGone) -> Answer<'_, Option<Watch>>;

@@ -182,8 +182,43 @@ pub trait KvStore: Send + Sync + 'static {
         None
     }
 
+    /// Lists the keys of the entries that begin with `prefix`, in any order, for people who look at all of them: nothing
+    /// else relies on it. An entry that was there all the while is in the list; one that comes or goes meanwhile, or has
+    /// just expired, may be.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Rejected`] if the store cannot list, as one that does not implement this.
+    fn keys(&self, prefix: &str) -> Result<Keys, StoreError> {
+        let _ = prefix;
+        Err(StoreError::Rejected("this store cannot list its keys: ask about each key by name".into()))
+    }
+
     /// Looks at the store as a place for locks, for `kvlock doctor`: one finding per matter, the worst decides.
     fn diagnose(&self) -> Vec<Finding>;
+}
+
+/// What [`KvStore::keys`] lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Keys {
+    /// The keys.
+    pub keys: Vec<String>,
+    /// Whether each entry that was there all the while is surely in the list. False for a cache, which may pass over what
+    /// it moves at that moment.
+    pub is_exact: bool,
+}
+
+impl Keys {
+    /// Returns a list that has each entry that was there all the while.
+    pub fn exact(keys: Vec<String>) -> Self {
+        Keys { keys, is_exact: true }
+    }
+
+    /// Returns a list that may lack some.
+    pub fn inexact(keys: Vec<String>) -> Self {
+        Keys { keys, is_exact: false }
+    }
 }
 
 /// How bad a [`Finding`] is.

@@ -9,7 +9,7 @@ use async_io::Timer;
 use futures_lite::future;
 
 use super::awaited::{Answer, AwaitedStore};
-use super::{DeleteOutcome, Entry, EraInfo, KvStore, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome};
+use super::{DeleteOutcome, Entry, EraInfo, Keys, KvStore, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome};
 
 /// How many threads call one store at most. A store with an answer in a millisecond serves eight thousand calls a second
 /// so; where it does not answer, more threads would only wait.
@@ -148,6 +148,10 @@ impl AwaitedStore for Workers {
 
     fn era(&self, key: String) -> Answer<'_, EraInfo> {
         self.call(move |store| store.era(&key))
+    }
+
+    fn keys(&self, prefix: String) -> Answer<'_, Keys> {
+        self.call(move |store| store.keys(&prefix))
     }
 
     fn watch(&self, key: String, on_gone: OnGone) -> Answer<'_, Option<Watch>> {

@@ -41,6 +41,8 @@ fn everything(world: &World) -> Vec<Value> {
     let kept = run(&["acquire", "kept", "--at-least", "60s"])["grant"].as_str().unwrap().to_owned();
     run(&["release", &kept]);
     run(&["status", "kept"]);
+    run(&["acquire", "noted", "--note", "why"]);
+    run(&["list"]);
     run(&["acquire", "k"]);
     run(&["break", "k"]);
     run(&["break", "k"]);
@@ -52,6 +54,7 @@ fn everything(world: &World) -> Vec<Value> {
     run(&["semaphore", "acquire", "pool", "--wait", "0"]);
     run(&["semaphore", "status", "pool"]);
     run(&["semaphore", "list"]);
+    run(&["list", "--prefix", "po"]);
     run(&["semaphore", "make", "pool", "1", "--wait", "0"]);
     run(&["semaphore", "break", "pool", "0"]);
     run(&["semaphore", "break", "pool", "1"]);

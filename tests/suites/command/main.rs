@@ -10,6 +10,7 @@ mod grants;
 mod inherited;
 mod json;
 mod keys;
+mod listing;
 mod looking;
 mod metrics;
 mod minimum_hold;
@@ -62,6 +63,14 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("local:{}", folder.path().join("locks.db").display());
         World { kvlock: Kvlock::on(&url, folder.path()), server: None, folder }
+    }
+
+    /// Where its locks are.
+    fn url(&self) -> String {
+        match &self.server {
+            Some(server) => server.url(),
+            None => format!("local:{}", self.path("locks.db").display()),
+        }
     }
 
     /// A file of the folder, in which all commands run.

@@ -1,12 +1,12 @@
 //! A store in front of another.
 
 use kvlock::store::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, OnGone, Op, StoreError, Ttl, Version, Watch, WriteOutcome,
+    DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, OnGone, Op, StoreError, Ttl, Version, Watch, WriteOutcome,
 };
 
 /// What stands between the callers of a [`Hooked`] store and the store itself.
 pub trait Hook: Send + Sync + 'static {
-    /// Makes a call, or does something else. For `get_many` the key is the first one.
+    /// Makes a call, or does something else. For `get_many` the key is the first one, and for `keys` the prefix.
     ///
     /// # Errors
     ///
@@ -84,6 +84,10 @@ impl<S: KvStore, H: Hook> KvStore for Hooked<S, H> {
 
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         self.hook.around(Op::Era, key, || self.store.era(key))
+    }
+
+    fn keys(&self, prefix: &str) -> Result<Keys, StoreError> {
+        self.hook.around(Op::Keys, prefix, || self.store.keys(prefix))
     }
 
     fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {

@@ -4,6 +4,7 @@ pub(crate) mod acquire;
 pub(crate) mod break_lock;
 pub(crate) mod component;
 pub(crate) mod doctor;
+pub(crate) mod list;
 pub(crate) mod man;
 pub(crate) mod migrate;
 pub(crate) mod release;

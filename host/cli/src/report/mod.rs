@@ -5,3 +5,4 @@ pub(crate) mod exit;
 pub(crate) mod log;
 pub(crate) mod output;
 pub(crate) mod stderr;
+pub(crate) mod table;

@@ -147,7 +147,7 @@ impl<'a> WaitContext<'a> {
 }
 
 /// Pauses. Returns the signal that ended the pause, if one did. Ctrl-Z stops us, as it would if we did not catch it.
-fn pause(length: Duration, events: &Receiver<Event>) -> Option<i32> {
+pub(crate) fn pause(length: Duration, events: &Receiver<Event>) -> Option<i32> {
     let until = Instant::now() + length;
     loop {
         match events.recv_timeout(until.saturating_duration_since(Instant::now())) {

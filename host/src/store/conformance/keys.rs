@@ -1,7 +1,7 @@
 //! Keys and values at the edge of what is legal.
 
 use super::super::{KvStore, StoreError, Version};
-use super::world::{LONG, Verdict, World, expect};
+use super::world::{LONG, Verdict, World, expect, expect_eq};
 
 /// What every store takes for a key, and no more.
 const LONGEST: usize = 250;
@@ -52,6 +52,32 @@ fn expect_invalid(store: &dyn KvStore, key: &str, fine: &str, version: Version) 
             let found = error.map_or("an answer".into(), |error| format!("{error:?}"));
             format!("{call} with the key {key:?} should be invalid, but there is {found}")
         })?;
+    }
+    Ok(())
+}
+
+pub(super) fn keys_are_listed(world: &World<'_>) -> Verdict {
+    let names = ["listed:a", "listed:é", "listed:*", "listed:%", "listed:x_y", "other:a"];
+    let mut wanted = Vec::new();
+    for name in names {
+        world.add(&world.key(name), b"value", LONG)?;
+        wanted.push(world.key(name));
+    }
+    let gone = world.key("listed:gone");
+    let version = world.add(&gone, b"value", LONG)?;
+    world.store().delete(&gone, version).map_err(|error| format!("delete: {error}"))?;
+    wanted.retain(|key| key.starts_with(&world.key("listed:")));
+    wanted.sort_unstable();
+    let second = world.subject.second();
+    for store in [world.store(), &*second] {
+        let listed = match store.keys(&world.key("listed:")) {
+            // It says that it cannot.
+            Err(StoreError::Rejected(_)) => return Ok(()),
+            listed => listed.map_err(|error| format!("keys: {error}"))?,
+        };
+        let mut keys = listed.keys;
+        keys.sort_unstable();
+        expect_eq(keys, wanted.clone(), "the keys that begin with `listed:`")?;
     }
     Ok(())
 }

@@ -19,6 +19,7 @@
 //! | `odd keys are keys of their own` | case folded; keys cut short |
 //! | `illegal keys are invalid and change nothing` | taken as they are |
 //! | `too large a value is refused and changes nothing` | cut short; the old entry dropped |
+//! | `keys are listed by their beginning, if at all` | others listed too; some left out |
 //! | `one of many adds wins` | read, then write |
 //! | `one of many replaces wins` | read, then write |
 //! | `one of many deletes wins` | read, then delete |
@@ -114,6 +115,7 @@ const CASES: &[Case] = &[
     Case { name: "odd keys are keys of their own", check: keys::odd_keys_are_distinct },
     Case { name: "illegal keys are invalid and change nothing", check: keys::illegal_keys_are_invalid },
     Case { name: "too large a value is refused and changes nothing", check: keys::too_large_a_value_is_refused },
+    Case { name: "keys are listed by their beginning, if at all", check: keys::keys_are_listed },
     Case { name: "one of many adds wins", check: races::one_add_wins },
     Case { name: "one of many replaces wins", check: races::one_replace_wins },
     Case { name: "one of many deletes wins", check: races::one_delete_wins },

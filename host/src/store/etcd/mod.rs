@@ -11,6 +11,7 @@
 //! | `get`, `get_many` | a transaction of ranges, with the era among them | 1 for [`KEYS_PER_REQUEST`] keys |
 //! | number | the mod revision: one counter a cluster, raised by every write | |
 //! | era | the key `kvlock/era`: see `era.rs` | 1 |
+//! | `keys` | a range of keys alone, a thousand at a time | 1 or more |
 //! | `watch` | a stream of what is deleted: see `watcher.rs` | |
 //! | ttl | whole seconds, rounded up, and [two more](leases); an entry that stays has no lease | |
 //! | time left | not told: etcd keeps it with the lease, and it would take another trip | |
@@ -47,10 +48,13 @@ use self::failure::Failure;
 use self::leases::{Lease, Leases};
 use self::settings::Settings;
 use self::watcher::Watcher;
-use self::wire::{Header, Kv, TxnReply, delete, if_created, if_written, put, range, range_without_value, txn};
+use self::wire::{
+    Header, KeysReply, Kv, TxnReply, delete, if_created, if_written, put, range, range_of_keys, range_without_value,
+    txn,
+};
 use super::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome, check_key,
-    check_value,
+    DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome,
+    check_key, check_value,
 };
 use crate::fork::PerProcess;
 
@@ -59,6 +63,9 @@ const PREFIX: &[u8] = b"kvlock/";
 
 /// How many keys are read by one request. A transaction has room for 128, and each may have a value of 1 MiB.
 const KEYS_PER_REQUEST: usize = 24;
+
+/// How many keys are listed by one request.
+const KEYS_PER_LISTING: u32 = 1000;
 
 /// How often a write is begun again because the era or the lease was over before it was carried out.
 const ATTEMPTS: usize = 4;
@@ -152,6 +159,10 @@ impl KvStore for Etcd {
         client.eras.info(&client.cluster, client.cluster.budget()).map_err(Failure::of_read)
     }
 
+    fn keys(&self, prefix: &str) -> Result<Keys, StoreError> {
+        self.client().keys(prefix).map(Keys::exact).map_err(Failure::of_read)
+    }
+
     fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {
         let client = self.client();
         Some(client.watcher.watch(&client.cluster, PREFIX, key, on_gone))
@@ -200,6 +211,22 @@ impl Client {
             }
         }
         Err(Failure::NotDone("its era ends again and again".to_string()))
+    }
+
+    fn keys(&self, prefix: &str) -> Result<Vec<String>, Failure> {
+        let prefix = [PREFIX, prefix.as_bytes()].concat();
+        let (mut from, mut keys) = (prefix.clone(), Vec::new());
+        loop {
+            let page = range_of_keys(&from, &prefix, KEYS_PER_LISTING);
+            let reply: KeysReply = self.cluster.ask(Kind::Repeatable, "kv/range", &page, self.cluster.budget())?;
+            let Some(last) = reply.kvs.last() else { return Ok(keys) };
+            from = [last.key.as_slice(), b"\0"].concat();
+            let names = reply.kvs.iter().filter_map(|kv| str::from_utf8(kv.key.strip_prefix(PREFIX)?).ok());
+            keys.extend(names.filter(|name| !RESERVED.contains(name)).map(String::from));
+            if !reply.more {
+                return Ok(keys);
+            }
+        }
     }
 
     fn add(&self, path: &[u8], value: &[u8], ttl: Ttl) -> Result<WriteOutcome, StoreError> {

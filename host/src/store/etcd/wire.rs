@@ -68,6 +68,14 @@ struct RangeReply {
     kvs: Vec<Kv>,
 }
 
+/// A page of a list of keys.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct KeysReply {
+    pub(super) kvs: Vec<Kv>,
+    pub(super) more: bool,
+}
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct LeaseReply {
@@ -248,12 +256,23 @@ pub(super) fn put(key: &[u8], value: &[u8], lease: i64) -> Value {
 
 /// Asks to be told of all that is deleted under a prefix.
 pub(super) fn watch_deletes(prefix: &[u8]) -> Value {
-    // The first key behind all that begin with the prefix.
+    let end = behind(prefix);
+    json!({ "create_request": { "key": base64(prefix), "range_end": base64(&end), "filters": ["NOPUT"] } })
+}
+
+/// Asks for the keys under a prefix, from one of them on, in their order.
+pub(super) fn range_of_keys(from: &[u8], prefix: &[u8], limit: u32) -> Value {
+    let end = behind(prefix);
+    json!({ "key": base64(from), "range_end": base64(&end), "keys_only": true, "limit": limit.to_string() })
+}
+
+/// Returns the first key behind all that begin with a prefix, which ends in a byte of ASCII.
+fn behind(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     if let Some(last) = end.last_mut() {
         *last += 1;
     }
-    json!({ "create_request": { "key": base64(prefix), "range_end": base64(&end), "filters": ["NOPUT"] } })
+    end
 }
 
 pub(super) fn delete(key: &[u8]) -> Value {

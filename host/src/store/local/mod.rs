@@ -43,7 +43,7 @@ use self::error::Trouble;
 use self::file::{Access, OpenFile, Seen};
 use self::rows::{Durability, Meta};
 use super::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, Severity, StoreError, Ttl, Version, WriteOutcome, check_key,
+    DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, Severity, StoreError, Ttl, Version, WriteOutcome, check_key,
     check_value,
 };
 use crate::clock::Clock;
@@ -251,6 +251,10 @@ impl KvStore for Local {
         check_key(key)?;
         let (id, lost) = self.read(|_, meta| Ok((meta.era, meta.lost)))?;
         Ok(EraInfo { id: id.unsigned_abs(), lossless_for: self.lossless_for(lost) })
+    }
+
+    fn keys(&self, prefix: &str) -> Result<Keys, StoreError> {
+        self.read(|connection, _| rows::keys(connection, prefix, &self.boot)).map(Keys::exact)
     }
 
     fn diagnose(&self) -> Vec<Finding> {

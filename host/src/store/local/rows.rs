@@ -101,6 +101,15 @@ pub(super) fn get(connection: &Connection, key: &str, boot: &Boot) -> rusqlite::
     }))
 }
 
+/// Returns the keys that begin so.
+pub(super) fn keys(connection: &Connection, prefix: &str, boot: &Boot) -> rusqlite::Result<Vec<String>> {
+    // By the bytes of the key, which the table is ordered by.
+    let mut statement = connection.prepare_cached(
+        "SELECT key FROM entries WHERE key >= ?1 AND substr(key, 1, length(?1)) = ?1 AND (ends IS NULL OR ends > ?2)",
+    )?;
+    statement.query_map((prefix, boot.boot_nanos()), |row| row.get(0))?.collect()
+}
+
 /// Adds an entry. Returns none if the file has too few free pages: the entries that are there must not lack them later.
 pub(super) fn add(
     connection: &Connection,

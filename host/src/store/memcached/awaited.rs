@@ -12,7 +12,8 @@ use super::{Memcached, check_key};
 use crate::runner::Runner;
 use crate::store::awaited::{Answer, AwaitedStore};
 use crate::store::{
-    DeleteOutcome, Entry, EraInfo, KvStore, OnGone, StoreError, Ttl, Version, Watch, Workers, WriteOutcome, check_value,
+    DeleteOutcome, Entry, EraInfo, Keys, KvStore, OnGone, StoreError, Ttl, Version, Watch, Workers, WriteOutcome,
+    check_value,
 };
 
 /// Calls of tasks on memcached.
@@ -243,6 +244,11 @@ impl AwaitedStore for AwaitedMemcached {
             let info = self.call(number, Effect::Read, &Era).await?;
             Ok(self.store.servers[number].lossless(info))
         })
+    }
+
+    fn keys(&self, prefix: String) -> Answer<'_, Keys> {
+        // It takes a connection of its own.
+        self.workers.keys(prefix)
     }
 
     fn watch(&self, key: String, on_gone: OnGone) -> Answer<'_, Option<Watch>> {

@@ -15,6 +15,7 @@ mod doctor;
 mod fitness;
 mod line;
 mod link;
+mod listing;
 mod server;
 
 use std::io;
@@ -31,7 +32,9 @@ use self::server::Server;
 use super::names::Resolve;
 use super::place::{Place, tls};
 use super::socket::wire::{TIMEOUTS, Timeouts};
-use super::{DeleteOutcome, Entry, EraInfo, Finding, KvStore, StoreError, Ttl, Version, WriteOutcome, check_value};
+use super::{
+    DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, StoreError, Ttl, Version, WriteOutcome, check_value,
+};
 
 /// A store on one or several memcached servers, version 1.6.13 or newer.
 ///
@@ -206,6 +209,17 @@ impl KvStore for Memcached {
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         check_key(key)?;
         self.server(key).era()
+    }
+
+    fn keys(&self, prefix: &str) -> Result<Keys, StoreError> {
+        let mut keys = Vec::new();
+        for server in &self.servers {
+            keys.extend(listing::keys(server, prefix)?);
+        }
+        // What a change of the list of servers has left behind is nobody's.
+        keys.sort_unstable();
+        keys.dedup();
+        Ok(Keys::inexact(keys))
     }
 
     fn diagnose(&self) -> Vec<Finding> {

@@ -21,6 +21,8 @@ pub enum Op {
     Delete,
     /// `era`
     Era,
+    /// `keys`
+    Keys,
 }
 
 impl fmt::Display for Op {
@@ -32,6 +34,7 @@ impl fmt::Display for Op {
             Op::Replace => "replace",
             Op::Delete => "delete",
             Op::Era => "era",
+            Op::Keys => "keys",
         })
     }
 }
@@ -75,7 +78,7 @@ pub enum Answer {
     Found,
     /// `get` found none.
     Nothing,
-    /// `get_many` found this many.
+    /// `get_many` or `keys` found this many.
     FoundMany(usize),
     /// `add` or `replace` wrote.
     Written,
@@ -120,7 +123,7 @@ impl fmt::Display for Answer {
 pub struct Call {
     /// What was asked for.
     pub op: Op,
-    /// The key; for `get_many` all of them, with commas between.
+    /// The key; for `get_many` all of them, with commas between, and for `keys` the prefix.
     pub key: String,
     /// How it ended.
     pub answer: Answer,

@@ -21,6 +21,7 @@ pub(super) enum Request {
     Replace(String, Vec<u8>, Ttl, Version),
     Delete(String, Version),
     Era(String),
+    Keys(String),
 }
 
 impl Request {
@@ -32,6 +33,7 @@ impl Request {
             Request::Replace(..) => Op::Replace,
             Request::Delete(..) => Op::Delete,
             Request::Era(..) => Op::Era,
+            Request::Keys(..) => Op::Keys,
         }
     }
 
@@ -42,13 +44,14 @@ impl Request {
             Request::Add(key, value, _) | Request::Replace(key, value, ..) => {
                 check_key(key).and_then(|()| check_value(value))
             }
+            Request::Keys(_) => Ok(()),
         }
     }
 
     /// Returns the line for the log.
     pub(super) fn call(&self, answer: Answer, fault: Option<Fault>) -> Call {
         let key = match self {
-            Request::Get(key) | Request::Delete(key, _) | Request::Era(key) => key.clone(),
+            Request::Get(key) | Request::Delete(key, _) | Request::Era(key) | Request::Keys(key) => key.clone(),
             Request::GetMany(keys) => keys.join(","),
             Request::Add(key, ..) | Request::Replace(key, ..) => key.clone(),
         };
@@ -63,6 +66,7 @@ pub(super) enum Reply {
     Write(WriteOutcome),
     Delete(DeleteOutcome),
     Era(EraInfo),
+    Keys(Vec<String>),
 }
 
 impl Reply {
@@ -76,6 +80,7 @@ impl Reply {
             Reply::Write(WriteOutcome::Absent) | Reply::Delete(DeleteOutcome::Absent) => Answer::Absent,
             Reply::Delete(DeleteOutcome::Deleted) => Answer::Deleted,
             Reply::Era(info) => Answer::Era(info.id),
+            Reply::Keys(keys) => Answer::FoundMany(keys.len()),
         }
     }
 
@@ -106,6 +111,13 @@ impl Reply {
         match self {
             Reply::Delete(outcome) => outcome,
             _ => unreachable!("a delete is answered with its outcome"),
+        }
+    }
+
+    pub(super) fn keys(self) -> Vec<String> {
+        match self {
+            Reply::Keys(keys) => keys,
+            _ => unreachable!("a listing is answered with keys"),
         }
     }
 
@@ -152,6 +164,7 @@ impl Contents {
             Request::Replace(key, value, ttl, version) => Reply::Write(self.replace(key, value, *ttl, *version, now)),
             Request::Delete(key, version) => Reply::Delete(self.delete(key, *version, now)),
             Request::Era(_) => Reply::Era(self.era_info(now)),
+            Request::Keys(prefix) => Reply::Keys(self.keys(prefix, now)),
         }
     }
 
@@ -199,6 +212,13 @@ impl Contents {
     fn era_info(&self, now: Duration) -> EraInfo {
         let since = now.saturating_sub(self.lossless_at);
         EraInfo { id: self.era, lossless_for: self.lossless_for.saturating_add(since) }
+    }
+
+    fn keys(&self, prefix: &str, now: Duration) -> Vec<String> {
+        let keys = self.entries.keys().filter(|key| key.starts_with(prefix));
+        let mut keys: Vec<_> = keys.filter(|key| self.live(key, now).is_some()).cloned().collect();
+        keys.sort_unstable();
+        keys
     }
 
     /// Writes whatever is there.

@@ -28,7 +28,7 @@ pub use calls::{Answer, Call, Fault, Op};
 use contents::{Contents, Request};
 
 use super::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, OnGone, Severity, StoreError, Ttl, Version, Watch, Watches,
+    DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, OnGone, Severity, StoreError, Ttl, Version, Watch, Watches,
     WriteOutcome,
 };
 use crate::clock::{BootClock, Clock};
@@ -244,6 +244,10 @@ impl KvStore for Memory {
 
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         self.call(Request::Era(key.into())).map(contents::Reply::era)
+    }
+
+    fn keys(&self, prefix: &str) -> Result<Keys, StoreError> {
+        self.call(Request::Keys(prefix.into())).map(contents::Reply::keys).map(Keys::exact)
     }
 
     fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {

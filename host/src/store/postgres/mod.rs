@@ -8,6 +8,7 @@
 //! | `add` | reads the era and the row; inserts if there is none, or takes over one that has ended |
 //! | `replace` | reads the era; updates the row that has this number and has not ended |
 //! | `delete` | likewise; the row stays as a tombstone |
+//! | `keys` | reads the era and the keys of the rows that begin so |
 //! | `era` | reads `kvlock.life` and compares server, timeline and database (`era.rs` has the reasoning) |
 //! | `watch` | listens, on a connection of its own, for what each delete notifies (`watcher.rs`) |
 //!
@@ -53,8 +54,8 @@ use self::link::{Value, field, foreign};
 use self::pool::Answer;
 use self::sql::Statement;
 use super::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, OnGone, Severity, StoreError, Ttl, Version, Watch, WriteOutcome,
-    check_key, check_value,
+    DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, OnGone, Severity, StoreError, Ttl, Version, Watch,
+    WriteOutcome, check_key, check_value,
 };
 use crate::fork::PerProcess;
 
@@ -63,6 +64,9 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 86400);
 
 /// One write in so many sweeps out what has been of no use for an hour.
 const SWEEP_EVERY: u64 = 256;
+
+/// How many bytes a list of keys may have: some hundred thousand of them.
+const LISTING: u64 = 64 << 20;
 
 /// How many bytes a row has beside its value.
 const ROW: u64 = 1024;
@@ -252,6 +256,15 @@ impl KvStore for Postgres {
         };
         let lossless_for = seen.since.map_or(lasted, |since| lasted.min(since.elapsed()));
         Ok(EraInfo { id: seen.era.id.unsigned_abs(), lossless_for })
+    }
+
+    fn keys(&self, prefix: &str) -> Result<Keys, StoreError> {
+        let (engine, prefix) = (self.engine()?, prefix.to_string());
+        let rows = engine.call(|pool| async move {
+            pool.read(Statement::Keys, || vec![Box::new(prefix.clone()) as Value], LISTING).await
+        })?;
+        let keys = rows.iter().filter_map(|row| field::<Option<String>>(row, 1).transpose()).collect::<Result<_, _>>();
+        Ok(Keys::exact(keys.map_err(|failure: Failure| failure.before_a_write().explain(&engine.pool.name()))?))
     }
 
     fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {

@@ -110,10 +110,11 @@ pub(super) enum Statement {
     Get,
     Era,
     Sweep,
+    Keys,
 }
 
 impl Statement {
-    pub(super) const COUNT: usize = 6;
+    pub(super) const COUNT: usize = 7;
 
     /// Returns the types of its parameters.
     pub(super) fn types(self) -> &'static [Type] {
@@ -122,6 +123,7 @@ impl Statement {
             Statement::Replace => &[Type::TEXT, Type::BYTEA, Type::INT8, Type::INT8, Type::INT8],
             Statement::Delete => &[Type::TEXT, Type::INT8, Type::INT8],
             Statement::Get => &[Type::TEXT_ARRAY],
+            Statement::Keys => &[Type::TEXT],
             Statement::Era | Statement::Sweep => &[],
         }
     }
@@ -187,6 +189,11 @@ impl Sql {
             FROM kvlock.life LEFT JOIN kvlock.entries AS e ON e.key = ANY($1) AND e.ends > clock_timestamp()
             WHERE {IS_HERE}"
         );
+        let keys = format!(
+            "SELECT life.era, e.key FROM kvlock.life
+            LEFT JOIN kvlock.entries AS e ON starts_with(e.key, $1) AND e.ends > clock_timestamp()
+            WHERE {IS_HERE}"
+        );
         let era = format!(
             "SELECT era, whole, floor(extract(epoch FROM clock_timestamp() - began) * 1000000)::bigint, system, base
             FROM kvlock.life
@@ -200,7 +207,7 @@ impl Sql {
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT {settings}; SELECT pg_advisory_xact_lock({ADVISORY})"
         );
-        Sql { texts: [add, replace, delete, get, era, sweep], begin }
+        Sql { texts: [add, replace, delete, get, era, sweep, keys], begin }
     }
 
     /// Returns the text of a statement.
@@ -212,6 +219,7 @@ impl Sql {
             Statement::Get => 3,
             Statement::Era => 4,
             Statement::Sweep => 5,
+            Statement::Keys => 6,
         };
         &self.texts[place]
     }

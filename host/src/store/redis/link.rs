@@ -62,7 +62,7 @@ pub(super) struct Link {
     pub(super) run: String,
     pub(super) uptime: Duration,
     pub(super) seen: Seen,
-    bucket: Bucket,
+    pub(super) bucket: Bucket,
     request: Vec<u8>,
 }
 
@@ -404,7 +404,7 @@ fn unfit(wanted: Mode, mode: &str, role: &str) -> Failure {
     }
 }
 
-fn unexpected(reply: &Reply) -> Failure {
+pub(super) fn unexpected(reply: &Reply) -> Failure {
     foreign(format!("{reply:?}").as_bytes())
 }
 

@@ -7,6 +7,7 @@
 //! | `get`, `get-many` | `EVALSHA` of `call.lua`, several keys in one call |
 //! | `add`, `replace`, `delete` | the same script; with `replicas=N`, `WAIT` in the same request |
 //! | `era` | `EVALSHA` of `begin.lua` |
+//! | `keys` | `HSCAN` of the hash, some hundred fields at a time |
 //! | `watch` | `SUBSCRIBE`; a delete publishes in its script (`watcher.rs`) |
 //!
 //! **One hash has everything**: the era, a counter and all entries, each a field `<number> <end in ms> <value>`. It has
@@ -35,6 +36,7 @@ mod cluster;
 mod doctor;
 mod info;
 mod link;
+mod listing;
 mod refusal;
 mod reply;
 mod script;
@@ -49,8 +51,8 @@ use std::sync::Arc;
 use self::server::Server;
 use self::watcher::Watcher;
 use super::{
-    DeleteOutcome, Entry, EraInfo, Finding, KvStore, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome, check_key,
-    check_value,
+    DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome,
+    check_key, check_value,
 };
 
 /// How many keys are asked for in one request, so that a request stays far below what a socket buffers.
@@ -150,6 +152,14 @@ impl KvStore for Redis {
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         check_key(key)?;
         self.server(key).era()
+    }
+
+    fn keys(&self, prefix: &str) -> Result<Keys, StoreError> {
+        let mut keys = Vec::new();
+        for server in &self.servers {
+            keys.extend(server.read(|link| listing::keys(link, prefix))?);
+        }
+        Ok(Keys::exact(keys))
     }
 
     fn watch(&self, key: &str, on_gone: OnGone) -> Option<Watch> {

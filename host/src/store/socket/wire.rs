@@ -123,6 +123,11 @@ impl Wire {
         Ok(())
     }
 
+    /// Allows the answer to what was just sent this long, if it keeps coming.
+    pub(in crate::store) fn allow(&mut self, length: Duration) {
+        self.deadline = self.used + length;
+    }
+
     /// Whether it is by TLS.
     pub(in crate::store) fn is_by_tls(&self) -> bool {
         !matches!(self.stream, Stream::Tcp(_) | Stream::Unix(_))
