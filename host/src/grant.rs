@@ -15,6 +15,7 @@ use crate::now::now;
 use crate::outcome::Validity;
 use crate::owner::{Entered, Owner};
 use crate::queue::{Kind, Place, Successor};
+use crate::status::Ask;
 use crate::store::Ttl;
 
 /// When to try again a release that the store failed, where no later call does: milliseconds after the try before.
@@ -133,6 +134,16 @@ impl Grant {
     /// Begins a lease of another length.
     pub fn renew_for(&mut self, lease: impl Into<Ttl>) -> Result<(), GrantError> {
         now(self.0.handle.renew(Some(lease.into())))
+    }
+
+    /// Returns who asks for the lock, if somebody does: the latest. Asks the store, and tells whoever asks that it was
+    /// heard. A [`LockGuard`](crate::LockGuard) does this after each renewal.
+    ///
+    /// # Errors
+    ///
+    /// [`GrantError::Lost`] if the lock is known to be lost, and [`GrantError::Store`] if the store does not answer.
+    pub fn wanted(&mut self) -> Result<Option<Ask>, GrantError> {
+        now(self.0.handle.wanted())
     }
 
     /// Gives the lock back, and tells if it had been lost. If the store fails, the lock ends with its lease, or is
@@ -350,6 +361,11 @@ impl Handle {
         // Read once the instance is ours, so that waiting for it does not count.
         let now = self.owner.clock().now();
         Ok((now, guest.validity(&self.key, self.id).await?))
+    }
+
+    /// Asks who asks for it.
+    pub(crate) async fn wanted(&self) -> Result<Option<Ask>, GrantError> {
+        self.enter().await?.wanted(&self.key, self.id).await
     }
 
     pub(crate) async fn depth(&self) -> Result<u32, GrantError> {

@@ -90,7 +90,7 @@
 //! | level | event |
 //! |---|---|
 //! | warn | a lock is lost; a renewal or a release failed; the lock that we waited for was not released before its lease ended; soft mode goes on without a lock |
-//! | info | a lock is broken by force |
+//! | info | a lock is broken by force, or asked for: by this process, or of it |
 //! | debug | what a wait waits for, whenever that changes; granted, after how long and after whom; not granted; released or handed over |
 //! | trace | renewed |
 //!
@@ -101,6 +101,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations, clippy::exhaustive_enums, clippy::exhaustive_structs)]
 
+pub mod asking;
 pub mod asynch;
 pub mod clock;
 pub mod conflict_retry;

@@ -17,6 +17,7 @@ use crate::grant::{Grant, Handle, Released};
 use crate::holder::Holder;
 use crate::now::now;
 use crate::outcome::Validity;
+use crate::status::Ask;
 use crate::store::StoreError;
 use crate::text::seconds;
 
@@ -34,8 +35,10 @@ const RETRY_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::
 pub struct AutoRenew {
     max_hold: Option<Duration>,
     on_lost: Option<OnLost>,
+    on_wanted: Option<OnWanted>,
 }
 
+type OnWanted = Box<dyn FnMut(&Ask) + Send>;
 type OnLost = Box<dyn FnOnce(&LostReason) + Send>;
 
 /// A grant that is renewed in the background: by a thread of its own, or, for tasks, by those of the client. Dropping it ends the thread, then releases the lock.
@@ -110,6 +113,8 @@ struct State {
     until: Until,
     /// Why the last renewal failed; none if it did not.
     failure: Option<StoreError>,
+    /// Who asks for it, as was seen after the last renewal.
+    wanted: Option<Ask>,
 }
 
 /// Until when the grant is valid. Kept here, it is told without waiting for a renewal under way.
@@ -140,6 +145,13 @@ impl AutoRenew {
         self.on_lost = Some(Box::new(on_lost));
         self
     }
+
+    /// Calls this once for each time that somebody [asks](crate::asking) for the lock, from the keeping thread: nothing
+    /// is renewed until it returns. The holder need not give the lock back.
+    pub fn on_wanted(mut self, on_wanted: impl FnMut(&Ask) + Send + 'static) -> Self {
+        self.on_wanted = Some(Box::new(on_wanted));
+        self
+    }
 }
 
 impl Grant {
@@ -167,7 +179,8 @@ impl LockGuard {
         grant.share_hold();
         let handle = grant.handle();
         let clock = handle.owner.clock().clone();
-        let state = Mutex::new(State { stop: false, lost: None, until: Until::Unconfirmed, failure: None });
+        let state =
+            Mutex::new(State { stop: false, lost: None, until: Until::Unconfirmed, failure: None, wanted: None });
         let shared = Arc::new(Shared { clock, state, changed: Event::new() });
         shared.note_validity(handle).await;
         let keeper = Keeper {
@@ -177,10 +190,10 @@ impl LockGuard {
         };
         let thread = match handle.owner.tasks() {
             Some(tasks) => {
-                tasks.runner().spawn(keeper.run(options.on_lost));
+                tasks.runner().spawn(keeper.run(options.on_lost, options.on_wanted));
                 None
             }
-            None => keeper.begin_thread(options.on_lost),
+            None => keeper.begin_thread(options.on_lost, options.on_wanted),
         };
         LockGuard { keeping: Keeping { handle: handle.clone(), shared, thread }, grant }
     }
@@ -220,6 +233,20 @@ impl LockGuard {
         match self.keeping.told() {
             Some(shared) => shared.when_lost().await,
             None => LostReason::Forked,
+        }
+    }
+
+    /// Returns who [asks](crate::asking) for the lock, if somebody does: the latest, as of the last renewal. Does not wait.
+    /// It is heard by that, and the holder need not do more.
+    pub fn wanted(&self) -> Option<Ask> {
+        self.keeping.told()?.lock().wanted.clone()
+    }
+
+    /// Waits until somebody asks for the lock.
+    pub(crate) async fn when_wanted(&self) -> Ask {
+        match self.keeping.told() {
+            Some(shared) => shared.when_wanted().await,
+            None => future::pending().await,
         }
     }
 
@@ -320,6 +347,27 @@ impl Shared {
         state.lost.clone()
     }
 
+    async fn when_wanted(&self) -> Ask {
+        loop {
+            let changed = self.changed.listen();
+            if let Some(ask) = self.with(|state| state.wanted.clone()) {
+                return ask;
+            }
+            changed.await;
+        }
+    }
+
+    /// Notes who asks for it now, and returns a new ask.
+    fn note_wanted(&self, wanted: Option<Ask>) -> Option<Ask> {
+        let mut state = self.lock();
+        let before = std::mem::replace(&mut state.wanted, wanted).map(|ask| ask.id);
+        let fresh = state.wanted.clone().filter(|ask| Some(ask.id) != before);
+        if fresh.is_some() {
+            self.changed.notify(usize::MAX);
+        }
+        fresh
+    }
+
     async fn when_lost(&self) -> LostReason {
         loop {
             let changed = self.changed.listen();
@@ -360,10 +408,10 @@ struct Keeper {
 
 impl Keeper {
     /// Begins a thread that runs it. Without one the lease runs out unrenewed: that is told at once rather than then.
-    fn begin_thread(self, on_lost: Option<OnLost>) -> Option<JoinHandle<()>> {
+    fn begin_thread(self, on_lost: Option<OnLost>, on_wanted: Option<OnWanted>) -> Option<JoinHandle<()>> {
         let (key, shared) = (self.handle.key.clone(), self.shared.clone());
         let thread = std::thread::Builder::new().name("kvlock-keep".to_string());
-        let begun = thread.spawn(move || now(self.run(on_lost)));
+        let begun = thread.spawn(move || now(self.run(on_lost, on_wanted)));
         let failed = |error| {
             // The release tells the loss.
             tracing::warn!(key = &*key, "lock lost: no thread to renew it with: {error}");
@@ -372,13 +420,13 @@ impl Keeper {
         begun.map_err(failed).ok()
     }
 
-    async fn run(self, on_lost: Option<OnLost>) {
+    async fn run(self, on_lost: Option<OnLost>, on_wanted: Option<OnWanted>) {
         let span = self.handle.hold.span();
-        span.within(self.keep(on_lost)).await;
+        span.within(self.keep(on_lost, on_wanted)).await;
     }
 
-    async fn keep(self, on_lost: Option<OnLost>) {
-        let Some(loss) = self.renew_until_lost().await else { return };
+    async fn keep(self, on_lost: Option<OnLost>, on_wanted: Option<OnWanted>) {
+        let Some(loss) = self.renew_until_lost(on_wanted).await else { return };
         let loss = self.shared.lock().lost.get_or_insert(loss).clone();
         self.shared.changed.notify(usize::MAX);
         if loss != LostReason::MaxHold {
@@ -391,7 +439,7 @@ impl Keeper {
     }
 
     /// Answers the loss, or none if it was told to stop.
-    async fn renew_until_lost(&self) -> Option<LostReason> {
+    async fn renew_until_lost(&self, mut on_wanted: Option<OnWanted>) -> Option<LostReason> {
         loop {
             if !self.sleep(self.pause()).await {
                 return None;
@@ -408,6 +456,7 @@ impl Keeper {
                 // What it answered may come of the release.
                 return None;
             }
+            let is_renewed = renewed.is_ok();
             match renewed {
                 Ok(()) => self.shared.lock().failure = None,
                 // An expired grant is lost too, by nobody's doing.
@@ -421,6 +470,20 @@ impl Keeper {
                 }
             }
             self.shared.note_validity(&self.handle).await;
+            if is_renewed {
+                self.hear(&mut on_wanted).await;
+            }
+        }
+    }
+
+    /// Looks whether somebody asks for the lock, and tells of an ask that is new. A look that fails is made again after
+    /// the next renewal.
+    async fn hear(&self, on_wanted: &mut Option<OnWanted>) {
+        let Ok(wanted) = self.handle.wanted().await else { return };
+        let Some(ask) = self.shared.note_wanted(wanted) else { return };
+        tracing::info!(key = &*self.handle.key, "{ask}");
+        if let Some(on_wanted) = on_wanted {
+            on_wanted(&ask);
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::asking::AskRequest;
+use crate::component::AskPlace;
 use crate::conflict_retry::ConflictRetry;
 use crate::debug::debug_fields;
 use crate::error::{SessionError, StatusError};
@@ -134,6 +136,11 @@ impl Session {
     /// Tells how several keys stand, in their order. One call of the store reads them all.
     pub fn statuses(&self, keys: &[&str]) -> Result<Vec<KeyStatus>, StatusError> {
         now(self.owner.here().statuses(keys))
+    }
+
+    /// Begins to ask the present holder to give a key back: see [`asking`](crate::asking).
+    pub fn ask(&self, key: impl AsRef<str>) -> AskRequest {
+        AskRequest::new(self.owner.clone(), AskPlace::Lock(key.as_ref().into()))
     }
 
     /// Lists what is taken in the session's namespace: locks, semaphores and their permits, reservations. The store lists

@@ -1,7 +1,7 @@
-//! How keys and semaphores stand, and what breaking them by force found.
+//! How keys and semaphores stand, and what breaking them by force or asking for them found.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::holder::Holder;
 use crate::text::{permits, shown};
@@ -47,6 +47,51 @@ pub enum Broken {
     Ended(Box<Holder>),
     /// The grant that was to end has ended by itself: this holder has the key now, and keeps it.
     Other(Box<Holder>),
+}
+
+/// Somebody who asks for a lock or a permit, as its holder learns it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ask {
+    /// What tells this ask from every other.
+    pub id: u64,
+    /// The name of the owner that asks.
+    pub owner: String,
+    /// Its host and process, as it told them.
+    pub label: String,
+    /// Why it asks, in its own words.
+    pub note: Option<String>,
+    /// When it asked, by its clock, if it has one.
+    pub since: Option<SystemTime>,
+}
+
+impl fmt::Display for Ask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.owner))?;
+        if !self.label.is_empty() {
+            write!(f, " ({})", shown(&self.label))?;
+        }
+        f.write_str(" asks for it")?;
+        self.note.as_ref().map_or(Ok(()), |note| write!(f, ": \"{}\"", shown(note)))
+    }
+}
+
+/// What became of asking for a lock or a permit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Asked {
+    /// Nobody had it.
+    Free,
+    /// Nobody works under it: it is reserved for the next try of a conflict retry. Nobody is asked.
+    Reserved(Box<Holder>),
+    /// Its holder has released it already, and it is kept for its minimum time. Nobody is asked.
+    Kept(Box<Holder>),
+    /// This holder is asked, and has not heard it yet. Of a lock that readers share, all of them are asked.
+    Unheard(Box<Holder>),
+    /// This holder has heard it, and has the lock still. Of readers, all that are left of those who were asked.
+    Heard(Box<Holder>),
+    /// Whoever was asked has given it back. This holder has it by now, if anyone has.
+    Released(Option<Box<Holder>>),
 }
 
 impl Broken {

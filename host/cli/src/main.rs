@@ -19,7 +19,7 @@ use anyhow::Result;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
-    acquire, break_lock, component, doctor, list, man, migrate, release, renew, run, semaphore, status,
+    acquire, ask, break_lock, component, doctor, list, man, migrate, release, renew, run, semaphore, status,
 };
 use crate::options::global::Global;
 use crate::options::{args, duration, tips, variables};
@@ -74,6 +74,7 @@ enum Command {
     Renew(renew::Renew),
     Status(status::Status),
     List(list::List),
+    Ask(ask::Ask),
     Break(break_lock::Break),
     Semaphore(semaphore::Semaphore),
     /// Check if a store is fit for locks
@@ -181,6 +182,7 @@ impl Cli {
             Command::Renew(renew) => renew.run(global),
             Command::Status(status) => status.run(global),
             Command::List(list) => list.run(global),
+            Command::Ask(ask) => ask.run(global),
             Command::Break(break_lock) => break_lock.run(global),
             Command::Semaphore(semaphore) => semaphore.run(global),
             Command::Doctor => doctor::run(global),
@@ -204,7 +206,7 @@ impl Command {
 
     fn prints_what_it_changed(&self) -> bool {
         match self {
-            Command::Acquire(_) | Command::Renew(_) | Command::Break(_) | Command::Migrate(_) => true,
+            Command::Acquire(_) | Command::Renew(_) | Command::Ask(_) | Command::Break(_) | Command::Migrate(_) => true,
             Command::Semaphore(semaphore) => semaphore.prints_what_it_changed(),
             _ => false,
         }

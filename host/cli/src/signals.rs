@@ -16,6 +16,8 @@ pub(super) enum Event {
     Signal(i32),
     /// A lock was lost; the lock tells why.
     Lost,
+    /// Somebody asks for the lock, in words.
+    Wanted(String),
 }
 
 impl Event {
@@ -23,7 +25,7 @@ impl Event {
     pub(super) fn signal(self) -> Option<i32> {
         match self {
             Event::Signal(signal) => Some(signal),
-            Event::Lost => None,
+            Event::Lost | Event::Wanted(_) => None,
         }
     }
 }

@@ -7,6 +7,7 @@ use crate::error::GrantError;
 use crate::grant::{Handle, Released};
 use crate::outcome::Validity;
 use crate::owner::Tasks;
+use crate::status::Ask;
 use crate::store::Ttl;
 
 /// A held lock: see [`crate::Grant`]. It is released in the background when it is dropped; await
@@ -85,6 +86,16 @@ impl Grant {
     async fn renew_as(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
         let handle = self.handle();
         handle.owner.clone().run(&self.tasks, async move { handle.renew(lease).await }).await
+    }
+
+    /// Returns who asks for the lock, if somebody does: see [`crate::Grant::wanted`].
+    ///
+    /// # Errors
+    ///
+    /// As the blocking call.
+    pub async fn wanted(&mut self) -> Result<Option<Ask>, GrantError> {
+        let handle = self.handle();
+        handle.owner.clone().run(&self.tasks, async move { handle.wanted().await }).await
     }
 
     /// Gives the lock back, and tells if it had been lost. It is given back even if the future is dropped, once that was

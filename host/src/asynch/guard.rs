@@ -9,6 +9,7 @@ use crate::events::Span;
 use crate::grant::Released;
 use crate::owner::Tasks;
 use crate::renewal::{AutoRenew, LostReason};
+use crate::status::Ask;
 use crate::store::StoreError;
 
 use super::grant::Grant;
@@ -72,6 +73,17 @@ impl LockGuard {
     /// Returns why the lock is lost; none while it is held. Does not wait.
     pub fn loss(&self) -> Option<LostReason> {
         self.guard.lost()
+    }
+
+    /// Waits until somebody [asks](crate::asking) for the lock, and returns who: to be awaited beside the work, as by
+    /// `select!`. It is told at the next renewal. If nobody asks, it waits for ever.
+    pub async fn wanted(&self) -> Ask {
+        self.guard.when_wanted().await
+    }
+
+    /// Returns who asks for the lock, if somebody does: see [`crate::LockGuard::wanted`]. Does not wait.
+    pub fn ask(&self) -> Option<Ask> {
+        self.guard.wanted()
     }
 
     /// Returns why the last renewal failed; none if it did not.

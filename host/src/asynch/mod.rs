@@ -39,6 +39,7 @@
 //!
 //! The child of a fork has none of the threads. It locks by the blocking API, or executes another program.
 
+mod asking;
 mod client;
 mod conflict_retry;
 mod grant;
@@ -48,6 +49,7 @@ mod semaphore;
 mod session;
 mod wait;
 
+pub use asking::AskRequest;
 pub use client::Client;
 pub use conflict_retry::{ConflictRetry, Try};
 pub use grant::Grant;

@@ -11,6 +11,7 @@ use crate::signal::Signal;
 use crate::status::{Broken, SemaphoreStatus};
 use crate::store::Ttl;
 
+use super::asking::AskRequest;
 use super::grant::Grant;
 use super::guard::{LockGuard, with_guard};
 use super::lock::Owners;
@@ -83,6 +84,11 @@ impl Semaphore {
     pub async fn status(&self) -> Result<Option<SemaphoreStatus>, StatusError> {
         let (owner, name) = self.owner_and_name();
         self.tasks.runner().run(async move { owner.semaphore_status(&name).await }).await
+    }
+
+    /// Begins to ask the holder of a permit to give it back: see [`crate::Semaphore::ask_permit`].
+    pub fn ask_permit(&self, permit: u32) -> AskRequest {
+        AskRequest::new(self.tasks.clone(), self.semaphore.ask_permit(permit))
     }
 
     /// Ends the grant of the permit's present holder by force: see [`crate::Semaphore::break_permit`].

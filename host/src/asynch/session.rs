@@ -9,6 +9,7 @@ use crate::listing::{ListFilter, Listing};
 use crate::owner::{Owner, Tasks};
 use crate::status::{Broken, KeyStatus, SemaphoreStatus};
 
+use super::asking::AskRequest;
 use super::conflict_retry::ConflictRetry;
 use super::grant::Grant;
 use super::lock::{Lock, Owners};
@@ -105,6 +106,11 @@ impl Session {
         let owner = self.owner();
         let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
         self.tasks.runner().run(async move { owner.statuses(&keys).await }).await
+    }
+
+    /// Begins to ask the present holder to give a key back: see [`crate::Session::ask`].
+    pub fn ask(&self, key: impl AsRef<str>) -> AskRequest {
+        AskRequest::new(self.tasks.clone(), self.session.ask(key))
     }
 
     /// Lists what is taken in the session's namespace: see [`crate::Session::list`].

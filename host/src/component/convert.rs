@@ -4,12 +4,12 @@ use std::time::{Duration, SystemTime};
 
 use super::bindings::exports::kvlock::lock::{conflict_retry, mutex, semaphore};
 use super::bindings::kvlock::lock::{kv_store as wit, types};
-use super::values::{Granted, HandedOver, Pending, Release, Target, Tried};
+use super::values::{Granted, HandedOver, Pending, Placed, Release, Target, Tried};
 use crate::error::{AcquireError, CallError, GrantError, ResizeError, StatusError};
 use crate::holder::{Holder, WaitingFor};
 use crate::listing::Standing;
 use crate::outcome::{NextTry, Validity};
-use crate::status::{Broken, KeyState, KeyStatus, SemaphoreStatus};
+use crate::status::{Ask, Asked, Broken, KeyState, KeyStatus, SemaphoreStatus};
 use crate::store;
 
 /// An error of the WIT, of which the library tells what it is about.
@@ -118,7 +118,7 @@ impl From<mutex::Holder> for Holder {
             Some(store::Ttl::After(left)) => SystemTime::now().checked_add(left),
             Some(store::Ttl::Forever) | None => None,
         };
-        let since = since.and_then(|nanos| SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(nanos)));
+        let since = since.and_then(moment);
         Holder {
             key,
             owner,
@@ -135,6 +135,10 @@ impl From<mutex::Holder> for Holder {
             reserved,
         }
     }
+}
+
+fn moment(unix_nanos: u64) -> Option<SystemTime> {
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(unix_nanos))
 }
 
 fn boxed(holder: mutex::Holder) -> Box<Holder> {
@@ -159,6 +163,36 @@ impl From<mutex::KeyStatus> for KeyStatus {
     fn from(status: mutex::KeyStatus) -> Self {
         let mutex::KeyStatus { state, quarantine, waiters } = status;
         KeyStatus { state: state.into(), quarantine: quarantine.map(Duration::from_nanos), waiters }
+    }
+}
+
+impl From<mutex::Ask> for Ask {
+    fn from(ask: mutex::Ask) -> Self {
+        let mutex::Ask { id, owner, label, note, since } = ask;
+        Ask { id, owner, label, note, since: since.and_then(moment) }
+    }
+}
+
+impl From<mutex::AskState> for Asked {
+    fn from(state: mutex::AskState) -> Self {
+        match state {
+            mutex::AskState::Unheard(holder) => Asked::Unheard(boxed(holder)),
+            mutex::AskState::Heard(holder) => Asked::Heard(boxed(holder)),
+            mutex::AskState::Released(holder) => Asked::Released(holder.map(boxed)),
+        }
+    }
+}
+
+impl From<mutex::Asked> for Placed {
+    fn from(asked: mutex::Asked) -> Self {
+        match asked {
+            mutex::Asked::Free => Placed { state: Asked::Free, id: None },
+            mutex::Asked::Reserved(holder) => Placed { state: Asked::Reserved(boxed(holder)), id: None },
+            mutex::Asked::Kept(holder) => Placed { state: Asked::Kept(boxed(holder)), id: None },
+            mutex::Asked::Placed(mutex::PlacedAsk { asking, holder }) => {
+                Placed { state: Asked::Unheard(boxed(holder)), id: Some(asking.into()) }
+            }
+        }
     }
 }
 

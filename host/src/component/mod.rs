@@ -20,8 +20,8 @@ pub(crate) use guest::{Guest, SessionOptions};
 pub use imports::Imports;
 pub(crate) use linked::{link_all, link_store};
 pub(crate) use values::{
-    Claim, GrantFacts, GrantId, Granted, HandedOver, LockMode, LockTerms, Outcome, Pending, Progress, Release,
-    ResizeId, ResizeStep, Resource, Target, Tried, TryTerms, WaitId, What,
+    AskId, AskPlace, Claim, GrantFacts, GrantId, Granted, HandedOver, LockMode, LockTerms, Outcome, Pending, Placed,
+    Progress, Release, ResizeId, ResizeStep, Resource, Target, Tried, TryTerms, WaitId, What,
 };
 
 /// The component's binary, as [`crate::COMPONENT`] gives it out.

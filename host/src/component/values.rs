@@ -7,7 +7,7 @@ use wasmtime::component::ResourceAny;
 
 use super::bindings::exports::kvlock::lock::mutex as wit;
 use crate::holder::WaitingFor;
-use crate::status::SemaphoreStatus;
+use crate::status::{Asked, SemaphoreStatus};
 use crate::store::{StoreError, Ttl};
 
 /// What a session waits for, and on what terms. One wait serves a lock, a permit, and the next try of work that may
@@ -113,7 +113,11 @@ macro_rules! resources {
     )*};
 }
 
-resources!(WaitId, GrantId, ResizeId);
+/// An ask that was placed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AskId(pub(super) ResourceAny);
+
+resources!(WaitId, GrantId, ResizeId, AskId);
 
 /// A grant that was just made.
 pub(crate) struct Granted {
@@ -170,6 +174,28 @@ pub(crate) enum Outcome {
     /// With the time after which the caller is back, if it tells.
     Conflict(Option<Duration>),
     Failed,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub(crate) enum AskPlace {
+    Lock(Arc<str>),
+    Permit(Arc<str>, u32),
+}
+
+impl AskPlace {
+    /// Returns the key, or the semaphore's name.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            AskPlace::Lock(name) | AskPlace::Permit(name, _) => name,
+        }
+    }
+}
+
+/// What asking found, and the ask if somebody is asked.
+pub(crate) struct Placed {
+    pub(crate) state: Asked,
+    pub(crate) id: Option<AskId>,
 }
 
 /// How far a change of a semaphore's size is.

@@ -6,6 +6,8 @@ mod resize;
 pub use permit::PermitRequest;
 pub use resize::{Resize, ResizePoll, Resizing};
 
+use crate::asking::AskRequest;
+use crate::component::AskPlace;
 use crate::debug::debug_fields;
 pub use crate::error::ResizeError;
 use crate::error::StatusError;
@@ -79,6 +81,11 @@ impl Semaphore {
     /// Tells how it stands; none if there is no semaphore of the name.
     pub fn status(&self) -> Result<Option<SemaphoreStatus>, StatusError> {
         now(self.owner.here().semaphore_status(&self.name))
+    }
+
+    /// Begins to ask the holder of a permit to give it back: see [`asking`](crate::asking).
+    pub fn ask_permit(&self, permit: u32) -> AskRequest {
+        AskRequest::new(self.owner.clone(), AskPlace::Permit(self.name.as_str().into(), permit))
     }
 
     /// Ends the grant of the permit's present holder by force, and tells whose it was. The holder learns that it lost

@@ -106,3 +106,18 @@ async fn a_grant_is_renewed_written_out_and_resumed() {
     assert!(next.token() > token);
     drop(Arc::new(next));
 }
+
+#[tokio::test]
+async fn an_ask_is_awaited_beside_the_work_and_who_asks_sees_that_it_was_heard() {
+    let client = Client::with_store(Memory::default());
+    let lock = client.lock("k").lease(Duration::from_millis(300));
+    let guard = lock.acquire().await.unwrap().auto_renew(AutoRenew::default()).await;
+    assert_eq!(guard.ask(), None);
+    let session = client.session().owner("other").open().await.unwrap();
+    let request = session.ask("k").note("the release waits").wait(Duration::from_secs(60));
+    let (wanted, asked) = tokio::join!(guard.wanted(), request.run());
+    assert_eq!((wanted.owner.as_str(), wanted.note.as_deref()), ("other", Some("the release waits")));
+    assert!(matches!(asked.unwrap(), kvlock::status::Asked::Heard(_)));
+    assert_eq!(guard.ask(), Some(wanted));
+    guard.release().await.unwrap();
+}

@@ -43,6 +43,11 @@ fn everything(world: &World) -> Vec<Value> {
     run(&["status", "kept"]);
     run(&["acquire", "noted", "--note", "why"]);
     run(&["list"]);
+    run(&["ask", "noted", "--wait", "0", "--note", "why not"]);
+    run(&["ask", "kept"]);
+    let asked = run(&["acquire", "asked"])["grant"].as_str().unwrap().to_owned();
+    run(&["ask", "asked", "--wait", "0"]);
+    run(&["renew", &asked]);
     run(&["acquire", "k"]);
     run(&["break", "k"]);
     run(&["break", "k"]);
@@ -53,6 +58,7 @@ fn everything(world: &World) -> Vec<Value> {
     run(&["semaphore", "acquire", "pool"]);
     run(&["semaphore", "acquire", "pool", "--wait", "0"]);
     run(&["semaphore", "status", "pool"]);
+    run(&["semaphore", "ask", "pool", "0", "--wait", "0"]);
     run(&["semaphore", "list"]);
     run(&["list", "--prefix", "po"]);
     run(&["semaphore", "make", "pool", "1", "--wait", "0"]);

@@ -1,5 +1,6 @@
 //! The `kvlock` command as its users run it: on real memcached, and on the local store.
 
+mod asking;
 mod contention;
 mod crash;
 mod disk;

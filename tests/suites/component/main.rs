@@ -3,6 +3,7 @@
 //! Time is virtual, so an hour of waiting takes no time; only [`keep`], [`hand_over`] and parts of
 //! [`in_doubt`] and [`line`], where threads sleep, run in real time.
 
+mod asked;
 mod composed;
 mod conflict_retry;
 mod contract;

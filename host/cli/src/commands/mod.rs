@@ -1,6 +1,7 @@
 //! The subcommands, one a file.
 
 pub(crate) mod acquire;
+pub(crate) mod ask;
 pub(crate) mod break_lock;
 pub(crate) mod component;
 pub(crate) mod doctor;

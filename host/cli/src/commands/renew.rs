@@ -6,11 +6,11 @@ use crate::commands::resumed::resume;
 use crate::options::duration::OrForever;
 use crate::options::global::Global;
 use crate::report::exit::Status;
-use crate::report::output::{self, GrantJson};
+use crate::report::output::{self, AskJson, GrantJson};
 
 /// Renew a grant, and print the new word for it
 ///
-/// The old word becomes invalid. Exits with 77 if the grant does not hold the lock any more.
+/// The old word becomes invalid. A line on stderr says if somebody asks for the lock (`kvlock ask`). Exits with 77 if the grant does not hold the lock any more.
 #[derive(clap::Args)]
 pub(crate) struct Renew {
     /// The grant, as `acquire` or `renew` printed it; `-` reads it from stdin
@@ -32,7 +32,13 @@ impl Renew {
             grant.forget();
             return Err(resumed.explain(error));
         }
-        let grant = GrantJson::new(grant)?;
+        // The lock is renewed, whatever becomes of the look.
+        let wanted = grant.wanted().unwrap_or_default();
+        if let Some(ask) = wanted.as_ref().filter(|_| !global.quiet && !global.json) {
+            output::say(format_args!("{}: {ask}", resumed.name));
+        }
+        let mut grant = GrantJson::new(grant)?;
+        grant.wanted = wanted.map(AskJson::from);
         if let Err(error) = grant.print(global.json) {
             output::say(format_args!("{} was renewed, and no word is left to release it by", resumed.name));
             return Err(error);

@@ -6,6 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
+use kvlock::status::Ask;
 use kvlock::store::Ttl;
 use kvlock::{Grant, Holder, Validity};
 use rustix::io::Errno;
@@ -153,6 +154,26 @@ pub(crate) struct GrantJson {
     /// Until when the grant is certain to last; null if it has no end.
     deadline: Option<String>,
     pub(crate) grant: String,
+    /// Who asks for it; left out if nobody does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) wanted: Option<AskJson>,
+}
+
+/// Somebody who asks for a lock.
+#[derive(Serialize)]
+pub(crate) struct AskJson {
+    owner: String,
+    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+    since: Option<String>,
+}
+
+impl From<Ask> for AskJson {
+    fn from(ask: Ask) -> Self {
+        let Ask { owner, label, note, since, .. } = ask;
+        AskJson { owner, host: label, note, since: since.map(moment) }
+    }
 }
 
 impl GrantJson {
@@ -162,7 +183,7 @@ impl GrantJson {
             _ => None,
         };
         let (key, owner, token) = (grant.key().to_string(), grant.owner().to_string(), grant.token().to_string());
-        Ok(GrantJson { key, permit: grant.permit(), owner, token, deadline, grant: grant.write_out()? })
+        Ok(GrantJson { key, permit: grant.permit(), owner, token, deadline, grant: grant.write_out()?, wanted: None })
     }
 
     pub(crate) fn print(&self, as_json: bool) -> anyhow::Result<()> {

@@ -56,11 +56,11 @@ impl Runner<'_> {
     /// Runs the command, and renews the grant meanwhile. Releases the lock only if the command did not run.
     pub(crate) fn run_under(&self, grant: Grant, number: Option<u32>, soft: Option<&Soft>) -> Result<Ran> {
         let variables = variables(&grant, number)?;
-        let sender = self.sender.clone();
-        let mut keep = AutoRenew::default().on_lost(move |_| {
-            // After the main loop, nobody receives it.
-            let _ = sender.send(Event::Lost);
-        });
+        let (sender, asked) = (self.sender.clone(), self.sender.clone());
+        // After the main loop, nobody receives either.
+        let mut keep = AutoRenew::default()
+            .on_lost(move |_| _ = sender.send(Event::Lost))
+            .on_wanted(move |ask| _ = asked.send(Event::Wanted(ask.to_string())));
         if let Some(HumanDuration(max_hold)) = self.command.max_hold {
             keep = keep.max_hold(max_hold);
         }
@@ -115,9 +115,9 @@ impl Runner<'_> {
     }
 
     pub(crate) fn supervise<'w>(&'w self, child: &'w Child, kept: Option<&'w LockGuard>) -> Supervisor<'w> {
-        let CommandArgs { linger, grace, .. } = self.command;
+        let CommandArgs { linger, grace, on_wanted, .. } = self.command;
         let schedule = KillSchedule::of(self.lease, grace.0);
-        Supervisor::new(child, kept, schedule, *linger, self.notes, self.events)
+        Supervisor::new(child, kept, schedule, *linger, self.notes, self.events).signalling(*on_wanted)
     }
 
     /// Returns when a command that runs without the lock has to end.

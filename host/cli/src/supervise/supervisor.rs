@@ -81,6 +81,8 @@ pub(crate) struct Supervisor<'a> {
     linger: Linger,
     notes: Notes<'a>,
     events: &'a Receiver<Event>,
+    /// What to send the command if somebody asks for the lock.
+    on_wanted: Option<Signal>,
     /// If this is set, the command goes on without the lock when the store goes down.
     soft: Option<&'a Soft>,
     /// True if it goes on without the lock.
@@ -121,6 +123,7 @@ impl<'a> Supervisor<'a> {
             linger,
             notes,
             events,
+            on_wanted: None,
             soft: None,
             is_unguarded: false,
             end_at: None,
@@ -130,6 +133,11 @@ impl<'a> Supervisor<'a> {
             asked_to_stop: None,
             status: None,
         }
+    }
+
+    /// Sends the command this signal each time that somebody asks for the lock.
+    pub(super) fn signalling(self, on_wanted: Option<Signal>) -> Self {
+        Supervisor { on_wanted, ..self }
     }
 
     /// Lets the command go on without the lock until `end_at` if the store goes down.
@@ -168,6 +176,10 @@ impl<'a> Supervisor<'a> {
                 Ok(Event::Signal(signal)) => self.forward(signal),
                 // The event may be about the lock of an earlier try. The present lock knows.
                 Ok(Event::Lost) => self.kept.and_then(LockGuard::lost).into_iter().for_each(|loss| self.end(loss)),
+                Ok(Event::Wanted(ask)) => match self.on_wanted {
+                    Some(signal) => self.forward(signal as i32),
+                    None => self.notes.note(format_args!("{ask}; --on-wanted sends the command a signal then")),
+                },
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
         }

@@ -65,14 +65,14 @@ pub(super) fn number_of(key: &str, buckets: usize) -> usize {
     usize::from(digest[0]) % buckets
 }
 
-/// Returns what an entry is about: a lock and its wait list, a semaphore and its permits are read together, and stand in
-/// one bucket.
+/// Returns what an entry is about: a lock, its wait list and the ask for it, a semaphore, its permits and the asks for
+/// them are read together, and stand in one bucket.
 fn subject(key: &str) -> (&str, &str) {
     let Some((namespace, rest)) = key.split_once(':') else { return ("", key) };
     let name = |text: &str| text.find([':', '#']);
     match name(rest).map(|end| rest.split_at(end)) {
-        Some(("lock" | "line" | "semaphore", name)) => (namespace, name),
-        Some(("permit", numbered)) => {
+        Some(("lock" | "line" | "ask" | "semaphore", name)) => (namespace, name),
+        Some(("permit" | "permit-ask", numbered)) => {
             let after = &numbered[1..];
             (namespace, name(after).map_or(after, |end| &after[end..]))
         }
@@ -89,6 +89,8 @@ mod tests {
         for (key, with) in [
             ("n:line:k", "n:lock:k"),
             ("n:line#0f", "n:lock#0f"),
+            ("n:ask:k", "n:lock:k"),
+            ("n:permit-ask:12:pool", "n:semaphore:pool"),
             ("n:permit:12:pool", "n:semaphore:pool"),
             ("n:permit:3#0f", "n:semaphore#0f"),
         ] {

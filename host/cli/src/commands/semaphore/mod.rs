@@ -4,10 +4,12 @@ mod run;
 
 use anyhow::Result;
 use clap::Subcommand;
-use kvlock::{error::AcquireError, semaphore::SemaphoreStatus, status::Broken};
+use kvlock::status::{Asked, Broken};
+use kvlock::{error::AcquireError, semaphore::SemaphoreStatus};
 use serde_json::{Value, json};
 
 use crate::commands::acquire;
+use crate::commands::ask::{self, AskArgs};
 use crate::commands::break_lock;
 use crate::options::args::{Name, NameBefore, PermitArgs, WaitArgs, waiting};
 use crate::options::global::Global;
@@ -77,6 +79,18 @@ enum Command {
     /// The grant is one word on stdout. The lease begins now, and only `kvlock renew` renews it. Anyone who has the
     /// word can release the permit.
     Acquire(PermitArgs),
+    /// Ask the holder of a permit to give it back, and print whether it has heard
+    ///
+    /// As `kvlock ask` does for a lock. Exits with 75 if the holder has not heard it by the end of --wait.
+    Ask {
+        #[command(flatten)]
+        name: NameBefore,
+        /// The permit's number, as `status` prints it
+        #[arg(required_unless_present = "spelled_name", allow_negative_numbers = true, value_parser = permit)]
+        permit: Option<u32>,
+        #[command(flatten)]
+        how: AskArgs,
+    },
     /// End another holder's permit by force, and print whose it was
     ///
     /// The permit is free at once. The holder notices at its next renewal and may be at work until then.
@@ -126,6 +140,10 @@ impl Semaphore {
                 let mut acquisition = permit.apply(session.semaphore(&**name).permit()).begin()?;
                 let grant = WaitContext::new(name, &hold.wait, global, &events).acquire(|| acquisition.poll(), hold)?;
                 acquire::print(grant, global)
+            }
+            Command::Ask { name, permit, how } => {
+                let (name, permit) = name.with(permit, "<PERMIT>", self::permit)?;
+                ask_permit(&name, permit, &how, global)
             }
             Command::Break { name, permit, if_token } => {
                 let (name, permit) = name.with(permit, "<PERMIT>", self::permit)?;
@@ -234,6 +252,30 @@ fn as_json(SemaphoreStatus { name, size, holders, quarantine, .. }: &SemaphoreSt
     json!({ "semaphore": name, "size": size, "held": holders.len(), "holders": holders, "quarantine": quarantine })
 }
 
+fn ask_permit(name: &str, permit: u32, how: &AskArgs, global: &Global) -> Result<Status> {
+    let (_, events) = signals::listen()?;
+    let semaphore = global.session(how.owner.as_deref())?.semaphore(name);
+    let asked = how.ask(semaphore.ask_permit(permit), name, &events)?;
+    if asked == Asked::Free {
+        check_permit(&semaphore, permit)?;
+    }
+    let what = format!("{name}: permit {permit}");
+    ask::print(&asked, &what, json!({ "semaphore": name, "permit": permit }), global)
+}
+
+/// Refuses a number that the semaphore does not have, and a semaphore that is not there.
+fn check_permit(semaphore: &kvlock::Semaphore, permit: u32) -> Result<()> {
+    let name = semaphore.name();
+    match semaphore.status()? {
+        None => Err(unknown(name, "").into()),
+        Some(status) if (1..=permit).contains(&status.size) => {
+            let last = status.size - 1;
+            Err(Exit::usage(format!("`{name}` has no permit {permit}: the last of them is {last}")).into())
+        }
+        Some(_) => Ok(()),
+    }
+}
+
 fn break_permit(name: &str, permit: u32, if_token: Option<u64>, global: &Global) -> Result<Status> {
     let semaphore = global.session(None)?.semaphore(name);
     let broken = match if_token {
@@ -241,14 +283,7 @@ fn break_permit(name: &str, permit: u32, if_token: Option<u64>, global: &Global)
         None => semaphore.break_permit(permit)?,
     };
     if broken == Broken::Free {
-        match semaphore.status()? {
-            None => return Err(unknown(name, "").into()),
-            Some(status) if (1..=permit).contains(&status.size) => {
-                let last = status.size - 1;
-                return Err(Exit::usage(format!("`{name}` has no permit {permit}: the last of them is {last}")).into());
-            }
-            Some(_) => {}
-        }
+        check_permit(&semaphore, permit)?;
     }
     if global.json {
         output::print_json(&break_lock::as_json(json!({ "semaphore": name, "permit": permit }), &broken))?;
