@@ -178,6 +178,17 @@ test('settings change the world', async () => {
   assert.deepEqual(browser.errors, []);
 });
 
+test('kvlock without its protection loses too, and the page says that nothing was promised', async () => {
+  for (const run of ['story=restart&quarantine=0', 'story=get-then-set&did=1500.evict']) {
+    await open(`#${run}`);
+    await goTo(6000);
+    const kvlock = (await counts()).at(-1);
+    assert.ok(kvlock && kvlock.overlaps > 0, run);
+    const excuse = await browser.evaluate("[...document.querySelectorAll('.world .excuse')].at(-1).textContent");
+    assert.match(excuse, /^kvlock promises nothing here: /);
+  }
+});
+
 test('one sentence says what is pointed at, by mouse and by keyboard', async () => {
   await open('#story=fencing');
   await goTo(9000);
