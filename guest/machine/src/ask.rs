@@ -137,13 +137,9 @@ impl AskFor {
         })
     }
 
-    fn on_written(
-        &mut self,
-        holder: Box<Holder>,
-        reply: Result<WriteOutcome, StoreError>,
-    ) -> Step<Result<Asked, KeyError>> {
+    fn on_written(&mut self, holder: Holder, reply: Result<WriteOutcome, StoreError>) -> Step<Result<Asked, KeyError>> {
         match reply {
-            Ok(WriteOutcome::Written(_)) => self.placed(*holder),
+            Ok(WriteOutcome::Written(_)) => self.placed(holder),
             Ok(WriteOutcome::Conflict(_) | WriteOutcome::Absent) => self.look(),
             Err(StoreError::UnknownOutcome(_)) => {
                 self.in_doubt = true;
@@ -172,7 +168,7 @@ impl Machine for AskFor {
             (AskForState::Looking, Event::Reply(Reply::Entries(Err(error)))) => {
                 Step::Done(Err(error.after_doubt(self.in_doubt).into()))
             }
-            (AskForState::Writing(holder), Event::Reply(Reply::Write(reply))) => self.on_written(holder, reply),
+            (AskForState::Writing(holder), Event::Reply(Reply::Write(reply))) => self.on_written(*holder, reply),
             _ => Step::Done(Err(KeyError::OutOfOrder)),
         }
     }
