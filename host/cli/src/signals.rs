@@ -1,14 +1,22 @@
-//! Signals and other events, in one queue of the main thread.
+//! Signals and other events, as the main thread receives them. It waits for signals itself: a thread for them would have
+//! to be started at each run, and woken at the end of each command.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigHandler, SigSet, Signal, kill, killpg, raise};
 use nix::unistd::{getpgrp, getpid};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::signal::*;
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
 
 /// An event that the main thread waits for.
 pub(super) enum Event {
@@ -26,6 +34,59 @@ impl Event {
         match self {
             Event::Signal(signal) => Some(signal),
             Event::Lost | Event::Wanted(_) => None,
+        }
+    }
+}
+
+/// Receives events.
+pub(super) struct Events {
+    /// A signal, and a sent event, makes the stream readable.
+    signals: RefCell<SignalDelivery<UnixStream, SignalOnly>>,
+    /// Signals that came, and were not received so far.
+    came: RefCell<VecDeque<i32>>,
+    sent: mpsc::Receiver<Event>,
+}
+
+/// Sends events from any thread.
+#[derive(Clone)]
+pub(super) struct Sender {
+    events: mpsc::Sender<Event>,
+    wake: Arc<UnixStream>,
+}
+
+impl Events {
+    /// Returns the next event. None if none comes in this time.
+    pub(super) fn recv_timeout(&self, length: Duration) -> Option<Event> {
+        let until = Instant::now().checked_add(length);
+        loop {
+            let mut came = self.came.borrow_mut();
+            let mut signals = self.signals.borrow_mut();
+            came.extend(signals.pending());
+            if let Some(event) = came.pop_front().map(Event::Signal).or_else(|| self.sent.try_recv().ok()) {
+                return Some(event);
+            }
+            let left = until.map_or(length, |until| until.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return None;
+            }
+            let left = Timespec::try_from(left).ok();
+            // A signal interrupts it, and is then there.
+            let _ = poll(&mut [PollFd::new(signals.get_read(), PollFlags::IN)], left.as_ref());
+        }
+    }
+
+    /// Returns the events that are there.
+    pub(super) fn try_iter(&self) -> impl Iterator<Item = Event> {
+        std::iter::from_fn(|| self.recv_timeout(Duration::ZERO))
+    }
+}
+
+impl Sender {
+    /// Sends an event. After the main loop, nobody receives it.
+    pub(super) fn send(&self, event: Event) {
+        if self.events.send(event).is_ok() {
+            // A stream that is full wakes the main thread as well.
+            let _ = (&*self.wake).write(&[0]);
         }
     }
 }
@@ -96,24 +157,21 @@ pub(super) fn stop_group() {
 }
 
 /// Takes over the signals of this process. It must still have only one thread.
-pub(super) fn listen() -> Result<(Sender<Event>, Receiver<Event>)> {
+pub(super) fn listen() -> Result<(Sender, Events)> {
     never_stop_for_the_terminal().context("cannot block signals")?;
-    let (sender, receiver) = channel();
     let ignored = ignored();
     let wanted = FORWARDED.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
-    let mut signals = Signals::new(wanted.chain([SIGCHLD])).context("cannot listen for signals")?;
-    let events = sender.clone();
-    let listener = std::thread::Builder::new().name("kvlock-signals".to_string());
-    listener
-        .spawn(move || {
-            for signal in signals.forever() {
-                if events.send(Event::Signal(signal)).is_err() {
-                    return;
-                }
-            }
-        })
-        .context("cannot start a thread")?;
-    Ok((sender, receiver))
+    let listening = || {
+        let (read, write) = UnixStream::pair()?;
+        let wake = write.try_clone()?;
+        wake.set_nonblocking(true)?;
+        let signals = SignalDelivery::with_pipe(read, write, SignalOnly, wanted.chain([SIGCHLD]))?;
+        std::io::Result::Ok((signals, wake))
+    };
+    let (signals, wake) = listening().context("cannot listen for signals")?;
+    let (events, sent) = mpsc::channel();
+    let events_of_main = Events { signals: RefCell::new(signals), came: RefCell::default(), sent };
+    Ok((Sender { events, wake: Arc::new(wake) }, events_of_main))
 }
 
 /// Blocks the signals that stop a background job for using the terminal. While the command has the terminal, another

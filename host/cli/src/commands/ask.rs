@@ -1,6 +1,5 @@
 //! `kvlock ask`.
 
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,7 +13,7 @@ use crate::options::duration::OrForever;
 use crate::options::global::Global;
 use crate::report::exit::{self, Exit, Status};
 use crate::report::output::{self, HolderJson};
-use crate::signals::{self, Event};
+use crate::signals::{self, Events};
 use crate::wait;
 
 /// The pause between two looks.
@@ -59,7 +58,7 @@ impl Ask {
 
 impl AskArgs {
     /// Asks, and waits until it is heard. `what` names the lock or the permit.
-    pub(crate) fn ask(&self, mut request: AskRequest, what: &str, events: &Receiver<Event>) -> Result<Asked> {
+    pub(crate) fn ask(&self, mut request: AskRequest, what: &str, events: &Events) -> Result<Asked> {
         if let Some(note) = &self.note {
             request = request.note(note);
         }

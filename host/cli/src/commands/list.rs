@@ -1,6 +1,5 @@
 //! `kvlock list`.
 
-use std::sync::mpsc::Receiver;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
@@ -16,7 +15,7 @@ use crate::report::error;
 use crate::report::exit::Status;
 use crate::report::output::{self, HolderJson};
 use crate::report::table::{self, Column};
-use crate::signals::{self, Event};
+use crate::signals::{self, Events};
 use crate::wait;
 
 /// Print who holds what: all locks, permits and reservations of the namespace
@@ -109,7 +108,7 @@ impl List {
         }
     }
 
-    fn watch(&self, global: &Global, events: &Receiver<Event>) -> Result<Status> {
+    fn watch(&self, global: &Global, events: &Events) -> Result<Status> {
         let (session, filter) = (global.session(None)?, self.filter());
         let mut is_first = true;
         loop {

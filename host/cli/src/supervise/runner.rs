@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io;
-use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
@@ -21,7 +20,7 @@ use crate::orphans;
 use crate::report::error;
 use crate::report::exit::{self, Exit, Status};
 use crate::report::output;
-use crate::signals::{Event, ends_a_wait};
+use crate::signals::{Event, Events, Sender, ends_a_wait};
 use crate::supervise::child::{Child, NotStarted, Variable};
 use crate::supervise::group::{Group, Refused};
 use crate::supervise::notes::{AS_ANOTHER_USER, Notes};
@@ -35,8 +34,8 @@ pub(crate) struct Runner<'a> {
     /// True if a command that fails waives the minimum hold.
     pub(crate) unless_failed: bool,
     pub(crate) notes: Notes<'a>,
-    pub(crate) sender: Sender<Event>,
-    pub(crate) events: &'a Receiver<Event>,
+    pub(crate) sender: Sender,
+    pub(crate) events: &'a Events,
 }
 
 /// A command that has run under a lock.
@@ -57,10 +56,9 @@ impl Runner<'_> {
     pub(crate) fn run_under(&self, grant: Grant, number: Option<u32>, soft: Option<&Soft>) -> Result<Ran> {
         let variables = variables(&grant, number)?;
         let (sender, asked) = (self.sender.clone(), self.sender.clone());
-        // After the main loop, nobody receives either.
         let mut keep = AutoRenew::default()
-            .on_lost(move |_| _ = sender.send(Event::Lost))
-            .on_wanted(move |ask| _ = asked.send(Event::Wanted(ask.to_string())));
+            .on_lost(move |_| sender.send(Event::Lost))
+            .on_wanted(move |ask| asked.send(Event::Wanted(ask.to_string())));
         if let Some(HumanDuration(max_hold)) = self.command.max_hold {
             keep = keep.max_hold(max_hold);
         }
@@ -130,7 +128,7 @@ impl Runner<'_> {
         let signals: Vec<i32> = self.events.try_iter().filter_map(Event::signal).collect();
         if signals.contains(&SIGTSTP) {
             // We have the lock. The command is stopped first, and the lock checked before it goes on.
-            let _ = self.sender.send(Event::Signal(SIGTSTP));
+            self.sender.send(Event::Signal(SIGTSTP));
         }
         signals.into_iter().find(|signal| ends_a_wait(*signal))
     }

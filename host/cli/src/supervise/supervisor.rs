@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::io::IsTerminal;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -12,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::options::command::Linger;
 use crate::report::exit::Status;
-use crate::signals::{Event, interrupts};
+use crate::signals::{Event, Events, interrupts};
 use crate::supervise::child::{Change, Child};
 use crate::supervise::group::Refused;
 use crate::supervise::notes::{AS_ANOTHER_USER, Notes};
@@ -80,7 +79,7 @@ pub(crate) struct Supervisor<'a> {
     schedule: KillSchedule,
     linger: Linger,
     notes: Notes<'a>,
-    events: &'a Receiver<Event>,
+    events: &'a Events,
     /// What to send the command if somebody asks for the lock.
     on_wanted: Option<Signal>,
     /// If this is set, the command goes on without the lock when the store goes down.
@@ -114,7 +113,7 @@ impl<'a> Supervisor<'a> {
         schedule: KillSchedule,
         linger: Linger,
         notes: Notes<'a>,
-        events: &'a Receiver<Event>,
+        events: &'a Events,
     ) -> Self {
         Supervisor {
             child,
@@ -173,14 +172,14 @@ impl<'a> Supervisor<'a> {
                 return Ok(ChildEnd { status, loss, refused, interrupted, is_unguarded });
             }
             match self.events.recv_timeout(self.pause()) {
-                Ok(Event::Signal(signal)) => self.forward(signal),
+                Some(Event::Signal(signal)) => self.forward(signal),
                 // The event may be about the lock of an earlier try. The present lock knows.
-                Ok(Event::Lost) => self.kept.and_then(LockGuard::lost).into_iter().for_each(|loss| self.end(loss)),
-                Ok(Event::Wanted(ask)) => match self.on_wanted {
+                Some(Event::Lost) => self.kept.and_then(LockGuard::lost).into_iter().for_each(|loss| self.end(loss)),
+                Some(Event::Wanted(ask)) => match self.on_wanted {
                     Some(signal) => self.forward(signal as i32),
                     None => self.notes.note(format_args!("{ask}; --on-wanted sends the command a signal then")),
                 },
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+                None => {}
             }
         }
     }

@@ -4,7 +4,6 @@ mod live_line;
 mod outage;
 
 use std::cell::Cell;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -19,7 +18,7 @@ use crate::options::args::{HoldArgs, WaitArgs};
 use crate::options::global::Global;
 use crate::orphans;
 use crate::report::exit::Exit;
-use crate::signals::{self, Event, ends_a_wait};
+use crate::signals::{self, Event, Events, ends_a_wait};
 use crate::wait::live_line::LiveLine;
 use crate::wait::outage::Outage;
 
@@ -34,13 +33,13 @@ pub(crate) struct WaitContext<'a> {
     name: &'a str,
     args: &'a WaitArgs,
     global: &'a Global,
-    events: &'a Receiver<Event>,
+    events: &'a Events,
     /// True if the store has answered one of the waits.
     reached: Cell<bool>,
 }
 
 impl<'a> WaitContext<'a> {
-    pub(crate) fn new(name: &'a str, args: &'a WaitArgs, global: &'a Global, events: &'a Receiver<Event>) -> Self {
+    pub(crate) fn new(name: &'a str, args: &'a WaitArgs, global: &'a Global, events: &'a Events) -> Self {
         WaitContext { name, args, global, events, reached: Cell::new(false) }
     }
 
@@ -147,15 +146,15 @@ impl<'a> WaitContext<'a> {
 }
 
 /// Pauses. Returns the signal that ended the pause, if one did. Ctrl-Z stops us, as it would if we did not catch it.
-pub(crate) fn pause(length: Duration, events: &Receiver<Event>) -> Option<i32> {
+pub(crate) fn pause(length: Duration, events: &Events) -> Option<i32> {
     let until = Instant::now() + length;
     loop {
         match events.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(Event::Signal(signal)) if ends_a_wait(signal) => return Some(signal),
-            Ok(Event::Signal(SIGTSTP)) => signals::stop(),
-            Ok(Event::Signal(SIGCHLD)) => orphans::reap(),
-            Ok(_) => {}
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+            Some(Event::Signal(signal)) if ends_a_wait(signal) => return Some(signal),
+            Some(Event::Signal(SIGTSTP)) => signals::stop(),
+            Some(Event::Signal(SIGCHLD)) => orphans::reap(),
+            Some(_) => {}
+            None => return None,
         }
     }
 }
