@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::commands::{
     acquire, ask, break_lock, component, doctor, list, man, migrate, release, renew, run, semaphore, status,
@@ -96,7 +96,7 @@ fn main() -> ExitCode {
     if wants_json(&words) {
         stderr::speak_json();
     }
-    let cli = match parse(&words) {
+    let cli = match parse_quickly(&words).map_or_else(|| parse(&words), Ok) {
         Ok(cli) => cli,
         Err(error) => return tips::say(&error).into(),
     };
@@ -135,6 +135,31 @@ fn wants_json(words: &[OsString]) -> bool {
     words.iter().take_while(|word| *word != "--").any(|word| word == "--json") || by_variable()
 }
 
+/// Returns the command line with one subcommand alone: to set up all of them takes longer than to read most lines.
+fn command_line_of(subcommand: &str) -> Option<clap::Command> {
+    let (name, augment): (_, fn(clap::Command) -> clap::Command) = match subcommand {
+        "run" => ("run", run::Run::augment_args),
+        "acquire" => ("acquire", acquire::Acquire::augment_args),
+        "release" => ("release", release::Release::augment_args),
+        "renew" => ("renew", renew::Renew::augment_args),
+        _ => return None,
+    };
+    let bare = Global::augment_args(clap::Command::new("kvlock").disable_help_subcommand(true));
+    Some(duration::named(bare.subcommand(augment(clap::Command::new(name)))))
+}
+
+/// Reads the words and the environment as [`parse`] does, if nothing is wrong with them. The word that is taken for the
+/// subcommand may be something else: then the words are wrong here.
+fn parse_quickly(words: &[OsString]) -> Option<Cli> {
+    let before_command = words.iter().skip(1).take_while(|word| *word != "--");
+    let command = before_command.filter_map(|word| word.to_str()).find_map(command_line_of)?;
+    let matches = variables::by_value(command).try_get_matches_from(words).ok()?;
+    if variables::contradiction(&matches).or_else(|| args::no_word(&matches, words)).is_some() {
+        return None;
+    }
+    read(&matches).ok()
+}
+
 /// Reads the words of the command line, and the environment.
 fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = variables::by_value(command_line());
@@ -143,9 +168,14 @@ fn parse(words: &[OsString]) -> Result<Cli, clap::Error> {
     if let Some((kind, text)) = variables::contradiction(&matches).or_else(|| args::no_word(&matches, words)) {
         return Err(asked(&mut command, &matches).error(kind, text));
     }
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    read(&matches).map_err(|error| error.format(&mut command))
+}
+
+/// Reads what clap has found.
+fn read(matches: &ArgMatches) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::from_arg_matches(matches)?;
     // A switch on the command line overrides a variable that says the opposite.
-    match variables::is_given(&matches, "verbose") {
+    match variables::is_given(matches, "verbose") {
         true => cli.global.quiet = false,
         false if cli.global.quiet => cli.global.verbose = 0,
         false => {}

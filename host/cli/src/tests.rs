@@ -8,7 +8,7 @@ use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
 
-use super::command_line;
+use super::{command_line, command_line_of};
 use crate::commands::man::Man;
 use crate::options::variables::{by_value, contradiction, count, is_on, is_switch};
 
@@ -237,4 +237,24 @@ fn every_subcommand_has_a_manual_page_that_names_each_of_its_options() {
     let mut command = command_line();
     command.build();
     check(&command, &folder.path().join("man1"));
+}
+
+#[test]
+fn what_is_read_quickly_is_what_is_read_by_the_whole_command_line() {
+    for line in [
+        "kvlock run k -- true",
+        "kvlock --store memcached://a run k --wait 10s -v -- run acquire",
+        "kvlock run --json --namespace acquire k --retries 3 --retry-on 1,2 -- sh -c true",
+        "kvlock acquire --owner me --adopt -- -k",
+        "kvlock renew word --lease forever -q",
+        "kvlock release - --metrics release.prom",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (name, quickly) = words.iter().find_map(|word| Some((*word, command_line_of(word)?))).unwrap();
+        let [quickly, whole] = [quickly, command_line()].map(|command| {
+            let matches = by_value(without_variables(command)).try_get_matches_from(&words).unwrap();
+            matches.subcommand_matches(name).unwrap().clone()
+        });
+        assert_eq!(quickly, whole, "{line}");
+    }
 }
