@@ -40,7 +40,7 @@ pub(crate) fn measure(results: &mut Results, effort: Effort) -> Result<()> {
     group.add(figure("no lock", none));
     group.add(figure("flock FILE", flock));
     group.add(
-        figure("kvlock run, memcached", run).against("flock", Spread::of_ratios(run, flock)).goal(Goal::AtMost(2.5)),
+        figure("kvlock run, memcached", run).against("flock", Spread::of_ratios(run, flock)).goal(Goal::AtMost(1.7)),
     );
     group.add(figure("etcdctl lock", etcdctl).against("kvlock", Spread::of_ratios(etcdctl, run)));
     let size = fs::metadata(&kvlock)?.len() as f64 / 1e6;

@@ -10,6 +10,7 @@ mod contended;
 mod cores;
 mod count;
 mod counts;
+mod edges;
 mod etcd;
 mod fight;
 mod idle;
@@ -101,6 +102,7 @@ enum Group {
     Scale,
     Command,
     Loops,
+    Edges,
     Redis,
     Etcd,
     Postgres,
@@ -118,6 +120,7 @@ impl Group {
             Group::Scale => scale::measure(results, effort),
             Group::Command => command::measure(results, effort),
             Group::Loops => loops::measure(results, effort),
+            Group::Edges => edges::measure(results, effort),
             Group::Redis => redis::measure(results, effort),
             Group::Etcd => etcd::measure(results, effort),
             Group::Postgres => postgres::measure(results, effort),
