@@ -48,7 +48,7 @@ pub(crate) const LOCK: Guest = Guest {
     name: "kvlock",
     description: "A distributed lock over any store that keeps the contract of kvlock:lock/kv-store",
     sources: &["wit", "guest/machine", "guest/component"],
-    max_bytes: 480_000,
+    max_bytes: 580_000,
     is_small: false,
 };
 

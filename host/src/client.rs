@@ -129,6 +129,28 @@ impl Client {
         self.of_this_thread().lock(key)
     }
 
+    /// Returns a lock of several keys at once, for the calling thread: all or none. It has one limit of the wait, and is
+    /// renewed, lost and released as one. Sessions that want some of the same keys do not end in a deadlock, whatever the
+    /// order in which they name them. A wait for one of the keys holds those before it, in the order of their bytes.
+    ///
+    /// At most 100 keys are possible; one that is named twice is one key. Whoever holds one of them already gets the
+    /// error of a single lock.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = kvlock::Client::connect("memory:")?;
+    /// let moved = client.lock_all(["account:7", "account:3"]).with_lock(|held| {
+    ///     assert!(held.token_of("account:3").is_some());
+    ///     50
+    /// })?;
+    /// # assert_eq!(moved, 50);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn lock_all<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Lock {
+        self.of_this_thread().lock_all(keys)
+    }
+
     /// Returns a semaphore, whether or not it is there, for the calling thread: see [`lock`](Self::lock).
     pub fn semaphore(&self, name: impl Into<String>) -> Semaphore {
         self.of_this_thread().semaphore(name)

@@ -14,12 +14,15 @@ use crate::owner::Owner;
 use crate::renewal::{LockGuard, with_guard};
 
 /// A lock, and how to acquire it: as often as wanted, by one grant after the other. Each option has a default that
-/// serves: a lease of 30 s, and waiting for ever.
+/// serves: a lease of 30 s, and waiting for ever. It may be of several keys at once: see
+/// [`Client::lock_all`](crate::Client::lock_all).
 #[derive(Clone)]
 #[must_use = "nothing is locked until it is acquired"]
 pub struct Lock {
     owner: Owner,
     key: Arc<str>,
+    /// All keys, if they are several; the first is `key`.
+    several: Option<Arc<[Arc<str>]>>,
     options: WaitOptions,
     terms: LockTerms,
 }
@@ -29,7 +32,20 @@ debug_fields!(Lock, |it| key = it.key, lease = it.options.lease, wait = it.optio
 impl Lock {
     pub(crate) fn new(owner: Owner, key: Arc<str>) -> Self {
         let terms = LockTerms { mode: LockMode::Plain, adopt: false, at_least: Duration::ZERO };
-        Lock { owner, key, options: WaitOptions::default(), terms }
+        Lock { owner, key, several: None, options: WaitOptions::default(), terms }
+    }
+
+    /// Returns a lock of several keys.
+    pub(crate) fn of_all<K: AsRef<str>>(owner: Owner, keys: impl IntoIterator<Item = K>) -> Self {
+        let keys: Arc<[Arc<str>]> = keys.into_iter().map(|key| key.as_ref().into()).collect();
+        let is_one = |first: &Arc<str>| keys.iter().all(|key| key == first);
+        match keys.first() {
+            Some(first) if is_one(first) => Lock::new(owner, first.clone()),
+            first => {
+                let key = first.map_or_else(|| "".into(), Arc::clone);
+                Lock { several: Some(keys), ..Lock::new(owner, key) }
+            }
+        }
     }
 
     wait_setters! {
@@ -138,7 +154,11 @@ impl Lock {
     }
 
     fn waiting_as(&self, options: WaitOptions) -> Acquiring {
-        Acquiring::new(self.owner.clone(), self.key.clone(), options, What::Lock(self.terms))
+        let what = match &self.several {
+            None => What::Lock(self.terms),
+            Some(keys) => What::Several(keys.clone(), self.terms),
+        };
+        Acquiring::new(self.owner.clone(), self.key.clone(), options, what)
     }
 
     /// Returns the same for another owner with the same options.

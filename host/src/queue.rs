@@ -31,6 +31,8 @@ pub(crate) struct Place(Arc<str>, Kind);
 pub(crate) enum Kind {
     Lock,
     Permit,
+    /// Several keys at once: a wait for them is alone in its queue, and has a place in the store's wait lists only.
+    Several,
 }
 
 /// A request that waits, as the queues and its predecessors know it.

@@ -110,6 +110,8 @@ struct State {
     stop: bool,
     /// Once told, a loss stays, whatever a renewal under way may still answer.
     lost: Option<LostReason>,
+    /// The one of several keys that the store told to be lost.
+    lost_key: Option<String>,
     until: Until,
     /// Why the last renewal failed; none if it did not.
     failure: Option<StoreError>,
@@ -179,8 +181,14 @@ impl LockGuard {
         grant.share_hold();
         let handle = grant.handle();
         let clock = handle.owner.clock().clone();
-        let state =
-            Mutex::new(State { stop: false, lost: None, until: Until::Unconfirmed, failure: None, wanted: None });
+        let state = Mutex::new(State {
+            stop: false,
+            lost: None,
+            lost_key: None,
+            until: Until::Unconfirmed,
+            failure: None,
+            wanted: None,
+        });
         let shared = Arc::new(Shared { clock, state, changed: Event::new() });
         shared.note_validity(handle).await;
         let keeper = Keeper {
@@ -213,6 +221,16 @@ impl LockGuard {
         self.grant.owner()
     }
 
+    /// Returns all keys with their fencing tokens: see [`Grant::tokens`].
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.grant.tokens()
+    }
+
+    /// Returns the fencing token of one of its keys: see [`Grant::token_of`].
+    pub fn token_of(&self, key: &str) -> Option<u64> {
+        self.grant.token_of(key)
+    }
+
     /// Returns the fencing token: see [`Grant::token`].
     pub fn token(&self) -> u64 {
         self.grant.token()
@@ -221,6 +239,12 @@ impl LockGuard {
     /// Returns why the lock is lost; none while it is held.
     pub fn lost(&self) -> Option<LostReason> {
         self.keeping.told().map_or(Some(LostReason::Forked), Shared::lost)
+    }
+
+    /// Returns the key that is lost, as far as the store has told which; otherwise the first. Several keys are lost as one.
+    pub fn lost_key(&self) -> String {
+        let told = self.keeping.told().and_then(|shared| shared.lock().lost_key.clone());
+        told.unwrap_or_else(|| self.key().to_string())
     }
 
     /// Returns what the calls of the grant go through.
@@ -461,7 +485,10 @@ impl Keeper {
                 Ok(()) => self.shared.lock().failure = None,
                 // An expired grant is lost too, by nobody's doing.
                 Err(GrantError::Lost { holder: None, .. }) if self.shared.lost().is_some() => {}
-                Err(GrantError::Lost { holder, .. }) => return Some(LostReason::Gone(holder)),
+                Err(GrantError::Lost { key, holder }) => {
+                    self.shared.lock().lost_key = Some(key);
+                    return Some(LostReason::Gone(holder));
+                }
                 Err(GrantError::AlreadyReleased { .. }) => return Some(LostReason::Gone(None)),
                 Err(GrantError::Store { error, .. }) => self.shared.lock().failure = Some(error),
                 Err(GrantError::Component { error, .. }) => return Some(LostReason::Component(error)),

@@ -100,6 +100,11 @@ impl Session {
         Lock::new(self.owner.clone(), key.as_ref().into())
     }
 
+    /// Begins to lock several keys at once: see [`Client::lock_all`](crate::Client::lock_all).
+    pub fn lock_all<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Lock {
+        Lock::of_all(self.owner.clone(), keys)
+    }
+
     /// Begins to try work that may run into a conflict, under the lock of a key.
     pub fn conflict_retry(&self, key: impl AsRef<str>) -> ConflictRetry {
         ConflictRetry::new(self.owner.clone(), key.as_ref().into())

@@ -24,6 +24,9 @@ one has it 2 times, and two sees 2
 one releases: nested, freed, already-released
 three renewed what one wrote out, and releases: freed
 a text that is no grant: invalid
+one has b and a, and two waits for neither: one
+two asks for a and c: busy, and c is free: true
+one releases: freed
 one makes a pool of 2, there was none: true
 one has its permits 0 and 1
 two asks for one: busy, exhausted, 2 of 2

@@ -14,6 +14,7 @@ use crate::bindings::exports::kvlock::lock::mutex::{
 };
 use crate::convert;
 use crate::driver;
+use crate::held::Held;
 use crate::mutex::{self, Advanced, Component, Session, Shared, Whose};
 
 /// The answers to a call out of order.
@@ -62,7 +63,7 @@ impl Resource {
         };
         match driver::advance(&mut begin, &mut self.session.borrow_mut(), now, event) {
             ControlFlow::Break(Ok(running)) => {
-                let granted = mutex::Grant::granted(&self.session, running.grant().clone(), Whose::Retry);
+                let granted = mutex::Grant::granted(&self.session, Held::One(running.grant().clone()), Whose::Retry);
                 *state = State::Running(running);
                 ControlFlow::Break(Ok(granted))
             }

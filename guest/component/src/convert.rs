@@ -71,6 +71,36 @@ fn version_in(version: types::Version) -> machine::Version {
     machine::Version { era: version.era, number: version.number }
 }
 
+/// Returns one of several writes; none for what is no write, which no machine asks for among them.
+pub(crate) fn write(request: machine::Request) -> Option<kv::Write> {
+    match request {
+        machine::Request::Add { key, value, ttl } => {
+            Some(kv::Write::Add(kv::Addition { key: key.to_string(), value, ttl: ttl_out(ttl) }))
+        }
+        machine::Request::Replace { key, value, ttl, if_version } => {
+            let (key, ttl, if_version) = (key.to_string(), ttl_out(ttl), version_out(if_version));
+            Some(kv::Write::Replace(kv::Replacement { key, value, ttl, if_version }))
+        }
+        machine::Request::Delete { key, if_version } => {
+            Some(kv::Write::Delete(kv::Deletion { key: key.to_string(), if_version: version_out(if_version) }))
+        }
+        machine::Request::Get { .. }
+        | machine::Request::GetMany { .. }
+        | machine::Request::Era { .. }
+        | machine::Request::All(_) => None,
+    }
+}
+
+/// Returns the reply to one of several writes.
+pub(crate) fn write_answer(is_delete: bool, answer: Result<kv::WriteAnswer, types::StoreError>) -> machine::Reply {
+    match answer {
+        Ok(kv::WriteAnswer::Written(outcome)) => machine::Reply::Write(Ok(write_outcome(outcome))),
+        Ok(kv::WriteAnswer::Deleted(outcome)) => machine::Reply::Delete(Ok(delete_outcome(outcome))),
+        Err(error) if is_delete => machine::Reply::Delete(Err(store_error(error))),
+        Err(error) => machine::Reply::Write(Err(store_error(error))),
+    }
+}
+
 pub(crate) fn entry(entry: kv::Entry) -> machine::Entry {
     let kv::Entry { value, version, time_left } = entry;
     machine::Entry { value, version: version_in(version), time_left: time_left.map(ttl_in) }

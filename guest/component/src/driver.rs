@@ -117,6 +117,12 @@ fn call(request: Request) -> Reply {
                 .map_err(convert::store_error),
         ),
         Request::Era { key } => Reply::Era(kv_store::era(&key).map(convert::era).map_err(convert::store_error)),
+        Request::All(requests) => {
+            let writes: Vec<_> = requests.into_iter().filter_map(convert::write).collect();
+            let answers = kv_store::write_many(&writes).into_iter().zip(&writes);
+            let reply = |(answer, write)| convert::write_answer(matches!(write, &kv_store::Write::Delete(_)), answer);
+            Reply::All(answers.map(reply).collect())
+        }
     }
 }
 

@@ -7,11 +7,13 @@
 #![allow(clippy::result_large_err)]
 extern crate alloc;
 
+mod acquiring;
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 mod bindings;
 mod conflict_retry;
 mod convert;
 mod driver;
+mod held;
 mod mutex;
 mod semaphore;
 #[cfg_attr(not(target_family = "wasm"), allow(dead_code))]

@@ -8,14 +8,15 @@ use core::cell::{Cell, Ref, RefCell, RefMut};
 use core::ops::ControlFlow;
 
 use kvlock_machine::{
-    Acquire, AcquireError, AcquirePermit, AcquireShared, AskFor, Break, Claim, Discard, Downgrade, Event, FollowAsk,
-    HandedOver, Hear, Inspect, Key, Lease, Machine, Nonce, Nonces, PlacedAsk, Release, Renew, Status, Step, Time,
-    WaitingFor,
+    Acquire, AcquireAll, AcquireShared, AskFor, Break, Claim, Discard, Downgrade, Event, FollowAsk, HandedOver, Hear,
+    Inspect, Key, Lease, Nonce, Nonces, PlacedAsk, Release, Status, Time,
 };
 
+use crate::acquiring::Acquiring;
 use crate::bindings::exports::kvlock::lock::mutex as wit;
 use crate::convert;
 use crate::driver::{self, Polled};
+use crate::held::Held;
 
 /// The component's exports.
 pub(crate) struct Component;
@@ -64,51 +65,12 @@ pub(crate) struct Session(Shared);
 pub(crate) struct Acquisition {
     session: Shared,
     polled: RefCell<Polled<Acquiring>>,
+    /// The key that it waits for, or at which it has ended.
+    key: RefCell<String>,
     /// A hand-over that the machine has not seen.
     handed: Cell<Option<HandedOver>>,
     /// How often the lock was freed, as the store says, since the machine was told.
     freed: Cell<u32>,
-}
-
-/// The machine of an acquisition.
-pub(crate) enum Acquiring {
-    Lock(Acquire),
-    Shared(Box<AcquireShared>),
-    Permit(AcquirePermit),
-}
-
-impl Acquiring {
-    fn waiting_for(&self) -> &WaitingFor {
-        match self {
-            Acquiring::Lock(acquire) => acquire.waiting_for(),
-            Acquiring::Shared(acquire) => acquire.waiting_for(),
-            Acquiring::Permit(acquire) => acquire.waiting_for(),
-        }
-    }
-
-    /// Drives the machine until its outcome or its next pause.
-    fn advance(&mut self, session: &Shared, now: Time, event: Event) -> Advanced {
-        match driver::advance(self, &mut session.borrow_mut(), now, event) {
-            ControlFlow::Break(Ok(grant)) => ControlFlow::Break(Ok(Grant::granted(session, grant, Whose::Own))),
-            ControlFlow::Break(Err(error)) => ControlFlow::Break(Err(convert::acquire_error(error))),
-            ControlFlow::Continue(pause) => {
-                let waiting_for = convert::waiting_for(self.waiting_for().clone());
-                ControlFlow::Continue(wit::Pending { pause: kvlock_machine::nanos(pause), waiting_for })
-            }
-        }
-    }
-}
-
-impl Machine for Acquiring {
-    type Outcome = Result<kvlock_machine::Grant, AcquireError>;
-
-    fn step(&mut self, session: &mut kvlock_machine::Session, now: Time, event: Event) -> Step<Self::Outcome> {
-        match self {
-            Acquiring::Lock(acquire) => acquire.step(session, now, event),
-            Acquiring::Shared(acquire) => acquire.step(session, now, event),
-            Acquiring::Permit(acquire) => acquire.step(session, now, event),
-        }
-    }
 }
 
 /// The resource `asking`.
@@ -120,7 +82,7 @@ pub(crate) struct Asking {
 /// The resource `grant`.
 pub(crate) struct Grant {
     session: Shared,
-    grant: kvlock_machine::Grant,
+    held: RefCell<Held>,
     whose: Whose,
     released: Cell<bool>,
 }
@@ -132,6 +94,18 @@ pub(crate) enum Whose {
     Own,
     /// The conflict retry that the grant is of.
     Retry,
+}
+
+/// Drives the machine until its outcome or its next pause.
+fn advance(acquiring: &mut Acquiring, session: &Shared, now: Time, event: Event) -> Advanced {
+    match driver::advance(acquiring, &mut session.borrow_mut(), now, event) {
+        ControlFlow::Break(Ok(held)) => ControlFlow::Break(Ok(Grant::granted(session, held, Whose::Own))),
+        ControlFlow::Break(Err(error)) => ControlFlow::Break(Err(convert::acquire_error(error))),
+        ControlFlow::Continue(pause) => {
+            let waiting_for = convert::waiting_for(acquiring.waiting_for().clone());
+            ControlFlow::Continue(wit::Pending { pause: kvlock_machine::nanos(pause), waiting_for })
+        }
+    }
 }
 
 impl Session {
@@ -163,10 +137,18 @@ impl wit::GuestSession for Session {
         Ok(Acquisition::resource(&self.0, Polled::Fresh(self.acquire(&key, options, driver::now())?)))
     }
 
+    fn lock_all(&self, keys: Vec<String>, options: wit::LockOptions) -> Result<wit::Acquisition, wit::AcquireError> {
+        let invalid = |invalid: kvlock_machine::Invalid| wit::AcquireError::Invalid(invalid.to_string());
+        let (session, options) = (self.0.borrow(), convert::lock_options(options).map_err(invalid)?);
+        let keys = keys.iter().map(|key| session.key(key)).collect::<Result<Vec<_>, _>>().map_err(invalid)?;
+        let acquire = AcquireAll::new(&session, &keys, options, self.0.nonce(driver::now())).map_err(invalid)?;
+        Ok(Acquisition::resource(&self.0, Polled::Fresh(Acquiring::Several(Box::new(acquire)))))
+    }
+
     fn try_lock(&self, key: String, options: wit::LockOptions) -> Result<wit::Tried, wit::AcquireError> {
         let now = driver::now();
         let mut acquiring = self.acquire(&key, options, now)?;
-        match acquiring.advance(&self.0, now, Event::Start) {
+        match advance(&mut acquiring, &self.0, now, Event::Start) {
             ControlFlow::Break(granted) => granted.map(wit::Tried::Granted),
             ControlFlow::Continue(pending) => {
                 let acquisition = Acquisition::resource(&self.0, Polled::Waiting(acquiring));
@@ -177,9 +159,9 @@ impl wit::GuestSession for Session {
 
     fn resume(&self, written: String) -> Result<wit::Grant, String> {
         let now = driver::now();
-        let nonce = self.0.nonce(now);
-        let grant = self.0.borrow_mut().resume(&written, nonce, now).map_err(convert::invalid)?;
-        Ok(Grant::resource(&self.0, grant, Whose::Own))
+        let grants = self.0.borrow_mut().resume_all(&written, || self.0.nonce(now), now).map_err(convert::invalid)?;
+        let held = Held::of(grants).ok_or_else(|| "not a written grant: it is empty".to_string())?;
+        Ok(Grant::resource(&self.0, held, Whose::Own))
     }
 
     fn status(&self, keys: Vec<String>) -> Result<Vec<wit::KeyStatus>, wit::KeyError> {
@@ -234,7 +216,8 @@ impl wit::GuestAsking for Asking {
 impl Acquisition {
     pub(crate) fn resource(session: &Shared, polled: Polled<Acquiring>) -> wit::Acquisition {
         let (session, polled) = (session.clone(), RefCell::new(polled));
-        wit::Acquisition::new(Acquisition { session, polled, handed: Cell::new(None), freed: Cell::new(0) })
+        let (key, handed, freed) = (RefCell::default(), Cell::new(None), Cell::new(0));
+        wit::Acquisition::new(Acquisition { session, polled, key, handed, freed })
     }
 
     fn advance(&self) -> Advanced {
@@ -244,12 +227,16 @@ impl Acquisition {
         };
         let event = match (self.handed.take(), self.freed.take(), &acquiring, event) {
             (Some(handed), _, Acquiring::Lock(_), _) => Event::HandedOver(handed),
-            (None, times @ 1.., Acquiring::Lock(_) | Acquiring::Shared(_), Event::Woken) => Event::Freed(times),
+            (None, times @ 1.., Acquiring::Lock(_) | Acquiring::Shared(_) | Acquiring::Several(_), Event::Woken) => {
+                Event::Freed(times)
+            }
             (_, _, _, event) => event,
         };
-        let advanced = acquiring.advance(&self.session, driver::now(), event);
+        let advanced = advance(&mut acquiring, &self.session, driver::now(), event);
         if advanced.is_continue() {
             self.polled.replace(Polled::Waiting(acquiring));
+        } else if let ControlFlow::Break(Err(_)) = &advanced {
+            self.key.replace(acquiring.key().to_string());
         }
         advanced
     }
@@ -270,6 +257,11 @@ impl Drop for Acquisition {
                 acquire.leave()
             }
             Some(Acquiring::Shared(acquire)) => acquire.leave(),
+            Some(Acquiring::Several(acquire)) => {
+                let abandon = acquire.abandon(session);
+                driver::run(abandon, session);
+                None
+            }
             Some(Acquiring::Permit(_)) | None => None,
         };
         if let Some(leave) = leave {
@@ -287,6 +279,13 @@ impl wit::GuestAcquisition for Acquisition {
         block(|| self.advance())
     }
 
+    fn key(&self) -> String {
+        match self.polled.borrow_mut().get_mut() {
+            Some(acquiring) => acquiring.key().to_string(),
+            None => self.key.borrow().clone(),
+        }
+    }
+
     fn claim(&self) -> Option<wit::Claim> {
         let mut polled = self.polled.borrow_mut();
         let Some(Acquiring::Lock(acquire)) = polled.get_mut() else { return None };
@@ -297,6 +296,7 @@ impl wit::GuestAcquisition for Acquisition {
         match self.polled.borrow_mut().get_mut() {
             Some(Acquiring::Lock(acquire)) => Some(acquire.store_key().to_string()),
             Some(Acquiring::Shared(acquire)) => Some(acquire.store_key().to_string()),
+            Some(Acquiring::Several(acquire)) => acquire.store_key().map(|key| key.to_string()),
             Some(Acquiring::Permit(_)) | None => None,
         }
     }
@@ -326,21 +326,27 @@ pub(crate) fn block(advance: impl FnMut() -> Advanced) -> Result<wit::Grant, wit
 }
 
 impl Grant {
-    pub(crate) fn granted(session: &Shared, grant: kvlock_machine::Grant, whose: Whose) -> wit::Granted {
-        let (token, permit) = (grant.token(), grant.permit());
-        wit::Granted { grant: Grant::resource(session, grant, whose), token, permit }
+    pub(crate) fn granted(session: &Shared, held: Held, whose: Whose) -> wit::Granted {
+        let (token, permit) = (held.first().token(), held.first().permit());
+        wit::Granted { grant: Grant::resource(session, held, whose), token, permit }
     }
 
-    fn resource(session: &Shared, grant: kvlock_machine::Grant, whose: Whose) -> wit::Grant {
-        wit::Grant::new(Grant { session: session.clone(), grant, whose, released: Cell::new(false) })
+    fn resource(session: &Shared, held: Held, whose: Whose) -> wit::Grant {
+        let (session, held) = (session.clone(), RefCell::new(held));
+        wit::Grant::new(Grant { session, held, whose, released: Cell::new(false) })
     }
 
-    fn unreleased(&self) -> Result<kvlock_machine::Grant, wit::GrantError> {
-        if self.released.get() { Err(wit::GrantError::AlreadyReleased) } else { Ok(self.grant.clone()) }
+    fn unreleased(&self) -> Result<Held, wit::GrantError> {
+        if self.released.get() { Err(wit::GrantError::AlreadyReleased) } else { Ok(self.held.borrow().clone()) }
     }
 
-    fn give_back(&self, release: Release) -> Result<wit::Released, wit::GrantError> {
-        let released = driver::run(release, &mut self.session.borrow_mut()).map_err(convert::grant_error)?;
+    fn release_held(&self, held: &Held) -> Result<wit::Released, wit::GrantError> {
+        let released = held.release(&mut self.session.borrow_mut()).map_err(|(error, left)| {
+            if let Some(left) = left {
+                self.held.replace(left);
+            }
+            convert::grant_error(error)
+        })?;
         self.released.set(true);
         Ok(convert::released(released))
     }
@@ -349,76 +355,98 @@ impl Grant {
 impl Drop for Grant {
     fn drop(&mut self) {
         if self.whose == Whose::Own && !self.released.get() {
-            driver::run(Discard::new(self.grant.clone()), &mut self.session.borrow_mut());
+            self.held.borrow().discard(&mut self.session.borrow_mut());
         }
     }
 }
 
 impl wit::GuestGrant for Grant {
     fn key(&self) -> String {
-        self.grant.key().to_string()
+        self.held.borrow().first().key().to_string()
+    }
+
+    fn keys(&self) -> Vec<wit::HeldKey> {
+        let (session, now) = (self.session.borrow(), driver::now());
+        let held_key = |grant: &kvlock_machine::Grant| wit::HeldKey {
+            key: grant.key().to_string(),
+            token: grant.token(),
+            validity: convert::validity(session.validity(grant, now)),
+        };
+        self.held.borrow().all().map(held_key).collect()
     }
 
     fn owner(&self) -> String {
-        self.grant.owner().to_string()
+        self.held.borrow().first().owner().to_string()
     }
 
     fn token(&self) -> u64 {
-        self.grant.token()
+        self.held.borrow().first().token()
     }
 
     fn permit(&self) -> Option<u32> {
-        self.grant.permit()
+        self.held.borrow().first().permit()
     }
 
     fn depth(&self) -> u32 {
-        if self.released.get() { 0 } else { self.session.borrow().depth(&self.grant) }
+        if self.released.get() { 0 } else { self.held.borrow().depth(&self.session.borrow()) }
     }
 
     fn validity(&self) -> wit::Validity {
         if self.released.get() {
             return wit::Validity::Lost;
         }
-        convert::validity(self.session.borrow().validity(&self.grant, driver::now()))
+        convert::validity(self.held.borrow().validity(&self.session.borrow(), driver::now()))
     }
 
     fn renew(&self, lease: Option<wit::Ttl>) -> Result<(), wit::GrantError> {
-        let grant = self.unreleased()?;
+        let held = self.unreleased()?;
         let lease = lease.map(|ttl| Lease::new(convert::ttl_in(ttl))).transpose();
         let lease = lease.map_err(|invalid| wit::GrantError::Invalid(convert::invalid(invalid)))?;
-        driver::run(Renew::new(grant, lease), &mut self.session.borrow_mut()).map_err(convert::grant_error)
+        held.renew(&mut self.session.borrow_mut(), lease).map_err(convert::grant_error)
     }
 
     fn wanted(&self) -> Result<Option<wit::Ask>, wit::GrantError> {
-        let machine = Hear::new(self.unreleased()?);
-        let asked = driver::run(machine, &mut self.session.borrow_mut()).map_err(convert::grant_error)?;
-        Ok(asked.map(convert::ask))
+        for grant in self.unreleased()?.all() {
+            let machine = Hear::new(grant.clone());
+            let asked = driver::run(machine, &mut self.session.borrow_mut()).map_err(convert::grant_error)?;
+            if let Some(asked) = asked {
+                return Ok(Some(convert::ask(asked)));
+            }
+        }
+        Ok(None)
     }
 
     fn release(&self) -> Result<wit::Released, wit::GrantError> {
-        self.give_back(Release::new(self.unreleased()?))
+        self.release_held(&self.unreleased()?)
     }
 
     fn hand_over(&self, successor: wit::Claim) -> Result<wit::Released, wit::GrantError> {
-        let grant = self.unreleased()?;
+        let held = self.unreleased()?;
         let claim = Claim::new(&successor.store_key, &successor.value);
         let claim = claim.map_err(|invalid| wit::GrantError::Invalid(convert::invalid(invalid)))?;
-        self.give_back(Release::to(grant, claim))
+        let Held::One(grant) = held else { return self.release_held(&held) };
+        let released = driver::run(Release::to(grant, claim), &mut self.session.borrow_mut());
+        let released = released.map_err(convert::grant_error)?;
+        self.released.set(true);
+        Ok(convert::released(released))
     }
 
     fn downgrade(&self) -> Result<(), wit::GrantError> {
-        let machine = Downgrade::new(self.unreleased()?);
-        driver::run(machine, &mut self.session.borrow_mut()).map_err(convert::grant_error)
+        let Held::One(grant) = self.unreleased()? else {
+            let text = "several keys at once cannot be downgraded: release them, and share them";
+            return Err(wit::GrantError::Invalid(text.to_string()));
+        };
+        driver::run(Downgrade::new(grant), &mut self.session.borrow_mut()).map_err(convert::grant_error)
     }
 
     fn waive_minimum(&self) {
         if !self.released.get() {
-            self.session.borrow_mut().waive_minimum(&self.grant);
+            self.held.borrow().waive_minimum(&mut self.session.borrow_mut());
         }
     }
 
     fn write_out(&self) -> Result<String, wit::GrantError> {
-        let grant = self.unreleased()?;
-        self.session.borrow_mut().write_out(&grant, driver::now()).map_err(convert::grant_error)
+        let held = self.unreleased()?;
+        held.write_out(&mut self.session.borrow_mut(), driver::now()).map_err(convert::grant_error)
     }
 }

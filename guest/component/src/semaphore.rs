@@ -8,11 +8,12 @@ use core::time::Duration;
 
 use kvlock_machine::{AcquirePermit, AskFor, Break, Invalid, Key, Lease, List, LockOptions, Resize, Size, Ttl};
 
+use crate::acquiring::Acquiring;
 use crate::bindings::exports::kvlock::lock::mutex::{Acquisition, Asked, Broken, SessionBorrow};
 use crate::bindings::exports::kvlock::lock::semaphore as wit;
 use crate::convert;
 use crate::driver::{self, Polled};
-use crate::mutex::{self, Acquiring, Component, Session, Shared};
+use crate::mutex::{self, Component, Session, Shared};
 
 /// The resource `resizing`.
 pub(crate) struct Resizing {

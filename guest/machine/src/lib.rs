@@ -11,6 +11,8 @@
 //!   [`Leave`] takes a dropped wait out of the wait list; [`Discard`] gives a dropped grant back.
 //! - [`AcquireShared`] waits for a share of a lock that readers have together; [`Downgrade`] makes the holder of a lock
 //!   its first reader. The grant of a reader is renewed and released like any other.
+//! - [`AcquireAll`] waits for several keys at once, and has all of them or none. [`RenewAll`] and [`ReleaseAll`] are for
+//!   what it got.
 //! - A waiter's [`Acquire::claim`] lets the holder of the same process end its grant with [`Release::to`]: the lock is
 //!   handed over, and the waiter goes on with [`Event::HandedOver`].
 //! - [`Session::write_out`] and [`Session::resume`] carry a grant to another process.
@@ -27,6 +29,7 @@
 //! Each uses only those below it.
 //!
 //! ```text
+//! several                                          several keys at once
 //! conflict_retry   semaphore   shared              machines that are made of machines
 //! acquire   discard                                a lock is waited for, a dropped grant given back
 //! release   renew   break_grant   inspect          one operation each
@@ -59,6 +62,8 @@
 //! - **After a conflict the lock stays reserved for the next try, and no longer than it was to**:
 //!   `after_a_conflict_the_next_try_goes_first_while_others_wait`,
 //!   `a_reservation_nobody_takes_up_ends_when_it_was_to_although_the_store_keeps_it_longer`.
+//! - **Several keys are had all at once or not at all, and no order of naming them ends in a deadlock**:
+//!   `tests/several`, and `tests/proof`, which searches it.
 //! - **A try that somebody else may have overtaken says so**:
 //!   `a_try_is_overtaken_if_somebody_had_the_lock_while_it_waited_or_while_its_reservation_was_gone`.
 #![no_std]
@@ -80,6 +85,7 @@ mod release;
 mod renew;
 mod semaphore;
 mod session;
+mod several;
 mod shared;
 mod status;
 mod turn;
@@ -111,6 +117,7 @@ pub use session::grant::{Grant, Validity};
 pub use session::hand_over::{Claim, HandedOver, MAX_CHAIN_LENGTH};
 pub use session::nonces::Nonces;
 pub use session::{Session, SessionOptions};
+pub use several::{Abandon, AcquireAll, DiscardAll, MAX_KEYS, ReleaseAll, RenewAll, Unreleased};
 pub use shared::{AcquireShared, Downgrade};
 pub use status::{KeyState, KeyStatus, Status};
 pub use values::invalid::Invalid;

@@ -29,7 +29,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use bindings::exports::kvlock::lock::kv_store::{
-    DeleteOutcome, Entry, EraInfo, Guest, StoreError, Ttl, Version, WriteOutcome,
+    DeleteOutcome, Entry, EraInfo, Guest, StoreError, Ttl, Version, Write, WriteAnswer, WriteOutcome,
 };
 use kvlock_protocol::Error;
 use spin::Mutex;
@@ -79,6 +79,15 @@ impl Guest for Component {
 
     fn delete(key: String, if_version: Version) -> Result<DeleteOutcome, StoreError> {
         with(|store| store.delete(&key, convert::version_in(if_version))).map(convert::deleted)
+    }
+
+    fn write_many(writes: Vec<Write>) -> Vec<Result<WriteAnswer, StoreError>> {
+        let one = |write| match write {
+            Write::Add(add) => Self::add(add.key, add.value, add.ttl).map(WriteAnswer::Written),
+            Write::Replace(new) => Self::replace(new.key, new.value, new.ttl, new.if_version).map(WriteAnswer::Written),
+            Write::Delete(old) => Self::delete(old.key, old.if_version).map(WriteAnswer::Deleted),
+        };
+        writes.into_iter().map(one).collect()
     }
 
     fn era(key: String) -> Result<EraInfo, StoreError> {

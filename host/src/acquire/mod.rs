@@ -274,8 +274,8 @@ impl Drop for Acquiring {
 /// Returns what is waited for, as it is counted.
 fn kind_of(what: &What) -> events::Kind {
     match what {
-        What::Lock(terms) if terms.mode == LockMode::Shared => events::Kind::Shared,
-        What::Lock(_) => events::Kind::Lock,
+        What::Lock(terms) | What::Several(_, terms) if terms.mode == LockMode::Shared => events::Kind::Shared,
+        What::Lock(_) | What::Several(..) => events::Kind::Lock,
         What::Permit => events::Kind::Permit,
         What::Try(_) => events::Kind::Retry,
     }

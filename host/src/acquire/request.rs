@@ -121,7 +121,7 @@ impl Request {
             }
             // The next may be a reader, too; and there may be more permits where this one came from. And nobody hands the lock over to work that may
             // conflict: the next try waits in the store's wait list while the lock is held.
-            What::Lock(_) | What::Permit | What::Try(_) => None,
+            What::Lock(_) | What::Several(..) | What::Permit | What::Try(_) => None,
         }
     }
 
@@ -134,6 +134,11 @@ impl Request {
         let mut entered = self.owner.enter(&self.key).await?;
         let guest = &mut *entered;
         self.owner.release_again::<AcquireError>(guest, &self.key).await?;
+        if let What::Several(keys, _) = &self.target.what {
+            for key in keys.iter() {
+                self.owner.release_again::<AcquireError>(guest, key).await?;
+            }
+        }
         if let (What::Lock(lock), None, Phase::New | Phase::Ended) = (&self.target.what, handed, self.phase()) {
             return self.try_lock(guest, lock, waited).await;
         }
@@ -239,7 +244,12 @@ impl Request {
         // While the session is ours: the thread that gets it next is within this try, and knows.
         let is_within_another =
             matches!(self.target.what, What::Try(_)) && !self.owner.tries().begin(&self.key, self.worker());
-        let grant = match self.target.what {
+        let grant = match &self.target.what {
+            What::Several(..) => {
+                let keys = guest.keys::<AcquireError>(&self.key, granted.grant).await?;
+                let tokens = keys.into_iter().map(|(key, token, _)| (key, token)).collect();
+                Grant::several(&self.owner, granted, tokens)
+            }
             // It may be nested in a lock that was resumed, and be in the name of that one's first owner.
             What::Lock(LockTerms { mode: LockMode::Reentrant, .. }) => {
                 Grant::of(&self.owner, guest.facts::<AcquireError>(&self.key, granted.grant).await?)
@@ -279,7 +289,14 @@ impl Request {
 
 impl Claimant for Request {
     fn place(&self) -> Place {
-        let kind = if let What::Permit = self.target.what { Kind::Permit } else { Kind::Lock };
+        let kind = match self.target.what {
+            What::Lock(_) | What::Try(_) => Kind::Lock,
+            What::Permit => Kind::Permit,
+            // Another place for each: two of them may want other keys.
+            What::Several(..) => {
+                return Place::new(self.owner.namespace(), Kind::Several, &format!("{:p}", std::ptr::from_ref(self)));
+            }
+        };
         Place::new(self.owner.namespace(), kind, &self.key)
     }
 

@@ -71,6 +71,21 @@ impl Client {
         Lock::of_each_acquire(self.tasks.clone(), crate::Lock::new(self.any_owner(), key.as_ref().into()))
     }
 
+    /// Returns a lock of several keys at once: see [`crate::Client::lock_all`]. Each acquire is an owner of its own.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> { futures_lite::future::block_on(async {
+    /// let client = kvlock::asynch::Client::connect("memory:")?;
+    /// let held = client.lock_all(["b", "a"]).acquire().await?;
+    /// assert!(client.lock("a").try_acquire().await?.is_none());
+    /// assert_eq!(held.tokens().map(|(key, _)| key).collect::<Vec<_>>(), ["b", "a"]);
+    /// held.release().await?;
+    /// # Ok(()) }) }
+    /// ```
+    pub fn lock_all<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Lock {
+        Lock::of_each_acquire(self.tasks.clone(), crate::Lock::of_all(self.any_owner(), keys))
+    }
+
     /// Returns a semaphore, whether or not it is there. Each acquire is an owner of its own.
     pub fn semaphore(&self, name: impl Into<String>) -> Semaphore {
         Semaphore::new(self.tasks.clone(), crate::Semaphore::new(self.any_owner(), name.into()), Owners::OfEachAcquire)

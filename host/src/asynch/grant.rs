@@ -40,6 +40,16 @@ impl Grant {
         self.grant.owner()
     }
 
+    /// Returns all keys with their fencing tokens: see [`crate::Grant::tokens`].
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.grant.tokens()
+    }
+
+    /// Returns the fencing token of one of its keys: see [`crate::Grant::token_of`].
+    pub fn token_of(&self, key: &str) -> Option<u64> {
+        self.grant.token_of(key)
+    }
+
     /// Returns the fencing token: see [`crate::Grant::token`].
     pub fn token(&self) -> u64 {
         self.grant.token()

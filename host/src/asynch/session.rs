@@ -56,6 +56,11 @@ impl Session {
         Lock::of_session(self.tasks.clone(), self.session.lock(key))
     }
 
+    /// Begins to lock several keys at once: see [`crate::Client::lock_all`].
+    pub fn lock_all<K: AsRef<str>>(&self, keys: impl IntoIterator<Item = K>) -> Lock {
+        Lock::of_session(self.tasks.clone(), self.session.lock_all(keys))
+    }
+
     /// Begins to try work that may run into a conflict, under the lock of a key.
     pub fn conflict_retry(&self, key: impl AsRef<str>) -> ConflictRetry {
         ConflictRetry::new(self.tasks.clone(), self.session.conflict_retry(key), Owners::Session)

@@ -6,9 +6,9 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource, ResourceType};
 
 use super::bindings::Pollable;
-use super::bindings::kvlock::lock::types;
+use super::bindings::kvlock::lock::{kv_store, types};
 use super::convert;
-use super::imports::Imports;
+use super::imports::{Imports, operations};
 use crate::events::Operation;
 
 /// Finds the imports in what a store of wasmtime has.
@@ -94,6 +94,15 @@ pub(crate) fn link_store_async<T: Send + 'static>(
             })
         },
     )?;
+    type Writes = (Vec<kv_store::Write>,);
+    store.func_wrap_async("write-many", move |mut context: StoreContextMut<'_, T>, (writes,): Writes| {
+        Box::new(async move {
+            let writes: Vec<_> = writes.into_iter().map(convert::write).collect();
+            let operations = operations(&writes);
+            let answers = imports(context.data_mut()).awaited_store()?.write_many(writes).await;
+            Ok((imports(context.data_mut()).all_written(operations, answers),))
+        })
+    })?;
     store.func_wrap_async("era", move |mut context: StoreContextMut<'_, T>, (key,): (String,)| {
         Box::new(async move {
             let era = imports(context.data_mut()).awaited_store()?.era(key).await;

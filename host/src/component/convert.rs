@@ -92,6 +92,21 @@ same_cases! {
     }
 }
 
+/// Returns one of several writes.
+pub(super) fn write(write: wit::Write) -> store::Write {
+    match write {
+        wit::Write::Add(wit::Addition { key, value, ttl: length }) => {
+            store::Write::Add { key, value, ttl: ttl(length) }
+        }
+        wit::Write::Replace(wit::Replacement { key, value, ttl: length, if_version }) => {
+            store::Write::Replace { key, value, ttl: ttl(length), if_version: version(if_version) }
+        }
+        wit::Write::Delete(wit::Deletion { key, if_version }) => {
+            store::Write::Delete { key, if_version: version(if_version) }
+        }
+    }
+}
+
 pub(super) fn version(version: types::Version) -> store::Version {
     store::Version { era: version.era, number: version.number }
 }

@@ -1,5 +1,6 @@
 //! An instance of the component with a session open in it.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use wasmtime::Store;
@@ -34,7 +35,7 @@ pub(crate) struct Guest {
     pub(super) session: ResourceAny,
     has_trapped: bool,
     /// Locks that could not be given back when their grants were.
-    pub(super) unreleased: Vec<(String, GrantId)>,
+    pub(super) unreleased: Vec<(Vec<Arc<str>>, GrantId)>,
 }
 
 impl Guest {

@@ -12,7 +12,9 @@ use crate::clock::Clock;
 use crate::debug::debug_fields;
 use crate::environment::{Callers, Environment};
 use crate::events::{CallEnd, Operation};
-use crate::store::{AwaitedStore, DeleteOutcome, Entry, EraInfo, KvStore, StoreError, WriteOutcome};
+use crate::store::{
+    AwaitedStore, DeleteOutcome, Entry, EraInfo, KvStore, StoreError, Write, WriteAnswer, WriteOutcome,
+};
 
 /// Most calls of the store in one call of the component. To tell of all permits of the largest semaphore takes four
 /// thousand; a component that makes more than this goes round in a circle.
@@ -150,6 +152,24 @@ impl Imports {
         outcome.map(convert::delete_outcome).map_err(convert::error)
     }
 
+    pub(super) fn all_written(
+        &mut self,
+        operations: Vec<Operation>,
+        answers: Vec<Result<WriteAnswer, StoreError>>,
+    ) -> Vec<Result<kv_store::WriteAnswer, types::StoreError>> {
+        let answer = |(operation, answer)| match answer {
+            Ok(WriteAnswer::Written(outcome)) => {
+                self.written(operation, Ok(outcome)).map(kv_store::WriteAnswer::Written)
+            }
+            Ok(WriteAnswer::Deleted(outcome)) => self.deleted(Ok(outcome)).map(kv_store::WriteAnswer::Deleted),
+            Err(error) if operation == Operation::Delete => {
+                self.deleted(Err(error)).map(kv_store::WriteAnswer::Deleted)
+            }
+            Err(error) => self.written(operation, Err(error)).map(kv_store::WriteAnswer::Written),
+        };
+        operations.into_iter().zip(answers).map(answer).collect()
+    }
+
     pub(super) fn era_told(
         &mut self,
         era: Result<EraInfo, StoreError>,
@@ -158,6 +178,16 @@ impl Imports {
         self.reached |= era.is_ok();
         era.map(convert::era).map_err(convert::error)
     }
+}
+
+/// Returns what each of several writes counts as.
+pub(super) fn operations(writes: &[Write]) -> Vec<Operation> {
+    let operation = |write: &Write| match write {
+        Write::Add { .. } => Operation::Add,
+        Write::Replace { .. } => Operation::Replace,
+        Write::Delete { .. } => Operation::Delete,
+    };
+    writes.iter().map(operation).collect()
 }
 
 impl types::Host for Imports {}
@@ -203,6 +233,16 @@ impl kv_store::Host for Imports {
     ) -> wasmtime::Result<Result<kv_store::DeleteOutcome, types::StoreError>> {
         let outcome = self.store()?.delete(&key, convert::version(if_version));
         Ok(self.deleted(outcome))
+    }
+
+    fn write_many(
+        &mut self,
+        writes: Vec<kv_store::Write>,
+    ) -> wasmtime::Result<Vec<Result<kv_store::WriteAnswer, types::StoreError>>> {
+        let writes: Vec<_> = writes.into_iter().map(convert::write).collect();
+        let operations = operations(&writes);
+        let answers = self.store()?.write_many(&writes);
+        Ok(self.all_written(operations, answers))
     }
 
     fn era(&mut self, key: String) -> wasmtime::Result<Result<kv_store::EraInfo, types::StoreError>> {

@@ -26,6 +26,8 @@ pub(crate) struct Target {
 #[derive(Debug, Clone)]
 pub(crate) enum What {
     Lock(LockTerms),
+    /// Several keys at once.
+    Several(Arc<[Arc<str>]>, LockTerms),
     Permit,
     Try(TryTerms),
 }
@@ -60,7 +62,7 @@ impl Target {
     /// Tells if it may take over what is there.
     pub(crate) fn takes_over(&self) -> bool {
         match &self.what {
-            What::Lock(lock) => lock.adopt,
+            What::Lock(lock) | What::Several(_, lock) => lock.adopt,
             What::Try(work) => work.reservation.is_some(),
             What::Permit => false,
         }
@@ -74,7 +76,7 @@ impl Target {
     /// Returns how long the key is to stay taken at least.
     pub(crate) fn at_least(&self) -> Duration {
         match &self.what {
-            What::Lock(lock) => lock.at_least,
+            What::Lock(lock) | What::Several(_, lock) => lock.at_least,
             What::Permit | What::Try(_) => Duration::ZERO,
         }
     }
@@ -149,6 +151,8 @@ pub(crate) struct GrantFacts {
     pub(crate) key: String,
     pub(crate) owner: String,
     pub(crate) granted: Granted,
+    /// Its keys with their tokens; none: it is of one key, or of a permit.
+    pub(crate) keys: Option<Vec<(Arc<str>, u64)>>,
 }
 
 /// What to write to hand a lock over to a wait.

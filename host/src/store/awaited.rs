@@ -2,10 +2,15 @@
 
 use std::pin::Pin;
 
-use super::{DeleteOutcome, Entry, EraInfo, Keys, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome};
+use super::{
+    DeleteOutcome, Entry, EraInfo, Keys, OnGone, StoreError, Ttl, Version, Watch, Write, WriteAnswer, WriteOutcome,
+};
 
 /// What becomes of a call.
 pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// What becomes of several writes.
+pub(crate) type Answers<'a> = Pin<Box<dyn Future<Output = Vec<Result<WriteAnswer, StoreError>>> + Send + 'a>>;
 
 /// A store whose calls suspend the task that makes them, and block no thread of its executor. Each has an answer within
 /// a bounded time. One that is dropped has an unknown outcome.
@@ -21,6 +26,9 @@ pub(crate) trait AwaitedStore: Send + Sync + 'static {
 
     /// See [`KvStore::delete`](super::KvStore::delete).
     fn delete(&self, key: String, if_version: Version) -> Answer<'_, DeleteOutcome>;
+
+    /// See [`KvStore::write_many`](super::KvStore::write_many).
+    fn write_many(&self, writes: Vec<Write>) -> Answers<'_>;
 
     /// See [`KvStore::era`](super::KvStore::era).
     fn era(&self, key: String) -> Answer<'_, EraInfo>;

@@ -39,6 +39,7 @@ mod socket;
 mod tls;
 mod watch;
 mod workers;
+mod writes;
 
 use std::fmt;
 use std::time::Duration;
@@ -65,6 +66,7 @@ pub(crate) use awaited::AwaitedStore;
 pub(crate) use watch::Watches;
 pub use watch::{OnGone, Watch};
 pub(crate) use workers::Workers;
+pub use writes::{Write, WriteAnswer};
 
 pub use kvlock_protocol::{DeleteOutcome, Entry, EraInfo, Ttl, Version, WriteOutcome};
 
@@ -170,6 +172,13 @@ pub trait KvStore: Send + Sync + 'static {
 
     /// Deletes the entry that has this version.
     fn delete(&self, key: &str, if_version: Version) -> Result<DeleteOutcome, StoreError>;
+
+    /// Makes several writes of different keys, each as if by a call of its own: one may succeed while others are refused
+    /// or fail. The answers are as many as the writes, in their order. A store that answers several writes in the time of
+    /// one does so here; otherwise they are made one by one.
+    fn write_many(&self, writes: &[Write]) -> Vec<Result<WriteAnswer, StoreError>> {
+        writes.iter().map(|write| write.carry_out(self)).collect()
+    }
 
     /// Tells the era of the server that keeps `key`.
     fn era(&self, key: &str) -> Result<EraInfo, StoreError>;

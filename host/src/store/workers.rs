@@ -8,8 +8,10 @@ use async_channel::{Receiver, Sender};
 use async_io::Timer;
 use futures_lite::future;
 
-use super::awaited::{Answer, AwaitedStore};
-use super::{DeleteOutcome, Entry, EraInfo, Keys, KvStore, OnGone, StoreError, Ttl, Version, Watch, WriteOutcome};
+use super::awaited::{Answer, Answers, AwaitedStore};
+use super::{
+    DeleteOutcome, Entry, EraInfo, Keys, KvStore, OnGone, StoreError, Ttl, Version, Watch, Write, WriteOutcome,
+};
 
 /// How many threads call one store at most. A store with an answer in a millisecond serves eight thousand calls a second
 /// so; where it does not answer, more threads would only wait.
@@ -144,6 +146,14 @@ impl AwaitedStore for Workers {
 
     fn delete(&self, key: String, if_version: Version) -> Answer<'_, DeleteOutcome> {
         self.call(move |store| store.delete(&key, if_version))
+    }
+
+    fn write_many(&self, writes: Vec<Write>) -> Answers<'_> {
+        Box::pin(async move {
+            let count = writes.len();
+            let answers = self.call(move |store| Ok(store.write_many(&writes))).await;
+            answers.unwrap_or_else(|error| vec![Err(error); count])
+        })
     }
 
     fn era(&self, key: String) -> Answer<'_, EraInfo> {

@@ -15,6 +15,7 @@
 // question too, and its end the answer. Between calls the stack is empty, so the memory is all it has. What jco keeps beside it are handles: the ones that a
 // discarded try made are never used.
 
+import type { Write } from '../../generated/interfaces/kvlock-lock-kv-store.js';
 import type { ImportObject, instantiate, Root } from '../../generated/kvlock.js';
 import type {
   Answer,
@@ -207,6 +208,8 @@ function imports(user: () => Instance['user']): ImportObject {
     replace: (key: string, value: Uint8Array, ttl: Ttl, version: Version) =>
       ask({ op: 'replace', key, value, ttl, version }) as WriteOutcome,
     delete: (key: string, version: Version) => ask({ op: 'delete', key, version }) as DeleteOutcome,
+    // One after the other: each is a call of its own to this store.
+    writeMany: (writes: Write[]): unknown[] => writes.map((write) => settled(() => answer(ask, write))),
     era: (key: string) => ask({ op: 'era', key }) as EraInfo,
   };
   return {
@@ -230,6 +233,21 @@ function restore(memory: WebAssembly.Memory, image: Uint8Array): void {
   const bytes = new Uint8Array(memory.buffer);
   bytes.set(image);
   bytes.fill(0, image.length);
+}
+
+/** Makes one of several writes. */
+function answer(ask: (request: Request) => Answer, write: Write): unknown {
+  const { key } = write.val;
+  if (write.tag === 'delete') return { tag: 'deleted', val: ask({ op: 'delete', key, version: write.val.ifVersion }) };
+  const { value, ttl } = write.val;
+  if (write.tag === 'add') return { tag: 'written', val: ask({ op: 'add', key, value, ttl }) };
+  return { tag: 'written', val: ask({ op: 'replace', key, value, ttl, version: write.val.ifVersion }) };
+}
+
+/** The result of a call as jco has it within a list. */
+function settled(call: () => unknown): unknown {
+  const result = attempt<unknown, StoreError>(call);
+  return 'ok' in result ? { tag: 'ok', val: result.ok } : { tag: 'err', val: result.error };
 }
 
 /** What jco throws for an error of the component is the error itself, or has it as its payload. */

@@ -64,6 +64,12 @@ class Session {
     return acquisition.block();
   }
 
+  // Acquires several keys at once, all or none, as one grant: whatever their order, nobody waits in a circle.
+  lockAll(keys, { wait, lease = 30 } = {}) {
+    const options = { mode: 'plain', lease: after(lease), ...patience(wait), adopt: false, atLeast: 0n };
+    return this.session.lockAll(keys, options).block();
+  }
+
   // Makes a semaphore, or gives it another size; the size before, or undefined.
   make(name, permits, { wait } = {}) {
     return this.semaphore.make(this.session, name, permits, patience(wait)).block();

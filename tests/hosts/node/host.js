@@ -46,6 +46,13 @@ console.log(`three renewed what one wrote out, and releases: ${resumed.release()
 const isText = typeof errorOf(() => two.resume('hello')) === 'string';
 console.log(`a text that is no grant: ${isText ? 'invalid' : '?'}`);
 
+const both = one.lockAll(['b', 'a']);
+const keys = both.keys().map(({ key }) => key);
+console.log(`one has ${keys.join(' and ')}, and two waits for neither: ${two.holder('a').owner}`);
+const refused = errorOf(() => two.lockAll(['c', 'a'], { wait: 0 }));
+console.log(`two asks for a and c: ${refused.tag}, and c is free: ${two.holder('c') === undefined}`);
+console.log(`one releases: ${both.release().tag}`);
+
 console.log(`one makes a pool of 2, there was none: ${one.make('pool', 2) === undefined}`);
 const permits = [one.permit('pool'), one.permit('pool')].sort((a, b) => a.permit() - b.permit());
 console.log(`one has its permits ${permits.map((grant) => grant.permit()).join(' and ')}`);

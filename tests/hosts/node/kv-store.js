@@ -60,6 +60,13 @@ export function kvStore(clock) {
       if (!refused) entries.delete(key);
       return refused ?? { tag: 'deleted' };
     },
+    // One by one: a map has no way to make several writes in the time of one.
+    writeMany: (writes) =>
+      writes.map(({ tag, val: { key, value, ttl, ifVersion } }) => {
+        if (tag === 'delete') return { tag: 'ok', val: { tag: 'deleted', val: functions.delete(key, ifVersion) } };
+        const outcome = tag === 'add' ? functions.add(key, value, ttl) : functions.replace(key, value, ttl, ifVersion);
+        return { tag: 'ok', val: { tag: 'written', val: outcome } };
+      }),
     era: () => ({ id: ERA, losslessFor: LOSSLESS_FOR }),
   };
   const logged = ([name, call]) => [name, (...args) => (calls.push(name), call(...args))];

@@ -87,7 +87,23 @@ class Host:
         read = lambda call, ok: answer(call, ok, error, "unavailable")
         write = lambda call: answer(call, outcome, err, "unknown-outcome")
 
+        def one_write(write):
+            each = write.payload
+            if write.tag == "add":
+                return "written", lambda: kv.add(each.key, each.value, each.ttl)
+            version = getattr(each, "if-version")
+            named = (version.era, version.number)
+            if write.tag == "replace":
+                return "written", lambda: kv.replace(each.key, each.value, each.ttl, named)
+            return "deleted", lambda: kv.delete(each.key, named)
+
+        def write_many(writes):
+            # One by one: this store has no way to make several writes in the time of one.
+            answers = [(case, write(call)) for case, call in map(one_write, writes)]
+            return [Variant("ok", Variant(case, told.payload)) if told.tag == "ok" else told for case, told in answers]
+
         add = instance.add_func
+        add("write-many", lambda _, writes: write_many(writes))
         add("get-many", lambda _, keys: read(lambda: kv.get_many(keys), entries))
         add("era", lambda _, key: read(lambda: kv.era(key), era))
         add("add", lambda _, key, value, ttl: write(lambda: kv.add(key, value, ttl)))
@@ -143,6 +159,11 @@ class Session:
             note=note,
         )
         return self._acquired(self.call("[method]session.lock", self.session, key, options))
+
+    def lock_all(self, keys, lease=30 * SECOND, wait=None):
+        """Acquires several keys at once, all or none, as one grant: whatever their order, nobody waits in a circle."""
+        options = record(mode="plain", lease=lease, wait=wait, interval=50_000_000, adopt=False, at_least=0)
+        return self._acquired(self.call("[method]session.lock-all", self.session, keys, options))
 
     def make(self, name, permits, wait=None):
         """Makes a semaphore, or gives it another size; the size before, or None."""
@@ -280,6 +301,10 @@ class Grant:
     def token(self):
         """The fencing token."""
         return self._call("token")
+
+    def tokens(self):
+        """The fencing token of each key, by key."""
+        return {each.key: each.token for each in self._call("keys")}
 
     def permit(self):
         """Which permit it is, if it is one of a semaphore."""

@@ -45,6 +45,12 @@ def main(path):
     print(f"three renewed what one wrote out, and releases: {resumed.release()}")
     print(f"a text that is no grant: {error_of(lambda: two.resume('hello')).case}")
 
+    both = one.lock_all(["b", "a"])
+    print(f"one has {' and '.join(both.tokens())}, and two waits for neither: {two.holder('a').owner}")
+    print(f"two asks for a and c: {error_of(lambda: two.lock_all(['c', 'a'], wait=0)).case}, and c is free: "
+          f"{two.holder('c') is None}")
+    print(f"one releases: {both.release()}")
+
     print(f"one makes a pool of 2, there was none: {one.make('pool', 2) is None}")
     permits = sorted((one.permit("pool") for _ in range(2)), key=Grant.permit)
     print(f"one has its permits {' and '.join(str(grant.permit()) for grant in permits)}")

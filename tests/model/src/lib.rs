@@ -126,6 +126,7 @@ impl Store {
             | Request::Add { key, .. }
             | Request::Replace { key, .. }
             | Request::Delete { key, .. } => Reply::Entry(Ok(self.get(key, now))),
+            Request::All(requests) => Reply::All(requests.iter().map(|request| self.read(request, now)).collect()),
         }
     }
 
@@ -155,6 +156,7 @@ impl Store {
                 Some(version) => DeleteOutcome::Conflict(Some(version)),
             })),
             Request::Get { .. } | Request::GetMany { .. } | Request::Era { .. } => self.read(request, now),
+            Request::All(requests) => Reply::All(requests.iter().map(|request| self.execute(request, now)).collect()),
         }
     }
 
@@ -167,6 +169,7 @@ impl Store {
                 self.version(key) == Some(*if_version)
             }
             Request::Get { .. } | Request::GetMany { .. } | Request::Era { .. } => false,
+            Request::All(requests) => requests.iter().any(|request| self.may_take_effect(request)),
         }
     }
 
@@ -205,5 +208,6 @@ pub fn failed(request: &Request, error: StoreError) -> Reply {
         Request::Add { .. } | Request::Replace { .. } => Reply::Write(Err(error)),
         Request::Delete { .. } => Reply::Delete(Err(error)),
         Request::Era { .. } => Reply::Era(Err(error)),
+        Request::All(requests) => Reply::All(requests.iter().map(|request| failed(request, error.clone())).collect()),
     }
 }

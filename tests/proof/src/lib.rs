@@ -27,6 +27,7 @@ mod promise;
 pub mod queue;
 pub mod readers;
 pub mod scenarios;
+pub mod several;
 mod shared;
 mod start;
 mod steps;

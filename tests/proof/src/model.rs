@@ -62,7 +62,7 @@ fn promises<const N: usize>(properties: &mut Vec<Property<Search>>) {
             })*
         };
     }
-    each!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24);
+    each!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26);
     properties.push(Property::always(Promise::EverybodyEnds.text(), Search::ends_in_fairness));
 }
 

@@ -51,6 +51,10 @@ promises! {
     WaitsAsAsked = "a wait ends when it should",
     /// Once faults stop a machine does not end, or a waiter who would wait for ever gets an error.
     EverybodyEnds = "once faults stop, every waiter gets its turn or its error",
+    /// Somebody got some of the keys that it wanted at once, or left some taken.
+    AllOrNone = "several keys are had all at once, or none of them is left taken",
+    /// A wait for one of several keys holds one that comes behind it: waiters may wait in a circle.
+    HeldInOrder = "whoever waits for one of several keys holds none behind it",
     /// A machine calls and calls without a pause.
     NoBusyLoop = "no machine calls on and on without a pause",
     /// More permits of a semaphore are valid than it has had lately.

@@ -374,6 +374,6 @@ pub(crate) fn key_of_request(request: &Request) -> &str {
     match request {
         Request::Get { key } | Request::Era { key } => key,
         Request::Add { key, .. } | Request::Replace { key, .. } | Request::Delete { key, .. } => key,
-        Request::GetMany { .. } => "",
+        Request::GetMany { .. } | Request::All(_) => "",
     }
 }

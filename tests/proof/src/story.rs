@@ -183,6 +183,7 @@ pub(crate) fn request(request: &Request) -> String {
         }
         Request::Delete { key, if_version } => format!("delete {key} if {}", version(if_version)),
         Request::Era { .. } => "era".into(),
+        Request::All(requests) => requests.iter().map(self::request).collect::<Vec<_>>().join("; "),
     }
 }
 
@@ -207,6 +208,7 @@ pub(crate) fn reply(reply: &Reply) -> String {
         Reply::Delete(Ok(DeleteOutcome::Deleted)) => "deleted".into(),
         Reply::Delete(Ok(DeleteOutcome::Conflict(_))) => "conflict".into(),
         Reply::Era(Ok(era)) => format!("era {}, lossless for {:?}", era.id, era.lossless_for),
+        Reply::All(replies) => replies.iter().map(self::reply).collect::<Vec<_>>().join("; "),
         Reply::Entry(Err(error)) | Reply::Entries(Err(error)) => error.to_string(),
         Reply::Write(Err(error)) | Reply::Delete(Err(error)) | Reply::Era(Err(error)) => error.to_string(),
     }

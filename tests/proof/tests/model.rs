@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use kvlock_proof::{Effort, Findings, crowd, queue, readers, scenarios, search, turns};
+use kvlock_proof::{Effort, Findings, crowd, queue, readers, scenarios, search, several, turns};
 
 #[test]
 fn no_small_world_breaks_a_promise_and_each_shows_what_it_is_about() {
@@ -37,6 +37,16 @@ fn no_world_of_readers_breaks_a_promise() {
     println!("{}", Findings::heading());
     for scenario in readers::all() {
         let findings = readers::search(&scenario, Effort { threads: 2, timeout: None });
+        println!("{}", findings.row());
+        assert!(findings.is_proof() && findings.complete, "{}", findings.complaint());
+    }
+}
+
+#[test]
+fn no_world_of_several_keys_ends_in_a_deadlock_or_breaks_another_promise() {
+    println!("{}", Findings::heading());
+    for scenario in several::all() {
+        let findings = several::search(&scenario, Effort { threads: 2, timeout: None });
         println!("{}", findings.row());
         assert!(findings.is_proof() && findings.complete, "{}", findings.complaint());
     }

@@ -6,6 +6,7 @@ mod exclusion;
 mod guards;
 mod memcached;
 mod outage;
+mod several;
 mod waking;
 
 use std::sync::atomic::{AtomicU32, Ordering};

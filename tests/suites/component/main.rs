@@ -27,6 +27,7 @@ mod retried;
 mod round_trips;
 mod secret;
 mod semaphore;
+mod several;
 mod shared;
 mod soft;
 mod traps;

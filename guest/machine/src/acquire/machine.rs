@@ -53,6 +53,8 @@ impl Acquire {
             }
             (State::Joining, Event::Reply(Reply::Write(reply))) => self.on_joined(cx, reply),
             (State::AskingEra { written }, Event::Reply(Reply::Era(reply))) => self.on_era(cx, *written, reply),
+            // Another machine of the session may have asked meanwhile.
+            (State::AskingEra { written }, Event::Woken) => self.on_written(cx, *written),
             // Its own write is under way, and finds out whether the lock is its own.
             (
                 state @ (State::Nesting { .. } | State::Replacing { .. } | State::Withdrawing { .. }),

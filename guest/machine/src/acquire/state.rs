@@ -241,6 +241,11 @@ impl Acquire {
         }
     }
 
+    /// Returns the key as its user wrote it.
+    pub fn key(&self) -> &str {
+        self.place.key.as_str()
+    }
+
     /// Returns the key in the store whose deletion frees the lock.
     pub fn store_key(&self) -> &Arc<str> {
         &self.store_key

@@ -101,6 +101,11 @@ impl AcquirePermit {
         }
     }
 
+    /// Returns the semaphore's name.
+    pub fn name(&self) -> &str {
+        self.name.as_str()
+    }
+
     /// Returns what it waits for at present.
     pub fn waiting_for(&self) -> &WaitingFor {
         &self.waiting.waiting_for

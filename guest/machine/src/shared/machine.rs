@@ -115,6 +115,8 @@ impl AcquireShared {
             (State::AskingEra(entered, version), Event::Reply(Reply::Era(reply))) => {
                 self.on_era(cx, entered, version, reply)
             }
+            // Another machine of the session may have asked meanwhile.
+            (State::AskingEra(entered, version), Event::Woken) => self.on_written(cx, entered, version),
             (State::Withdrawing { mut write, then }, event) => match write.step(cx.now, event) {
                 ControlFlow::Break(WriteEnd::OutOfOrder) => Step::Done(Err(AcquireError::OutOfOrder)),
                 ControlFlow::Break(end) => {

@@ -87,6 +87,8 @@ pub enum Request {
         /// The store key.
         key: Arc<str>,
     },
+    /// Do all of these, which are writes of different keys: each as if it were asked for alone.
+    All(Vec<Request>),
 }
 
 /// The answer to the call that was asked for.
@@ -102,6 +104,8 @@ pub enum Reply {
     Delete(Result<DeleteOutcome, StoreError>),
     /// To [`Request::Era`].
     Era(Result<EraInfo, StoreError>),
+    /// To [`Request::All`]: as many, in their order.
+    All(Vec<Reply>),
 }
 
 /// The outcome of an add or a replace.

@@ -317,6 +317,7 @@ pub(crate) fn kind(request: &Request) -> &'static str {
         Request::Replace { .. } => "replace",
         Request::Delete { .. } => "delete",
         Request::Era { .. } => "era",
+        Request::All(_) => "all",
     }
 }
 

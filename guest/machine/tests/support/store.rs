@@ -116,6 +116,9 @@ impl Servers {
                 };
                 return Reply::Entries(keys.iter().map(one).collect());
             }
+            Request::All(requests) => {
+                return Reply::All(requests.iter().map(|request| self.execute(request, now)).collect());
+            }
         };
         let slack = self.slack;
         let server = self.server(key);

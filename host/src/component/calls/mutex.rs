@@ -1,5 +1,6 @@
 //! Calls about keys, waits and grants.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::component::bindings::exports::kvlock::lock::mutex as wit;
@@ -44,7 +45,9 @@ impl Guest {
         let exports = self.exports.kvlock_lock_mutex().session();
         let resumed = call(&mut self.store, exports.func_resume(), (self.session, written)).await;
         let grant = self.answer(written, resumed)?;
-        self.facts(written, grant).await
+        let keys = self.keys::<SessionError>(written, grant).await?;
+        let keys = (keys.len() > 1).then(|| keys.into_iter().map(|(key, token, _)| (key, token)).collect());
+        Ok(GrantFacts { keys, ..self.facts(written, grant).await? })
     }
 }
 
@@ -57,6 +60,13 @@ impl Guest {
                 let exports = self.exports.kvlock_lock_mutex().session();
                 let options = lock_options(target, lock, waited);
                 let begun = call(&mut self.store, exports.func_lock(), (self.session, key, &options)).await;
+                self.answer(key, begun)
+            }
+            What::Several(keys, lock) => {
+                let exports = self.exports.kvlock_lock_mutex().session();
+                let options = lock_options(target, lock, waited);
+                let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
+                let begun = call(&mut self.store, exports.func_lock_all(), (self.session, &keys[..], &options)).await;
                 self.answer(key, begun)
             }
             What::Permit => self.begin_permit(key, target, waited).await,
@@ -81,7 +91,7 @@ impl Guest {
     /// Goes on with what was begun, as far as it can without sleeping.
     pub(crate) async fn poll(&mut self, key: &str, target: &Target, wait: WaitId) -> Result<Progress, AcquireError> {
         let progress = match target.what {
-            What::Lock(_) | What::Permit => {
+            What::Lock(_) | What::Several(..) | What::Permit => {
                 call(&mut self.store, self.exports.kvlock_lock_mutex().acquisition().func_poll(), (wait.0,)).await
             }
             What::Try(_) => {
@@ -91,8 +101,18 @@ impl Guest {
         match self.returned(key, progress)? {
             wit::Progress::Granted(granted) => Ok(Progress::Granted(granted.into())),
             wit::Progress::Pending(pending) => Ok(Progress::Pending(pending.into())),
-            wit::Progress::Failed(error) => Err(error.at(key)),
+            wit::Progress::Failed(error) => {
+                let several = matches!(target.what, What::Several(..));
+                let failed_at = if several { Some(self.wanted_key(key, wait).await?) } else { None };
+                Err(error.at(failed_at.as_deref().unwrap_or(key)))
+            }
         }
+    }
+
+    /// Returns the one of several keys that a wait waits for, or at which it failed.
+    async fn wanted_key(&mut self, about: &str, wait: WaitId) -> Result<String, AcquireError> {
+        let key = call(&mut self.store, self.exports.kvlock_lock_mutex().acquisition().func_key(), (wait.0,)).await;
+        self.returned(about, key)
     }
 
     /// Returns what to write to hand the lock over to a wait; none if its wait has ended.
@@ -136,10 +156,21 @@ impl Guest {
                 call(&mut *store, exports.func_token(), (grant.0,)).await?,
                 call(store, exports.func_permit(), (grant.0,)).await?,
             );
-            Ok(GrantFacts { key, owner, granted: Granted { grant, token, permit } })
+            Ok(GrantFacts { key, owner, granted: Granted { grant, token, permit }, keys: None })
         };
         let facts = facts.await;
         self.returned(about, facts)
+    }
+
+    /// Returns the keys of a grant, with their tokens, and how long each is valid.
+    pub(crate) async fn keys<E: CallError>(
+        &mut self,
+        about: &str,
+        grant: GrantId,
+    ) -> Result<Vec<(Arc<str>, u64, Validity)>, E> {
+        let keys = call(&mut self.store, self.exports.kvlock_lock_mutex().grant().func_keys(), (grant.0,)).await;
+        let held = |held: wit::HeldKey| (held.key.into(), held.token, held.validity.into());
+        Ok(self.returned::<_, E>(about, keys)?.into_iter().map(held).collect())
     }
 
     pub(crate) async fn depth(&mut self, key: &str, grant: GrantId) -> Result<u32, GrantError> {
@@ -174,18 +205,19 @@ impl Guest {
         self.answer(key, released)
     }
 
-    /// Keeps a lock that could not be given back, because the store failed, to release it again.
-    pub(crate) fn keep_unreleased(&mut self, key: String, grant: GrantId) {
-        self.unreleased.push((key, grant));
+    /// Keeps a grant of these keys that could not be given back, because the store failed, to release it again.
+    pub(crate) fn keep_unreleased(&mut self, keys: Vec<Arc<str>>, grant: GrantId) {
+        self.unreleased.push((keys, grant));
     }
 
     /// Releases again what of this key could not be given back, and returns how many holds that settled.
     pub(crate) async fn release_again<E: CallError>(&mut self, key: &str) -> Result<usize, E> {
         let mut settled = 0;
-        for (key, grant) in self.unreleased.extract_if(.., |(of, _)| of == key).collect::<Vec<_>>() {
-            match self.release(&key, grant, None).await {
-                Err(GrantError::Store { .. }) => self.unreleased.push((key, grant)),
-                Err(GrantError::Component { error, .. }) => return Err(E::component(&key, error)),
+        let is_of_it = |(of, _): &mut (Vec<Arc<str>>, GrantId)| of.iter().any(|one| **one == *key);
+        for (keys, grant) in self.unreleased.extract_if(.., is_of_it).collect::<Vec<_>>() {
+            match self.release(key, grant, None).await {
+                Err(GrantError::Store { .. }) => self.unreleased.push((keys, grant)),
+                Err(GrantError::Component { error, .. }) => return Err(E::component(key, error)),
                 Ok(_) | Err(_) => {
                     self.drop_resource(grant).await;
                     settled += 1;

@@ -3,17 +3,19 @@
 //! Connections are opened, and servers compared, as threads do it and by a thread. TLS stays with those threads.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
+use futures_lite::future;
 use kvlock_protocol::{Failure, Talk, choose, requests};
 
 use super::line::{Line, Share};
 use super::server::Server;
 use super::{Memcached, check_key};
 use crate::runner::Runner;
-use crate::store::awaited::{Answer, AwaitedStore};
+use crate::store::awaited::{Answer, Answers, AwaitedStore};
 use crate::store::{
-    DeleteOutcome, Entry, EraInfo, Keys, KvStore, OnGone, StoreError, Ttl, Version, Watch, Workers, WriteOutcome,
-    check_value,
+    DeleteOutcome, Entry, EraInfo, Keys, KvStore, OnGone, StoreError, Ttl, Version, Watch, Workers, Write, WriteAnswer,
+    WriteOutcome, check_value,
 };
 
 /// Calls of tasks on memcached.
@@ -238,6 +240,24 @@ impl AwaitedStore for AwaitedMemcached {
         })
     }
 
+    fn write_many(&self, writes: Vec<Write>) -> Answers<'_> {
+        let write = |write| -> Answer<'_, WriteAnswer> {
+            match write {
+                Write::Add { key, value, ttl } => {
+                    Box::pin(async move { self.add(key, value, ttl).await.map(WriteAnswer::Written) })
+                }
+                Write::Replace { key, value, ttl, if_version } => {
+                    Box::pin(async move { self.replace(key, value, ttl, if_version).await.map(WriteAnswer::Written) })
+                }
+                Write::Delete { key, if_version } => {
+                    Box::pin(async move { self.delete(key, if_version).await.map(WriteAnswer::Deleted) })
+                }
+            }
+        };
+        // Their exchanges go over one connection to each server, side by side.
+        Box::pin(side_by_side(writes.into_iter().map(write).collect()))
+    }
+
     fn era(&self, key: String) -> Answer<'_, EraInfo> {
         Box::pin(async move {
             let Some(number) = self.server(&key)? else { return self.workers.era(key).await };
@@ -255,6 +275,23 @@ impl AwaitedStore for AwaitedMemcached {
         // memcached tells of nothing.
         Box::pin(async move { Ok(self.store.watch(&key, on_gone)) })
     }
+}
+
+/// Awaits all, and keeps their order.
+async fn side_by_side<T>(mut calls: Vec<Answer<'_, T>>) -> Vec<Result<T, StoreError>> {
+    let mut answers: Vec<_> = calls.iter().map(|_| None).collect();
+    future::poll_fn(|context| {
+        for (call, answer) in calls.iter_mut().zip(&mut answers) {
+            if answer.is_none()
+                && let Poll::Ready(done) = call.as_mut().poll(context)
+            {
+                *answer = Some(done);
+            }
+        }
+        if answers.iter().all(Option::is_some) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    answers.into_iter().flatten().collect()
 }
 
 #[cfg(test)]

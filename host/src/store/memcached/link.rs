@@ -5,7 +5,9 @@ use kvlock_protocol::{
 };
 
 use super::super::socket::stream::Peer;
+use super::super::{Write, WriteAnswer};
 use super::connection::Connection;
+use super::flight;
 
 /// A connection to a server, and the server's era as this connection last saw it.
 #[derive(Debug)]
@@ -14,13 +16,15 @@ pub(super) struct Link {
     talk: Talk,
     /// The server that this connection led to when the present call began.
     led_to: Identity,
+    /// A part of a call failed on it, so that it is of no more use.
+    is_spoiled: bool,
 }
 
 impl Link {
     pub(super) fn new(mut connection: Connection) -> Result<Link, Failure> {
         let talk = finish(Talk::begin(&mut connection))?;
         let led_to = talk.epoch().identity;
-        Ok(Link { connection, talk, led_to })
+        Ok(Link { connection, talk, led_to, is_spoiled: false })
     }
 
     /// Returns where it leads.
@@ -74,6 +78,31 @@ impl Link {
         mark: u32,
     ) -> Result<WriteOutcome, Failure> {
         finish(self.talk.replace(&mut self.connection, key, value, ttl, version, mark))
+    }
+
+    /// Makes several writes at once. Fails if nothing of them was sent.
+    pub(super) fn write_all(
+        &mut self,
+        writes: &[&Write],
+        marks: impl Iterator<Item = u32>,
+    ) -> Result<Vec<Result<WriteAnswer, Failure>>, Failure> {
+        let before = self.epoch();
+        let (answers, epoch) = flight::write_all(&mut self.connection, before, writes, marks);
+        if epoch.identity != before.identity {
+            self.talk = Talk::at(epoch);
+        }
+        self.is_spoiled |= answers.iter().any(Result::is_err);
+        let unsent = |answer: &Result<_, Failure>| matches!(answer, Err(Failure::NotSent(_)));
+        if answers.iter().all(unsent) {
+            // Its first failure.
+            return answers.into_iter().map(|answer| answer.map(Ok)).collect();
+        }
+        Ok(answers)
+    }
+
+    /// Returns true if it can be used again.
+    pub(super) fn is_clean(&mut self) -> bool {
+        !self.is_spoiled && self.connection.is_clean()
     }
 
     pub(super) fn delete(&mut self, key: &str, version: Version) -> Result<DeleteOutcome, Failure> {

@@ -13,6 +13,7 @@ mod codec;
 mod connection;
 mod doctor;
 mod fitness;
+mod flight;
 mod line;
 mod link;
 mod listing;
@@ -33,7 +34,8 @@ use super::names::Resolve;
 use super::place::{Place, tls};
 use super::socket::wire::{TIMEOUTS, Timeouts};
 use super::{
-    DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, StoreError, Ttl, Version, WriteOutcome, check_value,
+    DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, StoreError, Ttl, Version, Write, WriteAnswer, WriteOutcome,
+    check_value,
 };
 
 /// A store on one or several memcached servers, version 1.6.13 or newer.
@@ -206,6 +208,25 @@ impl KvStore for Memcached {
         self.server(key).write(|link| link.delete(key, if_version))
     }
 
+    fn write_many(&self, writes: &[Write]) -> Vec<Result<WriteAnswer, StoreError>> {
+        let mut answers: Vec<_> = writes.iter().map(check_write).collect();
+        for (server, places) in several_requests(&self.servers, writes, &answers) {
+            let server = &self.servers[server];
+            // By TLS memcached wants time between requests that do not fit a record.
+            let told = if server.place.tls().is_some() || places.len() == 1 {
+                places.iter().map(|place| writes[*place].carry_out(self)).collect()
+            } else {
+                let together: Vec<_> = places.iter().map(|place| &writes[*place]).collect();
+                server.write_all(&together, || self.next_mark())
+            };
+            for (place, answer) in places.into_iter().zip(told) {
+                answers[place] = Some(answer);
+            }
+        }
+        let unanswered = || Err(StoreError::Unavailable("it was not sent".into()));
+        answers.into_iter().map(|answer| answer.unwrap_or_else(unanswered)).collect()
+    }
+
     fn era(&self, key: &str) -> Result<EraInfo, StoreError> {
         check_key(key)?;
         self.server(key).era()
@@ -225,6 +246,39 @@ impl KvStore for Memcached {
     fn diagnose(&self) -> Vec<Finding> {
         self.servers.iter().flat_map(doctor::diagnose).collect()
     }
+}
+
+/// Returns the answer to a write that is not legal.
+fn check_write(write: &Write) -> Option<Result<WriteAnswer, StoreError>> {
+    let value = match write {
+        Write::Add { value, .. } | Write::Replace { value, .. } => check_value(value),
+        Write::Delete { .. } => Ok(()),
+    };
+    check_key(write.key()).and(value).err().map(Err)
+}
+
+/// Divides the writes that are not answered among servers, and among requests that one buffer of a socket takes.
+fn several_requests<T>(servers: &[Server], writes: &[Write], answered: &[Option<T>]) -> Vec<(usize, Vec<usize>)> {
+    /// Far below what a socket buffers: nobody reads replies while a request is sent.
+    const BYTES: usize = 16 * 1024;
+    /// The commands around a value, with two keys.
+    const AROUND: usize = 600;
+    let length = |write: &Write| match write {
+        Write::Add { value, .. } | Write::Replace { value, .. } => value.len() + AROUND,
+        Write::Delete { .. } => AROUND,
+    };
+    let mut requests: Vec<(usize, Vec<usize>, usize)> = Vec::new();
+    for (place, write) in writes.iter().enumerate().filter(|(place, _)| answered[*place].is_none()) {
+        let (server, length) = (choose(servers, write.key()), length(write));
+        match requests.iter_mut().find(|(of, _, bytes)| *of == server && bytes.saturating_add(length) <= BYTES) {
+            Some((_, places, bytes)) => {
+                places.push(place);
+                *bytes += length;
+            }
+            None => requests.push((server, vec![place], length)),
+        }
+    }
+    requests.into_iter().map(|(server, places, _)| (server, places)).collect()
 }
 
 fn check_key(key: &str) -> Result<(), StoreError> {

@@ -9,7 +9,7 @@ use kvlock_protocol::{Epoch, Failure, Greeting, Known, meaning_for_a_read, meani
 use super::super::place::Place;
 use super::super::socket::stream::Peer;
 use super::super::socket::wire::{Timeouts, Wire};
-use super::super::{EraInfo, StoreError};
+use super::super::{EraInfo, StoreError, Write, WriteAnswer};
 use super::connection::{Connection, now};
 use super::line::Line;
 use super::link::Link;
@@ -145,6 +145,19 @@ impl Server {
         self.finish(link, answer, |failure| self.on_write(failure))
     }
 
+    /// Makes several writes, as [`write`](Self::write) makes one.
+    pub(super) fn write_all(
+        &self,
+        writes: &[&Write],
+        next_mark: impl Fn() -> u32,
+    ) -> Vec<Result<WriteAnswer, StoreError>> {
+        let marks = || std::iter::repeat_with(&next_mark);
+        match self.write(|link| link.write_all(writes, marks())) {
+            Ok(answers) => answers.into_iter().map(|answer| answer.map_err(|failure| self.on_write(failure))).collect(),
+            Err(error) => writes.iter().map(|_| Err(error.clone())).collect(),
+        }
+    }
+
     /// Logs in on a new connection.
     pub(super) fn greet(&self, wire: Wire) -> Result<Connection, Failure> {
         Connection::new(wire, self.greeting.as_ref())
@@ -194,7 +207,7 @@ impl Server {
         explain: impl Fn(Failure) -> StoreError,
     ) -> Result<T, StoreError> {
         let answer = answer.map_err(explain)?;
-        if link.connection.is_clean() {
+        if link.is_clean() {
             self.put_back(link);
         }
         Ok(answer)

@@ -30,6 +30,7 @@ impl Liar {
             Request::Add { .. } | Request::Replace { .. } => Reply::Write(self.or_fails(tape, Liar::write)),
             Request::Delete { .. } => Reply::Delete(self.or_fails(tape, Liar::delete)),
             Request::Era { .. } => Reply::Era(self.or_fails(tape, Liar::era)),
+            Request::All(requests) => Reply::All(requests.iter().map(|request| self.reply(tape, request)).collect()),
         }
     }
 
@@ -42,6 +43,7 @@ impl Liar {
             Request::Add { .. } | Request::Replace { .. } => Reply::Write(Err(refused())),
             Request::Delete { .. } => Reply::Delete(Err(refused())),
             Request::Era { .. } => Reply::Era(Err(refused())),
+            Request::All(requests) => Reply::All(requests.iter().map(Liar::refusal).collect()),
         }
     }
 

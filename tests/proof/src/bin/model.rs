@@ -3,7 +3,7 @@
 
 use std::process::ExitCode;
 
-use kvlock_proof::{Effort, Findings, crowd, queue, readers, scenarios, search, turns};
+use kvlock_proof::{Effort, Findings, crowd, queue, readers, scenarios, search, several, turns};
 
 const EFFORT: Effort = Effort { threads: 2, timeout: None };
 
@@ -24,7 +24,9 @@ fn main() -> ExitCode {
     let queues = queues.map(|scenario| queue::search(&scenario, EFFORT));
     let readers = readers::all().into_iter().filter(|scenario| is_wanted(scenario.name));
     let readers = readers.map(|scenario| readers::search(&scenario, EFFORT));
-    for findings in locks.chain(readers).chain(turns).chain(crowds).chain(queues) {
+    let several = several::all().into_iter().filter(|scenario| is_wanted(scenario.name));
+    let several = several.map(|scenario| several::search(&scenario, EFFORT));
+    for findings in locks.chain(several).chain(readers).chain(turns).chain(crowds).chain(queues) {
         println!("{}", findings.row());
         if !findings.is_proof() {
             println!("{}", findings.complaint());

@@ -1,10 +1,11 @@
 //! Held locks.
 
+mod handle;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use async_io::Timer;
-
+pub(crate) use self::handle::Handle;
 use crate::component::{Claim, GrantFacts, GrantId, Granted, Release};
 use crate::debug::debug_fields;
 use crate::environment::Callers;
@@ -13,13 +14,9 @@ use crate::events::{self, Hold, HoldEnd};
 use crate::holder::Holder;
 use crate::now::now;
 use crate::outcome::Validity;
-use crate::owner::{Entered, Owner};
-use crate::queue::{Kind, Place, Successor};
-use crate::status::Ask;
+use crate::owner::Owner;
+use crate::queue::{Kind, Successor};
 use crate::store::Ttl;
-
-/// When to try again a release that the store failed, where no later call does: milliseconds after the try before.
-const RELEASE_AGAIN_AFTER: [u64; 7] = [100, 400, 1000, 2000, 4000, 8000, 16000];
 
 /// A held lock. It is released when it is dropped; call [`release`](Self::release) to learn whether it was held to
 /// the end.
@@ -38,16 +35,6 @@ struct Held {
     done: bool,
     /// It was forgotten, or could not be given back: then the session tries again, when it is to lock the key again.
     is_left_behind: bool,
-}
-
-/// What the calls of a grant go through; a renewing thread has one too.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    pub(crate) owner: Owner,
-    pub(crate) key: Arc<str>,
-    id: GrantId,
-    /// What it is to those who are told of what happens.
-    pub(crate) hold: Hold,
 }
 
 /// What a release did.
@@ -72,16 +59,22 @@ impl Grant {
         Grant::new(owner, owner.name().clone(), key, granted)
     }
 
+    /// Returns a grant of several keys that the session itself made.
+    pub(crate) fn several(owner: &Owner, granted: Granted, tokens: Arc<[(Arc<str>, u64)]>) -> Self {
+        let first = tokens.first().map_or_else(|| "".into(), |(key, _)| key.clone());
+        Grant::new(owner, owner.name().clone(), first, granted).with(Some(tokens))
+    }
+
     /// Returns a grant that may have begun in another session, under another owner's name.
     pub(crate) fn of(owner: &Owner, facts: GrantFacts) -> Self {
-        Grant::new(owner, facts.owner.into(), facts.key.into(), facts.granted)
+        Grant::new(owner, facts.owner.into(), facts.key.into(), facts.granted).with(facts.keys.map(Arc::from))
     }
 
     fn new(owner: &Owner, owner_name: Arc<str>, key: Arc<str>, granted: Granted) -> Self {
         owner.held_count().taken();
         let Granted { grant: id, token, permit } = granted;
         let kind = if permit.is_some() { events::Kind::Permit } else { events::Kind::Lock };
-        let handle = Handle { owner: owner.clone(), key, id, hold: Hold::from_elsewhere(kind) };
+        let handle = Handle { owner: owner.clone(), key, several: None, id, hold: Hold::from_elsewhere(kind) };
         Grant(Held { handle, owner_name, token, permit, done: false, is_left_behind: false })
     }
 
@@ -95,9 +88,41 @@ impl Grant {
         self.0.handle.hold.share();
     }
 
-    /// Returns the key.
+    fn with(mut self, several: Option<Arc<[(Arc<str>, u64)]>>) -> Self {
+        self.0.handle.several = several;
+        self
+    }
+
+    /// Returns the key. Of several, it is the one that was named first.
     pub fn key(&self) -> &str {
         &self.0.handle.key
+    }
+
+    /// Returns all keys with their fencing tokens, in the order in which they were named.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let client = kvlock::Client::connect("memory:")?;
+    /// let grant = client.lock_all(["account:7", "account:3"]).acquire()?;
+    /// for (key, token) in grant.tokens() {
+    ///     println!("{key}: {token}");
+    /// }
+    /// assert_eq!(grant.token_of("account:7"), Some(grant.token()));
+    /// # grant.release()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn tokens(&self) -> impl Iterator<Item = (&str, u64)> {
+        let (one, several) = match &self.0.handle.several {
+            None => (Some((self.key(), self.token())), [].as_slice()),
+            Some(several) => (None, &**several),
+        };
+        one.into_iter().chain(several.iter().map(|(key, token)| (&**key, *token)))
+    }
+
+    /// Returns the fencing token of one of its keys.
+    pub fn token_of(&self, key: &str) -> Option<u64> {
+        self.tokens().find(|(of, _)| *of == key).map(|(_, token)| token)
     }
 
     /// Returns which permit it is, counted from 0, if it is one of a semaphore; its key is then the semaphore's name.
@@ -111,7 +136,8 @@ impl Grant {
     }
 
     /// Returns the fencing token: larger than that of every earlier grant of the key. Send it along with every change
-    /// of what the lock guards, and let the receiver refuse smaller ones than it has seen.
+    /// of what the lock guards, and let the receiver refuse smaller ones than it has seen. Of several keys, this is the
+    /// token of the first: see [`tokens`](Self::tokens).
     pub fn token(&self) -> u64 {
         self.0.token
     }
@@ -320,11 +346,18 @@ impl Held {
         let Handle { owner, key, id, .. } = &self.handle;
         let mut guest = self.handle.enter().await?;
         if is_lock {
-            owner.release_again(&mut guest, key).await?;
+            for key in self.handle.keys() {
+                owner.release_again(&mut guest, key).await?;
+            }
         }
-        let released = guest.release(key, *id, claim).await;
+        let released = guest.release(key, *id, claim).await.map_err(|error| match error {
+            GrantError::Lost { holder: Some(holder), .. } => {
+                GrantError::Lost { key: holder.key.clone(), holder: Some(holder) }
+            }
+            error => error,
+        });
         if is_lock && matches!(released, Err(GrantError::Store { .. })) {
-            guest.keep_unreleased(key.to_string(), *id);
+            guest.keep_unreleased(self.handle.keys().cloned().collect(), *id);
             self.is_left_behind = true;
         }
         if let Some(successor) = successor
@@ -337,125 +370,5 @@ impl Held {
 
     fn kind(&self) -> Kind {
         if self.permit.is_some() { Kind::Permit } else { Kind::Lock }
-    }
-}
-
-impl Handle {
-    /// Tells those who are told of what happens how the grant ended.
-    pub(crate) fn tell_end(&self, end: HoldEnd) {
-        self.owner.events().hold_ended(&self.hold, &self.key, end, &**self.owner.clock());
-    }
-
-    /// Tells them that it is lost.
-    pub(crate) fn tell_loss(&self) {
-        self.owner.events().lost(&self.hold, &self.key);
-    }
-
-    pub(crate) async fn validity(&self) -> Result<Validity, GrantError> {
-        self.validity_since().await.map(|(_, validity)| validity)
-    }
-
-    /// Returns the validity, and a time by the clock from which it surely counts.
-    pub(crate) async fn validity_since(&self) -> Result<(Duration, Validity), GrantError> {
-        let mut guest = self.enter().await?;
-        // Read once the instance is ours, so that waiting for it does not count.
-        let now = self.owner.clock().now();
-        Ok((now, guest.validity(&self.key, self.id).await?))
-    }
-
-    /// Asks who asks for it.
-    pub(crate) async fn wanted(&self) -> Result<Option<Ask>, GrantError> {
-        self.enter().await?.wanted(&self.key, self.id).await
-    }
-
-    pub(crate) async fn depth(&self) -> Result<u32, GrantError> {
-        self.enter().await?.depth(&self.key, self.id).await
-    }
-
-    pub(crate) async fn downgrade(&self) -> Result<(), GrantError> {
-        self.enter().await?.downgrade(&self.key, self.id).await
-    }
-
-    pub(crate) async fn waive_minimum(&self) -> Result<(), GrantError> {
-        self.enter().await?.waive_minimum(&self.key, self.id).await
-    }
-
-    async fn write_out(&self) -> Result<String, GrantError> {
-        self.enter().await?.write_out(&self.key, self.id).await
-    }
-
-    pub(crate) async fn renew(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
-        self.renew_unless(|| false, lease).await
-    }
-
-    /// Renews, unless it is to stop by the time at which the session's instance is free: the grant may be gone by then.
-    pub(crate) async fn renew_unless(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<(), GrantError> {
-        let renewed = self.try_renew(stop, lease).await;
-        let told = match &renewed {
-            Ok(false) => return Ok(()),
-            Ok(true) => {
-                tracing::trace!(key = &*self.key, "renewed");
-                Ok(())
-            }
-            Err(error) => {
-                tracing::warn!(key = &*self.key, "renewal failed: {}", chain(error));
-                Err(error.kind())
-            }
-        };
-        self.owner.events().renewed(&self.hold, &self.key, told);
-        renewed.map(drop)
-    }
-
-    /// Returns true if it is renewed, and false if it was to stop.
-    async fn try_renew(&self, stop: impl Fn() -> bool, lease: Option<Ttl>) -> Result<bool, GrantError> {
-        let mut guest = self.enter().await?;
-        if stop() { Ok(false) } else { guest.renew(&self.key, self.id, lease).await.map(|()| true) }
-    }
-
-    /// Releases again what could not be given back, until the store answers or the usual lease is over.
-    async fn release_later(&self) {
-        for pause in RELEASE_AGAIN_AFTER {
-            Timer::after(Duration::from_millis(pause)).await;
-            let Ok(mut guest) = self.enter().await else { return };
-            if self.owner.release_again::<GrantError>(&mut guest, &self.key).await.is_err() {
-                return;
-            }
-            if guest.is_clean() {
-                tracing::debug!(key = &*self.key, "released after all");
-                return;
-            }
-        }
-    }
-
-    /// Returns the request of this process that is to have the lock next, and what to write for it, if the lock can be
-    /// handed over.
-    fn successor(&self, kind: Kind) -> Option<(Successor, Claim)> {
-        let queues = self.owner.queues();
-        if kind == Kind::Permit || queues.is_empty() {
-            return None;
-        }
-        let successor = queues.select_successor(Place::new(self.owner.namespace(), kind, &self.key))?;
-        let claim = successor.claim()?;
-        Some((successor, claim))
-    }
-
-    /// Tells the session that it holds one less, and those in the queue that they may poll.
-    pub(crate) fn note_end<T>(&self, released: &Result<T, GrantError>, kind: Kind) {
-        if matches!(released, Ok(_) | Err(GrantError::Lost { .. })) {
-            self.owner.held_count().given_back();
-        }
-        let queues = self.owner.queues();
-        if !queues.is_empty() {
-            queues.freed(&Place::new(self.owner.namespace(), kind, &self.key), self.owner.clock().now());
-        }
-    }
-
-    /// Enters the session's instance.
-    pub(crate) async fn enter(&self) -> Result<Entered<'_>, GrantError> {
-        if !self.owner.is_own_process() {
-            // It is held by the process before the fork.
-            return Err(GrantError::Lost { key: self.key.to_string(), holder: None });
-        }
-        self.owner.enter(&self.key).await
     }
 }
