@@ -16,6 +16,7 @@ use crate::now::now;
 use crate::outcome::Validity;
 use crate::owner::Owner;
 use crate::queue::{Kind, Successor};
+use crate::status::Ask;
 use crate::store::Ttl;
 
 /// A held lock. It is released when it is dropped; call [`release`](Self::release) to learn whether it was held to

@@ -25,6 +25,7 @@ mod pid_one;
 mod renewal;
 mod retry;
 mod semaphore;
+mod several;
 mod shared;
 mod signals;
 mod soft;

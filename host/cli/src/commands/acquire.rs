@@ -13,7 +13,7 @@ use crate::wait::WaitContext;
 /// Take a lock and print the grant, for `release` or `renew` in another process
 ///
 /// The grant is one word on stdout. The lease begins now, and only `kvlock renew` renews it. Anyone who has the word
-/// can release the lock.
+/// can release the lock. With --also, one word is the grant of all keys.
 #[derive(clap::Args)]
 pub(crate) struct Acquire {
     #[command(flatten)]
@@ -23,10 +23,10 @@ pub(crate) struct Acquire {
 impl Acquire {
     pub(crate) fn run(self, global: &Global) -> Result<Status> {
         let (_, events) = signals::listen()?;
-        let LockArgs { key, hold, .. } = &self.lock;
+        let (name, LockArgs { hold, .. }) = (self.lock.name(), &self.lock);
         let session = global.session(hold.owner.as_deref())?;
-        let mut acquisition = self.lock.apply(session.lock(&**key)).begin()?;
-        let grant = WaitContext::new(key, &hold.wait, global, &events).acquire(|| acquisition.poll(), hold)?;
+        let mut acquisition = self.lock.lock(&session).begin()?;
+        let grant = WaitContext::new(&name, &hold.wait, global, &events).acquire(|| acquisition.poll(), hold)?;
         print(grant, global)
     }
 }

@@ -22,6 +22,7 @@ impl Release {
     pub(crate) fn run(self, global: &Global) -> Result<Status> {
         let (grant, resumed) = resume(&self.grant, global)?;
         let key = grant.key().to_string();
+        let keys: Vec<String> = grant.tokens().map(|(key, _)| key.to_string()).collect();
         let released = grant.release().map_err(|error| resumed.explain(error))?;
         if global.json {
             let (what, kept, depth) = match released {
@@ -30,7 +31,11 @@ impl Release {
                 Released::Kept(left) => ("kept", Some(left.as_secs_f64()), 0),
                 _ => ("handed-over", None, 0),
             };
-            output::print_json(&json!({ "key": key, "released": what, "kept_for": kept, "depth": depth }))?;
+            let mut told = json!({ "key": key, "released": what, "kept_for": kept, "depth": depth });
+            if keys.len() > 1 {
+                told["keys"] = json!(keys);
+            }
+            output::print_json(&told)?;
         }
         Ok(Status::SUCCESS)
     }

@@ -10,17 +10,17 @@ use crate::options::global::Global;
 use crate::report::exit::{self, Exit};
 use crate::report::output;
 
-/// The longest word: the longest key, escaped twice.
-const LONGEST: u64 = 1 << 20;
+/// The longest word: a hundred times the longest key, escaped twice.
+const LONGEST: u64 = 100 << 20;
 
 /// What the word of a grant says about it.
 pub(super) struct Resumed {
     client: Client,
     namespace: String,
-    token: u64,
+    /// Of each key.
+    tokens: Vec<(String, u64)>,
     /// The lock or the permit, as messages name it.
     pub(super) name: String,
-    key: String,
 }
 
 /// Takes up a grant. If the argument is `-`, the word comes from stdin and does not show in the list of processes.
@@ -33,12 +33,14 @@ pub(super) fn resume(argument: &str, global: &Global) -> Result<(Grant, Resumed)
     }
     let client = global.client()?;
     let grant = global.session_of(&client, None)?.resume(&word)?;
-    let (token, key, namespace) = (grant.token(), grant.key().to_string(), global.namespace.clone());
-    let name = match grant.permit() {
-        Some(permit) => format!("permit {permit} of `{}`", output::short(&key)),
-        None => format!("`{}`", output::short(&key)),
+    let tokens: Vec<_> = grant.tokens().map(|(key, token)| (key.to_string(), token)).collect();
+    let key = output::short(grant.key());
+    let name = match (grant.permit(), tokens.len()) {
+        (Some(permit), _) => format!("permit {permit} of `{key}`"),
+        (None, ..=1) => format!("`{key}`"),
+        (None, count) => format!("`{key}` and {} more", count - 1),
     };
-    Ok((grant, Resumed { client, namespace, token, name, key }))
+    Ok((grant, Resumed { client, namespace: global.namespace.clone(), tokens, name }))
 }
 
 impl Resumed {
@@ -63,8 +65,8 @@ impl Resumed {
 
     /// Tells of the record that the store has: that of another holder, or a later one of this very grant.
     fn beside(&self, holder: &Holder) -> String {
-        let name = &self.name;
-        match holder.token == self.token {
+        let name = if self.tokens.len() > 1 { &format!("`{}`", output::short(&holder.key)) } else { &self.name };
+        match self.tokens.iter().any(|(key, token)| *key == holder.key && *token == holder.token) {
             true if holder.depth == 0 => format!("{name} was released already, and is kept for its minimum time"),
             true => format!(
                 "{name}: this word is an old one: the grant was renewed since, and only the word that `kvlock renew` \
@@ -79,11 +81,13 @@ impl Resumed {
     fn is_of_another_life(&self) -> bool {
         /// No store writes faster.
         const NANOS_PER_WRITE: u64 = 100;
-        // Of several servers it is the key's.
-        let Ok(era) = self.client.store().era(&lock_key(&self.namespace, &self.key)) else { return false };
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        // Of a server whose clock is ahead of ours no age is known.
-        let age = u64::try_from(now).ok().and_then(|now| now.checked_sub(era.id));
-        self.token < era.id || age.is_some_and(|age| self.token - era.id > age / NANOS_PER_WRITE)
+        self.tokens.iter().any(|(key, token)| {
+            // Of several servers it is the key's.
+            let Ok(era) = self.client.store().era(&lock_key(&self.namespace, key)) else { return false };
+            // Of a server whose clock is ahead of ours no age is known.
+            let age = u64::try_from(now).ok().and_then(|now| now.checked_sub(era.id));
+            *token < era.id || age.is_some_and(|age| token - era.id > age / NANOS_PER_WRITE)
+        })
     }
 }

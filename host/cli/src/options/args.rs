@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::error::ErrorKind;
-use kvlock::{Lock, semaphore::PermitRequest};
+use kvlock::{Lock, Session, semaphore::PermitRequest};
 
 use crate::options::duration::{HumanDuration, OrForever};
 use crate::report::exit::{self, Exit};
@@ -16,6 +16,9 @@ use crate::report::exit::{self, Exit};
 pub(crate) struct LockArgs {
     #[command(flatten)]
     pub(crate) key: Key,
+    /// Lock this key as well, all or none; give it again for more keys
+    #[arg(long, env = "KVLOCK_ALSO", value_name = "KEY", action = clap::ArgAction::Append, allow_hyphen_values = true)]
+    also: Vec<String>,
     #[command(flatten)]
     pub(crate) hold: HoldArgs,
     /// Take over the lock from an earlier run with the same --owner
@@ -201,7 +204,35 @@ macro_rules! noted {
 pub(crate) use noted;
 
 impl LockArgs {
-    pub(crate) fn apply(&self, lock: Lock) -> Lock {
+    /// Returns all keys, in the order in which they are given, each once.
+    pub(crate) fn keys(&self) -> Vec<&str> {
+        let mut keys: Vec<&str> = vec![&*self.key];
+        for key in &self.also {
+            if !keys.contains(&key.as_str()) {
+                keys.push(key);
+            }
+        }
+        keys
+    }
+
+    /// Names the lock for people.
+    pub(crate) fn name(&self) -> String {
+        /// How many keys a line names.
+        const NAMED: usize = 3;
+        let keys = self.keys();
+        let named = keys.iter().take(NAMED).copied().collect::<Vec<_>>().join("`, `");
+        match keys.len().saturating_sub(NAMED) {
+            0 => named,
+            more => format!("{named}` and `{more} more"),
+        }
+    }
+
+    /// Returns the lock of all keys.
+    pub(crate) fn lock(&self, session: &Session) -> Lock {
+        self.apply(session.lock_all(self.keys()))
+    }
+
+    fn apply(&self, lock: Lock) -> Lock {
         let lock = waiting!(lock.lease(self.hold.lease).at_least(self.at_least.0), self.hold.wait);
         let lock = noted!(lock, self.hold);
         match self {

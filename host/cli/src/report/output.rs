@@ -11,6 +11,7 @@ use kvlock::store::Ttl;
 use kvlock::{Grant, Holder, Validity};
 use rustix::io::Errno;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use signal_hook::consts::SIGPIPE;
 
 use crate::report::exit::{self, Exit};
@@ -151,6 +152,9 @@ pub(crate) struct GrantJson {
     permit: Option<u32>,
     owner: String,
     token: String,
+    /// The tokens of several keys, by key; left out if there is one key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<Value>,
     /// Until when the grant is certain to last; null if it has no end.
     deadline: Option<String>,
     pub(crate) grant: String,
@@ -183,7 +187,8 @@ impl GrantJson {
             _ => None,
         };
         let (key, owner, token) = (grant.key().to_string(), grant.owner().to_string(), grant.token().to_string());
-        Ok(GrantJson { key, permit: grant.permit(), owner, token, deadline, grant: grant.write_out()?, wanted: None })
+        let (permit, tokens) = (grant.permit(), tokens(&grant));
+        Ok(GrantJson { key, permit, owner, token, tokens, deadline, grant: grant.write_out()?, wanted: None })
     }
 
     pub(crate) fn print(&self, as_json: bool) -> anyhow::Result<()> {
@@ -192,6 +197,13 @@ impl GrantJson {
         }
         line(&self.grant)
     }
+}
+
+/// Returns the tokens of several keys as an object; none if the grant is of one key.
+pub(crate) fn tokens(grant: &Grant) -> Option<Value> {
+    let tokens: Map<String, Value> =
+        grant.tokens().map(|(key, token)| (key.to_string(), Value::from(token.to_string()))).collect();
+    (tokens.len() > 1).then_some(Value::Object(tokens))
 }
 
 /// Returns the end of a line about a store in quarantine.

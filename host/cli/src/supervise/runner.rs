@@ -152,7 +152,7 @@ impl Ran {
             // The user knows that. If the lock is still ours, this releases it.
             drop(kept);
         } else {
-            let key = kept.key().to_string();
+            let key = kept.lost_key();
             if runner.unless_failed && status != Status::Exited(0) {
                 waive_minimum(&kept);
             }
@@ -189,6 +189,7 @@ fn variables(grant: &Grant, number: Option<u32>) -> Result<Vec<Variable>> {
         ("KVLOCK_KEY", Some(grant.key().into())),
         ("KVLOCK_OWNER", Some(grant.owner().into())),
         ("KVLOCK_TOKEN", Some(grant.token().to_string().into())),
+        ("KVLOCK_TOKENS", output::tokens(grant).map(|tokens| tokens.to_string().into())),
         ("KVLOCK_DEADLINE", deadline),
         ("KVLOCK_PERMIT", grant.permit().map(|permit| permit.to_string().into())),
         ("KVLOCK_TRY", number.map(|number| number.to_string().into())),

@@ -5,14 +5,17 @@ use kvlock::{
     Session, WaitingFor,
     error::{AcquireError, ConnectError, StatusError},
     renewal::LostReason,
+    status::KeyStatus,
 };
 
 use crate::report::output::{self, one_line};
 
-/// The lock to ask about when it is lost while the command runs.
+/// The keys to ask about when they are lost while the command runs.
 pub(crate) struct Soft {
     pub(crate) session: Session,
-    pub(crate) key: String,
+    pub(crate) keys: Vec<String>,
+    /// How messages name them.
+    pub(crate) name: String,
 }
 
 impl Soft {
@@ -22,15 +25,19 @@ impl Soft {
         match loss {
             // The lease may have ended while a renewal waited for its answer, or while this machine was suspended. The
             // record may be gone because the store lost all records.
-            LostReason::Expired(None) | LostReason::Gone(None) => match self.session.status(&self.key) {
+            LostReason::Expired(None) | LostReason::Gone(None) => match self.statuses() {
                 Err(StatusError::Store { error, .. }) => {
                     Some(error).filter(StoreError::is_outage).map(WaitingFor::Outage)
                 }
-                Ok(status) => status.quarantine.map(WaitingFor::Quarantine),
+                Ok(statuses) => statuses.into_iter().find_map(|status| status.quarantine).map(WaitingFor::Quarantine),
                 Err(_) => None,
             },
             loss => loss.outage().cloned().map(WaitingFor::Outage),
         }
+    }
+
+    fn statuses(&self) -> Result<Vec<KeyStatus>, StatusError> {
+        self.session.statuses(&self.keys.iter().map(String::as_str).collect::<Vec<_>>())
     }
 }
 

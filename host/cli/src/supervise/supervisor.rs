@@ -335,7 +335,7 @@ impl<'a> Supervisor<'a> {
         let Some((soft, cause)) = self.soft.and_then(|soft| Some((soft, soft.cause(loss)?))) else { return false };
         // The loss may be reported twice, but is printed once.
         if !std::mem::replace(&mut self.is_unguarded, true) {
-            soft::say(&soft.key, "the lock cannot be renewed, and the command goes on without it", &cause);
+            soft::say(&soft.name, "the lock cannot be renewed, and the command goes on without it", &cause);
         }
         true
     }

@@ -1,5 +1,6 @@
 //! `kvlock run`.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -31,6 +32,11 @@ mod retry;
 /// signal that it died of. If the command leaves processes running in its group, kvlock says so, and --linger decides
 /// what happens to them.
 ///
+/// With --also, it holds several keys, all or none, which are lost as one. KVLOCK_KEY and KVLOCK_TOKEN are those of KEY;
+/// KVLOCK_TOKENS has the fencing tokens of all keys, as a JSON object of texts by key. Commands that want some of the same
+/// keys do not end in a deadlock, whatever the order in which they name them. While kvlock waits for a key it holds
+/// others.
+///
 /// With --soft, the command runs without the lock if the store is down or in quarantine, and goes on if the store goes
 /// down or loses everything. It does not run if the lock is busy, nor go on if another holder got the lock. Without the
 /// lock there is no KVLOCK_TOKEN.
@@ -59,13 +65,13 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn run(self, global: &Global) -> Result<Status> {
         let (sender, events) = signals::listen()?;
-        let LockArgs { key, hold, .. } = &self.lock;
-        let wait = WaitContext::new(key, &hold.wait, global, &events);
+        let (name, LockArgs { hold, .. }) = (self.lock.name(), &self.lock);
+        let wait = WaitContext::new(&name, &hold.wait, global, &events);
         let runner = Runner {
             command: &self.command,
             lease: hold.lease.into(),
             unless_failed: self.unless_failed,
-            notes: Notes { key, quiet: global.quiet },
+            notes: Notes { key: &name, quiet: global.quiet },
             sender,
             events: &events,
         };
@@ -74,7 +80,8 @@ impl Run {
         }
         match self.take(&wait, global) {
             Ok(Taken::Now(session, grant)) => {
-                let soft = self.soft.then(|| Soft { session, key: key.to_string() });
+                let keys = self.lock.keys().into_iter().map(str::to_string).collect();
+                let soft = self.soft.then(|| Soft { session, keys, name: name.clone() });
                 runner.run(grant, soft.as_ref())
             }
             Ok(Taken::ByParent) => run_nested(&runner),
@@ -86,27 +93,36 @@ impl Run {
     }
 
     fn take(&self, wait: &WaitContext<'_>, global: &Global) -> Result<Taken> {
-        let LockArgs { key, hold, .. } = &self.lock;
+        let LockArgs { hold, .. } = &self.lock;
         let session = global.session(hold.owner.as_deref())?;
         let gives_up_softly = self.soft && !hold.wait.says_how_long_to_ride_out();
         if self.reentrant {
             let first = if gives_up_softly { Some(Duration::ZERO) } else { hold.wait.patience().first };
             let longest = first.into_iter().chain(hold.wait.limit()).min();
-            let look = || parent(&session, key);
+            let look = || parent(&session, &self.lock.keys());
             match wait.look(look, longest)? {
                 Parent::Holds => return Ok(Taken::ByParent),
-                Parent::Shares => {
+                Parent::Shares(key) => {
                     return Err(Exit::usage(format!(
                         "`{}` is shared, and this runs under a `kvlock run` of it: nobody has it alone in there; \
                          without --reentrant, `--shared` shares it once more",
-                        output::short(key)
+                        output::short(&key)
+                    ))
+                    .into());
+                }
+                Parent::HoldsSome { held, wanted } => {
+                    return Err(Exit::usage(format!(
+                        "the `kvlock run` that this runs under has `{}` and not `{}`: to wait for a key inside may end \
+                         in a deadlock; name it there as well, with --also",
+                        output::short(&held),
+                        output::short(&wanted)
                     ))
                     .into());
                 }
                 Parent::Other => {}
             }
         }
-        let mut lock = self.lock.apply(session.lock(&**key));
+        let mut lock = self.lock.lock(&session);
         if self.reentrant {
             lock = lock.reentrant();
         }
@@ -128,11 +144,12 @@ impl Run {
             return Ok(Status::Killed(signal));
         }
         let LockArgs { key, hold, .. } = &self.lock;
-        soft::say(key, "there is no lock, and the command runs all the same", cause);
+        soft::say(&self.lock.name(), "there is no lock, and the command runs all the same", cause);
         let variables = [
             ("KVLOCK_KEY", Some(key.to_string().into())),
             ("KVLOCK_OWNER", hold.owner.as_ref().map(Into::into)),
             ("KVLOCK_TOKEN", None),
+            ("KVLOCK_TOKENS", None),
             ("KVLOCK_DEADLINE", None),
             ("KVLOCK_PERMIT", None),
             ("KVLOCK_TRY", None),
@@ -162,24 +179,43 @@ fn run_nested(runner: &Runner<'_>) -> Result<Status> {
     Ok(end.status)
 }
 
-/// What a `kvlock run` of the same key that started us has.
+/// What a `kvlock run` that started us has of our keys.
 enum Parent {
-    /// It has the lock alone: the holder has the token of our environment.
+    /// It has all of them alone: their holders have the tokens of our environment.
     Holds,
-    /// Readers have the lock. One of them may be the parent.
-    Shares,
+    /// It has this key, and not that one.
+    HoldsSome { held: String, wanted: String },
+    /// Readers have this key. One of them may be the parent.
+    Shares(String),
     /// There is none, or it has lost the lock.
     Other,
 }
 
-fn parent(session: &Session, key: &str) -> Result<Parent, StatusError> {
-    let variable = |name| std::env::var(name).unwrap_or_default();
-    if variable("KVLOCK_KEY") != key {
+fn parent(session: &Session, keys: &[&str]) -> Result<Parent, StatusError> {
+    let tokens = tokens_of_the_parent();
+    let known: Vec<&str> = keys.iter().copied().filter(|key| tokens.contains_key(*key)).collect();
+    if known.is_empty() {
         return Ok(Parent::Other);
     }
-    Ok(match session.status(key)?.state {
-        KeyState::Held(holder) if holder.readers > 0 => Parent::Shares,
-        KeyState::Held(holder) if variable("KVLOCK_TOKEN") == holder.token.to_string() => Parent::Holds,
-        _ => Parent::Other,
+    let mut held = Vec::new();
+    for (key, status) in known.iter().zip(session.statuses(&known)?) {
+        match status.state {
+            KeyState::Held(holder) if holder.readers > 0 => return Ok(Parent::Shares((*key).to_string())),
+            KeyState::Held(holder) if tokens.get(*key) == Some(&holder.token.to_string()) => held.push(*key),
+            _ => {}
+        }
+    }
+    Ok(match (held.first(), keys.iter().find(|key| !held.contains(key))) {
+        (Some(_), None) => Parent::Holds,
+        (Some(held), Some(wanted)) => Parent::HoldsSome { held: (*held).to_string(), wanted: (*wanted).to_string() },
+        (None, _) => Parent::Other,
     })
+}
+
+/// Returns the fencing tokens, by key, of the `kvlock run` that started us.
+fn tokens_of_the_parent() -> HashMap<String, String> {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    let several = serde_json::from_str(&variable("KVLOCK_TOKENS")).unwrap_or_default();
+    let one = (variable("KVLOCK_KEY"), variable("KVLOCK_TOKEN"));
+    [one].into_iter().filter(|(key, _)| !key.is_empty()).chain::<HashMap<_, _>>(several).collect()
 }

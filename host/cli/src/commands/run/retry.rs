@@ -16,7 +16,7 @@ use crate::wait::WaitContext;
 #[derive(clap::Args)]
 pub(crate) struct RetryArgs {
     /// Run the command again if it exits with this code, or one of these: a conflict
-    #[arg(long, env = "KVLOCK_RETRY_ON", value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..), conflicts_with_all = ["reentrant", "adopt", "shared"])]
+    #[arg(long, env = "KVLOCK_RETRY_ON", value_name = "CODE", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..), conflicts_with_all = ["reentrant", "adopt", "shared", "also"])]
     retry_on: Vec<u8>,
     /// Run it again at most this often
     #[arg(long, env = "KVLOCK_RETRIES", value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(..1_000_000), allow_negative_numbers = true)]
