@@ -8,7 +8,7 @@
 //!
 //! - [`Session::open`] makes an owner. It holds what the owner holds, and goes into every step.
 //! - [`Acquire`] waits for a lock and makes a [`Grant`]. [`Renew`] begins the grant's lease again, [`Release`] ends it.
-//!   [`Leave`] takes a dropped wait out of the wait list; [`Discard`] gives a dropped grant back.
+//!   [`Leave`] takes back what a dropped wait left in the store; [`Discard`] gives a dropped grant back.
 //! - [`AcquireShared`] waits for a share of a lock that readers have together; [`Downgrade`] makes the holder of a lock
 //!   its first reader. The grant of a reader is renewed and released like any other.
 //! - [`AcquireAll`] waits for several keys at once, and has all of them or none. [`RenewAll`] and [`ReleaseAll`] are for

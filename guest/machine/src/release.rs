@@ -183,7 +183,7 @@ impl Release {
     fn leave(&mut self, cx: &mut Cx<'_>, outcome: Result<Released, GrantError>) -> Step<Outcome> {
         match (outcome, cx.session.contention.leave(&self.grant.store_key)) {
             (Ok(outcome @ Released::Freed), Some(listed)) => {
-                self.leaving(cx, Event::Start, Box::new(Leave::new(*listed)), outcome)
+                self.leaving(cx, Event::Start, Box::new(Leave::list(*listed)), outcome)
             }
             (outcome, _) => Step::Done(outcome),
         }

@@ -205,6 +205,58 @@ fn a_writer_that_crashed_keeps_readers_out_for_a_few_seconds() {
     assert!(reading.outcome().is_some_and(|outcome| outcome.is_ok()), "the writer has said nothing for five seconds");
 }
 
+/// Returns true if the record says that a writer waits.
+fn is_signed(world: &mut World) -> bool {
+    world.servers.text("k", world.now).is_some_and(|text| text.contains("writer: "))
+}
+
+#[test]
+fn a_writer_that_gives_up_lets_readers_in_at_once() {
+    let mut world = World::new();
+    let _in_there = readers(&mut world, 1);
+    let [writer, late] = ["writer", "late"].map(|name| world.acquainted(name));
+    // Its wait is over, or it is dropped.
+    let given_up = world.acquire(writer, "k", waiting(30, secs(1)));
+    assert!(matches!(given_up, Err(AcquireError::Busy { .. })) && !is_signed(&mut world));
+    let mut dropped = world.acquiring(writer, "k", waiting(30, secs(60)));
+    world.run_for(secs(1), &mut [&mut dropped]);
+    assert!(is_signed(&mut world));
+    let leave = dropped.machine.leave().expect("it has signed");
+    world.drive(writer, leave);
+    assert!(!is_signed(&mut world) && dropped.machine.leave().is_none());
+    assert!(share(&mut world, late, once(30)).is_ok());
+}
+
+#[test]
+fn a_writer_that_gives_up_leaves_the_sign_of_another_alone() {
+    let mut world = World::new();
+    let _in_there = readers(&mut world, 1);
+    let [first, second, late] = ["first", "second", "late"].map(|name| world.acquainted(name));
+    let mut one = world.acquiring(first, "k", waiting(30, secs(60)));
+    world.run_for(secs(1), &mut [&mut one]);
+    // The first says nothing for so long that the second does.
+    let mut two = world.acquiring(second, "k", waiting(30, secs(60)));
+    world.run_for(secs(7), &mut [&mut two]);
+    let before = world.servers.text("k", world.now);
+    let leave = one.machine.leave().expect("it does not know");
+    world.drive(first, leave);
+    assert_eq!(world.servers.text("k", world.now), before);
+    assert!(share(&mut world, late, once(30)).is_err());
+}
+
+#[test]
+fn a_writer_that_got_the_lock_makes_no_call_for_its_sign() {
+    let mut world = World::new();
+    let in_there = readers(&mut world, 1);
+    let writer = world.acquainted("writer");
+    let mut alone = world.acquiring(writer, "k", waiting(30, secs(60)));
+    world.run_for(secs(1), &mut [&mut alone]);
+    world.release(in_there[0].0, &in_there[0].1).unwrap();
+    world.calls();
+    assert!(world.finish(alone).is_ok());
+    assert_eq!(world.calls().last(), Some(&"add"));
+}
+
 #[test]
 fn a_reader_that_does_not_wait_is_not_told_busy_because_other_readers_were_faster() {
     let mut world = World::new();

@@ -20,7 +20,7 @@ impl AcquireShared {
     pub fn leave(&mut self) -> Option<Leave> {
         let ended = matches!(core::mem::replace(&mut self.state, State::Ended), State::Ended | State::Leaving { .. });
         let there = !ended && !matches!(self.waiting.waiting_for, WaitingFor::Outage(_));
-        self.member.take().filter(|_| there)?.listed().map(Leave::new)
+        self.member.take().filter(|_| there)?.listed().map(Leave::list)
     }
 
     pub(super) fn on_outage(&mut self, now: Time, error: StoreError) -> Step<Outcome> {
@@ -61,7 +61,7 @@ impl AcquireShared {
         let failed = matches!(outcome, Err(AcquireError::Store(_) | AcquireError::OutOfOrder));
         let answers = !failed && self.waiting.wait.overrun(cx.now) <= LATEST_LEAVE;
         match self.member.take().filter(|_| answers).and_then(|member| member.listed()) {
-            Some(listed) => self.leaving(cx, Event::Start, Box::new(Leave::new(listed)), Box::new(outcome)),
+            Some(listed) => self.leaving(cx, Event::Start, Box::new(Leave::list(listed)), Box::new(outcome)),
             None => Step::Done(outcome),
         }
     }
