@@ -1,7 +1,7 @@
 //! What an instance reaches: a store, a clock, random numbers. Nothing else is linked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{Resource, ResourceTable};
 
@@ -31,7 +31,7 @@ pub struct Imports {
     /// Whether the store has ever answered.
     pub(super) reached: bool,
     /// When the call of the store under way began, if anybody is to know.
-    call_began: Duration,
+    call_began: Option<Instant>,
 }
 
 debug_fields!(Imports, |_|);
@@ -44,7 +44,7 @@ impl Imports {
             calls_left: None,
             in_doubt: false,
             reached: false,
-            call_began: Duration::ZERO,
+            call_began: None,
         }
     }
 
@@ -97,7 +97,7 @@ impl Imports {
     }
 
     fn begin_call(&mut self) -> wasmtime::Result<()> {
-        self.call_began = self.environment.events.time(&*self.environment.clock);
+        self.call_began = self.environment.events.call_begins();
         self.take_call()
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::catalogue;
 use super::ends::{CallEnd, HoldEnd, Kind, Operation, WaitEnd};
 use super::series::{Series, Which};
+use crate::clock::Clock;
 use crate::kind::ErrorKind;
 
 /// The metrics of a client's sessions.
@@ -151,13 +152,13 @@ impl Meter {
         self.0.conflicts.counter(&self.which(Kind::Retry, key, 0)).increment(1);
     }
 
-    pub(super) fn called(&self, operation: Operation, end: CallEnd, began: Duration, now: Duration) {
+    pub(super) fn called(&self, operation: Operation, end: CallEnd, took: Duration, clock: &dyn Clock) {
         let which = Which { kind: None, values: [operation as usize, index(end)], key: None };
-        self.0.call.histogram(&which).record(now.saturating_sub(began));
+        self.0.call.histogram(&which).record(took);
         match end {
-            CallEnd::Failed(error) if error.is_outage() => self.out(began),
+            CallEnd::Failed(error) if error.is_outage() => self.out(clock.now().saturating_sub(took)),
             CallEnd::Failed(_) | CallEnd::Ok | CallEnd::Conflict if self.0.is_out.load(Ordering::Relaxed) => {
-                self.back(now);
+                self.back(clock.now());
             }
             CallEnd::Failed(_) | CallEnd::Ok | CallEnd::Conflict => {}
         }

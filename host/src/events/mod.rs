@@ -19,7 +19,7 @@ mod unspanned;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
 use crate::kind::ErrorKind;
@@ -84,15 +84,15 @@ impl Events {
         Events { meter: self.meter.with_key_label(is_wanted) }
     }
 
-    /// Returns what time it is, if anybody is to know.
-    pub(crate) fn time(&self, clock: &dyn Clock) -> Duration {
-        if Meter::IS_ON { clock.now() } else { Duration::ZERO }
+    /// Begins to measure a call of the store, if anybody is to know. The client's clock is not read for it.
+    pub(crate) fn call_begins(&self) -> Option<Instant> {
+        Meter::IS_ON.then(Instant::now)
     }
 
-    /// Tells how a call of the store ended that began at `began`.
-    pub(crate) fn called(&self, operation: Operation, end: CallEnd, began: Duration, clock: &dyn Clock) {
-        if Meter::IS_ON {
-            self.meter.called(operation, end, began, clock.now());
+    /// Tells how a call of the store ended.
+    pub(crate) fn called(&self, operation: Operation, end: CallEnd, began: Option<Instant>, clock: &dyn Clock) {
+        if let Some(began) = began {
+            self.meter.called(operation, end, began.elapsed(), clock);
         }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::ends::{CallEnd, HoldEnd, Kind, Operation, WaitEnd};
+use crate::clock::Clock;
 use crate::kind::ErrorKind;
 
 #[derive(Clone, Copy)]
@@ -15,7 +16,7 @@ impl Meter {
         Meter
     }
 
-    pub(super) fn called(&self, _: Operation, _: CallEnd, _: Duration, _: Duration) {}
+    pub(super) fn called(&self, _: Operation, _: CallEnd, _: Duration, _: &dyn Clock) {}
 
     pub(super) fn wait_began(&self, _: Kind, _: &str) {}
 
