@@ -11,6 +11,9 @@ use async_executor::{Executor, Task};
 
 use crate::fork::PerProcess;
 
+/// What is to be done, in a box: whoever passes it on is the smaller for it.
+pub(crate) type Work<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
 /// How many threads there are at most: what they do between two calls of the store takes some microseconds.
 const MOST_THREADS: usize = 4;
 
@@ -78,7 +81,7 @@ impl<T> Drop for Running<T> {
 /// Work that runs where it is awaited.
 struct Here<T: Send + 'static> {
     /// None once it has ended.
-    work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
+    work: Option<Work<T>>,
     has_begun: bool,
     runner: Arc<Runner>,
 }
@@ -122,7 +125,7 @@ impl Runner {
     }
 
     /// Runs work, and returns its value. The work goes on to its end if that is not waited for any more.
-    pub(crate) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
+    pub(crate) async fn run<T: Send + 'static>(&self, work: Work<T>) -> T {
         let state = self.state();
         let running = Running(Some(state.executor.spawn(work)));
         if state.begin() {
@@ -134,11 +137,8 @@ impl Runner {
 
     /// Runs work where it is awaited, and returns its value. If that is not waited for any more, the work goes on to its
     /// end on the threads.
-    pub(crate) async fn run_here<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> T {
-        Here { work: Some(Box::pin(work)), has_begun: false, runner: self.clone() }.await
+    pub(crate) async fn run_here<T: Send + 'static>(self: &Arc<Self>, work: Work<T>) -> T {
+        Here { work: Some(work), has_begun: false, runner: self.clone() }.await
     }
 
     fn state(&self) -> &State {

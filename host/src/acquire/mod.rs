@@ -9,6 +9,7 @@ use kvlock_queue::{Answer, Entry, NextStep, PollTerms};
 
 use crate::component::{HandedOver, LockMode, Target, WaitId, What};
 use crate::debug::debug_fields;
+use crate::environment::Callers;
 use crate::error::{AcquireError, chain};
 use crate::events::{self, WaitEnd};
 use crate::grant::Grant;
@@ -104,7 +105,12 @@ impl Acquiring {
     pub(crate) async fn wait(&mut self) -> Result<Grant, AcquireError> {
         let waiting = Waiting::Parked { looks_often: self.ride_out.is_limited() };
         loop {
-            let (pause, waiting_for) = match self.advance(waiting).await? {
+            // What a poll takes is not kept while a task sleeps.
+            let polled = match self.owner().callers() {
+                Callers::Threads => now(self.advance(waiting)),
+                Callers::Tasks => Box::pin(self.advance(waiting)).await,
+            };
+            let (pause, waiting_for) = match polled? {
                 AcquirePoll::Ready(grant) => return Ok(grant),
                 AcquirePoll::Pending { pause, waiting_for } => (pause, waiting_for),
             };

@@ -49,6 +49,6 @@ impl AskRequest {
     /// As [`crate::asking::AskRequest::run`].
     pub async fn run(&self) -> Result<Asked, StatusError> {
         let request = self.0.clone();
-        self.1.runner().run(async move { request.carried_out().await }).await
+        self.1.runner().run(Box::pin(async move { request.carried_out().await })).await
     }
 }

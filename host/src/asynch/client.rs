@@ -109,7 +109,7 @@ impl Client {
     /// As the blocking call.
     pub async fn list(&self, filter: &ListFilter) -> Result<Listing, StatusError> {
         let (owner, filter) = (self.any_owner(), filter.clone());
-        self.tasks.runner().run(async move { owner.list(&filter).await }).await
+        self.tasks.runner().run(Box::pin(async move { owner.list(&filter).await })).await
     }
 
     pub(super) fn of(mut core: ClientCore, tasks: Tasks) -> Self {

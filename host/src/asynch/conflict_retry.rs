@@ -90,7 +90,7 @@ impl ConflictRetry {
         };
         loop {
             let owner = steps.owner().clone();
-            let (number, overtaken, guard) = match owner.run(tasks, begin_try(steps)).await {
+            let (number, overtaken, guard) = match owner.run(tasks, Box::pin(begin_try(steps))).await {
                 (back, Ok(begun)) => {
                     steps = back;
                     begun
@@ -100,7 +100,7 @@ impl ConflictRetry {
             let attempt = Try { number, overtaken, kept: LockGuard::new(tasks.clone(), guard) };
             let outcome = steps.as_outermost(attempt.kept.hold_span().within(work(&attempt)).await);
             let (grant, _) = attempt.kept.stop().into_parts();
-            let (back, reported) = owner.run(tasks, report(steps, grant, outcome.kind())).await;
+            let (back, reported) = owner.run(tasks, Box::pin(report(steps, grant, outcome.kind()))).await;
             steps = back;
             match steps.follow(outcome, reported).await {
                 Follow::End(end) => return end,
@@ -120,7 +120,7 @@ impl ConflictRetry {
             Owners::Session => self.0.clone(),
             Owners::OfEachAcquire => self.0.of_another_owner(),
         };
-        let begun = self.1.runner().run(async move { retry.begin() }).await;
+        let begun = self.1.runner().run(Box::pin(async move { retry.begin() })).await;
         begun.map(|mut steps| {
             steps.wake_by(signal);
             steps

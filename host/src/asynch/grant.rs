@@ -62,7 +62,7 @@ impl Grant {
     /// If the component failed.
     pub async fn depth(&self) -> Result<u32, GrantError> {
         let handle = self.handle();
-        handle.owner.clone().run(&self.tasks, async move { handle.depth().await }).await
+        handle.owner.clone().run(&self.tasks, Box::pin(async move { handle.depth().await })).await
     }
 
     /// Returns how long the grant is surely valid. Asks the clock, not the store.
@@ -72,7 +72,7 @@ impl Grant {
     /// If the component failed.
     pub async fn validity(&self) -> Result<Validity, GrantError> {
         let handle = self.handle();
-        handle.owner.clone().run(&self.tasks, async move { handle.validity().await }).await
+        handle.owner.clone().run(&self.tasks, Box::pin(async move { handle.validity().await })).await
     }
 
     /// Begins the lease again.
@@ -95,7 +95,7 @@ impl Grant {
 
     async fn renew_as(&self, lease: Option<Ttl>) -> Result<(), GrantError> {
         let handle = self.handle();
-        handle.owner.clone().run(&self.tasks, async move { handle.renew(lease).await }).await
+        handle.owner.clone().run(&self.tasks, Box::pin(async move { handle.renew(lease).await })).await
     }
 
     /// Returns who asks for the lock, if somebody does: see [`crate::Grant::wanted`].
@@ -105,7 +105,7 @@ impl Grant {
     /// As the blocking call.
     pub async fn wanted(&mut self) -> Result<Option<Ask>, GrantError> {
         let handle = self.handle();
-        handle.owner.clone().run(&self.tasks, async move { handle.wanted().await }).await
+        handle.owner.clone().run(&self.tasks, Box::pin(async move { handle.wanted().await })).await
     }
 
     /// Gives the lock back, and tells if it had been lost. It is given back even if the future is dropped, once that was
@@ -117,7 +117,7 @@ impl Grant {
     pub async fn release(self) -> Result<Released, GrantError> {
         let Grant { grant, tasks } = self;
         let owner = grant.handle().owner.clone();
-        owner.run(&tasks, grant.give_back()).await
+        owner.run(&tasks, Box::pin(grant.give_back())).await
     }
 
     /// Shares the lock with readers from now on: see [`crate::Grant::downgrade`].
@@ -127,7 +127,7 @@ impl Grant {
     /// As [`crate::Grant::downgrade`].
     pub async fn downgrade(&mut self) -> Result<(), GrantError> {
         let handle = self.handle();
-        self.tasks.runner().run(async move { handle.downgrade().await }).await
+        self.tasks.runner().run(Box::pin(async move { handle.downgrade().await })).await
     }
 
     /// Gives up the minimum hold of the lock: see [`crate::Grant::waive_minimum`].
@@ -137,7 +137,7 @@ impl Grant {
     /// If the component failed.
     pub async fn waive_minimum(&self) -> Result<(), GrantError> {
         let handle = self.handle();
-        handle.owner.clone().run(&self.tasks, async move { handle.waive_minimum().await }).await
+        handle.owner.clone().run(&self.tasks, Box::pin(async move { handle.waive_minimum().await })).await
     }
 
     /// Writes the grant out as one word: see [`crate::Grant::write_out`].
@@ -148,7 +148,7 @@ impl Grant {
     pub async fn write_out(self) -> Result<String, GrantError> {
         let Grant { grant, tasks } = self;
         let owner = grant.handle().owner.clone();
-        owner.run(&tasks, grant.written_out()).await
+        owner.run(&tasks, Box::pin(grant.written_out())).await
     }
 
     /// Gives up the duty to release the grant: it ends with its lease.

@@ -29,7 +29,7 @@ impl Grant {
     pub async fn auto_renew(self, options: AutoRenew) -> LockGuard {
         let (grant, tasks) = self.into_parts();
         let owner = grant.handle().owner.clone();
-        let guard = owner.run(&tasks, crate::LockGuard::new(grant, options)).await;
+        let guard = owner.run(&tasks, Box::pin(crate::LockGuard::new(grant, options))).await;
         LockGuard { guard, tasks }
     }
 }
@@ -113,7 +113,7 @@ impl LockGuard {
     /// If the component failed.
     pub async fn waive_minimum(&self) -> Result<(), GrantError> {
         let handle = self.guard.handle().clone();
-        handle.owner.clone().run(&self.tasks, async move { handle.waive_minimum().await }).await
+        handle.owner.clone().run(&self.tasks, Box::pin(async move { handle.waive_minimum().await })).await
     }
 
     /// Stops renewing and gives the lock back; tells if it had been lost.
@@ -124,7 +124,7 @@ impl LockGuard {
     pub async fn release(self) -> Result<Released, GrantError> {
         let LockGuard { guard, tasks } = self;
         let owner = guard.handle().owner.clone();
-        owner.run(&tasks, guard.give_back()).await
+        owner.run(&tasks, Box::pin(guard.give_back())).await
     }
 
     /// Stops renewing.

@@ -83,7 +83,7 @@ impl Semaphore {
     /// As [`crate::Semaphore::status`].
     pub async fn status(&self) -> Result<Option<SemaphoreStatus>, StatusError> {
         let (owner, name) = self.owner_and_name();
-        self.tasks.runner().run(async move { owner.semaphore_status(&name).await }).await
+        self.tasks.runner().run(Box::pin(async move { owner.semaphore_status(&name).await })).await
     }
 
     /// Begins to ask the holder of a permit to give it back: see [`crate::Semaphore::ask_permit`].
@@ -111,7 +111,7 @@ impl Semaphore {
 
     async fn break_by_force(&self, permit: u32, if_token: Option<u64>) -> Result<Broken, StatusError> {
         let (owner, name) = self.owner_and_name();
-        self.tasks.runner().run(async move { owner.break_permit(&name, permit, if_token).await }).await
+        self.tasks.runner().run(Box::pin(async move { owner.break_permit(&name, permit, if_token).await })).await
     }
 
     fn owner_and_name(&self) -> (Owner, String) {
@@ -187,6 +187,6 @@ impl Resize {
         let signal = Arc::<Signal>::default();
         let _stop = StopOnDrop(signal.clone());
         let resize = self.0.clone();
-        self.1.runner().run(async move { resize.carried_out(Some(signal)).await }).await
+        self.1.runner().run(Box::pin(async move { resize.carried_out(Some(signal)).await })).await
     }
 }

@@ -45,7 +45,7 @@ impl SessionBuilder {
     /// If an option is not legal, or the component failed.
     pub async fn open(self) -> Result<Session, SessionError> {
         let SessionBuilder(builder, tasks) = self;
-        let session = tasks.runner().run(builder.opened()).await?;
+        let session = tasks.runner().run(Box::pin(builder.opened())).await?;
         Ok(Session { session, tasks })
     }
 }
@@ -78,7 +78,7 @@ impl Session {
     /// As [`crate::Session::semaphores`].
     pub async fn semaphores(&self) -> Result<Vec<SemaphoreStatus>, StatusError> {
         let owner = self.owner();
-        self.tasks.runner().run(async move { owner.semaphores().await }).await
+        self.tasks.runner().run(Box::pin(async move { owner.semaphores().await })).await
     }
 
     /// Takes up a grant that was written out: see [`crate::Session::resume`]. Nothing is sent.
@@ -88,7 +88,7 @@ impl Session {
     /// If the word is no grant, or the component failed.
     pub async fn resume(&self, written: &str) -> Result<Grant, SessionError> {
         let (session, written) = (self.session.clone(), written.to_string());
-        let grant = self.tasks.runner().run(async move { session.resumed(&written).await }).await?;
+        let grant = self.tasks.runner().run(Box::pin(async move { session.resumed(&written).await })).await?;
         Ok(Grant::new(self.tasks.clone(), grant))
     }
 
@@ -99,7 +99,7 @@ impl Session {
     /// As [`crate::Session::status`].
     pub async fn status(&self, key: &str) -> Result<KeyStatus, StatusError> {
         let (owner, key) = (self.owner(), key.to_string());
-        self.tasks.runner().run(async move { owner.status(&key).await }).await
+        self.tasks.runner().run(Box::pin(async move { owner.status(&key).await })).await
     }
 
     /// Tells how several keys stand, in their order. One call of the store reads them all.
@@ -110,7 +110,7 @@ impl Session {
     pub async fn statuses(&self, keys: &[&str]) -> Result<Vec<KeyStatus>, StatusError> {
         let owner = self.owner();
         let keys: Vec<String> = keys.iter().map(|key| key.to_string()).collect();
-        self.tasks.runner().run(async move { owner.statuses(&keys).await }).await
+        self.tasks.runner().run(Box::pin(async move { owner.statuses(&keys).await })).await
     }
 
     /// Begins to ask the present holder to give a key back: see [`crate::Session::ask`].
@@ -125,7 +125,7 @@ impl Session {
     /// As the blocking call.
     pub async fn list(&self, filter: &ListFilter) -> Result<Listing, StatusError> {
         let (owner, filter) = (self.owner(), filter.clone());
-        self.tasks.runner().run(async move { owner.list(&filter).await }).await
+        self.tasks.runner().run(Box::pin(async move { owner.list(&filter).await })).await
     }
 
     /// Ends the present holder's grant by force: see [`crate::Session::break_lock`].
@@ -148,7 +148,7 @@ impl Session {
 
     async fn break_by_force(&self, key: &str, if_token: Option<u64>) -> Result<Broken, StatusError> {
         let (owner, key) = (self.owner(), key.to_string());
-        self.tasks.runner().run(async move { owner.break_lock(&key, if_token).await }).await
+        self.tasks.runner().run(Box::pin(async move { owner.break_lock(&key, if_token).await })).await
     }
 
     fn owner(&self) -> Owner {

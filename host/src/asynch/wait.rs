@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::acquire::Acquiring;
 use crate::error::AcquireError;
 use crate::owner::Tasks;
+use crate::runner::Work;
 use crate::signal::Signal;
 
 /// Tells what waits to stop when it is dropped.
@@ -17,10 +18,18 @@ impl Drop for StopOnDrop {
 }
 
 /// Waits for a grant. If this future is dropped, the wait ends, and gives back what it may still get.
-pub(super) async fn wait(tasks: &Tasks, mut waiting: Acquiring) -> Result<crate::Grant, AcquireError> {
+pub(super) fn wait(
+    tasks: &Tasks,
+    mut waiting: Acquiring,
+) -> impl Future<Output = Result<crate::Grant, AcquireError>> + Send {
     let signal = Arc::<Signal>::default();
-    let _stop = StopOnDrop(signal.clone());
+    let stop = StopOnDrop(signal.clone());
     let owner = waiting.owner().clone();
     waiting.wake_by(signal);
-    owner.run(tasks, async move { waiting.wait().await }).await
+    // A task that waits is no larger than what it waits by.
+    let work: Work<_> = Box::pin(async move { waiting.wait().await });
+    async move {
+        let _stop = stop;
+        owner.run(tasks, work).await
+    }
 }

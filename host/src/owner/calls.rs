@@ -3,6 +3,7 @@
 use super::{Owner, Tasks};
 use crate::error::{CallError, ComponentError, StatusError};
 use crate::listing::{Collecting, ListFilter, Listing};
+use crate::runner::Work;
 use crate::status::{Broken, KeyStatus, SemaphoreStatus};
 use crate::store::Keys;
 
@@ -14,11 +15,7 @@ impl Owner {
     /// Runs work for a task. An owner that is of a single wait, and has its instance, works where that is awaited: two
     /// threads less have to wake. A session that is shared does not, since a future that is not polled would keep its
     /// instance from all others.
-    pub(crate) async fn run<T: Send + 'static>(
-        &self,
-        tasks: &Tasks,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> T {
+    pub(crate) async fn run<T: Send + 'static>(&self, tasks: &Tasks, work: Work<T>) -> T {
         if self.is_of_one_wait() && (self.has_instance() || tasks.has_idle()) {
             tasks.runner().run_here(work).await
         } else {
