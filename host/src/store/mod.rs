@@ -177,7 +177,7 @@ pub trait KvStore: Send + Sync + 'static {
     /// or fail. The answers are as many as the writes, in their order. A store that answers several writes in the time of
     /// one does so here; otherwise they are made one by one.
     fn write_many(&self, writes: &[Write]) -> Vec<Result<WriteAnswer, StoreError>> {
-        writes.iter().map(|write| write.carry_out(self)).collect()
+        writes.iter().map(|write| write_one(self, write)).collect()
     }
 
     /// Tells the era of the server that keeps `key`.
@@ -274,6 +274,17 @@ pub fn lock_key(namespace: &str, key: &str) -> String {
     }
     let digest: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{namespace}:lock#{digest}")
+}
+
+/// Makes one of several writes by a call of its own.
+fn write_one(store: &(impl KvStore + ?Sized), write: &Write) -> Result<WriteAnswer, StoreError> {
+    match write {
+        Write::Add { key, value, ttl } => store.add(key, value, *ttl).map(WriteAnswer::Written),
+        Write::Replace { key, value, ttl, if_version } => {
+            store.replace(key, value, *ttl, *if_version).map(WriteAnswer::Written)
+        }
+        Write::Delete { key, if_version } => store.delete(key, *if_version).map(WriteAnswer::Deleted),
+    }
 }
 
 /// Checks a key by the one rule for keys: 1 to 250 bytes, none of them white space or a control character of ASCII.

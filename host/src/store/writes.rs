@@ -1,8 +1,8 @@
 //! Several writes in one call.
 
-use super::{DeleteOutcome, KvStore, StoreError, Ttl, Version, WriteOutcome};
+use kvlock_protocol::{DeleteOutcome, Ttl, Version, WriteOutcome};
 
-/// One of several writes: see [`KvStore::write_many`].
+/// One of several writes: see [`KvStore::write_many`](super::KvStore::write_many).
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "a store has these writes")]
 pub enum Write {
@@ -50,16 +50,5 @@ impl Write {
     pub fn key(&self) -> &str {
         let (Write::Add { key, .. } | Write::Replace { key, .. } | Write::Delete { key, .. }) = self;
         key
-    }
-
-    /// Makes this write by a call of its own.
-    pub(super) fn carry_out(&self, store: &(impl KvStore + ?Sized)) -> Result<WriteAnswer, StoreError> {
-        match self {
-            Write::Add { key, value, ttl } => store.add(key, value, *ttl).map(WriteAnswer::Written),
-            Write::Replace { key, value, ttl, if_version } => {
-                store.replace(key, value, *ttl, *if_version).map(WriteAnswer::Written)
-            }
-            Write::Delete { key, if_version } => store.delete(key, *if_version).map(WriteAnswer::Deleted),
-        }
     }
 }

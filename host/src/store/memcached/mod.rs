@@ -35,7 +35,7 @@ use super::place::{Place, tls};
 use super::socket::wire::{TIMEOUTS, Timeouts};
 use super::{
     DeleteOutcome, Entry, EraInfo, Finding, Keys, KvStore, StoreError, Ttl, Version, Write, WriteAnswer, WriteOutcome,
-    check_value,
+    check_value, write_one,
 };
 
 /// A store on one or several memcached servers, version 1.6.13 or newer.
@@ -214,7 +214,7 @@ impl KvStore for Memcached {
             let server = &self.servers[server];
             // By TLS memcached wants time between requests that do not fit a record.
             let told = if server.place.tls().is_some() || places.len() == 1 {
-                places.iter().map(|place| writes[*place].carry_out(self)).collect()
+                places.iter().map(|place| write_one(self, &writes[*place])).collect()
             } else {
                 let together: Vec<_> = places.iter().map(|place| &writes[*place]).collect();
                 server.write_all(&together, || self.next_mark())
