@@ -84,6 +84,11 @@ impl Events {
         Events { meter: self.meter.with_key_label(is_wanted) }
     }
 
+    /// Returns what time it is, if anybody is to know.
+    fn time(&self, clock: &dyn Clock) -> Duration {
+        if Meter::IS_ON { clock.now() } else { Duration::ZERO }
+    }
+
     /// Begins to measure a call of the store, if anybody is to know. The client's clock is not read for it.
     pub(crate) fn call_begins(&self) -> Option<Instant> {
         Meter::IS_ON.then(Instant::now)
