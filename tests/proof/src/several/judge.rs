@@ -1,7 +1,5 @@
 //! Whether what a user sees is true: every state, and every outcome against what stands in the store.
 
-use std::time::Duration;
-
 use kvlock_machine::{AcquireError, GrantError, KeyError, Released};
 
 use super::owner::{End, Held, Op, Owner, Phase, Work};
@@ -139,7 +137,8 @@ impl World {
                 return Some(Promise::HeldInOrder);
             }
             if let Some(Op { phase: Phase::Asleep(_), work: Work::Take(_), wait: Some(wait), began, .. }) = &owner.op
-                && now.saturating_sub(*began) > *wait + Duration::from_secs(5)
+                && now.saturating_sub(*began) >= *wait
+                && !owner.is_in_doubt
             {
                 return Some(Promise::WaitsAsAsked);
             }

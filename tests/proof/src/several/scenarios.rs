@@ -33,6 +33,13 @@ pub fn all() -> Vec<Scenario> {
             reaches: Seen::HELD_ON.and(Seen::GIVEN_BACK),
         },
         Scenario {
+            name: "keys held through a long wait",
+            owners: vec![&[Take(&["b"], None), Renew, Release], &[A_AND_B, Release], &[Take(&["a"], None), Release]],
+            horizon: 4,
+            trouble: NO_TROUBLE,
+            reaches: Seen::ALL_HAD.and(Seen::HELD_ON),
+        },
+        Scenario {
             name: "keys without answers",
             owners: vec![&[A_AND_B, Renew, Release], &[B_AND_A, Release]],
             horizon: 3,
@@ -82,7 +89,7 @@ pub fn all() -> Vec<Scenario> {
                 &[Take(&["c", "a"], None), Release],
             ],
             horizon: 2,
-            trouble: Trouble { crashes: 1, ..NO_TROUBLE },
+            trouble: NO_TROUBLE,
             reaches: Seen::ALL_HAD.and(Seen::HELD_ON),
         },
     ]
