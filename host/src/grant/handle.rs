@@ -17,13 +17,16 @@ use crate::store::Ttl;
 /// When to try again a release that the store failed, where no later call does: milliseconds after the try before.
 const RELEASE_AGAIN_AFTER: [u64; 7] = [100, 400, 1000, 2000, 4000, 8000, 16000];
 
+/// The keys of a grant of several, each with its fencing token.
+pub(crate) type Tokens = Arc<[(Arc<str>, u64)]>;
+
 /// What the calls of a grant go through; a renewing thread has one too.
 #[derive(Clone)]
 pub(crate) struct Handle {
     pub(crate) owner: Owner,
     pub(crate) key: Arc<str>,
     /// All keys, if it is of several.
-    pub(super) several: Option<Arc<[(Arc<str>, u64)]>>,
+    pub(super) several: Option<Tokens>,
     pub(super) id: GrantId,
     /// What it is to those who are told of what happens.
     pub(crate) hold: Hold,

@@ -5,7 +5,7 @@ mod handle;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-pub(crate) use self::handle::Handle;
+pub(crate) use self::handle::{Handle, Tokens};
 use crate::component::{Claim, GrantFacts, GrantId, Granted, Release};
 use crate::debug::debug_fields;
 use crate::environment::Callers;
@@ -61,7 +61,7 @@ impl Grant {
     }
 
     /// Returns a grant of several keys that the session itself made.
-    pub(crate) fn several(owner: &Owner, granted: Granted, tokens: Arc<[(Arc<str>, u64)]>) -> Self {
+    pub(crate) fn several(owner: &Owner, granted: Granted, tokens: Tokens) -> Self {
         let first = tokens.first().map_or_else(|| "".into(), |(key, _)| key.clone());
         Grant::new(owner, owner.name().clone(), first, granted).with(Some(tokens))
     }
@@ -89,7 +89,7 @@ impl Grant {
         self.0.handle.hold.share();
     }
 
-    fn with(mut self, several: Option<Arc<[(Arc<str>, u64)]>>) -> Self {
+    fn with(mut self, several: Option<Tokens>) -> Self {
         self.0.handle.several = several;
         self
     }

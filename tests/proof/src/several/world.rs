@@ -240,10 +240,10 @@ impl World {
 
     fn wake(&mut self, story: &mut Story) {
         let now = self.time();
-        for o in 0..self.owners.len() {
+        for (o, name) in NAMES.iter().enumerate().take(self.owners.len()) {
             let due = |op: &Op| matches!(op.phase, Phase::Asleep(until) if until <= now);
             while self.broken.is_none() && self.owners[o].op.as_ref().is_some_and(due) {
-                story.line(|| format!("{} wakes", NAMES[o]));
+                story.line(|| format!("{name} wakes"));
                 self.go_on(o, Event::Woken, story);
             }
         }
