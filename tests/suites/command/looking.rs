@@ -204,7 +204,7 @@ fn the_help_teaches() {
     for line in help.split("Exit codes").nth(1).unwrap().lines() {
         assert!(line.chars().count() <= 90, "it is not wrapped: {line}");
     }
-    for part in ["<KEY>", "Options:\n      --lease", "\nOptions of every subcommand:\n      --store"] {
+    for part in ["<KEY>", "Options:\n      --also", "\nOptions of every subcommand:\n      --store"] {
         assert!(run.contains(part), "{part}: {run}");
     }
 }
