@@ -86,6 +86,7 @@ const SEARCHES: &[&str] = &[
     "every_waiter_gets_its_turn_in_every_small_world",
     "no_queue_of_a_process_breaks_a_promise",
     "no_world_of_readers_breaks_a_promise",
+    "no_world_of_several_keys_ends_in_a_deadlock_or_breaks_another_promise",
     "every_mutant_is_found_with_a_counter_example_that_can_be_read",
     "no_schedule_of_ten_thousand_breaks_a_promise_of_the_shipped_component",
 ];
