@@ -160,9 +160,11 @@ class Session:
         )
         return self._acquired(self.call("[method]session.lock", self.session, key, options))
 
-    def lock_all(self, keys, lease=30 * SECOND, wait=None):
+    def lock_all(self, keys, lease=30 * SECOND, wait=None, note=None):
         """Acquires several keys at once, all or none, as one grant: whatever their order, nobody waits in a circle."""
-        options = record(mode="plain", lease=lease, wait=wait, interval=50_000_000, adopt=False, at_least=0)
+        options = record(
+            mode="plain", lease=lease, wait=wait, interval=50_000_000, adopt=False, at_least=0, note=note
+        )
         return self._acquired(self.call("[method]session.lock-all", self.session, keys, options))
 
     def make(self, name, permits, wait=None):
