@@ -45,6 +45,7 @@ news! {
     ASKED = 26 "a holder is asked for its lock",
     HEARD = 27 "who asks is told that it was heard",
     GIVEN_BACK = 28 "who asks is told that the lock was given back",
+    TAKEN_OVER = 29 "a record that stands though its time is over is taken over",
 }
 
 impl News {

@@ -134,7 +134,7 @@ fn two_owners() -> Scenario {
         horizon: 4,
         trouble: Trouble { slow: 1, unanswered: 1, ..Trouble::NONE },
         reaches: all(&[News::GRANTED, News::WAITED, News::RENEWED, News::FREED, News::LATE, News::NEXT, News::LOST])
-            .and(all(&[News::EXPIRED, News::RESOLVED])),
+            .and(all(&[News::EXPIRED, News::RESOLVED, News::TAKEN_OVER])),
         ..base("two owners", "contention, renewal, lost and late requests, expiry", vec![holder, waiter])
     }
 }

@@ -18,7 +18,7 @@ use crate::promise::Promise;
 use crate::shared::Shared;
 use crate::start::{next_deed, nonce, open, script, store_key};
 use crate::story::Story;
-use crate::truth::{Doing, Effect, Fate, Source};
+use crate::truth::{Doing, Effect, Fate, Mark, Source};
 use crate::world::{Flight, Word, World};
 
 /// More calls than this without a pause are a busy loop.
@@ -139,6 +139,7 @@ impl World {
         }
         let key = key_of_request(request);
         let before = self.mark(key);
+        let is_over = self.store.entry(key).is_some_and(|stored| stored.ends.is_some_and(|ends| ends <= now));
         let (line, ask) = (self.line(key), self.ask_text(key));
         let reply = self.store.edit().execute(request, now);
         story.executed(&reply);
@@ -156,16 +157,20 @@ impl World {
             return reply;
         }
         let after = self.mark(key);
+        let another = |(before, after): &(&Mark, &Mark)| before.nonce != after.nonce && before.token != after.token;
+        if let Some((before, after)) = before.as_ref().zip(after.as_ref()).filter(another) {
+            let acquires = matches!(source.doing, Doing::Acquiring { .. });
+            if is_over && acquires {
+                self.time_is_over(before, now);
+                self.news.note(News::TAKEN_OVER);
+                self.truth.edit().taken_over(source, key, before, after);
+                return reply;
+            }
+            self.news.note(News::ADOPTED);
+        }
         match self.truth.edit().written(source, key, before.as_ref(), after.as_ref()) {
             Ok(effect) => self.note(source, effect),
             Err(promise) => self.broken = self.broken.or(Some(promise)),
-        }
-        if before
-            .as_ref()
-            .zip(after.as_ref())
-            .is_some_and(|(before, after)| before.nonce != after.nonce && before.token != after.token)
-        {
-            self.news.note(News::ADOPTED);
         }
         reply
     }
@@ -341,12 +346,17 @@ impl World {
 
     pub(crate) fn expire(&mut self, key: &str, now: Duration) {
         if let Some(mark) = self.mark(key) {
-            let kept = self.truth.hold(mark.token).filter(|hold| hold.fate == Fate::GivenBack && mark.depth == 0);
-            if kept.is_some_and(|hold| hold.keep.is_some_and(|keep| now < keep)) {
-                self.broken = Some(Promise::MinimumKept);
-            }
+            self.time_is_over(&mark, now);
         }
         self.remove(key, Fate::Expired, News::EXPIRED);
+    }
+
+    /// Judges that the key is free from now on, since the time of this record is over.
+    fn time_is_over(&mut self, mark: &Mark, now: Duration) {
+        let kept = self.truth.hold(mark.token).filter(|hold| hold.fate == Fate::GivenBack && mark.depth == 0);
+        if kept.is_some_and(|hold| hold.keep.is_some_and(|keep| now < keep)) {
+            self.broken = Some(Promise::MinimumKept);
+        }
     }
 
     pub(crate) fn remove(&mut self, key: &str, fate: Fate, news: News) {

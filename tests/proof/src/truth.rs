@@ -179,6 +179,13 @@ impl Truth {
         }
     }
 
+    /// A record that stood though its time was over was replaced by that of a waiter: none of its writers may believe in
+    /// it any more.
+    pub(crate) fn taken_over(&mut self, source: &Source, key: &str, before: &Mark, after: &Mark) {
+        self.end(before.token, Fate::Expired);
+        self.made(source, key, after);
+    }
+
     /// A write was executed: what was there, and what is there now.
     pub(crate) fn written(
         &mut self,

@@ -4,13 +4,14 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use super::respected::Respected;
 use super::state::{Acquire, AddReply, Arrival, Membership, Met, Outcome, State};
 use crate::error::{AcquireError, WaitingFor};
 use crate::machine::{Cx, Step};
 use crate::records::{Holder, LockRecord, Record, Ticket};
 use crate::session::Session;
 use crate::turn::{Advice, CurrentHolder, Member};
-use crate::values::{Entry, Request, Ttl, WriteOutcome};
+use crate::values::{Entry, Request, WriteOutcome};
 
 impl Acquire {
     pub(super) fn new_member(&self, session: &Session) -> Member {
@@ -38,7 +39,7 @@ impl Acquire {
     }
 
     pub(super) fn on_look(&mut self, cx: &mut Cx<'_>, entry: Option<Entry>, list: Option<Entry>) -> Step<Outcome> {
-        self.reservation = None;
+        let respected = self.respected.take();
         let Some(entry) = entry else {
             self.readers = None;
             self.met = if self.met == Met::Nothing { Met::Free } else { self.met };
@@ -72,10 +73,7 @@ impl Acquire {
             let new = self.record(cx.session, cx.now);
             return self.take_over(new, entry.version, Arrival::InTime, cx.now);
         }
-        if let (Some(_), Ttl::After(length)) = (&record.reserved, record.lease.ttl()) {
-            let until = cx.session.watch(&self.store_key, entry.version, length, cx.now);
-            self.reservation = Some((entry.version, until));
-        }
+        self.respected = Respected::look(respected, cx, &self.store_key, &record, entry.version);
         if !self.is_left(cx.now)
             && !self.in_doubt
             && !self.wait_is_over(cx.now)

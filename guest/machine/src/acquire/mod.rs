@@ -9,9 +9,11 @@ mod leave;
 mod look;
 mod machine;
 mod readers;
+mod respected;
 mod state;
 mod try_once;
 mod waiting;
 
+pub(crate) use respected::Respected;
 pub use state::Acquire;
 pub(crate) use waiting::Waiting;

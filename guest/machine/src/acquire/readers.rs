@@ -22,7 +22,7 @@ impl Acquire {
         self.meet(None);
         let met = self.readers.get_or_insert_default();
         met.watch.look(&readers, cx.now);
-        self.reservation = met.watch.all_gone(&readers).map(|until| (entry.version, until));
+        self.respected = met.all_gone(&readers, entry.version);
         if let Some(holder) = readers.holder(entry) {
             self.waiting.waiting_for = WaitingFor::Holder(Box::new(holder));
         }
@@ -68,7 +68,7 @@ impl Acquire {
         };
         if let Some(met) = &mut self.readers {
             met.watch.look(&readers, cx.now);
-            self.reservation = met.watch.all_gone(&readers).map(|until| (version, until));
+            self.respected = met.all_gone(&readers, version);
         }
         self.wait_behind(cx, &readers, version, list.map(|list| *list))
     }

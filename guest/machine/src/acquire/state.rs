@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;
 
+use super::respected::{Respected, Whose};
 use super::waiting::Waiting;
 use crate::error::{AcquireError, WaitingFor};
 use crate::leave::Leave;
@@ -36,8 +37,8 @@ pub struct Acquire {
     /// never pauses ends.
     pub(super) tried_on_look: bool,
     pub(super) met: Met,
-    /// A reservation of somebody else that the last look found, and until when it is respected.
-    pub(super) reservation: Option<(Version, Time)>,
+    /// What the last look found in its way; none: nothing, or a record of which nobody knows when it is over.
+    pub(super) respected: Option<Respected>,
     /// What it knows of readers that have the lock; none: it has met none.
     pub(super) readers: Option<Box<MetReaders>>,
     /// The record of a claim that somebody may write.
@@ -52,6 +53,13 @@ pub(super) struct MetReaders {
     /// How many times it said that it waits, and when it did so last.
     pub(super) signs: u64,
     pub(super) signed_at: Option<Time>,
+}
+
+impl MetReaders {
+    /// Returns until when the record of this version is respected; none: for ever.
+    pub(super) fn all_gone(&self, readers: &Readers, version: Version) -> Option<Respected> {
+        Some(Respected { version, until: self.watch.all_gone(readers)?, whose: Whose::Readers })
+    }
 }
 
 /// Its part in the wait list.
@@ -208,7 +216,7 @@ impl Acquire {
             in_doubt: false,
             tried_on_look: false,
             met: Met::Nothing,
-            reservation: None,
+            respected: None,
             readers: None,
             claimed: None,
             state: State::Fresh,
@@ -279,7 +287,8 @@ impl Acquire {
             Some(member) if at_least.is_zero() => member.pause(now, wait),
             _ => (at_least.saturating_add(wait.next_pause()), AfterPause::Try),
         };
-        let pause = self.reservation.map_or(pause, |(_, until)| pause.min(now.until(until)));
+        let ends = self.respected.map(|respected| respected.until).filter(|until| *until > now);
+        let pause = ends.map_or(pause, |until| pause.min(now.until(until)));
         let pause = signs_again.filter(|at| *at > now).map_or(pause, |at| pause.min(now.until(at)));
         let pause = wait.within(now, pause);
         // Others come and go unseen.

@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use core::time::Duration;
 
+use super::respected::{Respected, Whose};
 use super::state::{Acquire, AddReply, Arrival, Membership, Outcome, OuterHold, State, Unconfirmed};
 use crate::error::{AcquireError, WaitingFor};
 use crate::machine::{Cx, Step};
@@ -87,17 +88,19 @@ impl Acquire {
         Step::Sleep(cx.now.until(until))
     }
 
-    /// Returns true if the lock was reserved for somebody that did not come in time.
+    /// Returns true if a record stands whose time is over: its writer crashed, or did not come in time.
     pub(super) fn is_left(&self, now: Time) -> bool {
-        self.reservation.is_some_and(|(_, until)| until <= now)
+        self.respected.is_some_and(|respected| respected.is_over(now))
     }
 
-    /// Tries to get the lock, by an `add` or by taking over a reservation that is over.
+    /// Tries to get the lock, by an `add` or by taking over a record whose time is over.
     pub(super) fn attempt(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
-        match self.reservation.take_if(|(_, until)| *until <= cx.now) {
-            Some((version, _)) => {
+        match self.respected.take_if(|respected| respected.is_over(cx.now)) {
+            Some(Respected { version, whose, .. }) => {
                 self.tries.get_or_insert(0);
-                self.meet_nobody_but(version);
+                if whose == Whose::Reservation {
+                    self.meet_nobody_but(version);
+                }
                 let new = self.record(cx.session, cx.now);
                 self.take_over(new, version, Arrival::InTime, cx.now)
             }
@@ -184,7 +187,9 @@ impl Acquire {
         // A waiter that gives up is to learn who holds the lock now, not who held it a while ago.
         let claimed = self.claimed.take().is_some();
         let may_be_its_own = self.in_doubt || self.options.adopt || self.options.unit.is_some();
-        let reserved = self.reservation.is_some();
+        let by_another = |respected: &mut Respected| by.is_some_and(|by| by != respected.version);
+        self.respected.take_if(|respected| respected.whose == Whose::Holder && by_another(respected));
+        let reserved = self.respected.is_some_and(|respected| respected.whose != Whose::Holder);
         if unknown || moved || claimed || may_be_its_own || reserved || self.wait_is_over(cx.now) {
             return self.look(cx.session);
         }

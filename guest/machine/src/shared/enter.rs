@@ -24,8 +24,10 @@ impl AcquireShared {
                 }
                 (readers, Some(version))
             }
-            Found::Left(version) => (Readers::of(own.clone()), Some(version)),
-            Found::Free | Found::Taken(..) => (Readers::of(own.clone()), None),
+            Found::Free | Found::Taken(..) => {
+                let left = self.respected.take_if(|respected| respected.is_over(cx.now));
+                (Readers::of(own.clone()), left.map(|left| left.version))
+            }
         };
         self.write(Entered { own, readers, sent: cx.now, late: false }, if_version)
     }

@@ -5,12 +5,13 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::state::{AcquireShared, Found, Outcome, State};
+use crate::acquire::Respected;
 use crate::error::{AcquireError, WaitingFor};
 use crate::machine::{Cx, Step};
 use crate::records::{Holder, LockRecord, Readers, Record, Ticket};
 use crate::session::{Hold, Session};
 use crate::turn::{Advice, CurrentHolder, Member};
-use crate::values::{Entry, Mode, Request, Ttl};
+use crate::values::{Entry, Mode, Request};
 
 impl AcquireShared {
     pub(super) fn start(&mut self, cx: &mut Cx<'_>) -> Step<Outcome> {
@@ -52,6 +53,7 @@ impl AcquireShared {
         list: Option<Entry>,
         insists: bool,
     ) -> Step<Outcome> {
+        let respected = self.respected.take();
         let found = match entry.map(|entry| (LockRecord::decode_for(&self.place, &entry.value), entry)) {
             None => {
                 if !self.in_doubt {
@@ -59,27 +61,26 @@ impl AcquireShared {
                 }
                 Found::Free
             }
-            Some((Ok(LockRecord::Exclusive(record)), entry)) => self.on_holder(cx, record, &entry),
+            Some((Ok(LockRecord::Exclusive(record)), entry)) => self.on_holder(cx, record, &entry, respected),
             Some((Ok(LockRecord::Shared(readers)), entry)) => self.on_readers(cx, readers, &entry),
             Some((Err(excerpt), _)) => return Step::Done(Err(AcquireError::Corrupt(excerpt))),
         };
         match found {
-            Found::Open(..) | Found::Left(_) if !self.tried => self.enter(cx, found),
+            Found::Open(..) if !self.tried => self.enter(cx, found),
             Found::Free if insists && !self.tried => self.enter(cx, found),
             // The last one is a try, whatever the place in the list.
             Found::Free if self.waiting.wait.is_over(cx.now) && !self.tried => self.enter(cx, found),
-            Found::Open(..) | Found::Left(_) => self.pause(cx.now, Duration::ZERO),
+            Found::Open(..) => self.pause(cx.now, Duration::ZERO),
             _ if self.waiting.wait.is_over(cx.now) => self.pause(cx.now, Duration::ZERO),
             Found::Free => self.stand(cx, None, &[], list),
             Found::Taken(holder, are_in) => self.stand(cx, Some(holder), &are_in, list),
         }
     }
 
-    pub(super) fn on_holder(&mut self, cx: &mut Cx<'_>, record: Record, entry: &Entry) -> Found {
-        if let (Some(_), Ttl::After(length)) = (&record.reserved, record.lease.ttl())
-            && cx.session.watch(&self.store_key, entry.version, length, cx.now) <= cx.now
-        {
-            return Found::Left(entry.version);
+    fn on_holder(&mut self, cx: &mut Cx<'_>, record: Record, entry: &Entry, respected: Option<Respected>) -> Found {
+        self.respected = Respected::look(respected, cx, &self.store_key, &record, entry.version);
+        if self.respected.is_some_and(|respected| respected.is_over(cx.now)) {
+            return Found::Free;
         }
         let since = record.since.and_then(|unix| cx.session.time_of(unix));
         let (ticket, turn) = (Ticket::of(record.nonce), record.turn);

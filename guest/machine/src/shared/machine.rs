@@ -41,6 +41,8 @@ impl AcquireShared {
             Some(member) if at_least.is_zero() => member.pause(now, wait),
             _ => (at_least.saturating_add(wait.next_pause()), AfterPause::Look),
         };
+        let ends = self.respected.map(|respected| respected.until).filter(|until| *until > now);
+        let pause = ends.map_or(pause, |until| pause.min(now.until(until)));
         let pause = wait.within(now, pause);
         InnerStep::Sleep(pause).within(&mut self.state, State::Pausing { until: now.after(pause), then })
     }

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use crate::acquire::Waiting;
+use crate::acquire::{Respected, Waiting};
 use crate::error::{AcquireError, WaitingFor};
 use crate::leave::Leave;
 use crate::records::{Nonce, Readers, Record, Ticket};
@@ -30,6 +30,8 @@ pub struct AcquireShared {
     pub(super) nonce: Nonce,
     /// Its writes, and what it has seen of other readers.
     pub(super) reading: Reading,
+    /// The record of one that has the lock alone, if the last look found one.
+    pub(super) respected: Option<Respected>,
     /// Whether a write of unknown outcome may have happened, or may still happen.
     pub(super) in_doubt: bool,
     /// Whether it tried since the last pause. It does so once, so that a wait that never pauses ends.
@@ -88,12 +90,10 @@ pub(super) struct Entered {
 
 /// What a look found, in the way of a reader.
 pub(super) enum Found {
-    /// The lock is free.
+    /// The lock is free, or its record stands though its time is over.
     Free,
     /// Readers have it, and more may come in.
     Open(Readers, Version),
-    /// It was reserved for somebody that did not come in time.
-    Left(Version),
     /// Somebody has it alone, or waits for that.
     Taken(CurrentHolder, Vec<Ticket>),
 }
@@ -117,6 +117,7 @@ impl AcquireShared {
             member: None,
             nonce,
             reading: Reading::new(nonce),
+            respected: None,
             in_doubt: false,
             tried: false,
             conflicts: 0,

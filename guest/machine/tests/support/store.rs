@@ -29,6 +29,8 @@ pub(crate) struct Write {
     pub(crate) before: Option<Vec<u8>>,
     /// What is there now.
     pub(crate) after: Option<Vec<u8>>,
+    /// Whether what was there was kept longer than asked for.
+    pub(crate) outlived: bool,
 }
 
 impl Servers {
@@ -125,12 +127,14 @@ impl Servers {
         server.keep(Keeping::Longer(slack));
         server.end(now);
         let value = |server: &Store| server.entry(key).map(|stored| (stored.number, stored.value.clone()));
+        let ends = server.entry(key).and_then(|stored| stored.ends);
+        let outlived = ends.is_some_and(|ends| ends <= now + slack);
         let before = value(server);
         let reply = server.execute(request, now);
         let after = value(server);
         if before != after {
             let [before, after] = [before, after].map(|there| there.map(|(_, value)| value));
-            self.history.push(Write { at: now, key: key.to_string(), before, after });
+            self.history.push(Write { at: now, key: key.to_string(), before, after, outlived });
         }
         reply
     }
