@@ -1,47 +1,37 @@
 // A headless Chromium, driven over a pipe by the DevTools protocol.
 
-import { spawn } from 'node:child_process';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { Browser, Conversation } from './browser.mjs';
 
-/** How long the browser may take for one answer, in milliseconds: far longer than it needs on a busy machine. */
-const PATIENCE = 120_000;
+const FLAGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--hide-scrollbars'];
 
-export class Chromium {
-  #child;
-  #profile;
-  #last = 0;
-  /** @type {Map<number, { resolve: (result: any) => void, reject: (error: Error) => void }>} */
-  #waiting = new Map();
-  /** @type {string[]} */
-  #pieces = [];
-  /** @type {string | undefined} */
-  #session;
-  /** What the page has said that it should not say: errors, and each address that it asked for. */
-  errors = /** @type {string[]} */ ([]);
-  requests = /** @type {string[]} */ ([]);
+export class Chromium extends Browser {
+  /** @type {Conversation | undefined} */
+  #conversation;
+  #session = {};
+  #buttons = 0;
 
-  /** @param {string} profile */
-  constructor(profile) {
-    this.#profile = profile;
-    const flags = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--hide-scrollbars'];
-    const own = [`--user-data-dir=${profile}`, '--remote-debugging-pipe', '--no-first-run', 'about:blank'];
-    this.#child = spawn('chromium', [...flags, ...own], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
-    const incoming = /** @type {import('node:stream').Readable} */ (this.#child.stdio[4]);
-    incoming.setEncoding('utf8').on('data', (/** @type {string} */ text) => this.#receive(text));
-    this.#child.on('exit', () => this.#fail(new Error('chromium has ended')));
-    this.#child.on('error', (error) => this.#fail(error));
-  }
-
-  /** Starts a browser with one page. */
-  static async start() {
-    const browser = new Chromium(await mkdtemp(join(tmpdir(), 'playground-')));
-    const { targetId } = await browser.send('Target.createTarget', { url: 'about:blank' });
-    const { sessionId } = await browser.send('Target.attachToTarget', { targetId, flatten: true });
-    browser.#session = sessionId;
-    for (const domain of ['Page', 'Runtime', 'Network', 'Log']) await browser.send(`${domain}.enable`);
-    return browser;
+  /** @override @param {import('./browser.mjs').Scheme} scheme */
+  async begin(scheme) {
+    const own = [`--user-data-dir=${this.folder}`, '--remote-debugging-pipe', '--no-first-run', 'about:blank'];
+    const child = this.spawn('chromium', [...FLAGS, ...own], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
+    const [, , , outgoing, incoming] = /** @type {any[]} */ (child.stdio);
+    const conversation = new Conversation(
+      (text) => outgoing.write(`${text}\0`),
+      (method, params) => this.#hear(method, params),
+    );
+    this.#conversation = conversation;
+    outgoing.on('error', () => {});
+    incoming.setEncoding('utf8').on(
+      'data',
+      pieces((text) => conversation.receive(text)),
+    );
+    child.on('exit', () => conversation.fail(new Error('chromium has ended')));
+    child.on('error', (error) => conversation.fail(error));
+    const { targetId } = await this.send('Target.createTarget', { url: 'about:blank' });
+    const { sessionId } = await this.send('Target.attachToTarget', { targetId, flatten: true });
+    this.#session = { sessionId };
+    for (const domain of ['Page', 'Runtime', 'Network', 'Log']) await this.send(`${domain}.enable`);
+    await this.send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
   }
 
   /**
@@ -50,26 +40,11 @@ export class Chromium {
    * @param {object} params
    * @returns {Promise<any>}
    */
-  send(method, params = {}) {
-    const id = ++this.#last;
-    const message = { id, method, params, ...(this.#session ? { sessionId: this.#session } : {}) };
-    const outgoing = /** @type {import('node:stream').Writable} */ (this.#child.stdio[3]);
-    outgoing.write(`${JSON.stringify(message)}\0`);
-    return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`chromium does not answer ${method}`)), PATIENCE);
-      const settle = (/** @type {(value: any) => void} */ act) => (/** @type {any} */ value) => {
-        clearTimeout(timer);
-        act(value);
-      };
-      this.#waiting.set(id, { resolve: settle(resolve), reject: settle(reject) });
-    });
+  async send(method, params = {}) {
+    return this.#conversation?.send(method, params, this.#session);
   }
 
-  /**
-   * Evaluates an expression in the page.
-   * @param {string} expression
-   * @returns {Promise<any>}
-   */
+  /** @override @param {string} expression */
   async evaluate(expression) {
     const { result, exceptionDetails } = await this.send('Runtime.evaluate', {
       expression,
@@ -81,81 +56,58 @@ export class Chromium {
     return result.value;
   }
 
-  /**
-   * Waits until an expression is true in the page.
-   * @param {string} expression
-   */
-  async until(expression) {
-    const end = Date.now() + PATIENCE;
-    while (!(await this.evaluate(`Boolean(${expression})`))) {
-      if (Date.now() > end) throw new Error(`never true: ${expression}`);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
+  /** @override @param {string} url */
+  navigate(url) {
+    return this.send('Page.navigate', { url });
   }
 
-  /**
-   * Opens an address, and waits until the playground runs.
-   * @param {string} url
-   */
-  async open(url) {
-    // By way of an empty page: otherwise another fragment of the same page loads nothing.
-    await this.send('Page.navigate', { url: 'about:blank' });
-    await this.until("location.href === 'about:blank' && document.readyState === 'complete'");
-    await this.send('Page.navigate', { url });
-    await this.until("document.body?.dataset.ready === 'true'");
-  }
-
-  /**
-   * @param {number} width
-   * @param {number} height
-   * @param {'light' | 'dark'} scheme
-   */
-  async look(width, height, scheme) {
+  /** @override @param {number} width @param {number} height */
+  size(width, height) {
     const isPhone = width < 600;
     const metrics = { width, height, deviceScaleFactor: isPhone ? 2 : 1, mobile: isPhone };
-    await this.send('Emulation.setDeviceMetricsOverride', metrics);
-    await this.send('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: scheme }] });
+    return this.send('Emulation.setDeviceMetricsOverride', metrics);
   }
 
-  /** Returns a picture of the whole page, as PNG. */
-  async picture(isWhole = true) {
+  /** @override @param {string} key */
+  async key(key) {
+    for (const type of ['keyDown', 'keyUp']) await this.send('Input.dispatchKeyEvent', { type, key });
+  }
+
+  /** @override @param {'move' | 'down' | 'up'} act @param {number} x @param {number} y */
+  mouse(act, x, y) {
+    const type = { move: 'mouseMoved', down: 'mousePressed', up: 'mouseReleased' }[act];
+    if (act !== 'move') this.#buttons = act === 'down' ? 1 : 0;
+    const button = act === 'move' && this.#buttons === 0 ? 'none' : 'left';
+    return this.send('Input.dispatchMouseEvent', { type, x, y, button, buttons: this.#buttons });
+  }
+
+  /** @override @param {boolean} isWhole shows what is out of sight too */
+  async picture(isWhole = false) {
     const { data } = await this.send('Page.captureScreenshot', { format: 'png', captureBeyondViewport: isWhole });
     return Buffer.from(data, 'base64');
   }
 
-  async close() {
-    const ended = new Promise((resolve) => this.#child.once('exit', resolve));
-    this.#child.kill('SIGKILL');
-    await ended;
-    await rm(this.#profile, { recursive: true, force: true, maxRetries: 5 });
+  /** @param {string} method @param {any} params */
+  #hear(method, params) {
+    if (method === 'Runtime.exceptionThrown') this.errors.push(params.exceptionDetails.exception?.description);
+    if (method === 'Log.entryAdded' && params.entry.level === 'error') this.errors.push(params.entry.text);
+    if (method === 'Network.requestWillBeSent') this.requests.push(params.request.url);
   }
+}
 
-  /** @param {string} text */
-  #receive(text) {
-    const parts = text.split('\0');
-    this.#pieces.push(parts[0] ?? '');
-    for (const part of parts.slice(1)) {
-      this.#answer(JSON.parse(this.#pieces.join('')));
-      this.#pieces = [part];
+/**
+ * Puts messages together that a zero ends.
+ * @param {(text: string) => void} receive
+ */
+function pieces(receive) {
+  /** @type {string[]} */
+  let parts = [];
+  return (/** @type {string} */ text) => {
+    const [first = '', ...others] = text.split('\0');
+    parts.push(first);
+    for (const other of others) {
+      receive(parts.join(''));
+      parts = [other];
     }
-  }
-
-  /** @param {any} message */
-  #answer(message) {
-    const waiting = this.#waiting.get(message.id);
-    this.#waiting.delete(message.id);
-    if (message.error) waiting?.reject(new Error(message.error.message));
-    else waiting?.resolve(message.result);
-    if (message.method === 'Runtime.exceptionThrown')
-      this.errors.push(message.params.exceptionDetails.exception?.description);
-    if (message.method === 'Log.entryAdded' && message.params.entry.level === 'error')
-      this.errors.push(message.params.entry.text);
-    if (message.method === 'Network.requestWillBeSent') this.requests.push(message.params.request.url);
-  }
-
-  /** @param {Error} error */
-  #fail(error) {
-    for (const { reject } of this.#waiting.values()) reject(error);
-    this.#waiting.clear();
-  }
+  };
 }

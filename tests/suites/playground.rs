@@ -1,4 +1,4 @@
-//! The playground: what it is made of, its store against the conformance suite, and its page in a real browser.
+//! The playground: what it is made of, its store against the conformance suite, and its page in real browsers.
 //!
 //! `cargo xtask test` runs these tests where Node 20 or newer is installed, and says so where it is not.
 
@@ -48,9 +48,10 @@ fn its_code_is_typed_linted_and_formatted() {
 }
 
 #[test]
-#[ignore = "needs Node 20, npm and Chromium"]
-fn in_a_browser_each_story_comes_out_as_told_and_each_fault_and_link_works() {
-    run(node(&folder()).args(["--test", "test/stories.test.mjs"]).env("PLAYGROUND", &*PAGE));
+#[ignore = "needs Node 20, npm and Chromium; Firefox and WebKit where they are"]
+fn in_each_browser_each_story_comes_out_as_told_and_each_fault_and_link_works() {
+    let flags = ["--experimental-websocket", "--test", "test/stories.test.mjs"];
+    run(node(&folder()).args(flags).env("PLAYGROUND", &*PAGE));
 }
 
 #[test]
