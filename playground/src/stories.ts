@@ -99,7 +99,7 @@ export const STORIES: Story[] = [
     question: 'This lock does everything right. How can an old holder still destroy new data?',
     intro: 'Ada looks at her lease, computes, and is frozen before she writes. No lock can see that.',
     answer:
-      'By a write that is late: Ada’s lease was valid when she looked. With kvlock each grant has a fencing token, larger than all before. The resource has seen a larger one than Ada’s, and refuses hers. That is all a token is for.',
+      'By a write that is late: Ada’s lease was valid when she looked. With kvlock each grant has a fencing token, larger than all before. The resource has seen a larger one than Ada’s, and refuses hers. That is all a token is for. Click the crossed square to read both numbers.',
     left: 'unfenced',
     right: 'kvlock',
     settings: {},
@@ -117,7 +117,7 @@ export const STORIES: Story[] = [
     question: 'The server restarts and has forgotten every lock. When may the next one be granted?',
     intro: 'A cache keeps locks in memory only. Ada works, and does not notice that the server was away.',
     answer:
-      'Only when the longest lease is over, because a forgotten holder may be at work until then. The other lock is granted at once, beside Ada. kvlock sees that the server is young, and makes everybody wait: the quarantine.',
+      'Only when the longest lease is over, because a forgotten holder may be at work until then. The other lock is granted at once, beside Ada. kvlock sees that the server is young, and makes everybody wait: the quarantine. Set it to 0 below, and kvlock loses as well.',
     left: 'unfenced',
     right: 'kvlock',
     settings: { work: 4000 },

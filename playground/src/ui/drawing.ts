@@ -36,7 +36,7 @@ export class Drawing {
     context.textBaseline = 'middle';
     this.items = [];
     this.#lanes(layout, theme, width);
-    this.#axis(layout, scale, theme, time);
+    this.#axis(layout, scale, theme, time, width);
     context.save();
     context.beginPath();
     context.rect(layout.labels, 0, width - layout.labels, layout.height);
@@ -98,7 +98,7 @@ export class Drawing {
     }
   }
 
-  #axis(layout: Layout, scale: Scale, theme: Theme, time: number): void {
+  #axis(layout: Layout, scale: Scale, theme: Theme, time: number, width: number): void {
     const context = this.#context;
     const every = [250, 500, 1000, 2000, 5000].find((step) => step * scale.perMillisecond >= 44) ?? 10_000;
     context.textAlign = 'center';
@@ -108,7 +108,7 @@ export class Drawing {
       context.fillStyle = theme.line;
       context.fillRect(x, layout.axis - 5, 1, layout.height - layout.axis);
       context.fillStyle = tick <= time ? theme.muted : theme.faint;
-      context.fillText(`${tick / 1000} s`, x, layout.axis / 2 - 1);
+      if (x < width - 14) context.fillText(`${tick / 1000} s`, x, layout.axis / 2 - 1);
     }
     context.textAlign = 'left';
   }

@@ -6,7 +6,7 @@ import { find, make } from './dom.ts';
 const SIGNS: [string, string][] = [
   [
     '<rect class="fill" x="1" y="2" width="42" height="16" rx="4"/><text class="on" x="7" y="14">1001</text>',
-    'a client believes that it holds the lock; the number is its fencing token',
+    'a client believes that it holds the lock; the number is its fencing token, larger than all before',
   ],
   ['<path class="line dashed" d="M1 10h42"/>', 'a client waits; the word above says for what'],
   [
