@@ -8,6 +8,7 @@ use core::fmt;
 use core::net::Ipv6Addr;
 
 use crate::contract::{Error, shown};
+use crate::number::number;
 
 /// Where one server listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,12 +74,8 @@ fn parse(part: &str, default_port: u16) -> Result<Address, &'static str> {
 }
 
 fn parse_port(text: &str) -> Result<u16, &'static str> {
-    const WRONG: &str = "the port is a number from 1 to 65535";
-    // `u16::from_str` would take "+80".
-    if !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(WRONG);
-    }
-    text.parse().ok().filter(|port| *port != 0).ok_or(WRONG)
+    let port = number(text.as_bytes()).and_then(|port| u16::try_from(port).ok());
+    port.filter(|port| *port != 0).ok_or("the port is a number from 1 to 65535")
 }
 
 #[cfg(test)]

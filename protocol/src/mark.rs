@@ -4,6 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use core::fmt;
 
+use crate::number::{hexadecimal, number};
 use crate::stats::{MOST_SECONDS, ServerClock};
 
 const MARK: &str = "kvlock epoch 2";
@@ -42,19 +43,19 @@ impl Mark {
             (None, first) => (first?, false),
         };
         let mut words = rest.strip_prefix(' ')?.split(' ');
-        let mut next = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=');
+        let mut next = |name: &str| words.next()?.strip_prefix(name)?.strip_prefix('=').map(str::as_bytes);
         // Thirty-two bits: whatever is computed from them fits in sixty-four.
-        let started: u32 = next("started")?.parse().ok()?;
-        let uptime: u32 = next("uptime")?.parse().ok()?;
+        let mut seconds = |name| number(next(name)?).filter(|seconds| *seconds <= u32::MAX.into());
+        let (started, uptime) = (seconds("started")?, seconds("uptime")?);
         let (id, above) = match has_id {
-            true => (Some(u64::from_str_radix(next("id")?, 16).ok()?), next("above")),
+            true => (Some(hexadecimal(next("id")?)?), next("above")),
             false => (None, None),
         };
         let above = match above {
-            Some(above) => Some(above.parse().ok().filter(|above| *above <= HIGHEST)?),
+            Some(above) => Some(number(above).filter(|above| *above <= HIGHEST)?),
             None => None,
         };
-        Some(Mark { started: started.into(), uptime: uptime.into(), id, above })
+        Some(Mark { started, uptime, id, above })
     }
 
     /// Returns the id of the era that an epoch item with this mark and this CAS value begins.

@@ -5,8 +5,9 @@ use alloc::vec::Vec;
 
 use crate::codec::Codec;
 use crate::failure::Failure;
+use crate::number::number;
 use crate::refusal::{foreign, refusal};
-use crate::reply::{MAX_VALUE, MetaReply, number};
+use crate::reply::{MAX_VALUE, MetaReply};
 use crate::stats::Stats;
 
 /// The longest reply line that is believed. memcached's longest repeats a key of 250 bytes and some flags.

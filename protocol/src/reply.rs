@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use crate::codec::{Code, Codec};
 use crate::failure::Failure;
+use crate::number::number;
 use crate::refusal::foreign;
 
 /// The largest value that is read: memcached's default limit for an item is 1 MiB.
@@ -61,14 +62,6 @@ fn next_word(line: &[u8]) -> (&[u8], &[u8]) {
 
 fn place(flag: u8) -> Option<usize> {
     FLAGS.iter().position(|known| *known == flag)
-}
-
-pub(crate) fn number(digits: &[u8]) -> Option<u64> {
-    let shift = |number: u64, digit: &u8| match digit {
-        b'0'..=b'9' => number.checked_mul(10)?.checked_add(u64::from(digit.wrapping_sub(b'0'))),
-        _ => None,
-    };
-    if digits.is_empty() { None } else { digits.iter().try_fold(0, shift) }
 }
 
 /// Returns the length in `VA <length> …`.

@@ -4,6 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
+use crate::number::number;
+
 /// The lines `STAT <name> <value>` of one reply.
 #[derive(Debug, Default)]
 pub struct Stats(pub(crate) Vec<(String, String)>);
@@ -16,7 +18,7 @@ impl Stats {
 
     /// Returns a statistic that is a number.
     pub fn number(&self, name: &str) -> Option<u64> {
-        self.text(name)?.parse().ok()
+        number(self.text(name)?.as_bytes())
     }
 
     /// Returns how often contents were lost since the server's start, other than by expiry or by being asked to. A
@@ -65,7 +67,7 @@ impl ServerVersion {
     pub fn parse(text: &str) -> Option<ServerVersion> {
         let mut numbers = text.splitn(3, '.').map(|part| {
             let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-            part.get(..digits)?.parse().ok()
+            u32::try_from(number(part.as_bytes().get(..digits)?)?).ok()
         });
         let (major, minor) = (numbers.next()??, numbers.next()??);
         Some(ServerVersion([major, minor, numbers.next().flatten().unwrap_or(0)]))

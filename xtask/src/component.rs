@@ -31,7 +31,7 @@ pub(crate) const MEMCACHED: Guest = Guest {
     name: "kvlock-store-memcached",
     description: "A store of kvlock on memcached: kvlock:lock/kv-store over wasi:sockets",
     sources: &["wit/types.wit", "wit/kv-store.wit", "wit/deps", "protocol", "guest/memcached"],
-    max_bytes: 105_000,
+    max_bytes: 100_000,
     is_small: true,
 };
 

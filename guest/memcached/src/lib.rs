@@ -98,7 +98,7 @@ impl Guest for Component {
 #[cfg(target_family = "wasm")]
 mod runtime {
     #[global_allocator]
-    static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+    static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
 
     /// Traps: a panic is a bug. It stops the instance, and the host tells its user.
     #[panic_handler]

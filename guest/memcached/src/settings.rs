@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::ops::RangeInclusive;
 use core::time::Duration;
 
-use kvlock_protocol::{Address, DEFAULT_PORT, Error, Greeting, Parameters, StoreUrl, wrong_parameter};
+use kvlock_protocol::{Address, DEFAULT_PORT, Error, Greeting, Parameters, StoreUrl, number, wrong_parameter};
 
 /// The variable.
 pub(crate) const VARIABLE: &str = "KVLOCK_STORE";
@@ -79,7 +79,7 @@ fn duration(parameters: &mut Parameters, name: &'static str) -> Result<Option<Du
 
 /// Reads `500ms`, `2s`, `1m`, `1h`, and whole seconds without a unit.
 fn read_duration(text: &str) -> Option<Duration> {
-    let (number, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
+    let (digits, unit) = text.split_at(text.bytes().take_while(u8::is_ascii_digit).count());
     let unit = match unit {
         "ms" => 1,
         "" | "s" => 1_000,
@@ -87,7 +87,7 @@ fn read_duration(text: &str) -> Option<Duration> {
         "h" => 3_600_000,
         _ => return None,
     };
-    number.parse::<u64>().ok()?.checked_mul(unit).map(Duration::from_millis)
+    number(digits.as_bytes())?.checked_mul(unit).map(Duration::from_millis)
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ const IMPORTS: [&str; 12] = [
 ];
 
 /// The largest store, in bytes: it is loaded anew for each instance on many platforms.
-const MOST: usize = 100 * 1024;
+const MOST: usize = 100_000;
 
 fn decoded(component: &[u8]) -> (Resolve, WorldId) {
     let Ok(DecodedWasm::Component(resolve, world)) = wit_component::decode(component) else { panic!("no component") };
