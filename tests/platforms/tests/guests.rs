@@ -98,7 +98,8 @@ fn assert_no_increment_is_lost(server: &MemcachedServer, app: &Path) {
     let data = folder.path().join("data");
     fs::create_dir(&data).unwrap();
 
-    // The first holder lets go when all wait in line. So each gets its turn while others have turns before them.
+    // The first holder lets go when all wait in line, so that they do get into each other's way. Who is served first is
+    // no matter of this test: whoever wakes up late on a busy machine is passed over.
     let kvlock = Kvlock::on(&server.url(), &data);
     let options = ["--namespace", "example", "--wait", "3m"];
     let increment = "n=$(($(cat counter 2>/dev/null || echo 0) + 1)); echo $n > counter; echo $n $KVLOCK_TOKEN";
@@ -136,8 +137,8 @@ fn assert_no_increment_is_lost(server: &MemcachedServer, app: &Path) {
     };
     let (guests, commands) = (turns(&guests), turns(&commands));
     assert_eq!(guests.len(), GUESTS * TURNS);
-    let (first, last) = (guests.iter().min().unwrap(), guests.iter().max().unwrap());
-    assert_eq!(commands.iter().filter(|turn| first < *turn && *turn < last).count(), COMMANDS, "turns: {commands:?}");
+    assert_eq!(commands.len(), 1 + COMMANDS);
+    assert!(commands.iter().max() < guests.iter().max(), "a command waited for all the guests: {commands:?}");
     let mut all = [guests, commands].concat();
     all.sort_unstable();
     assert!(all.iter().map(|(number, _)| *number).eq(1..=all.len()), "an increment is lost: {all:?}");
