@@ -1,7 +1,7 @@
 //! A request for a lock, a permit or a try, and its part in the session's instance.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kvlock_queue::Stake;
@@ -26,16 +26,18 @@ pub(super) struct Request {
     task: Option<Worker>,
     /// It may have what it waits for, by a write that was not answered. Only its own polls find out.
     in_doubt: AtomicBool,
-    /// What the store tells of what it waits for, once it waits; none inside if the store cannot tell.
-    hints: OnceLock<Option<Hints>>,
+    /// What the store tells of what it waits for, once it waits.
+    hints: Mutex<Option<Hints>>,
 }
 
 /// What a store tells of what a request waits for.
 struct Hints {
+    /// The key in the store.
+    watched: String,
     /// How often it was freed since the component was told.
     freed: Arc<AtomicU32>,
-    /// Lasts as long as the wait.
-    _watch: Watch,
+    /// Lasts as long as the wait for this key. None if the store cannot tell.
+    _watch: Option<Watch>,
 }
 
 /// The part of a request in the component.
@@ -88,7 +90,7 @@ impl Request {
             target,
             phase: Mutex::new(Phase::New),
             in_doubt: AtomicBool::new(false),
-            hints: OnceLock::new(),
+            hints: Mutex::default(),
         }
     }
 
@@ -146,7 +148,8 @@ impl Request {
         if let Some(handed) = handed {
             guest.take(&self.key, begun.id, handed).await?;
         } else {
-            for _ in 0..self.hints().map_or(0, |hints| hints.freed.swap(0, Ordering::Relaxed)) {
+            let freed = self.hints().as_ref().map_or(0, |hints| hints.freed.swap(0, Ordering::Relaxed));
+            for _ in 0..freed {
                 guest.freed(&self.key, begun.id).await?;
             }
         }
@@ -156,7 +159,7 @@ impl Request {
 
     /// Returns true if the store has told of a release since the last poll.
     pub(super) fn has_heard(&self) -> bool {
-        self.hints().is_some_and(|hints| hints.freed.load(Ordering::Relaxed) > 0)
+        self.hints().as_ref().is_some_and(|hints| hints.freed.load(Ordering::Relaxed) > 0)
     }
 
     /// Lets the first of the queue poll without a further pause.
@@ -164,20 +167,32 @@ impl Request {
         self.queues().freed(&self.place(), self.owner.clock().now());
     }
 
-    /// Lets the store wake whoever waits in the queue, if the store can tell of releases.
+    /// Lets the store wake whoever waits in the queue, if the store can tell of releases. A wait for several keys goes
+    /// from one to the next.
     pub(super) async fn watch(&self) {
-        if self.hints.get().is_none() {
-            let hints = self.begin_watch().await;
-            self.hints.get_or_init(|| hints);
+        let may_move = match self.target.what {
+            What::Lock(_) => false,
+            What::Several(..) => true,
+            What::Permit | What::Try(_) => return,
+        };
+        if self.hints().is_some() && !may_move {
+            return;
+        }
+        let Some(watched) = self.watched_key().await else { return };
+        if self.hints().as_ref().is_none_or(|hints| hints.watched != watched) {
+            let hints = self.begin_watch(watched).await;
+            *self.hints() = Some(hints);
         }
     }
 
-    async fn begin_watch(&self) -> Option<Hints> {
-        let id = self.id().filter(|_| matches!(self.target.what, What::Lock(_)))?;
+    async fn watched_key(&self) -> Option<String> {
+        let id = self.id()?;
         // If that fails, its next poll finds out.
         let mut guest = self.owner.enter::<AcquireError>(&self.key).await.ok()?;
-        let watched = guest.watched_key(&self.key, id).await.ok()??;
-        drop(guest);
+        guest.watched_key(&self.key, id).await.ok()?
+    }
+
+    async fn begin_watch(&self, watched: String) -> Hints {
         // Not the request itself: the last to drop it waits for the session.
         let (freed, place, queues) = (Arc::new(AtomicU32::new(0)), self.place(), self.queues().clone());
         let told = freed.clone();
@@ -188,13 +203,13 @@ impl Request {
         });
         let watch = match &self.owner.environment().awaited {
             None => self.owner.environment().store.watch(&watched, on_gone),
-            Some(store) => store.watch(watched, on_gone).await.ok().flatten(),
+            Some(store) => store.watch(watched.clone(), on_gone).await.ok().flatten(),
         };
-        Some(Hints { freed, _watch: watch? })
+        Hints { watched, freed, _watch: watch }
     }
 
-    fn hints(&self) -> Option<&Hints> {
-        self.hints.get()?.as_ref()
+    fn hints(&self) -> MutexGuard<'_, Option<Hints>> {
+        self.hints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins and tries once: of a lock that is free nothing stays behind in the component but its grant.

@@ -28,10 +28,10 @@ fn waiter(client: Client) -> JoinHandle<()> {
     })
 }
 
-/// Waits until so many channels of keys are listened to.
-fn listened_to(server: &RedisServer, listeners: usize) {
+/// Waits until so many listen to the channel of a key.
+fn listened_to(server: &RedisServer, key: &str, listeners: usize) {
     eventually("listeners", || {
-        let counted = server.command("PUBSUB NUMSUB kvlock:gone:kvlock:lock:k");
+        let counted = server.command(&format!("PUBSUB NUMSUB kvlock:gone:kvlock:lock:{key}"));
         counted.lines().any(|line| line.trim() == format!(":{listeners}"))
     });
 }
@@ -43,7 +43,7 @@ fn a_release_wakes_the_waiters_of_other_processes_one_after_the_other() {
     let waiters: Vec<_> = (1..=3)
         .map(|number| {
             let waiting = waiter(standing(&server));
-            listened_to(&server, number);
+            listened_to(&server, "k", number);
             waiting
         })
         .collect();
@@ -53,6 +53,26 @@ fn a_release_wakes_the_waiters_of_other_processes_one_after_the_other() {
     thread::sleep(Duration::from_millis(200));
     grant.release().unwrap();
     eventually("all had the lock", || waiters.iter().all(JoinHandle::is_finished));
+}
+
+#[test]
+fn a_wait_for_several_keys_is_woken_by_the_release_of_each_that_it_comes_to() {
+    let server = RedisServer::start();
+    let holder = session(&standing(&server));
+    let [first, second] = ["a", "b"].map(|key| holder.lock(key).acquire().unwrap());
+    let client = standing(&server);
+    let waiting = thread::spawn(move || {
+        session(&client).lock_all(["b", "a"]).acquire().unwrap().release().unwrap();
+    });
+    for (key, held) in [("a", first), ("b", second)] {
+        listened_to(&server, key, 1);
+        eventually("it stands in the wait list", || holder.status(key).unwrap().waiters == 1);
+        // It pauses after it has written the list.
+        thread::sleep(Duration::from_millis(200));
+        held.release().unwrap();
+    }
+    eventually("it had both", || waiting.is_finished());
+    waiting.join().unwrap();
 }
 
 #[test]
