@@ -5,8 +5,8 @@ mod support;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvlock_machine::{Acquire, AcquireError, LockOptions, Reply, Request, Ttl};
-use support::{Drive, Fault, Op, Owner, World, lease, micros, millis, secs, waiting};
+use kvlock_machine::{Acquire, AcquireError, Grant, LockOptions, Reply, Request, Ttl};
+use support::{Drive, Fault, Op, Owner, World, lease, micros, millis, once, secs, waiting};
 
 /// A line in which so many stand who were killed, told that turns are so long.
 fn killed(world: &mut World, waiting: usize, turn: Option<Duration>) {
@@ -173,4 +173,78 @@ fn killed_waiters_cost_the_living_once_and_not_at_each_turn() {
         }
         assert!(idle < millis(500), "seed {seed}: free for {idle:?} in all, served {served:?}");
     }
+}
+
+#[test]
+fn a_writer_that_crashed_keeps_readers_out_for_a_few_seconds() {
+    let mut world = World::new();
+    let in_there = world.readers(1);
+    let [writer, late] = ["writer", "late"].map(|name| world.acquainted(name));
+    let mut alone = world.acquiring(writer, "k", waiting(30, secs(60)));
+    world.run_for(secs(1), &mut [&mut alone]);
+    drop(alone);
+    let mut reading = world.sharing(late, "k", waiting(30, secs(60)));
+    world.run_for(secs(4), &mut [&mut reading]);
+    assert!(reading.outcome().is_none());
+    world.renew(in_there[0].0, &in_there[0].1).unwrap();
+    world.run_for(secs(2), &mut [&mut reading]);
+    assert!(reading.outcome().is_some_and(|outcome| outcome.is_ok()), "the writer has said nothing for five seconds");
+}
+
+/// Tries once to read `k`.
+fn share(world: &mut World, owner: Owner) -> Result<Grant, AcquireError> {
+    let op = world.sharing(owner, "k", once(30));
+    world.finish(op)
+}
+
+/// Returns true if the record says that a writer waits.
+fn is_signed(world: &mut World) -> bool {
+    world.servers.text("k", world.now).is_some_and(|text| text.contains("writer: "))
+}
+
+#[test]
+fn a_writer_that_gives_up_lets_readers_in_at_once() {
+    let mut world = World::new();
+    let _in_there = world.readers(1);
+    let [writer, late] = ["writer", "late"].map(|name| world.acquainted(name));
+    // Its wait is over, or it is dropped.
+    let given_up = world.acquire(writer, "k", waiting(30, secs(1)));
+    assert!(matches!(given_up, Err(AcquireError::Busy { .. })) && !is_signed(&mut world));
+    let mut dropped = world.acquiring(writer, "k", waiting(30, secs(60)));
+    world.run_for(secs(1), &mut [&mut dropped]);
+    assert!(is_signed(&mut world));
+    let leave = dropped.machine.leave().expect("it has signed");
+    world.drive(writer, leave);
+    assert!(!is_signed(&mut world) && dropped.machine.leave().is_none());
+    assert!(share(&mut world, late).is_ok());
+}
+
+#[test]
+fn a_writer_that_gives_up_leaves_the_sign_of_another_alone() {
+    let mut world = World::new();
+    let _in_there = world.readers(1);
+    let [first, second, late] = ["first", "second", "late"].map(|name| world.acquainted(name));
+    let mut one = world.acquiring(first, "k", waiting(30, secs(60)));
+    world.run_for(secs(1), &mut [&mut one]);
+    // The first says nothing for so long that the second does.
+    let mut two = world.acquiring(second, "k", waiting(30, secs(60)));
+    world.run_for(secs(7), &mut [&mut two]);
+    let before = world.servers.text("k", world.now);
+    let leave = one.machine.leave().expect("it does not know");
+    world.drive(first, leave);
+    assert_eq!(world.servers.text("k", world.now), before);
+    assert!(share(&mut world, late).is_err());
+}
+
+#[test]
+fn a_writer_that_got_the_lock_makes_no_call_for_its_sign() {
+    let mut world = World::new();
+    let in_there = world.readers(1);
+    let writer = world.acquainted("writer");
+    let mut alone = world.acquiring(writer, "k", waiting(30, secs(60)));
+    world.run_for(secs(1), &mut [&mut alone]);
+    world.release(in_there[0].0, &in_there[0].1).unwrap();
+    world.calls();
+    assert!(world.finish(alone).is_ok());
+    assert_eq!(world.calls().last(), Some(&"add"));
 }

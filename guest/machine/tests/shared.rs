@@ -5,8 +5,8 @@ mod support;
 use std::collections::BTreeSet;
 
 use kvlock_machine::{
-    AcquireError, AcquireShared, Downgrade, Grant, GrantError, Key, KeyState, LockOptions, Mode, Nonce, Released,
-    Validity, WaitingFor,
+    AcquireError, AcquireShared, Downgrade, Grant, GrantError, Key, KeyState, LockOptions, MAX_READERS, Mode, Nonce,
+    Released, Validity, WaitingFor,
 };
 use support::{Drive, Fault, Op, Owner, World, kind, lease, millis, once, secs, waiting};
 
@@ -18,15 +18,6 @@ fn sharing(world: &mut World, owner: Owner, options: LockOptions) -> Op<AcquireS
 fn share(world: &mut World, owner: Owner, options: LockOptions) -> Result<Grant, AcquireError> {
     let op = sharing(world, owner, options);
     world.finish(op)
-}
-
-fn readers(world: &mut World, count: usize) -> Vec<(Owner, Grant)> {
-    (0..count)
-        .map(|n| {
-            let owner = world.acquainted(&format!("reader {n}"));
-            (owner, share(world, owner, once(30)).unwrap())
-        })
-        .collect()
 }
 
 #[test]
@@ -80,7 +71,7 @@ fn nobody_has_alone_what_readers_have_and_nobody_reads_what_another_has_alone() 
 #[test]
 fn the_token_of_whoever_has_it_alone_is_above_that_of_every_earlier_reader() {
     let mut world = World::new();
-    let in_there = readers(&mut world, 3);
+    let in_there = world.readers(3);
     let tokens: BTreeSet<u64> = in_there.iter().map(|(_, grant)| grant.token()).collect();
     for (owner, grant) in &in_there {
         world.renew(*owner, grant).unwrap();
@@ -98,7 +89,7 @@ fn the_token_of_whoever_has_it_alone_is_above_that_of_every_earlier_reader() {
 #[test]
 fn readers_that_come_later_wait_behind_a_writer_that_waits() {
     let mut world = World::new();
-    let in_there = readers(&mut world, 1);
+    let in_there = world.readers(1);
     let [writer, late] = ["writer", "late"].map(|name| world.acquainted(name));
     let mut alone = world.acquiring(writer, "k", waiting(30, secs(60)));
     world.run_for(millis(100), &mut [&mut alone]);
@@ -158,7 +149,7 @@ fn a_writer_is_let_in_although_readers_come_and_go_without_a_break() {
 #[test]
 fn a_reader_that_crashed_holds_a_writer_up_for_its_lease_whatever_the_others_renew() {
     let mut world = World::new();
-    let mut in_there = readers(&mut world, 2);
+    let mut in_there = world.readers(2);
     let (living, grant) = in_there.pop().unwrap();
     let writer = world.acquainted("writer");
     let mut alone = world.acquiring(writer, "k", waiting(30, secs(300)));
@@ -178,7 +169,7 @@ fn a_reader_that_crashed_holds_a_writer_up_for_its_lease_whatever_the_others_ren
 #[test]
 fn a_reader_that_goes_on_renewing_takes_those_out_that_crashed() {
     let mut world = World::new();
-    let mut in_there = readers(&mut world, 3);
+    let mut in_there = world.readers(3);
     let (living, grant) = in_there.remove(0);
     for _ in 0..5 {
         world.advance(secs(8));
@@ -190,77 +181,32 @@ fn a_reader_that_goes_on_renewing_takes_those_out_that_crashed() {
 }
 
 #[test]
-fn a_writer_that_crashed_keeps_readers_out_for_a_few_seconds() {
+fn a_reader_beyond_the_most_is_told_that_readers_have_the_lock_and_comes_in_after_one_of_them() {
     let mut world = World::new();
-    let in_there = readers(&mut world, 1);
-    let [writer, late] = ["writer", "late"].map(|name| world.acquainted(name));
-    let mut alone = world.acquiring(writer, "k", waiting(30, secs(60)));
-    world.run_for(secs(1), &mut [&mut alone]);
-    drop(alone);
-    let mut reading = sharing(&mut world, late, waiting(30, secs(60)));
-    world.run_for(secs(4), &mut [&mut reading]);
-    assert!(reading.outcome().is_none());
-    world.renew(in_there[0].0, &in_there[0].1).unwrap();
-    world.run_for(secs(2), &mut [&mut reading]);
-    assert!(reading.outcome().is_some_and(|outcome| outcome.is_ok()), "the writer has said nothing for five seconds");
-}
-
-/// Returns true if the record says that a writer waits.
-fn is_signed(world: &mut World) -> bool {
-    world.servers.text("k", world.now).is_some_and(|text| text.contains("writer: "))
-}
-
-#[test]
-fn a_writer_that_gives_up_lets_readers_in_at_once() {
-    let mut world = World::new();
-    let _in_there = readers(&mut world, 1);
-    let [writer, late] = ["writer", "late"].map(|name| world.acquainted(name));
-    // Its wait is over, or it is dropped.
-    let given_up = world.acquire(writer, "k", waiting(30, secs(1)));
-    assert!(matches!(given_up, Err(AcquireError::Busy { .. })) && !is_signed(&mut world));
-    let mut dropped = world.acquiring(writer, "k", waiting(30, secs(60)));
-    world.run_for(secs(1), &mut [&mut dropped]);
-    assert!(is_signed(&mut world));
-    let leave = dropped.machine.leave().expect("it has signed");
-    world.drive(writer, leave);
-    assert!(!is_signed(&mut world) && dropped.machine.leave().is_none());
-    assert!(share(&mut world, late, once(30)).is_ok());
-}
-
-#[test]
-fn a_writer_that_gives_up_leaves_the_sign_of_another_alone() {
-    let mut world = World::new();
-    let _in_there = readers(&mut world, 1);
-    let [first, second, late] = ["first", "second", "late"].map(|name| world.acquainted(name));
-    let mut one = world.acquiring(first, "k", waiting(30, secs(60)));
-    world.run_for(secs(1), &mut [&mut one]);
-    // The first says nothing for so long that the second does.
-    let mut two = world.acquiring(second, "k", waiting(30, secs(60)));
-    world.run_for(secs(7), &mut [&mut two]);
-    let before = world.servers.text("k", world.now);
-    let leave = one.machine.leave().expect("it does not know");
-    world.drive(first, leave);
-    assert_eq!(world.servers.text("k", world.now), before);
-    assert!(share(&mut world, late, once(30)).is_err());
-}
-
-#[test]
-fn a_writer_that_got_the_lock_makes_no_call_for_its_sign() {
-    let mut world = World::new();
-    let in_there = readers(&mut world, 1);
-    let writer = world.acquainted("writer");
-    let mut alone = world.acquiring(writer, "k", waiting(30, secs(60)));
-    world.run_for(secs(1), &mut [&mut alone]);
-    world.release(in_there[0].0, &in_there[0].1).unwrap();
-    world.calls();
-    assert!(world.finish(alone).is_ok());
-    assert_eq!(world.calls().last(), Some(&"add"));
+    let (first, grant) = world.readers(1).remove(0);
+    let text = world.servers.text("k", world.now).unwrap();
+    let (head, own) = text.split_at(text.find("reader: ").unwrap());
+    let others = (1..MAX_READERS).map(|n| own.replacen(&own[8..24], &format!("{n:016x}"), 1));
+    let full = format!("{head}{own}{}", others.collect::<String>());
+    world.servers.set("k", full.as_bytes());
+    let late = world.acquainted("late");
+    let refused = share(&mut world, late, once(30));
+    let Err(AcquireError::Busy { waiting_for: WaitingFor::Holder(holder), .. }) = refused else {
+        panic!("{refused:?}")
+    };
+    assert_eq!(holder.readers as usize, MAX_READERS);
+    let mut wait = sharing(&mut world, late, waiting(30, secs(60)));
+    world.run_for(secs(1), &mut [&mut wait]);
+    assert!(wait.outcome().is_none());
+    world.release(first, &grant).unwrap();
+    world.run_for(secs(1), &mut [&mut wait]);
+    assert!(wait.outcome().is_some_and(|outcome| outcome.is_ok()));
 }
 
 #[test]
 fn a_reader_that_does_not_wait_is_not_told_busy_because_other_readers_were_faster() {
     let mut world = World::new();
-    let in_there = readers(&mut world, 1);
+    let in_there = world.readers(1);
     let late = world.acquainted("late");
     let mut op = sharing(&mut world, late, once(30));
     // Between its look and its write another one writes, five times.
@@ -371,14 +317,14 @@ fn a_lost_answer_is_read_back_by_the_nonce_of_its_write() {
 #[test]
 fn a_share_is_lost_with_its_record_and_with_its_entry() {
     let mut world = World::new();
-    let in_there = readers(&mut world, 2);
+    let in_there = world.readers(2);
     let breaker = world.acquainted("breaker");
     let holder = world.break_lock(breaker, "k").unwrap().expect("readers");
     assert_eq!(holder.readers, 2);
     for (owner, grant) in &in_there {
         assert!(matches!(world.renew(*owner, grant), Err(GrantError::Lost(None))));
     }
-    let again = readers(&mut world, 1);
+    let again = world.readers(1);
     world.servers.lose(0, world.now);
     assert!(matches!(world.renew(again[0].0, &again[0].1), Err(GrantError::Lost(_))));
 }
@@ -386,7 +332,7 @@ fn a_share_is_lost_with_its_record_and_with_its_entry() {
 #[test]
 fn a_share_that_is_written_out_is_renewed_and_released_elsewhere_beside_other_readers() {
     let mut world = World::new();
-    let in_there = readers(&mut world, 2);
+    let in_there = world.readers(2);
     let (owner, grant) = &in_there[0];
     let word = world.write_out(*owner, grant).unwrap();
     let elsewhere = world.acquainted("elsewhere");
@@ -403,7 +349,7 @@ fn a_share_that_is_written_out_is_renewed_and_released_elsewhere_beside_other_re
 #[test]
 fn status_tells_how_many_read_and_how_many_wait() {
     let mut world = World::new();
-    readers(&mut world, 3);
+    world.readers(3);
     let [writer, looker] = ["writer", "looker"].map(|name| world.acquainted(name));
     let mut alone = world.acquiring(writer, "k", waiting(30, secs(60)));
     world.run_for(secs(1), &mut [&mut alone]);
@@ -427,7 +373,7 @@ fn in_a_young_era_no_reader_comes_in_and_none_stays_in_the_record() {
 #[test]
 fn a_writer_that_met_readers_pauses_through_a_quarantine() {
     let mut world = World::new();
-    readers(&mut world, 1);
+    world.readers(1);
     let writer = world.acquainted("writer");
     let mut alone = world.acquiring(writer, "k", waiting(30, secs(120)));
     world.run_for(secs(3), &mut [&mut alone]);

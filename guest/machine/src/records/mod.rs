@@ -14,6 +14,7 @@ pub(crate) use ask::{Ask, AskRecord, kept_for as asks_kept_for};
 pub(crate) use holder::Holder;
 pub(crate) use permit_set::PermitSet;
 pub(crate) use portable_grant::{Minimum, PortableGrant};
+pub use readers::MAX_READERS;
 pub(crate) use readers::{LockRecord, ReaderWatch, Readers, WRITER_WAITS};
 pub(crate) use record::{Nonce, Record, Reserved};
 pub(crate) use semaphore_definition::VersionedDefinition;

@@ -8,7 +8,7 @@ use super::state::{AcquireShared, Found, Outcome, State};
 use crate::acquire::Respected;
 use crate::error::{AcquireError, WaitingFor};
 use crate::machine::{Cx, Step};
-use crate::records::{Holder, LockRecord, Readers, Record, Ticket};
+use crate::records::{Holder, LockRecord, MAX_READERS, Readers, Record, Ticket};
 use crate::session::{Hold, Session};
 use crate::turn::{Advice, CurrentHolder, Member};
 use crate::values::{Entry, Mode, Request};
@@ -91,7 +91,9 @@ impl AcquireShared {
     pub(super) fn on_readers(&mut self, cx: &mut Cx<'_>, readers: Readers, entry: &Entry) -> Found {
         self.reading.watch.look(&readers, cx.now);
         let is_in = readers.find(Ticket::of(self.nonce)).is_some();
-        if is_in || !self.reading.watch.has_writer(&readers, cx.now) {
+        let has_room =
+            || readers.iter().filter(|reader| !self.reading.watch.is_gone(reader.nonce, cx.now)).count() < MAX_READERS;
+        if is_in || !self.reading.watch.has_writer(&readers, cx.now) && has_room() {
             return Found::Open(readers, entry.version);
         }
         self.is_taken_by(&readers, entry)

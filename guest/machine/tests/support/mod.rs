@@ -212,6 +212,16 @@ impl World {
         self.finish(op)
     }
 
+    /// Lets so many read `k`, for 30 s.
+    pub(crate) fn readers(&mut self, count: usize) -> Vec<(Owner, Grant)> {
+        let read = |number| {
+            let owner = self.acquainted(&format!("reader {number}"));
+            let op = self.sharing(owner, "k", once(30));
+            (owner, self.finish(op).unwrap())
+        };
+        (0..count).map(read).collect()
+    }
+
     /// Begins to wait for a share of a lock.
     pub(crate) fn sharing(&mut self, owner: Owner, key: &str, options: LockOptions) -> Op<AcquireShared> {
         let nonce = self.nonce();
