@@ -80,6 +80,8 @@ class Page {
       });
     });
     find('worlds').replaceChildren(...this.#panels.map((panel) => panel.element));
+    // The next frame shows them.
+    delete document.body.dataset.time;
     find('worlds').classList.toggle('alone', this.#panels.length === 1);
     showClients(this.#client, this.#run);
     showSettings(this.#run, this.#hands);
