@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -13,6 +14,7 @@ use kvlock::error::AcquireError;
 use kvlock_platforms::{JOB, WEB, composed_with};
 use kvlock_testkit::{MemcachedServer, free_port, process};
 use kvlock_tests::npm;
+use tempfile::TempDir;
 
 const PACKAGE: &str = r#"{ "private": true, "dependencies": { "@bytecodealliance/jco": "1.35.0" } }"#;
 
@@ -24,18 +26,26 @@ fn jco() -> PathBuf {
 }
 
 /// A web server that ends with this value.
-struct Served(Child, SocketAddr);
+struct Served {
+    child: Child,
+    address: SocketAddr,
+    /// Where it leaves what it has transpiled.
+    _folder: TempDir,
+}
 
 impl Served {
     fn start(component: &Path, store: &str) -> Served {
         let address = free_port();
+        let folder = tempfile::tempdir().unwrap();
         let mut command = process::tool("node");
+        // It serves in a process that it starts.
+        command.process_group(0).env("TMPDIR", folder.path());
         command.arg(jco()).arg("serve").arg(component).args(["--host", "127.0.0.1"]);
         command.args(["--port", &address.port().to_string(), "--isolate-requests", "instance"]);
         let child = command.env("KVLOCK_STORE", store).stdin(Stdio::null()).spawn().expect("Node is there");
-        let mut served = Served(child, address);
+        let mut served = Served { child, address, _folder: folder };
         while TcpStream::connect(address).is_err() {
-            assert!(served.0.try_wait().unwrap().is_none(), "jco serve ended");
+            assert!(served.child.try_wait().unwrap().is_none(), "jco serve ended");
             std::thread::sleep(Duration::from_millis(50));
         }
         served
@@ -43,7 +53,7 @@ impl Served {
 
     /// Returns the status code and the body.
     fn post(&self, path: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(self.1).unwrap();
+        let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         let head =
             format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}", body.len());
@@ -59,9 +69,7 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // Killing what has ended by itself fails, and need not succeed.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        process::kill_group(&mut self.child);
     }
 }
 

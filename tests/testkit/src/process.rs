@@ -5,13 +5,13 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigHandler, SigSet, Signal, signal};
 use rustix::fs::Mode;
-use rustix::process::{Pid, Resource, getrlimit, kill_process, setrlimit, umask};
+use rustix::process::{Pid, Resource, getrlimit, kill_process, kill_process_group, setrlimit, umask};
 
 /// The variables that a process keeps; all others are ours to set.
 const KEPT: [&str; 3] = ["PATH", "LD_LIBRARY_PATH", "TMPDIR"];
@@ -43,6 +43,16 @@ pub fn tool(program: impl AsRef<OsStr>) -> Command {
     // allocates nothing.
     unsafe { command.pre_exec(start_afresh) };
     command
+}
+
+/// Kills a process that leads a group of its own, with all that it has started there, and waits for its end. One that
+/// has ended by itself is left alone.
+pub fn kill_group(leader: &mut Child) {
+    if let Ok(None) = leader.try_wait() {
+        // It may end meanwhile, which is as good.
+        let _ = kill_process_group(Pid::from_child(leader), rustix::process::Signal::KILL);
+    }
+    let _ = leader.wait();
 }
 
 /// Stops a process (SIGSTOP), and returns when none of its threads runs any more: the signal alone says that they will
