@@ -3,12 +3,13 @@
 mod attempt;
 mod error;
 mod steps;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acquire::{Acquiring, WaitOptions, wait_setters};
-use crate::component::{Outcome, TryTerms, What};
+use crate::component::{TryTerms, What};
 use crate::debug::debug_fields;
 use crate::error::AcquireError;
 use crate::now::now;
@@ -18,6 +19,7 @@ pub use attempt::Try;
 pub use error::ConflictRetryError;
 pub(crate) use steps::Follow;
 pub use steps::RetrySteps;
+pub use work::WorkOutcome;
 
 /// How often work is tried in all unless set: once, and ten times more.
 pub const DEFAULT_TRIES: u32 = 11;
@@ -59,18 +61,6 @@ pub struct ConflictRetry {
     key: Arc<str>,
     options: WaitOptions,
     terms: TryTerms,
-}
-
-/// The outcome of the work of a try.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth way for work to end")]
-pub enum WorkOutcome<T, E> {
-    /// Done.
-    Committed(T),
-    /// Its own concurrency control refused it, and it has changed nothing: it can be tried again.
-    Conflict(E),
-    /// It failed otherwise: trying again does not help.
-    Failed(E),
 }
 
 debug_fields!(ConflictRetry, |it| key = it.key, lease = it.options.lease, tries = it.terms.tries);
@@ -160,16 +150,5 @@ impl ConflictRetry {
     /// Begins in another owner with the same options.
     pub(crate) fn of_another_owner(&self) -> Self {
         ConflictRetry { owner: self.owner.another(), ..self.clone() }
-    }
-}
-
-impl<T, E> WorkOutcome<T, E> {
-    /// Returns it without its values.
-    pub(crate) fn kind(&self) -> Outcome {
-        match self {
-            WorkOutcome::Committed(_) => Outcome::Committed,
-            WorkOutcome::Conflict(_) => Outcome::Conflict(None),
-            WorkOutcome::Failed(_) => Outcome::Failed,
-        }
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::attempt::Try;
-use super::{ConflictRetryError, WorkOutcome};
+use super::error::ConflictRetryError;
+use super::work::WorkOutcome;
 use crate::acquire::{AcquirePoll, Acquiring};
 use crate::component::{GrantId, Outcome, WaitId};
 use crate::debug::debug_fields;

@@ -10,11 +10,16 @@ use futures_lite::future;
 
 use super::lost::LostReason;
 use super::shared::{Shared, Until};
-use super::{OnLost, OnWanted};
 use crate::environment::Callers;
 use crate::error::{ComponentError, GrantError};
 use crate::grant::Handle;
 use crate::now::now;
+use crate::status::Ask;
+
+/// Who is told of a loss.
+pub(super) type OnLost = Box<dyn FnOnce(&LostReason) + Send>;
+/// Who is told that somebody asks for the lock.
+pub(super) type OnWanted = Box<dyn FnMut(&Ask) + Send>;
 
 /// A lease is renewed when a third of it has passed: two more tries fit in what is left.
 const RENEWALS_PER_LEASE: u32 = 3;

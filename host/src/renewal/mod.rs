@@ -18,7 +18,7 @@ use crate::now::now;
 use crate::status::Ask;
 use crate::store::StoreError;
 use crate::text::seconds;
-use keeper::Keeper;
+use keeper::{Keeper, OnLost, OnWanted};
 pub use lost::LostReason;
 use shared::{Shared, Until};
 
@@ -29,9 +29,6 @@ pub struct AutoRenew {
     on_lost: Option<OnLost>,
     on_wanted: Option<OnWanted>,
 }
-
-type OnWanted = Box<dyn FnMut(&Ask) + Send>;
-type OnLost = Box<dyn FnOnce(&LostReason) + Send>;
 
 /// A grant that is renewed in the background: by a thread of its own, or, for tasks, by those of the client. Dropping it ends the thread, then releases the lock.
 #[must_use = "a kept grant that is dropped is released"]
