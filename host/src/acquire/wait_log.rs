@@ -20,6 +20,8 @@ pub(crate) struct WaitLog {
 struct LastHolder {
     holder: Holder,
     /// When its record is gone unless it was renewed since, by the clock; none if that is not known.
+    gone: Option<Duration>,
+    /// When its lease is over at the latest, unless it was renewed since: whoever waits takes the lock over then.
     ends: Option<Duration>,
 }
 
@@ -42,17 +44,30 @@ impl WaitLog {
     fn see(&mut self, asked: Duration, holder: &Holder) {
         // The store is not asked about the holder at each try. Told the same again, its end is the same: unless that
         // has passed, and it was renewed.
-        if let Some(LastHolder { holder: last, ends: Some(ends) }) = &self.last_holder
+        if let Some(LastHolder { holder: last, ends: Some(ends), .. }) = &self.last_holder
             && (last.token, last.time_left) == (holder.token, holder.time_left)
             && asked < *ends
         {
             return;
         }
-        let ends = match holder.time_left {
-            Some(Ttl::After(left)) => Some(asked.saturating_add(left)),
-            Some(Ttl::Forever) | None => None,
+        let (gone, ends) = match (holder.time_left, holder.lease) {
+            (Some(Ttl::After(left)), Ttl::After(lease)) => {
+                let gone = asked.saturating_add(left);
+                // It was not renewed since, as far as can be told: a renewal comes after a third of the lease.
+                let same = self.last_holder.as_ref().filter(|last| {
+                    last.holder.token == holder.token
+                        && last.gone.is_some_and(|before| gone <= before.saturating_add(lease / 4))
+                });
+                let ends = asked.saturating_add(left.min(lease));
+                (Some(gone), Some(same.and_then(|last| last.ends).map_or(ends, |before| ends.min(before))))
+            }
+            (Some(Ttl::After(left)), Ttl::Forever) => {
+                let gone = Some(asked.saturating_add(left));
+                (gone, gone)
+            }
+            (Some(Ttl::Forever) | None, _) => (None, None),
         };
-        self.last_holder = Some(LastHolder { holder: holder.clone(), ends });
+        self.last_holder = Some(LastHolder { holder: holder.clone(), gone, ends });
     }
 
     pub(crate) fn granted(&self, key: &str, clock: &dyn Clock, token: u64) {
@@ -61,7 +76,7 @@ impl WaitLog {
             return;
         };
         let now = clock.now();
-        if let Some(LastHolder { holder, ends: Some(ends) }) = &self.last_holder
+        if let Some(LastHolder { holder, ends: Some(ends), .. }) = &self.last_holder
             && holder.depth > 0
             && *ends <= now
         {

@@ -86,8 +86,12 @@ impl Acquire {
             WriteEnd::Replaced { version, sent } => {
                 self.on_written(cx, Unconfirmed { arrival, ..Unconfirmed::new(record, version, sent) })
             }
-            WriteEnd::Gone(_) => {
+            WriteEnd::Gone(entry) => {
                 self.meet(None);
+                if entry.is_none() && !core::mem::replace(&mut self.tried_on_look, true) {
+                    // The store has just dropped what was to be taken over.
+                    return self.add(cx);
+                }
                 self.waiting.waiting_for = WaitingFor::Turn;
                 self.pause(cx.now, Duration::ZERO)
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use kvlock::clock::{Clock, VirtualClock};
-use kvlock::store::{Entry, Fault, KvStore, Memory};
+use kvlock::store::{Entry, Fault, KvStore, Memory, Ttl};
 use kvlock::{Client, Session};
 use kvlock_testkit::Hooked;
 
@@ -245,24 +245,30 @@ impl Board {
         for ((key, before), after) in KEYS.into_iter().zip(before).zip(entries()) {
             let nonce = |entry: &Option<Entry>| entry.as_ref().and_then(chaos::mark).map(|mark| mark.nonce);
             if nonce(&before) == nonce(&after) {
-                self.changed(&store_key(key), before, after);
+                self.changed(self.now(), &store_key(key), before, after);
             } else {
                 // Several were executed at once: a delete and an add look like a replace.
-                self.changed(&store_key(key), before, None);
+                self.changed(self.now(), &store_key(key), before, None);
             }
         }
     }
 
-    /// A call may have changed what is under a key.
-    pub(crate) fn changed(&self, key: &str, before: Option<Entry>, after: Option<Entry>) {
+    /// A call may have changed what is under a key since this time.
+    pub(crate) fn changed(&self, since: Duration, key: &str, before: Option<Entry>, after: Option<Entry>) {
         let version = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.version);
         if version(&before) == version(&after) {
             return;
         }
+        let left = before.as_ref().and_then(|entry| entry.time_left);
+        // Nobody counts on what the store may have dropped by now.
+        let is_over = matches!(left, Some(Ttl::After(left)) if since + left <= self.now() + chaos::LONGER);
         let [before, after] = [before, after].map(|entry| entry.as_ref().and_then(chaos::mark));
         let mut facts = lock(&self.facts);
         match (&before, &after) {
             (Some(before), Some(after)) if before.nonce != after.nonce && !self.force => {
+                if is_over && !facts.sure.values().any(|(until, token)| *token == before.token && *until > self.now()) {
+                    return;
+                }
                 facts.broken.get_or_insert(Promise::OthersUntouched);
                 drop(facts);
                 self.tell(|| format!("    {key} was somebody else's"));

@@ -19,6 +19,10 @@ pub(crate) struct Chaos {
     pub(crate) fit: bool,
 }
 
+/// How much longer than asked for an entry is kept at most.
+const LONGER_MILLIS: u64 = 3000;
+pub(crate) const LONGER: Duration = Duration::from_millis(LONGER_MILLIS);
+
 /// Reads the mark of a value in the mock.
 pub(crate) fn mark(entry: &Entry) -> Option<Mark> {
     let version = kvlock_machine::Version { era: entry.version.era, number: entry.version.number };
@@ -34,9 +38,9 @@ impl Hook for Chaos {
         if let Some(fault) = fault {
             self.memory.script(fault);
         }
-        let before = self.memory.peek(key);
+        let (since, before) = (board.now(), self.memory.peek(key));
         let answer = call();
-        board.changed(key, before, self.memory.peek(key));
+        board.changed(since, key, before, self.memory.peek(key));
         let outcome = if answer.is_ok() { "answered" } else { "failed" };
         board.tell(|| match fault {
             Some(fault) => format!("    {op} {key}: {outcome} ({fault})"),
@@ -50,7 +54,7 @@ impl Hook for Chaos {
     fn ttl(&self, ttl: Ttl) -> Ttl {
         let (Ttl::After(length), Some(board)) = (ttl, self.board.upgrade()) else { return ttl };
         let shortest = if self.fit { length - length / DRIFT } else { length / 2 };
-        let longer = board.roll(|dice| if dice.percent(50) { Duration::ZERO } else { dice.millis(3000) });
+        let longer = board.roll(|dice| if dice.percent(50) { Duration::ZERO } else { dice.millis(LONGER_MILLIS) });
         Ttl::After(shortest + longer)
     }
 }
