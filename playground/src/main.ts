@@ -21,7 +21,7 @@ const BUDGET = 9;
 const STRIDE = 20;
 
 /** How many pixels a second has, at least and at most; a story begins between the two in the middle. */
-const ZOOM = { least: 15, most: 900, story: [45, 110], step: 1.5 } as const;
+const ZOOM = { least: 15, most: 900, story: [20, 110], step: 1.5 } as const;
 
 class Page {
   readonly #instances: Instances;

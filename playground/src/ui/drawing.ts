@@ -17,14 +17,25 @@ export class Drawing {
   #context: CanvasRenderingContext2D;
   #layout: Layout | undefined;
   #size = '';
+  #width = 0;
 
   constructor(canvas: HTMLCanvasElement) {
     this.canvas = canvas;
     this.#context = canvas.getContext('2d') as CanvasRenderingContext2D;
+    // To ask for the width in each frame would lay out the page in each frame.
+    new ResizeObserver(() => {
+      this.#width = canvas.clientWidth;
+    }).observe(canvas);
+  }
+
+  /** How wide it is on the page; 0 if it is not there. */
+  width(): number {
+    this.#width ||= this.canvas.clientWidth;
+    return this.#width;
   }
 
   draw(trace: Trace, { time, pixelsPerSecond, theme, client }: View, chosen: Item | undefined): void {
-    const width = this.canvas.clientWidth;
+    const width = this.width();
     if (width === 0) return;
     const layout = new Layout(trace, width);
     this.#layout = layout;

@@ -64,7 +64,7 @@ export class Panel {
   readonly #hands: Hands;
   readonly #excuse = make('p', { class: 'excuse', hidden: '' });
   #chosen: Item | undefined;
-  #logged = '';
+  #told: Mark[] = [];
 
   constructor(described: Described, world: World, hands: Hands) {
     this.world = world;
@@ -97,7 +97,7 @@ export class Panel {
 
   /** Returns how many pixels there are for time. */
   room(): number {
-    return roomFor(this.#drawing.canvas.clientWidth);
+    return roomFor(this.#drawing.width());
   }
 
   show(view: View): void {
@@ -161,19 +161,16 @@ export class Panel {
     say(this.#now, `${who} at ${(time / 1000).toFixed(1)} s.`);
   }
 
-  /** Lists what has happened so far. */
+  /** Lists what has happened so far, the last first. What the list has already stays in it. */
   #tell(trace: Trace, time: number): void {
     const told = trace.marks.filter((mark) => mark.time <= time).slice(-LOG);
-    const last = told.at(-1);
-    const state = `${told.length} ${last?.time} ${last?.text}`;
-    if (state === this.#logged) return;
-    this.#logged = state;
-    this.#log.replaceChildren(...told.reverse().map((mark) => this.#sentence(mark)));
-  }
-
-  #sentence(mark: Mark): HTMLElement {
-    const when = make('time', {}, `${(mark.time / 1000).toFixed(1)} s`);
-    return make('li', { class: mark.kind }, when, ` ${mark.text}`);
+    const before = this.#told;
+    this.#told = told;
+    const last = before.at(-1);
+    const known = last ? told.lastIndexOf(last) + 1 : 0;
+    if (last && known === 0) this.#log.replaceChildren();
+    this.#log.prepend(...told.slice(known).reverse().map(sentence));
+    while (this.#log.childElementCount > told.length) this.#log.lastElementChild?.remove();
   }
 
   #choose(item: Item | undefined): void {
@@ -268,6 +265,11 @@ export class Panel {
         return null;
     }
   }
+}
+
+function sentence(mark: Mark): HTMLElement {
+  const when = make('time', {}, `${(mark.time / 1000).toFixed(1)} s`);
+  return make('li', { class: mark.kind }, when, ` ${mark.text}`);
 }
 
 /** What is right: how many may hold at once. */

@@ -72,7 +72,7 @@ function drawCover(paint: Paint, span: Span, row: Row, from: number, width: numb
   context.strokeRect(from, y, width, height);
   if (width < 40) return;
   const text = span.kind === 'frozen' ? `❄ ${span.label}` : span.label;
-  const measured = Math.min(width - 8, context.measureText(text).width + 8);
+  const measured = Math.min(width - 8, widthOf(context, text) + 8);
   const left = Math.max(from, paint.scale.left) + 3;
   context.fillStyle = theme.ground;
   context.fillRect(left, y + height / 2 - 8, measured, 16);
@@ -261,8 +261,8 @@ function write(
   if (room < 8) return;
   context.font = `${isBold ? '600 ' : ''}11px ${theme.font}`;
   context.fillStyle = colour;
-  const shown = context.measureText(text).width <= room ? text : (text.split(' ').at(-1) ?? '');
-  if (context.measureText(shown).width <= room) {
+  const shown = widthOf(context, text) <= room ? text : (text.split(' ').at(-1) ?? '');
+  if (widthOf(context, shown) <= room) {
     if (!isBold) {
       // A rim, so that what is behind does not run into the letters.
       context.strokeStyle = theme.ground;
@@ -272,6 +272,20 @@ function write(
     context.fillText(shown, left + 4, y + height / 2 + 0.5);
   }
   context.font = `12px ${theme.font}`;
+}
+
+/** How wide the words are that were drawn: the same ones stand in each frame. */
+const WIDTHS = new Map<string, number>();
+const MOST_WIDTHS = 4096;
+
+function widthOf(context: CanvasRenderingContext2D, text: string): number {
+  const key = `${context.font} ${text}`;
+  const known = WIDTHS.get(key);
+  if (known !== undefined) return known;
+  if (WIDTHS.size >= MOST_WIDTHS) WIDTHS.clear();
+  const { width } = context.measureText(text);
+  WIDTHS.set(key, width);
+  return width;
 }
 
 /** The stripes in each colour. */
