@@ -3,10 +3,11 @@
 
 mod graph;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use graph::Graph;
+use kvlock_testkit::process;
 use kvlock_tests::tree::workspace;
 
 /// The drawings of a page: blocks whose first line is a source folder. Each further line is a floor, from the roof down:
@@ -75,6 +76,44 @@ fn one_room_of_the_library_knows_wasmtime() {
     let mut rooms: Vec<_> = knows.collect();
     rooms.dedup();
     assert_eq!(rooms, ["component", "embed"]);
+}
+
+/// What a feature of the library turns on: features and crates, and what those turn on.
+fn turned_on(features: &serde_json::Value, name: &str) -> BTreeSet<String> {
+    let words = features[name].as_array().into_iter().flatten().filter_map(|word| word.as_str());
+    words.flat_map(|word| turned_on(features, word).into_iter().chain([word.to_string()])).collect()
+}
+
+/// In the workspace all features are on, so that nothing else misses a crate.
+#[test]
+fn each_store_asks_for_the_optional_crates_that_it_names() {
+    let mut metadata = process::tool(env!("CARGO"));
+    metadata.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let told = metadata.current_dir(workspace()).output().expect("cargo metadata");
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("what cargo tells of the workspace");
+    let packages = told["packages"].as_array().expect("packages");
+    let library = packages.iter().find(|package| package["name"] == "kvlock").expect("the library");
+    let optional = library["dependencies"].as_array().into_iter().flatten().filter(|crate_| crate_["optional"] == true);
+    let optional: BTreeSet<_> = optional.filter_map(|crate_| crate_["name"].as_str()).collect();
+    let with_tls = turned_on(&library["features"], "tls");
+    let (mut missing, mut seen) = (Vec::new(), 0);
+    for (file, crates) in &Graph::read(&workspace().join("host/src")).crates {
+        let [room, store, ..] = file.as_slice() else { continue };
+        if room != "store" || library["features"].get(store).is_none() {
+            continue;
+        }
+        let on = turned_on(&library["features"], store);
+        for name in crates.iter().map(|name| name.replace('_', "-")).filter(|name| optional.contains(name.as_str())) {
+            seen += 1;
+            let asked = format!("dep:{name}");
+            if !on.contains(&asked) && !with_tls.contains(&asked) {
+                missing
+                    .push(format!("{} names `{name}`, which the feature `{store}` does not ask for", file.join("/")));
+            }
+        }
+    }
+    assert!(seen > 10, "{seen} uses of optional crates are seen");
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 /// A crate with one arrow of each kind that is to be found.
