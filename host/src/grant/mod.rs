@@ -36,6 +36,8 @@ struct Held {
     done: bool,
     /// It was forgotten, or could not be given back: then the session tries again, when it is to lock the key again.
     is_left_behind: bool,
+    /// The component has nothing of it any more.
+    is_dropped: bool,
 }
 
 /// What a release did.
@@ -76,7 +78,7 @@ impl Grant {
         let Granted { grant: id, token, permit } = granted;
         let kind = if permit.is_some() { events::Kind::Permit } else { events::Kind::Lock };
         let handle = Handle { owner: owner.clone(), key, several: None, id, hold: Hold::from_elsewhere(kind) };
-        Grant(Held { handle, owner_name, token, permit, done: false, is_left_behind: false })
+        Grant(Held { handle, owner_name, token, permit, done: false, is_left_behind: false, is_dropped: false })
     }
 
     /// Notes what it is to those who are told of what happens.
@@ -264,8 +266,8 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        let Held { handle, done, is_left_behind, .. } = &self.0;
-        if !handle.owner.is_own_process() || (*done && *is_left_behind) {
+        let Held { handle, done, is_left_behind, is_dropped, .. } = &self.0;
+        if !handle.owner.is_own_process() || (*done && (*is_left_behind || *is_dropped)) {
             return;
         }
         match handle.owner.callers() {
@@ -285,7 +287,7 @@ impl Held {
             // Nobody is here to be told; it is in the log.
             let _ = self.give_back().await;
         }
-        if !self.is_left_behind {
+        if !self.is_left_behind && !self.is_dropped {
             self.handle.owner.drop_resource(self.handle.id).await;
         }
     }
@@ -357,14 +359,17 @@ impl Held {
             }
             error => error,
         });
-        if is_lock && matches!(released, Err(GrantError::Store { .. })) {
-            guest.keep_unreleased(self.handle.keys().cloned().collect(), *id);
-            self.is_left_behind = true;
-        }
         if let Some(successor) = successor
             && guest.is_in_doubt()
         {
             successor.mark_in_doubt();
+        }
+        if is_lock && matches!(released, Err(GrantError::Store { .. })) {
+            guest.keep_unreleased(self.handle.keys().cloned().collect(), *id);
+            self.is_left_behind = true;
+        } else {
+            guest.drop_resource(*id).await;
+            self.is_dropped = true;
         }
         released
     }

@@ -5,6 +5,7 @@
 mod calls;
 mod options;
 mod tasks;
+mod turns;
 mod validation;
 
 use std::ops::{Deref, DerefMut};
@@ -26,6 +27,7 @@ use crate::tries::Tries;
 
 pub(crate) use options::OwnerOptions;
 pub(crate) use tasks::Tasks;
+use turns::Turn;
 
 /// An owner of locks, shared by the clones of a session and by all that they made.
 #[derive(Clone)]
@@ -34,12 +36,13 @@ pub(crate) struct Owner(Arc<OwnerState>);
 struct OwnerState {
     /// One thread or task at a time enters the instance. A call keeps it for as long as the store takes; waiting for a lock does
     /// not keep it. None until the first call: until then the session costs next to nothing, however long it queues.
-    guest: Mutex<Option<Guest>>,
+    guest: Mutex<Option<Box<Guest>>>,
     core: ClientCore,
     given: OwnerOptions,
     /// Known once it is asked for, or once there is an instance.
     name: OnceLock<Arc<str>>,
-    label: String,
+    /// Known once it is asked for.
+    label: OnceLock<String>,
     held_count: HeldCount,
     tries: Tries,
     /// It was made for a single wait of a task.
@@ -58,7 +61,11 @@ pub(crate) struct ClientCore {
 }
 
 /// A session's instance, entered. Nobody else is in it.
-pub(crate) struct Entered<'a>(MutexGuard<'a, Option<Guest>>);
+pub(crate) struct Entered<'a> {
+    place: MutexGuard<'a, Option<Box<Guest>>>,
+    /// Of a task that had no instance before.
+    _turn: Option<Turn>,
+}
 
 impl OwnerState {
     fn new(core: ClientCore, given: OwnerOptions) -> Self {
@@ -72,7 +79,7 @@ impl OwnerState {
             guest: Mutex::new(None),
             core,
             name,
-            label: given.label.clone().unwrap_or_else(|| format!("{} pid {}", host(), std::process::id())),
+            label: OnceLock::new(),
             given,
             held_count: HeldCount::default(),
             tries: Tries::default(),
@@ -83,15 +90,20 @@ impl OwnerState {
 
     fn options(&self) -> SessionOptions<'_> {
         let OwnerOptions { namespace, quarantine, .. } = &self.given;
-        SessionOptions { owner: self.name(), label: &self.label, namespace, quarantine: *quarantine }
+        SessionOptions { owner: self.name(), label: self.label(), namespace, quarantine: *quarantine }
     }
 
     fn name(&self) -> &Arc<str> {
         self.name.get_or_init(|| default_name(&tasks::next_name()))
     }
 
+    fn label(&self) -> &str {
+        let default = || format!("{} pid {}", host(), std::process::id());
+        self.label.get_or_init(|| self.given.label.clone().unwrap_or_else(default))
+    }
+
     /// Makes its instance, or takes one that another owner has left.
-    async fn open(&self) -> Result<Guest, SessionError> {
+    async fn open(&self) -> Result<Box<Guest>, SessionError> {
         if let Some(tasks) = self.core.tasks.as_ref().filter(|tasks| self.given == *tasks.options())
             && (self.given.name.is_some() || self.name.get().is_none())
             && let Some((name, guest)) = tasks.take()
@@ -99,7 +111,7 @@ impl OwnerState {
         {
             return Ok(guest);
         }
-        Guest::open(&self.core.environment, &self.options()).await
+        Guest::open(&self.core.environment, &self.options()).await.map(Box::new)
     }
 }
 
@@ -110,7 +122,7 @@ impl Drop for OwnerState {
             && let Some(tasks) = &self.core.tasks
             && self.given == *tasks.options()
             && !self.held_count.is_any()
-            && let Some(guest) = self.guest.get_mut().take().filter(Guest::is_clean)
+            && let Some(guest) = self.guest.get_mut().take().filter(|guest| guest.is_clean())
             && let Some(name) = self.name.get()
         {
             tasks.keep(name.clone(), guest);
@@ -126,7 +138,7 @@ impl Owner {
             validation::check_session(&state.options())?;
         } else {
             let guest = Guest::open(&state.core.environment, &state.options()).await?;
-            state.guest = Mutex::new(Some(guest));
+            state.guest = Mutex::new(Some(Box::new(guest)));
         }
         Ok(Owner(Arc::new(state)))
     }
@@ -158,11 +170,6 @@ impl Owner {
         self.0.of_one_wait
     }
 
-    /// Tells if it has its instance already, and nobody is in it.
-    pub(crate) fn has_instance(&self) -> bool {
-        self.0.guest.try_lock().is_some_and(|guest| guest.is_some())
-    }
-
     /// Enters the instance for a call about a key or a name; the first to enter makes it. In a fork nobody enters that
     /// of the parent.
     pub(crate) async fn enter<E: CallError>(&self, about: &str) -> Result<Entered<'_>, E> {
@@ -172,7 +179,11 @@ impl Owner {
             (None, Callers::Threads) => self.0.guest.lock_blocking(),
             (None, Callers::Tasks) => self.0.guest.lock().await,
         };
-        self.begin_call(about, place).await
+        let turn = match self.tasks() {
+            Some(tasks) if place.is_none() => Some(tasks.turn().await),
+            _ => None,
+        };
+        self.begin_call(about, place, turn).await
     }
 
     /// Does the same, unless somebody is in it.
@@ -180,7 +191,7 @@ impl Owner {
         if let Err(error) = self.check_process(about) {
             return Some(Err(error));
         }
-        Some(self.begin_call(about, self.0.guest.try_lock()?).await)
+        Some(self.begin_call(about, self.0.guest.try_lock()?, None).await)
     }
 
     /// Does the same, if there is an instance already.
@@ -190,13 +201,14 @@ impl Owner {
         }
         let mut place = self.0.guest.try_lock()?;
         place.as_mut()?.begin_call();
-        Some(Entered(place))
+        Some(Entered { place, _turn: None })
     }
 
     async fn begin_call<'a, E: CallError>(
         &'a self,
         about: &str,
-        mut place: MutexGuard<'a, Option<Guest>>,
+        mut place: MutexGuard<'a, Option<Box<Guest>>>,
+        turn: Option<Turn>,
     ) -> Result<Entered<'a>, E> {
         let guest = match &mut *place {
             Some(guest) => guest,
@@ -204,7 +216,7 @@ impl Owner {
             none => none.insert(self.0.open().await.map_err(|error| E::unopened(about, error))?),
         };
         guest.begin_call();
-        Ok(Entered(place))
+        Ok(Entered { place, _turn: turn })
     }
 
     /// Refuses to begin a wait so, if an option is not legal.
@@ -302,7 +314,7 @@ impl Owner {
     }
 
     pub(crate) fn label(&self) -> &str {
-        &self.0.label
+        self.0.label()
     }
 
     pub(crate) fn namespace(&self) -> &str {
@@ -326,7 +338,7 @@ impl Owner {
     pub(crate) fn is_usable(&self) -> bool {
         self.is_own_process()
             // If somebody is in it, that call finds out.
-            && self.0.guest.try_lock().is_none_or(|guest| !guest.as_ref().is_some_and(Guest::has_trapped))
+            && self.0.guest.try_lock().is_none_or(|guest| !guest.as_ref().is_some_and(|guest| guest.has_trapped()))
     }
 
     /// Tells if the owner is of this process, and not of one that this was forked from.
@@ -340,14 +352,14 @@ impl Deref for Entered<'_> {
 
     fn deref(&self) -> &Guest {
         // INVARIANT: who enters makes the instance first.
-        self.0.as_ref().expect("an instance that was entered")
+        self.place.as_ref().expect("an instance that was entered")
     }
 }
 
 impl DerefMut for Entered<'_> {
     fn deref_mut(&mut self) -> &mut Guest {
         // INVARIANT: as above.
-        self.0.as_mut().expect("an instance that was entered")
+        self.place.as_mut().expect("an instance that was entered")
     }
 }
 

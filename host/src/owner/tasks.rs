@@ -1,10 +1,11 @@
 //! What the owners of a client's tasks share: threads, and instances.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::options::OwnerOptions;
+use super::turns::{Turn, Turns};
 use crate::component::Guest;
 use crate::queue::Place;
 use crate::runner::Runner;
@@ -19,8 +20,10 @@ pub(crate) struct Tasks {
     /// Those of each owner whose instance is kept.
     options: OwnerOptions,
     /// With the names of the sessions that are open in them.
-    idle: Mutex<Vec<(Arc<str>, Guest)>>,
+    idle: Mutex<Vec<(Arc<str>, Box<Guest>)>>,
     gates: Mutex<BTreeMap<Place, Gate>>,
+    turns: Arc<Turns>,
+    has_begun: AtomicBool,
 }
 
 type Gate = Arc<async_lock::Mutex<()>>;
@@ -46,7 +49,14 @@ impl Drop for FirstPoll<'_> {
 
 impl Tasks {
     pub(crate) fn new(runner: Arc<Runner>, options: OwnerOptions) -> Self {
-        Tasks { runner, options, idle: Mutex::default(), gates: Mutex::default() }
+        Tasks {
+            runner,
+            options,
+            idle: Mutex::default(),
+            gates: Mutex::default(),
+            turns: Arc::default(),
+            has_begun: AtomicBool::new(false),
+        }
     }
 
     /// Returns the options of the owners of a single wait.
@@ -70,25 +80,31 @@ impl Tasks {
         first
     }
 
-    /// Tells if an instance is kept for the next owner.
-    pub(super) fn has_idle(&self) -> bool {
-        !self.idle().is_empty()
+    /// Waits for the turn of an owner that has no instance yet.
+    pub(super) async fn turn(&self) -> Turn {
+        self.turns.take(&self.runner).await
+    }
+
+    /// Tells if there was an instance for any owner.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
     }
 
     /// Takes an instance that an owner with these options has left.
-    pub(super) fn take(&self) -> Option<(Arc<str>, Guest)> {
+    pub(super) fn take(&self) -> Option<(Arc<str>, Box<Guest>)> {
         self.idle().pop()
     }
 
     /// Keeps the instance of an owner with these options that has gone. Nothing is held in it.
-    pub(super) fn keep(&self, name: Arc<str>, guest: Guest) {
+    pub(super) fn keep(&self, name: Arc<str>, guest: Box<Guest>) {
+        self.has_begun.store(true, Ordering::Relaxed);
         let mut idle = self.idle();
         if idle.len() < MOST_IDLE {
             idle.push((name, guest));
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<(Arc<str>, Guest)>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(Arc<str>, Box<Guest>)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
