@@ -194,8 +194,16 @@ fn cargo(workspace: &Path, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// How many tests of a suite run at a time, for each core: most wait for servers, leases and other processes.
+const TESTS_PER_CORE: usize = 2;
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+
 fn command(workspace: &Path, arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments).current_dir(workspace);
+    if std::env::var_os(TEST_THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        cargo.env(TEST_THREADS, (cores * TESTS_PER_CORE).to_string());
+    }
     cargo
 }
