@@ -125,7 +125,8 @@ fn test(workspace: &Path) -> Result<()> {
     let searches = [TEST, &targets, SEARCHES].concat();
     let skip_searches: Vec<&str> = SEARCHES.iter().flat_map(|name| ["--skip", name]).collect();
     std::thread::scope(|scope| {
-        let searched = scope.spawn(|| command(workspace, &searches).output());
+        // They compute, and leave the rest to those that wait.
+        let searched = scope.spawn(|| command(workspace, &searches).env(TEST_THREADS, cores().to_string()).output());
         let others = cargo(workspace, &[TEST, &["--no-fail-fast", "--"], &skip_searches].concat());
         let searched =
             searched.join().expect("INVARIANT: to run a command does not panic").context("cannot run cargo")?;
@@ -202,8 +203,11 @@ fn command(workspace: &Path, arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments).current_dir(workspace);
     if std::env::var_os(TEST_THREADS).is_none() {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        cargo.env(TEST_THREADS, (cores * TESTS_PER_CORE).to_string());
+        cargo.env(TEST_THREADS, (cores() * TESTS_PER_CORE).to_string());
     }
     cargo
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
