@@ -284,8 +284,7 @@ pub fn binary() -> &'static Path {
         let test = std::env::current_exe().expect("a test knows where it is");
         let profile = test.ancestors().nth(2).expect("a test lies in target/PROFILE/deps");
         let name = profile.file_name().and_then(OsStr::to_str).expect("a profile's name is text");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = process::tool(cargo)
+        let built = process::cargo()
             // As the tests select packages: with other features wasmtime would be compiled again.
             .args(["build", "--quiet", "--workspace", "--exclude", "kvlock-bench", "--bin", "kvlock"])
             .args(["--profile", if name == "debug" { "dev" } else { name }])

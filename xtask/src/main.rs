@@ -202,6 +202,13 @@ const TEST_THREADS: &str = "RUST_TEST_THREADS";
 fn command(workspace: &Path, arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments).current_dir(workspace);
+    // What cargo told this program of itself. With it, ring's build script and all that needs ring would run again after
+    // a cargo that a person has started.
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            cargo.env_remove(name);
+        }
+    }
     if std::env::var_os(TEST_THREADS).is_none() {
         cargo.env(TEST_THREADS, (cores() * TESTS_PER_CORE).to_string());
     }

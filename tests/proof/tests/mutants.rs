@@ -210,7 +210,7 @@ impl Laboratory {
     }
 
     fn build(&self) -> Result<()> {
-        let mut cargo = process::tool(env!("CARGO"));
+        let mut cargo = process::cargo();
         cargo.args(["build", "--quiet", "--offline", "--package", "kvlock-proof", "--no-default-features"]);
         cargo.args(["--bin", "kvlock-model"]).current_dir(&self.folder);
         cargo.env("CARGO_TARGET_DIR", self.folder.join("target")).env("CARGO_INCREMENTAL", "1");

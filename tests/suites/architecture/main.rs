@@ -87,7 +87,7 @@ fn turned_on(features: &serde_json::Value, name: &str) -> BTreeSet<String> {
 /// In the workspace all features are on, so that nothing else misses a crate.
 #[test]
 fn each_store_asks_for_the_optional_crates_that_it_names() {
-    let mut metadata = process::tool(env!("CARGO"));
+    let mut metadata = process::cargo();
     metadata.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
     let told = metadata.current_dir(workspace()).output().expect("cargo metadata");
     let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("what cargo tells of the workspace");

@@ -45,6 +45,19 @@ pub fn tool(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
+/// Prepares cargo as a person starts it. What the cargo that runs the tests has told them of themselves is taken out: with
+/// it, some build scripts and all that needs them would run again, and once more after the tests.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut cargo = tool(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let of_a_package =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") || name == "OUT_DIR";
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_a_package)) {
+        cargo.env_remove(name);
+    }
+    cargo
+}
+
 /// Kills a process that leads a group of its own, with all that it has started there, and waits for its end. One that
 /// has ended by itself is left alone.
 pub fn kill_group(leader: &mut Child) {
