@@ -125,8 +125,7 @@ fn test(workspace: &Path) -> Result<()> {
     let searches = [TEST, &targets, SEARCHES].concat();
     let skip_searches: Vec<&str> = SEARCHES.iter().flat_map(|name| ["--skip", name]).collect();
     std::thread::scope(|scope| {
-        // They compute, and leave the rest to those that wait.
-        let searched = scope.spawn(|| command(workspace, &searches).env(TEST_THREADS, cores().to_string()).output());
+        let searched = scope.spawn(|| command(workspace, &searches).output());
         let others = cargo(workspace, &[TEST, &["--no-fail-fast", "--"], &skip_searches].concat());
         let searched =
             searched.join().expect("INVARIANT: to run a command does not panic").context("cannot run cargo")?;
@@ -195,10 +194,6 @@ fn cargo(workspace: &Path, arguments: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// How many tests of a suite run at a time, for each core: most wait for servers, leases and other processes.
-const TESTS_PER_CORE: usize = 2;
-const TEST_THREADS: &str = "RUST_TEST_THREADS";
-
 fn command(workspace: &Path, arguments: &[&str]) -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(arguments).current_dir(workspace);
@@ -209,12 +204,5 @@ fn command(workspace: &Path, arguments: &[&str]) -> Command {
             cargo.env_remove(name);
         }
     }
-    if std::env::var_os(TEST_THREADS).is_none() {
-        cargo.env(TEST_THREADS, (cores() * TESTS_PER_CORE).to_string());
-    }
     cargo
-}
-
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -16,7 +16,7 @@ fn odd_keys_are_keys_and_each_is_another() {
     in_both(|world| {
         let given = |key: &String| format!("--key={key}");
         let _holders: Vec<_> =
-            odd_keys().iter().map(|key| world.ok(["acquire", &given(key), "--owner", "me"])).collect();
+            odd_keys().iter().map(|key| world.ok(["acquire", &given(key), "--owner", "me", "--lease", "1h"])).collect();
         for key in odd_keys() {
             let given = given(&key);
             assert_eq!(world.run(["run", &given, "--wait", "0", "--", "true"]).code, 75, "{key:?}");
