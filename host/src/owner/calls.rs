@@ -13,14 +13,9 @@ const KEYS_PER_LOOK: usize = 128;
 
 impl Owner {
     /// Runs work for a task. An owner that is of a single wait works where that is awaited: two threads less have to wake.
-    /// A session that is shared does not, since a future that is not polled would keep its instance from all others. Nor
-    /// does the first of all, which loads the component.
+    /// A session that is shared does not, since a future that is not polled would keep its instance from all others.
     pub(crate) async fn run<T: Send + 'static>(&self, tasks: &Tasks, work: Work<T>) -> T {
-        if self.is_of_one_wait() && tasks.has_begun() {
-            tasks.runner().run_here(work).await
-        } else {
-            tasks.runner().run(work).await
-        }
+        if self.is_of_one_wait() { tasks.runner().run_here(work).await } else { tasks.runner().run(work).await }
     }
 
     /// Tells how a key stands.

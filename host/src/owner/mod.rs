@@ -4,8 +4,8 @@
 
 mod calls;
 mod options;
+mod slots;
 mod tasks;
-mod turns;
 mod validation;
 
 use std::ops::{Deref, DerefMut};
@@ -26,8 +26,8 @@ use crate::queue::LocalQueues;
 use crate::tries::Tries;
 
 pub(crate) use options::OwnerOptions;
+use slots::Slot;
 pub(crate) use tasks::Tasks;
-use turns::Turn;
 
 /// An owner of locks, shared by the clones of a session and by all that they made.
 #[derive(Clone)]
@@ -64,7 +64,7 @@ pub(crate) struct ClientCore {
 pub(crate) struct Entered<'a> {
     place: MutexGuard<'a, Option<Box<Guest>>>,
     /// Of a task that had no instance before.
-    _turn: Option<Turn>,
+    _slot: Option<Slot>,
 }
 
 impl OwnerState {
@@ -102,15 +102,18 @@ impl OwnerState {
         self.label.get_or_init(|| self.given.label.clone().unwrap_or_else(default))
     }
 
-    /// Makes its instance, or takes one that another owner has left.
-    async fn open(&self) -> Result<Box<Guest>, SessionError> {
-        if let Some(tasks) = self.core.tasks.as_ref().filter(|tasks| self.given == *tasks.options())
-            && (self.given.name.is_some() || self.name.get().is_none())
-            && let Some((name, guest)) = tasks.take()
-            && *self.name.get_or_init(|| name.clone()) == name
-        {
-            return Ok(guest);
+    /// Takes an instance that another owner has left.
+    fn take(&self) -> Option<Box<Guest>> {
+        let tasks = self.core.tasks.as_ref().filter(|tasks| self.given == *tasks.options())?;
+        if self.given.name.is_none() && self.name.get().is_some() {
+            return None;
         }
+        let (name, guest) = tasks.take()?;
+        (*self.name.get_or_init(|| name.clone()) == name).then_some(guest)
+    }
+
+    /// Makes its instance.
+    async fn make(&self) -> Result<Box<Guest>, SessionError> {
         Guest::open(&self.core.environment, &self.options()).await.map(Box::new)
     }
 }
@@ -137,8 +140,7 @@ impl Owner {
         if validation::is_separate() {
             validation::check_session(&state.options())?;
         } else {
-            let guest = Guest::open(&state.core.environment, &state.options()).await?;
-            state.guest = Mutex::new(Some(Box::new(guest)));
+            state.guest = Mutex::new(Some(state.make().await?));
         }
         Ok(Owner(Arc::new(state)))
     }
@@ -179,11 +181,11 @@ impl Owner {
             (None, Callers::Threads) => self.0.guest.lock_blocking(),
             (None, Callers::Tasks) => self.0.guest.lock().await,
         };
-        let turn = match self.tasks() {
-            Some(tasks) if place.is_none() => Some(tasks.turn().await),
+        let slot = match self.tasks() {
+            Some(tasks) if place.is_none() => Some(tasks.slot().await),
             _ => None,
         };
-        self.begin_call(about, place, turn).await
+        self.begin_call(about, place, slot).await
     }
 
     /// Does the same, unless somebody is in it.
@@ -201,22 +203,37 @@ impl Owner {
         }
         let mut place = self.0.guest.try_lock()?;
         place.as_mut()?.begin_call();
-        Some(Entered { place, _turn: None })
+        Some(Entered { place, _slot: None })
     }
 
     async fn begin_call<'a, E: CallError>(
         &'a self,
         about: &str,
         mut place: MutexGuard<'a, Option<Box<Guest>>>,
-        turn: Option<Turn>,
+        slot: Option<Slot>,
     ) -> Result<Entered<'a>, E> {
         let guest = match &mut *place {
             Some(guest) => guest,
             // The options are legal, or the session would not have been opened.
-            none => none.insert(self.0.open().await.map_err(|error| E::unopened(about, error))?),
+            none => none.insert(self.open_guest(slot.is_some()).await.map_err(|error| E::unopened(about, error))?),
         };
         guest.begin_call();
-        Ok(Entered { place, _turn: turn })
+        Ok(Entered { place, _slot: slot })
+    }
+
+    /// Takes an instance that another owner has left, or makes one. To make one takes as long as some acquires: a task
+    /// that may wait lets the client's own threads do it, so that a crowd does not hold up its executor.
+    async fn open_guest(&self, may_wait: bool) -> Result<Box<Guest>, SessionError> {
+        if let Some(guest) = self.0.take() {
+            return Ok(guest);
+        }
+        match self.tasks().filter(|_| may_wait) {
+            Some(tasks) => {
+                let owner = self.clone();
+                tasks.runner().run(Box::pin(async move { owner.0.make().await })).await
+            }
+            None => self.0.make().await,
+        }
     }
 
     /// Refuses to begin a wait so, if an option is not legal.

@@ -1,11 +1,11 @@
 //! What the owners of a client's tasks share: threads, and instances.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::options::OwnerOptions;
-use super::turns::{Turn, Turns};
+use super::slots::{Slot, Slots};
 use crate::component::Guest;
 use crate::queue::Place;
 use crate::runner::Runner;
@@ -22,8 +22,7 @@ pub(crate) struct Tasks {
     /// With the names of the sessions that are open in them.
     idle: Mutex<Vec<(Arc<str>, Box<Guest>)>>,
     gates: Mutex<BTreeMap<Place, Gate>>,
-    turns: Arc<Turns>,
-    has_begun: AtomicBool,
+    slots: Arc<Slots>,
 }
 
 type Gate = Arc<async_lock::Mutex<()>>;
@@ -49,14 +48,7 @@ impl Drop for FirstPoll<'_> {
 
 impl Tasks {
     pub(crate) fn new(runner: Arc<Runner>, options: OwnerOptions) -> Self {
-        Tasks {
-            runner,
-            options,
-            idle: Mutex::default(),
-            gates: Mutex::default(),
-            turns: Arc::default(),
-            has_begun: AtomicBool::new(false),
-        }
+        Tasks { runner, options, idle: Mutex::default(), gates: Mutex::default(), slots: Arc::default() }
     }
 
     /// Returns the options of the owners of a single wait.
@@ -80,14 +72,9 @@ impl Tasks {
         first
     }
 
-    /// Waits for the turn of an owner that has no instance yet.
-    pub(super) async fn turn(&self) -> Turn {
-        self.turns.take(&self.runner).await
-    }
-
-    /// Tells if there was an instance for any owner.
-    pub(super) fn has_begun(&self) -> bool {
-        self.has_begun.load(Ordering::Relaxed)
+    /// Waits for the slot of an owner that has no instance yet.
+    pub(super) async fn slot(&self) -> Slot {
+        self.slots.take(&self.runner).await
     }
 
     /// Takes an instance that an owner with these options has left.
@@ -97,7 +84,6 @@ impl Tasks {
 
     /// Keeps the instance of an owner with these options that has gone. Nothing is held in it.
     pub(super) fn keep(&self, name: Arc<str>, guest: Box<Guest>) {
-        self.has_begun.store(true, Ordering::Relaxed);
         let mut idle = self.idle();
         if idle.len() < MOST_IDLE {
             idle.push((name, guest));

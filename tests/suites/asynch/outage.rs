@@ -24,9 +24,8 @@ async fn latest_tick(during: Duration) -> Duration {
 async fn a_thousand_tasks_at_a_server_that_does_not_answer_never_block_their_executor() {
     const MOST: Duration = Duration::from_millis(50);
     let server = MemcachedServer::start();
-    let client = Client::connect(&server.url()).unwrap();
-    let session = client.session().quarantine(Duration::ZERO).open().await.unwrap();
-    session.lock("warm").acquire().await.unwrap().release().await.unwrap();
+    let client = Client::connect(&server.url()).unwrap().session().quarantine(Duration::ZERO).for_each_acquire();
+    client.lock("warm").acquire().await.unwrap().release().await.unwrap();
     let mut seen = Vec::new();
     for _ in 0..4 {
         let idle = latest_tick(Duration::from_secs(1)).await;

@@ -1,7 +1,7 @@
-//! Turns: how many owners may get an instance, and be in their first call, at a time.
+//! Slots: how many owners may get an instance, and be in their first call, at a time.
 //!
 //! What a crowd of short locks goes through stays in the caches of a processor if few are in it. With a thousand instances
-//! by turns, each call waits for memory, and takes twice as long. A store that is far away, or does not answer, must not
+//! in rotation, each call waits for memory, and takes twice as long. A store that is far away, or does not answer, must not
 //! make a queue: who is inside for long does not count any more, and lets more in than itself.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,22 +21,22 @@ const MOST: usize = 1024;
 /// How long one counts. A call that waits for nothing but a processor takes less.
 const COUNTS_FOR: Duration = Duration::from_millis(10);
 
-/// The turns of a client's tasks.
-pub(super) struct Turns {
-    /// What it has are turns that nobody has taken.
+/// The slots of a client's tasks.
+pub(super) struct Slots {
+    /// Its permits are the slots that nobody has taken.
     free: Semaphore,
     inside: Mutex<Inside>,
 }
 
 /// Lets its owner be inside. Dropping it lets the next one in.
-pub(super) struct Turn {
-    turns: Arc<Turns>,
+pub(super) struct Slot {
+    slots: Arc<Slots>,
     number: u64,
 }
 
 /// Who is inside, and how many may be. It knows no clock and no waiter.
 struct Inside {
-    /// How many may be inside. So many turns are taken or free.
+    /// How many may be inside. So many slots are taken or free.
     room: usize,
     /// Those who count, in the order in which they came.
     taken: Vec<(u64, Instant)>,
@@ -44,15 +44,15 @@ struct Inside {
     is_watched: bool,
 }
 
-impl Default for Turns {
+impl Default for Slots {
     fn default() -> Self {
-        Turns { free: Semaphore::new(FEWEST), inside: Mutex::new(Inside::new()) }
+        Slots { free: Semaphore::new(FEWEST), inside: Mutex::new(Inside::new()) }
     }
 }
 
-impl Turns {
-    /// Waits for a turn.
-    pub(super) async fn take(self: &Arc<Self>, runner: &Runner) -> Turn {
+impl Slots {
+    /// Waits for a slot.
+    pub(super) async fn take(self: &Arc<Self>, runner: &Runner) -> Slot {
         match self.free.try_acquire() {
             Some(free) => free.forget(),
             None => {
@@ -60,7 +60,7 @@ impl Turns {
                 self.free.acquire().await.forget();
             }
         }
-        Turn { turns: self.clone(), number: self.inside().begin(Instant::now()) }
+        Slot { slots: self.clone(), number: self.inside().begin(Instant::now()) }
     }
 
     /// Looks after those who are inside for long, as long as anybody may wait for them.
@@ -68,19 +68,19 @@ impl Turns {
         if std::mem::replace(&mut self.inside().is_watched, true) {
             return;
         }
-        let turns = self.clone();
+        let slots = self.clone();
         runner.spawn(async move {
             loop {
                 Timer::after(COUNTS_FOR).await;
                 let let_in = {
-                    let mut inside = turns.inside();
+                    let mut inside = slots.inside();
                     if inside.taken.is_empty() {
                         inside.is_watched = false;
                         return;
                     }
                     inside.look(Instant::now())
                 };
-                turns.free.add_permits(let_in);
+                slots.free.add_permits(let_in);
             }
         });
     }
@@ -90,10 +90,10 @@ impl Turns {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let let_in = self.turns.inside().end(self.number);
-        self.turns.free.add_permits(let_in);
+        let let_in = self.slots.inside().end(self.number);
+        self.slots.free.add_permits(let_in);
     }
 }
 
@@ -102,14 +102,14 @@ impl Inside {
         Inside { room: FEWEST, taken: Vec::new(), next: 0, is_watched: false }
     }
 
-    /// Lets one in, and returns its number.
+    /// Lets one in, and reslots its number.
     fn begin(&mut self, now: Instant) -> u64 {
         self.next += 1;
         self.taken.push((self.next, now));
         self.next
     }
 
-    /// Lets one out. Returns how many may come in for it.
+    /// Lets one out. Reslots how many may come in for it.
     fn end(&mut self, number: u64) -> usize {
         let Some(at) = self.taken.iter().position(|(of, _)| *of == number) else { return 0 };
         self.taken.remove(at);
@@ -118,7 +118,7 @@ impl Inside {
         usize::from(!is_spare)
     }
 
-    /// Stops to count those who are inside for long. Returns how many may come in for them.
+    /// Stops to count those who are inside for long. Reslots how many may come in for them.
     fn look(&mut self, now: Instant) -> usize {
         let before = self.taken.len();
         self.taken.retain(|(_, since)| now.saturating_duration_since(*since) < COUNTS_FOR);
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn short_turns_make_it_as_narrow_again_as_it_was() {
+    fn short_calls_make_it_as_narrow_again_as_it_was() {
         let (mut inside, now) = (Inside::new(), Instant::now());
         let long = fill(&mut inside, FEWEST, now);
         let mut free = inside.look(now + COUNTS_FOR);
@@ -168,12 +168,12 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_gets_a_turn_though_nobody_ends_one() {
-        let (turns, runner) = (Arc::<Turns>::default(), Runner::default());
+    fn who_waits_gets_a_slot_though_nobody_ends_one() {
+        let (slots, runner) = (Arc::<Slots>::default(), Runner::default());
         futures_lite::future::block_on(async {
             let mut taken = Vec::new();
             for _ in 0..3 * FEWEST {
-                taken.push(turns.take(&runner).await);
+                taken.push(slots.take(&runner).await);
             }
         });
     }
