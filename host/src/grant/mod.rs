@@ -34,10 +34,18 @@ struct Held {
     token: u64,
     permit: Option<u32>,
     done: bool,
-    /// It was forgotten, or could not be given back: then the session tries again, when it is to lock the key again.
-    is_left_behind: bool,
-    /// The component has nothing of it any more.
-    is_dropped: bool,
+    rest: Rest,
+}
+
+/// What the component has of a grant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// A resource, to be dropped with the grant.
+    Resource,
+    /// A resource that stays: the grant was forgotten, or could not be given back. Then the session tries again, when it
+    /// is to lock the key again.
+    LeftBehind,
+    Nothing,
 }
 
 /// What a release did.
@@ -78,7 +86,7 @@ impl Grant {
         let Granted { grant: id, token, permit } = granted;
         let kind = if permit.is_some() { events::Kind::Permit } else { events::Kind::Lock };
         let handle = Handle { owner: owner.clone(), key, several: None, id, hold: Hold::from_elsewhere(kind) };
-        Grant(Held { handle, owner_name, token, permit, done: false, is_left_behind: false, is_dropped: false })
+        Grant(Held { handle, owner_name, token, permit, done: false, rest: Rest::Resource })
     }
 
     /// Notes what it is to those who are told of what happens.
@@ -207,7 +215,7 @@ impl Grant {
     pub fn forget(mut self) {
         self.0.done = true;
         // Its drop in the component would give it back.
-        self.0.is_left_behind = true;
+        self.0.rest = Rest::LeftBehind;
         self.0.handle.tell_end(HoldEnd::Left);
     }
 
@@ -266,8 +274,8 @@ impl Grant {
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        let Held { handle, done, is_left_behind, is_dropped, .. } = &self.0;
-        if !handle.owner.is_own_process() || (*done && (*is_left_behind || *is_dropped)) {
+        let Held { handle, done, rest, .. } = &self.0;
+        if !handle.owner.is_own_process() || (*done && *rest != Rest::Resource) {
             return;
         }
         match handle.owner.callers() {
@@ -287,7 +295,7 @@ impl Held {
             // Nobody is here to be told; it is in the log.
             let _ = self.give_back().await;
         }
-        if !self.is_left_behind && !self.is_dropped {
+        if self.rest == Rest::Resource {
             self.handle.owner.drop_resource(self.handle.id).await;
         }
     }
@@ -313,7 +321,7 @@ impl Held {
                 tracing::warn!(key = &*self.handle.key, token = self.token, "release failed: {}", chain(error))
             }
         }
-        if self.is_left_behind && self.handle.owner.is_of_one_wait() {
+        if self.rest == Rest::LeftBehind && self.handle.owner.is_of_one_wait() {
             // Nobody locks by this owner again, which would release it.
             let handle = self.handle.clone();
             self.handle.owner.carry_out(async move { handle.release_later().await });
@@ -366,10 +374,10 @@ impl Held {
         }
         if is_lock && matches!(released, Err(GrantError::Store { .. })) {
             guest.keep_unreleased(self.handle.keys().cloned().collect(), *id);
-            self.is_left_behind = true;
+            self.rest = Rest::LeftBehind;
         } else {
             guest.drop_resource(*id).await;
-            self.is_dropped = true;
+            self.rest = Rest::Nothing;
         }
         released
     }
