@@ -203,11 +203,12 @@ fn what_lingers_is_ended_with_a_signal_or_if_the_lock_is_lost() {
 #[test]
 fn ctrl_c_ends_what_lingers_though_jobs_of_a_shell_do_not_hear_it() {
     let world = World::local();
-    let script = "\"$KVLOCK\" run k --linger wait -- sh -c 'sleep 600 & echo $! > left; exit 0'; echo going on";
-    let mut terminal = world.script_at_terminal("bash", script);
+    // A job is called `sh` until it executes `sleep`.
+    let leaves = "sleep 600 & until grep -qx sleep /proc/$!/comm; do :; done; echo $! > left; exit 0";
+    let script = format!("\"$KVLOCK\" run k --linger wait -- sh -c '{leaves}'; echo going on");
+    let mut terminal = world.script_at_terminal("bash", &script);
     let left: u32 = world.await_line("left").parse().unwrap();
-    // By the name of the shell, if the job has not become `sleep` yet.
-    terminal.await_text(&format!("waiting for what it left running: {left} ("));
+    terminal.await_text(&format!("waiting for what it left running: {left} (sleep)"));
     terminal.type_in("\x03");
     assert_eq!(terminal.program.exit(), 130, "{}", terminal.screen());
     assert!(!terminal.screen().contains("going on") && !is_alive(left) && world.is_free("k"));
